@@ -1,0 +1,147 @@
+//! What an adapter implements: [`Backend`] says what a framework can do here and loads models,
+//! [`Model`] does the work. Neither has a clock: timing is [`crate::generate`]'s.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Checkpoint, Device, Dtype, GemmaConfig, Placement, Result, TokenBatch, TokenId};
+
+/// A framework.
+pub trait Backend {
+    /// Its loaded model.
+    type Model: Model;
+
+    /// What this is: names and versions, as the running library states them.
+    ///
+    /// # Errors
+    /// When the framework can't tell its version: such a backend isn't timed.
+    fn identity(&self) -> Result<Identity>;
+
+    /// The devices of this machine, best first, and what each can do.
+    fn devices(&self) -> Vec<DeviceSupport>;
+
+    /// Sets the framework's own number of CPU threads, before anything is loaded, and returns the
+    /// number in effect. `None` leaves the framework's default.
+    ///
+    /// # Errors
+    /// When the framework refuses.
+    fn set_threads(&mut self, threads: Option<usize>) -> Result<usize>;
+
+    /// Loads `checkpoint` to a device in a dtype, tensor by tensor.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] when the framework can't use this device or dtype here, in
+    /// its own words; never a silent fallback, which would mislabel the row.
+    fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Self::Model>;
+}
+
+/// A loaded model with its KV cache.
+///
+/// Work may be asynchronous: only [`Model::read`], [`Model::logits`] and [`Model::synchronize`]
+/// have to wait for it.
+pub trait Model {
+    /// What a forward pass leaves on the device: the last position's logits and their argmax, of
+    /// shape `[batch]`. Cheap to keep.
+    type Output;
+
+    /// The model's configuration.
+    fn config(&self) -> &GemmaConfig;
+
+    /// Empties the KV cache and makes room for `context`.
+    ///
+    /// # Errors
+    /// When the framework can't allocate it.
+    fn reset(&mut self, context: ContextShape) -> Result<()>;
+
+    /// Appends `tokens` to the cache without computing logits: all chunks of a long prompt but
+    /// the last.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn prefill(&mut self, tokens: &TokenBatch) -> Result<()>;
+
+    /// Appends `tokens` and computes the last position's logits and their argmax, the greedy next
+    /// token. The output projection runs on that position only.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn forward(&mut self, tokens: &TokenBatch) -> Result<Self::Output>;
+
+    /// Advances one greedy step from the token that is already on the device.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn step(&mut self, previous: &Self::Output) -> Result<Self::Output>;
+
+    /// Waits for the greedy token of each row and brings it to the host.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn read(&mut self, output: &Self::Output) -> Result<Vec<TokenId>>;
+
+    /// Brings the logits to the host as f32 of shape `[batch, vocab_size]`, row after row.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn logits(&mut self, output: &Self::Output) -> Result<Vec<f32>>;
+
+    /// Waits for all work.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn synchronize(&mut self) -> Result<()>;
+
+    /// Peak of the device memory that the framework has held since [`Model::reset`], in bytes,
+    /// where it keeps count.
+    fn device_peak_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// What a KV cache is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextShape {
+    /// Rows.
+    pub batch: usize,
+    /// Tokens a row, prompt and generation together.
+    pub capacity: usize,
+    /// The most tokens a row that are appended at once.
+    pub chunk: usize,
+}
+
+/// A backend's names and versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The backend's name in configs and tables: `candle`.
+    pub backend: String,
+    /// The framework: `PyTorch`.
+    pub framework: String,
+    /// The framework's version, as the loaded library states it.
+    pub version: String,
+    /// Other libraries that decide its speed (bindings, BLAS, GPU), name to version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub libraries: BTreeMap<String, String>,
+}
+
+/// A device and what the backend can do on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSupport {
+    /// The name that configs use.
+    pub device: Device,
+    /// What the device is, where the framework says: `NVIDIA H100 80GB HBM3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The dtypes.
+    pub dtypes: Vec<DtypeSupport>,
+}
+
+/// A dtype on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DtypeSupport {
+    /// The dtype.
+    pub dtype: Dtype,
+    /// Why the backend can't use it here, in the framework's own words; absent when it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<String>,
+}

@@ -1,0 +1,13 @@
+//! Gemma 1, 2 and 3 text models: what every adapter needs to know and none should compute twice.
+
+pub mod cache;
+mod config;
+mod hf;
+pub mod mask;
+mod presets;
+pub mod rope;
+mod tensors;
+
+pub use config::{GemmaConfig, Generation, LayerKind};
+pub use presets::{PRESETS, Preset, preset};
+pub use tensors::{TensorSpec, layer_tensor};

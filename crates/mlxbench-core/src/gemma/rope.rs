@@ -1,0 +1,39 @@
+//! Rotary position embeddings: inverse frequencies and tables, in f32 as the reference has them.
+//!
+//! Source: Su et al., "RoFormer" (arXiv 2104.09864); the half-split form and the rounding follow
+//! `Gemma3RotaryEmbedding` in transformers' `modeling_gemma3.py`.
+
+use std::ops::Range;
+
+use crate::GemmaConfig;
+use crate::gemma::LayerKind;
+
+/// `factor^-1 * theta^(-2i / head_dim)` for `i` in `0..head_dim / 2`.
+pub fn inverse_frequencies(config: &GemmaConfig, kind: LayerKind) -> Vec<f32> {
+    let (theta, factor) = config.rope(kind);
+    let dim = config.head_dim as f32;
+    (0..config.head_dim / 2)
+        .map(|i| 1.0 / (theta as f32).powf(2.0 * i as f32 / dim) / factor as f32)
+        .collect()
+}
+
+/// Cosines and sines of the angles at `positions`, each of shape `[positions, head_dim / 2]`.
+///
+/// Angles are formed in f32: bf16 would turn position 257 into 256.
+pub fn tables(config: &GemmaConfig, kind: LayerKind, positions: Range<usize>) -> RopeTables {
+    let frequencies = inverse_frequencies(config, kind);
+    let angles = positions.flat_map(|position| {
+        frequencies.iter().map(move |frequency| position as f32 * frequency)
+    });
+    let (cos, sin) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
+    RopeTables { cos, sin }
+}
+
+/// RoPE's cosines and sines, each of shape `[positions, head_dim / 2]`, row after row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RopeTables {
+    /// Cosines.
+    pub cos: Vec<f32>,
+    /// Sines.
+    pub sin: Vec<f32>,
+}

@@ -1,0 +1,37 @@
+//! The contract of mlxbench.
+//!
+//! Everything that the adapters, the runner and the reports must agree on lives here, and nothing
+//! else does: no machine-learning framework, no command line.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | [`backend`] | the traits that an adapter implements: [`Backend`], [`Model`] |
+//! | [`gemma`] | Gemma 1, 2 and 3: configuration, presets, tensors, RoPE, masks, KV cache arithmetic |
+//! | [`checkpoint`] | memory-mapped safetensors in the Hugging Face layout, checked before use |
+//! | [`generate`] | the one generation loop: prefill, decode, pipelining, timestamps |
+//! | [`protocol`] | the JSON lines between runner and worker (see PROTOCOL.md) |
+//! | [`worker`] | [`worker::serve`], the whole `main` of an adapter's worker |
+//! | [`mock`] | a backend with scripted timings and faults, on a virtual clock |
+//! | [`results`] | what a run leaves behind: journal records and the result file |
+
+pub mod backend;
+pub mod checkpoint;
+pub mod clock;
+mod error;
+pub mod gemma;
+pub mod generate;
+pub mod mock;
+mod placement;
+pub mod protocol;
+pub mod results;
+mod tokens;
+mod units;
+pub mod worker;
+
+pub use backend::{Backend, Model};
+pub use checkpoint::Checkpoint;
+pub use error::{Error, Result};
+pub use gemma::GemmaConfig;
+pub use placement::{Device, Dtype, Placement};
+pub use tokens::{TokenBatch, TokenId};
+pub use units::Nanos;

@@ -1,0 +1,225 @@
+//! A backend without a framework: scripted timings on a virtual clock, scripted faults. The
+//! runner's tests are exact and instant on it.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use crate::backend::{Backend, ContextShape, DeviceSupport, DtypeSupport, Identity, Model};
+use crate::clock::VirtualClock;
+use crate::gemma::preset;
+use crate::{Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Result};
+use crate::{TokenBatch, TokenId};
+
+/// How long the mock takes, and how it fails. Times are of the virtual clock: nobody waits.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Script {
+    /// Loading a model, in nanoseconds.
+    #[arg(long, default_value_t = 0)]
+    pub load_ns: u64,
+    /// Prefill of one token, in nanoseconds.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub prefill_ns_per_token: u64,
+    /// One decode step, in nanoseconds.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub step_ns: u64,
+    /// Reading a token back, in nanoseconds.
+    #[arg(long, default_value_t = 0)]
+    pub read_ns: u64,
+    /// Each further generation takes this many per cent longer than the one before.
+    #[arg(long, default_value_t = 0)]
+    pub slowdown_percent: u64,
+    /// What goes wrong, as KIND@N: at the N-th generation, counted from 1, warm-up included.
+    #[arg(long)]
+    pub fault: Option<Fault>,
+}
+
+/// A scripted fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    kind: FaultKind,
+    /// The generation at which it happens, counted from 1.
+    at: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FaultKind {
+    /// The process kills itself.
+    Die,
+    /// Nothing comes back.
+    Hang,
+    /// The framework reports a failure.
+    Fail,
+    /// The logits aren't finite.
+    NotFinite,
+}
+
+impl FromStr for Fault {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let parse = || {
+            let (kind, at) = s.split_once('@')?;
+            let kind = match kind {
+                "die" => FaultKind::Die,
+                "hang" => FaultKind::Hang,
+                "fail" => FaultKind::Fail,
+                "not-finite" => FaultKind::NotFinite,
+                _ => return None,
+            };
+            Some(Self { kind, at: at.parse().ok()? })
+        };
+        parse().ok_or_else(|| {
+            Error::Invalid(format!("`{s}`: write die@N, hang@N, fail@N or not-finite@N"))
+        })
+    }
+}
+
+/// The scripted backend. It has a CPU with f32 and bf16, and no f16.
+#[derive(Debug)]
+pub struct MockBackend {
+    script: Script,
+    clock: VirtualClock,
+}
+
+impl MockBackend {
+    /// A backend that spends the time of `clock`.
+    pub fn new(script: Script, clock: VirtualClock) -> Self {
+        Self { script, clock }
+    }
+}
+
+impl Backend for MockBackend {
+    type Model = MockModel;
+
+    fn identity(&self) -> Result<Identity> {
+        Ok(Identity {
+            backend: "mock".into(),
+            framework: "mock".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            libraries: BTreeMap::new(),
+        })
+    }
+
+    fn devices(&self) -> Vec<DeviceSupport> {
+        let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
+            dtype,
+            unsupported: (dtype == Dtype::F16).then(|| "the mock has no f16".to_owned()),
+        });
+        vec![DeviceSupport { device: Device::cpu(), description: None, dtypes: dtypes.into() }]
+    }
+
+    fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
+        Ok(threads.unwrap_or(1))
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<MockModel> {
+        if placement.device.kind() != "cpu" || placement.dtype == Dtype::F16 {
+            return Err(Error::Unsupported(format!("the mock has no {placement}")));
+        }
+        self.clock.advance(Nanos(self.script.load_ns));
+        let mut model = MockModel::new(self.script.clone(), self.clock.clone());
+        model.config = checkpoint.config().clone();
+        Ok(model)
+    }
+}
+
+/// The scripted model: each token follows from the one before it by a fixed rule.
+#[derive(Debug)]
+pub struct MockModel {
+    config: GemmaConfig,
+    script: Script,
+    clock: VirtualClock,
+    generations: u64,
+}
+
+/// The next token of each row.
+#[derive(Debug, Clone)]
+pub struct MockOutput {
+    tokens: Vec<TokenId>,
+}
+
+impl MockModel {
+    /// A model that spends the time of `clock`.
+    pub fn new(script: Script, clock: VirtualClock) -> Self {
+        let config = preset("gemma-3-270m").expect("a preset of ours").config();
+        Self { config, script, clock, generations: 0 }
+    }
+
+    fn spend(&self, ns: u64) {
+        let repeated = self.generations.saturating_sub(1);
+        self.clock.advance(Nanos(ns + ns * self.script.slowdown_percent * repeated / 100));
+    }
+
+    fn fault(&self) -> Option<FaultKind> {
+        let fault = self.script.fault?;
+        (fault.at == self.generations).then_some(fault.kind)
+    }
+
+    fn next(&self, previous: TokenId) -> TokenId {
+        let next = u64::from(previous) * 6_364_136_223 + 1_442_695_041;
+        (next % self.config.vocab_size as u64) as TokenId
+    }
+}
+
+impl Model for MockModel {
+    type Output = MockOutput;
+
+    fn config(&self) -> &GemmaConfig {
+        &self.config
+    }
+
+    fn reset(&mut self, _context: ContextShape) -> Result<()> {
+        self.generations += 1;
+        Ok(())
+    }
+
+    fn prefill(&mut self, tokens: &TokenBatch) -> Result<()> {
+        self.spend(self.script.prefill_ns_per_token * tokens.len() as u64);
+        Ok(())
+    }
+
+    fn forward(&mut self, tokens: &TokenBatch) -> Result<MockOutput> {
+        self.prefill(tokens)?;
+        let last = tokens.rows().map(|row| self.next(*row.last().unwrap_or(&0)));
+        Ok(MockOutput { tokens: last.collect() })
+    }
+
+    fn step(&mut self, previous: &MockOutput) -> Result<MockOutput> {
+        self.spend(self.script.step_ns);
+        Ok(MockOutput { tokens: previous.tokens.iter().map(|&token| self.next(token)).collect() })
+    }
+
+    fn read(&mut self, output: &MockOutput) -> Result<Vec<TokenId>> {
+        match self.fault() {
+            Some(FaultKind::Die) => {
+                eprintln!("mock: dying as scripted");
+                std::process::abort();
+            }
+            Some(FaultKind::Hang) => loop {
+                std::thread::park();
+            },
+            Some(FaultKind::Fail) => {
+                return Err(Error::Framework("mock: out of memory, as scripted".into()));
+            }
+            Some(FaultKind::NotFinite) | None => {}
+        }
+        self.spend(self.script.read_ns);
+        Ok(output.tokens.clone())
+    }
+
+    fn logits(&mut self, output: &MockOutput) -> Result<Vec<f32>> {
+        let vocab = self.config.vocab_size;
+        let mut logits = vec![0.0; vocab * output.tokens.len()];
+        for (row, &token) in logits.chunks_mut(vocab).zip(&output.tokens) {
+            row[token as usize] = 1.0;
+        }
+        if self.fault() == Some(FaultKind::NotFinite) {
+            logits.fill(f32::NAN);
+        }
+        Ok(logits)
+    }
+
+    fn synchronize(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! The messages between runner and worker. PROTOCOL.md beside this crate's manifest tells how they
+//! travel and what they mean; any program that speaks them is a worker.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{DeviceSupport, Identity};
+use crate::generate::Mode;
+use crate::{Error, Nanos, Placement, TokenBatch, TokenId};
+
+/// The version of this protocol. Messages of another version are refused.
+pub const VERSION: u32 = 1;
+
+/// What the runner asks. One request at a time, each answered by one [`Reply`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    /// The first message: who are you, and what can you do here?
+    Hello {
+        /// The protocol that the runner speaks.
+        protocol: u32,
+    },
+    /// Load a model; answered by [`Reply::Loaded`]. Replaces a model loaded before.
+    Load(Load),
+    /// Generate; answered by [`Reply::Generated`].
+    Generate(Generate),
+}
+
+/// Which model to load, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// A model folder in the Hugging Face layout.
+    pub model: PathBuf,
+    /// Device and dtype.
+    pub placement: Placement,
+    /// CPU threads; the framework's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+}
+
+/// A generation to run. Greedy; the token ids are the runner's, so all workers get the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generate {
+    /// Rows of ids put into the cache before the clock starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<TokenBatch>,
+    /// Rows of ids handed over when the clock starts.
+    pub prompt: TokenBatch,
+    /// Tokens to generate a row.
+    pub new_tokens: usize,
+    /// The most tokens appended at once.
+    pub chunk: usize,
+    /// When the host waits for a token.
+    pub mode: Mode,
+    /// Ids that end the generation once every row has produced one; usually none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<TokenId>,
+    /// Where to write the logits as safetensors: one f32 tensor `logits` of shape `[n, vocab]`
+    /// whose row i has generated token i as its argmax. One row of prompt only; the times of such
+    /// a generation mean nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<PathBuf>,
+}
+
+/// What the worker answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Reply {
+    /// Who the worker is.
+    Hello(Hello),
+    /// The model is ready.
+    Loaded(Loaded),
+    /// The generation is done.
+    Generated(Generated),
+    /// The request could not be met. The worker stays ready for others.
+    Error {
+        /// What kind of failure.
+        kind: ErrorKind,
+        /// What happened, in the framework's own words where it has some.
+        message: String,
+    },
+}
+
+/// A worker's introduction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The protocol that the worker speaks.
+    pub protocol: u32,
+    /// Names and versions.
+    pub identity: Identity,
+    /// The devices of this machine, best first.
+    pub devices: Vec<DeviceSupport>,
+}
+
+/// A model is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// From the request to all weights on the device.
+    pub load_ns: Nanos,
+    /// CPU threads in effect.
+    pub threads: usize,
+}
+
+/// A finished generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generated {
+    /// The new ids of each row.
+    pub tokens: Vec<Vec<TokenId>>,
+    /// When each was readable on the host, counted from the handing over of the prompt.
+    pub token_ns: Vec<Nanos>,
+    /// Whether the last position's logits were all finite.
+    pub finite: bool,
+    /// Peak of the framework's device memory in this generation, where it keeps count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_peak_bytes: Option<u64>,
+}
+
+/// What kind of failure a worker reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The request or the model folder is at fault.
+    Invalid,
+    /// The framework can't do this here.
+    Unsupported,
+    /// The framework failed.
+    Failed,
+}
+
+impl From<Error> for Reply {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Io { .. } | Error::Model { .. } | Error::Invalid(_) => ErrorKind::Invalid,
+            Error::Unsupported(_) => ErrorKind::Unsupported,
+            Error::Framework(_) => ErrorKind::Failed,
+        };
+        Self::Error { kind, message: error.to_string() }
+    }
+}
