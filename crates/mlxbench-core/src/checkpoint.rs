@@ -22,8 +22,11 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Where checkpoints keep the text model: the prefix of its tensors and that of `lm_head`. Text
 /// models, then multimodal ones as transformers 4 and as transformers 5 write them.
-const PREFIXES: [(&str, &str); 3] =
-    [("model.", ""), ("language_model.model.", "language_model."), ("model.language_model.", "")];
+const PREFIXES: [(&str, &str); 3] = [
+    ("model.", ""),
+    ("language_model.model.", "language_model."),
+    ("model.language_model.", ""),
+];
 
 /// A model folder, checked and mapped.
 #[derive(Debug)]
@@ -82,7 +85,14 @@ impl Checkpoint {
             match found.get(&stored_name(&spec.name, prefix)) {
                 Some((file, info, range)) => {
                     let dtype = check_tensor(&files[*file].path, &spec, info)?;
-                    tensors.insert(spec.name, Place { file: *file, dtype, range: range.clone() });
+                    tensors.insert(
+                        spec.name,
+                        Place {
+                            file: *file,
+                            dtype,
+                            range: range.clone(),
+                        },
+                    );
                 }
                 None => missing.push(spec.name),
             }
@@ -97,7 +107,12 @@ impl Checkpoint {
                 format!("tensor `{first}`{others} is missing: are all of the model's files here?"),
             ));
         }
-        Ok(Self { folder: folder.to_owned(), config, files, tensors })
+        Ok(Self {
+            folder: folder.to_owned(),
+            config,
+            files,
+            tensors,
+        })
     }
 
     /// The folder.
@@ -117,7 +132,10 @@ impl Checkpoint {
 
     /// Bytes of the model's tensors as stored.
     pub fn stored_bytes(&self) -> u64 {
-        self.tensors.values().map(|place| place.range.len() as u64).sum()
+        self.tensors
+            .values()
+            .map(|place| place.range.len() as u64)
+            .sum()
     }
 
     /// The tensor called `name` (of [`GemmaConfig::tensors`]), still in its file.
@@ -125,9 +143,16 @@ impl Checkpoint {
     /// # Panics
     /// When the configuration has no such tensor.
     pub fn tensor(&self, name: &str) -> Tensor<'_> {
-        let place = self.tensors.get(name).unwrap_or_else(|| panic!("no tensor `{name}`"));
+        let place = self
+            .tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("no tensor `{name}`"));
         let file = &self.files[place.file];
-        Tensor { map: &file.map, range: place.range.clone(), dtype: place.dtype }
+        Tensor {
+            map: &file.map,
+            range: place.range.clone(),
+            dtype: place.dtype,
+        }
     }
 }
 
@@ -196,7 +221,10 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     if single.is_file() {
         return Ok(vec![single]);
     }
-    Err(Error::model(folder, format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here")))
+    Err(Error::model(
+        folder,
+        format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here"),
+    ))
 }
 
 /// The tensors of a mapped file, each with the offset of the file's data section.
@@ -209,7 +237,9 @@ fn read_header(path: &Path, map: &Mmap) -> Result<Vec<(String, TensorInfo, usize
     })?;
     let start = length + size_of::<u64>();
     let tensors = metadata.tensors().into_iter();
-    Ok(tensors.map(|(name, info)| (name, info.clone(), start)).collect())
+    Ok(tensors
+        .map(|(name, info)| (name, info.clone(), start))
+        .collect())
 }
 
 fn stored_name(name: &str, (model, head): (&str, &str)) -> String {
@@ -235,7 +265,10 @@ fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dty
         safetensors::Dtype::F16 => Ok(Dtype::F16),
         other => Err(Error::model(
             path,
-            format!("tensor `{}` is stored as {other:?}: F32, F16 and BF16 are supported", spec.name),
+            format!(
+                "tensor `{}` is stored as {other:?}: F32, F16 and BF16 are supported",
+                spec.name
+            ),
         )),
     }
 }
@@ -262,7 +295,12 @@ impl Tensor<'_> {
     /// Its elements converted to `T`, through f32 where the dtypes differ.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
         fn convert<T: Element, const N: usize>(bytes: &[u8], f32_of: fn([u8; N]) -> f32) -> Vec<T> {
-            bytes.as_chunks().0.iter().map(|chunk| T::from_f32(f32_of(*chunk))).collect()
+            bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|chunk| T::from_f32(f32_of(*chunk)))
+                .collect()
         }
         match self.dtype {
             Dtype::F32 => convert(self.bytes(), f32::from_le_bytes),
