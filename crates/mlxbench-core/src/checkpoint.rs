@@ -20,6 +20,9 @@ pub const SINGLE_FILE: &str = "model.safetensors";
 /// The name of the file that says which shard holds which tensor.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
+/// How much of a tensor is converted before its pages are given back: a multiple of every element.
+const RELEASE_BYTES: usize = 16 << 20;
+
 /// Where checkpoints keep the text model: the prefix of its tensors and that of `lm_head`. Text
 /// models, then multimodal ones as transformers 4 and as transformers 5 write them.
 const PREFIXES: [(&str, &str); 3] = [
@@ -292,35 +295,41 @@ impl Tensor<'_> {
         &self.map[self.range.clone()]
     }
 
-    /// Its elements converted to `T`, through f32 where the dtypes differ.
+    /// Its elements converted to `T`, through f32 where the dtypes differ. Pages of the file go as
+    /// soon as they are converted, so that a large tensor isn't held twice.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        fn convert<T: Element, const N: usize>(bytes: &[u8], f32_of: fn([u8; N]) -> f32) -> Vec<T> {
-            bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|chunk| T::from_f32(f32_of(*chunk)))
-                .collect()
-        }
         match self.dtype {
-            Dtype::F32 => convert(self.bytes(), f32::from_le_bytes),
-            Dtype::Bf16 => convert(self.bytes(), |b| half::bf16::from_le_bytes(b).to_f32()),
-            Dtype::F16 => convert(self.bytes(), |b| half::f16::from_le_bytes(b).to_f32()),
+            Dtype::F32 => self.convert(f32::from_le_bytes),
+            Dtype::Bf16 => self.convert(|b| half::bf16::from_le_bytes(b).to_f32()),
+            Dtype::F16 => self.convert(|b| half::f16::from_le_bytes(b).to_f32()),
         }
+    }
+
+    fn convert<T: Element, const N: usize>(&self, f32_of: fn([u8; N]) -> f32) -> Vec<T> {
+        let mut elements = Vec::with_capacity(self.range.len() / N);
+        for start in self.range.clone().step_by(RELEASE_BYTES) {
+            let block = start..self.range.end.min(start + RELEASE_BYTES);
+            let chunks = self.map[block.clone()].as_chunks().0.iter();
+            elements.extend(chunks.map(|chunk| T::from_f32(f32_of(*chunk))));
+            self.release(block);
+        }
+        elements
+    }
+
+    /// Tells the system that the pages of these bytes of the file may go.
+    fn release(&self, bytes: std::ops::Range<usize>) {
+        // SAFETY: the map is a read-only view of a file, so dropped pages come back unchanged.
+        // Failure costs memory and nothing else.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+        };
     }
 }
 
 impl Drop for Tensor<'_> {
     fn drop(&mut self) {
-        // SAFETY: the map is a read-only view of a file, so dropped pages come back unchanged.
-        // Failure costs memory and nothing else.
-        let _ = unsafe {
-            self.map.unchecked_advise_range(
-                UncheckedAdvice::DontNeed,
-                self.range.start,
-                self.range.len(),
-            )
-        };
+        self.release(self.range.clone());
     }
 }
 
