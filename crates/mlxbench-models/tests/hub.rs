@@ -1,5 +1,7 @@
 //! Fetching from a hub: what is fetched, what isn't fetched again, and what a refusal says.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "support/hub_server.rs"]
 mod hub_server;
 
