@@ -133,7 +133,7 @@ fn wrong_flags_are_told_with_their_usage() {
         refusal(&scene.mlxbench(&["generate", "--model", "model", "--backend", "candle"]));
     assert!(message.contains("--prompt"), "{message}");
     let message = refusal(&scene.mlxbench(&["report", "config.json", "--format", "html"]));
-    assert!(message.contains("html"), "{message}");
+    assert!(message.contains("HTML"), "{message}");
 }
 
 #[test]
