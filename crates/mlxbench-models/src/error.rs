@@ -18,21 +18,21 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// A file or folder can't be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Io {
         /// Which.
         path: PathBuf,
         /// The operating system's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 
 impl Error {
     /// An I/O error at `path`.
-    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+    pub fn io(path: impl Into<PathBuf>, reason: std::io::Error) -> Self {
         Self::Io {
             path: path.into(),
-            source,
+            reason,
         }
     }
 }

@@ -24,12 +24,12 @@ pub enum Error {
     #[error(transparent)]
     Core(#[from] mlxbench_core::Error),
     /// A file or folder can't be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Io {
         /// Which.
         path: PathBuf,
         /// The operating system's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// There is nothing to resume, or it doesn't belong to this config.
     #[error("{0}")]
@@ -37,10 +37,10 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+    pub(crate) fn io(path: impl Into<PathBuf>, reason: std::io::Error) -> Self {
         Self::Io {
             path: path.into(),
-            source,
+            reason,
         }
     }
 }

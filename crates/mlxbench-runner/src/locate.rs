@@ -21,11 +21,8 @@ pub fn worker_command(backend: &str, configured: Option<&[String]>) -> Result<Co
     let (name, arguments) = words.split_first().ok_or("the command is empty")?;
     let program = program(name).ok_or_else(|| {
         let build = match configured {
-            Some(_) => String::new(),
-            None => format!(
-                "; build it with `cargo build --release -p mlxbench-{backend}`, or let \
-                 scripts/mlxbench build everything"
-            ),
+            Some(_) => "",
+            None => "; scripts/mlxbench builds the workers that mlxbench comes with",
         };
         format!("the worker `{name}` is neither beside mlxbench nor on PATH{build}")
     })?;

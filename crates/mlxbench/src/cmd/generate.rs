@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// A model folder, hf:owner/name[@revision] or synthetic:PRESET[@seed].
     #[arg(long, value_name = "M")]
     model: String,
-    /// candle, tch, mlx, or any worker called mlxbench-worker-B.
+    /// candle, or any worker called mlxbench-worker-B.
     #[arg(long, value_name = "B")]
     backend: String,
     /// The device; the best that the backend finds when left out.
