@@ -5,7 +5,7 @@
 //! | [`source`] | a model by its name: a folder, `hf:owner/name`, `synthetic:PRESET` |
 //! | [`hub`] | the Hugging Face hub |
 //! | [`synth`] | random weights in a real Gemma's shapes |
-//! | [`write`] | a model folder written tensor by tensor, whole or not at all |
+//! | [`mod@write`] | a model folder written tensor by tensor, whole or not at all |
 //! | [`describe`] | what `mlxbench model show` tells |
 //! | [`cache`] | the user's folder for models that mlxbench made |
 

@@ -23,8 +23,7 @@ use crate::output::print;
   mlxbench generate --model hf:google/gemma-3-270m --backend candle --prompt \"The capital of France is\"
   mlxbench generate --model synthetic:gemma-3-270m --backend candle --tokens 2,818,5279 --json")]
 pub(crate) struct Args {
-    /// A model folder, hf:owner/name[@revision] or synthetic:PRESET[@seed].
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", help = super::MODEL_HELP)]
     model: String,
     /// candle, or any worker called mlxbench-worker-B.
     #[arg(long, value_name = "B")]

@@ -9,6 +9,9 @@ pub(crate) mod run;
 use mlxbench_core::results::Harness;
 use mlxbench_runner::process::Interrupt;
 
+/// How models are named.
+const MODEL_HELP: &str = "A model folder, hf:owner/name[@revision] or synthetic:PRESET[@seed]";
+
 /// This build, as results name it.
 fn harness() -> Harness {
     Harness {

@@ -28,7 +28,7 @@ enum Verb {
     /// Bring a model to this machine and print its folder.
     #[command(after_help = "Example:\n  mlxbench model fetch hf:google/gemma-3-270m")]
     Fetch {
-        /// hf:owner/name[@revision] or synthetic:PRESET[@seed].
+        #[arg(help = super::MODEL_HELP)]
         source: String,
     },
     /// Turn a Gemma GGUF file into a model folder in the Hugging Face layout.

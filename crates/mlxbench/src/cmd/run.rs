@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Run only cases whose name contains this; a case is named `candle/cpu/f32 pp64+tg16`.
     #[arg(long, value_name = "PATTERN")]
     filter: Option<String>,
-    /// Folder of results: the run's files go to DIR/<name>/.
+    /// Folder of results: the run's files go to the subfolder of the config's name.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
     /// Go on with the newest run of this config that was cut short.
