@@ -65,6 +65,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             memory_bytes: 1 << 30,
         },
         model: ModelFacts {
+            name: "synthetic:tiny".into(),
             source: "synthetic:tiny".into(),
             fallback_reason: None,
             folder: "tiny".into(),

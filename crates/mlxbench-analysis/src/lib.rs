@@ -10,7 +10,7 @@ pub mod metrics;
 pub mod stats;
 pub mod summary;
 
-pub use metrics::{Better, Metric};
+pub use metrics::Metric;
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};
 

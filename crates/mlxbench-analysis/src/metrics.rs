@@ -29,61 +29,9 @@ pub enum Metric {
     DevicePeak,
 }
 
-/// Which direction of a metric is the good one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Better {
-    /// More is better.
-    Higher,
-    /// Less is better.
-    Lower,
-}
-
 impl Metric {
-    /// Every metric, in the order of reports.
-    pub const ALL: [Self; 8] = [
-        Self::Prefill,
-        Self::Decode,
-        Self::Ttft,
-        Self::InterToken,
-        Self::EndToEnd,
-        Self::Load,
-        Self::PeakMemory,
-        Self::DevicePeak,
-    ];
-
-    /// The name for tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prefill => "prefill",
-            Self::Decode => "decode",
-            Self::Ttft => "TTFT",
-            Self::InterToken => "inter-token",
-            Self::EndToEnd => "end to end",
-            Self::Load => "load",
-            Self::PeakMemory => "peak memory",
-            Self::DevicePeak => "device peak",
-        }
-    }
-
-    /// The unit of [`Metric::values`].
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Prefill | Self::Decode => "tokens/s",
-            Self::Ttft | Self::InterToken | Self::EndToEnd | Self::Load => "ns",
-            Self::PeakMemory | Self::DevicePeak => "bytes",
-        }
-    }
-
-    /// Whether more or less of it is better.
-    pub fn better(self) -> Better {
-        match self {
-            Self::Prefill | Self::Decode => Better::Higher,
-            _ => Better::Lower,
-        }
-    }
-
-    /// The measurements of a target's test, in [`Metric::unit`]: one a repetition that has the
-    /// figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
+    /// The measurements of a target's test, in tokens a second, nanoseconds or bytes: one a
+    /// repetition that has the figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
     /// one a worker process of the target, whatever the test.
     pub fn values(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<f64> {
         let samples = result.samples_of(target, test);
@@ -222,13 +170,5 @@ mod tests {
         assert_eq!(values(Metric::Load), [5e8]);
         assert_eq!(values(Metric::PeakMemory), [1024.0, 1024.0]);
         assert!(values(Metric::DevicePeak).is_empty());
-    }
-
-    #[test]
-    fn only_rates_are_better_when_higher() {
-        for metric in Metric::ALL {
-            let higher = metric.better() == Better::Higher;
-            assert_eq!(higher, metric.unit() == "tokens/s", "{}", metric.name());
-        }
     }
 }

@@ -151,6 +151,8 @@ pub struct Machine {
 /// The model that was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelFacts {
+    /// Its name in tables: the source's, or the folder's where the source is a path or a script.
+    pub name: String,
     /// As the config names it; the fallback, where that was taken.
     pub source: String,
     /// Why the fallback was taken, where it was.

@@ -47,7 +47,7 @@ pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
     let facts = result.targets.iter().find(|facts| facts.id == row.target);
     let rate = |rate: &Option<_>| rate.as_ref().map(units::rate).unwrap_or_default();
     [
-        result.run.model.source.clone(),
+        result.run.model.name.clone(),
         row.target.backend.clone(),
         row.target.placement.device.to_string(),
         row.target.placement.dtype.to_string(),

@@ -114,7 +114,7 @@ fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
     let mut line = Line::from([
         ("run", run.name.clone()),
         ("started", run.started.to_string()),
-        ("model", run.model.source.clone()),
+        ("model", run.model.name.clone()),
         ("mlxbench_version", run.mlxbench.version.clone()),
         (
             "mlxbench_commit",

@@ -65,7 +65,7 @@ fn heading(result: &RunResult) -> String {
     format!(
         "{}: {} ({} parameters) on {}, {} of memory; {} repetitions, {}",
         run.name,
-        run.model.source,
+        run.model.name,
         units::count(run.model.parameters),
         run.machine.cpu,
         units::bytes(run.machine.memory_bytes),

@@ -82,6 +82,7 @@ fn run() -> RunResult {
             memory_bytes: 24 << 30,
         },
         model: ModelFacts {
+            name: "=evil|`model`\nname".into(),
             source: "=evil|`model`\nname".into(),
             fallback_reason: Some("no network | none at all".into()),
             folder: "models/evil".into(),
@@ -160,6 +161,7 @@ fn json() {
 #[test]
 fn a_run_that_was_cut_short() {
     let mut result = run();
+    result.run.model.name = "synthetic:gemma-3-270m".into();
     result.run.model.source = "synthetic:gemma-3-270m".into();
     result.run.model.fallback_reason = None;
     result.run.mlxbench.profile = "release".into();

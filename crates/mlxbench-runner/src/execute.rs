@@ -281,8 +281,8 @@ impl Runner<'_> {
             }
         }
         (self.observe)(Event::Step(label));
-        if !self.plan.pause.is_zero() {
-            std::thread::sleep(self.plan.pause);
+        if !self.interrupt.rest(self.plan.pause) {
+            return Err(Stop::Interrupted);
         }
         self.measure(step)
     }

@@ -69,11 +69,11 @@ pub struct Introduced {
 ///
 /// # Errors
 /// When the model can't be had or used, a test doesn't fit it, or two targets are the same.
-pub fn plan(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Result<Plan> {
+pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, gemma) = resolve_model(&config.model, base)?;
     let tests = tests(config, base, &model, &gemma)?;
-    let targets = targets(config, config_path, interrupt)?;
+    let targets = targets(config, config_path)?;
     let residency = config
         .measure
         .residency
@@ -111,6 +111,7 @@ fn resolve_model(model: &ModelConfig, base: &Path) -> Result<(ModelFacts, GemmaC
     let checkpoint = Checkpoint::open(&folder)?;
     let gemma = checkpoint.config().clone();
     let facts = ModelFacts {
+        name: model_name(source, &folder),
         source: source.clone(),
         fallback_reason,
         folder,
@@ -119,6 +120,15 @@ fn resolve_model(model: &ModelConfig, base: &Path) -> Result<(ModelFacts, GemmaC
         stored_bytes: checkpoint.stored_bytes(),
     };
     Ok((facts, gemma))
+}
+
+/// A model's name for tables: a path or a script says less than the folder's own name.
+fn model_name(source: &str, folder: &Path) -> String {
+    let says_what = source.starts_with("hf:") || source.starts_with("synthetic:");
+    match folder.file_name() {
+        Some(name) if !says_what => name.to_string_lossy().into_owned(),
+        _ => source.to_owned(),
+    }
 }
 
 /// The folder of a source. `script:PROGRAM` runs a program and takes the last line that it prints;
@@ -202,13 +212,13 @@ fn tests(
 }
 
 /// Asks each backend's worker once what it can do, and settles the targets by the answers.
-fn targets(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Result<Vec<Target>> {
+fn targets(config: &Config, config_path: &Path) -> Result<Vec<Target>> {
     let mut answers = BTreeMap::new();
     let mut targets: Vec<Target> = Vec::new();
     for target in &config.targets {
         let answer = answers
             .entry(target.backend.as_str())
-            .or_insert_with(|| introduce(config, &target.backend, interrupt));
+            .or_insert_with(|| introduce(config, &target.backend));
         for &dtype in &target.dtypes {
             let device = target.device.clone().or_else(|| best_device(answer));
             let device = device.unwrap_or_else(Device::cpu);
@@ -232,7 +242,7 @@ fn targets(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Result
 
 type Answer = Result<(Command, Hello), (FailureKind, String)>;
 
-fn introduce(config: &Config, backend: &str, interrupt: &Interrupt) -> Answer {
+fn introduce(config: &Config, backend: &str) -> Answer {
     let configured = config
         .backends
         .get(backend)
@@ -241,7 +251,7 @@ fn introduce(config: &Config, backend: &str, interrupt: &Interrupt) -> Answer {
         worker_command(backend, configured).map_err(|message| (FailureKind::Missing, message))?;
     let timeout = Duration::from_secs(config.measure.timeout_seconds.get() as u64);
     let ask = || -> Result<Hello, WorkerError> {
-        Worker::start(&command, timeout, interrupt.clone())?.hello()
+        Worker::start(&command, timeout, Interrupt::default())?.hello()
     };
     match ask() {
         Ok(hello) if hello.identity.version.trim().is_empty() => Err((

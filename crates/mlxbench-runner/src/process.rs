@@ -42,6 +42,15 @@ impl Interrupt {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Rests for `time`; false when it was asked to stop before the time was over.
+    pub fn rest(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while !self.is_set() && Instant::now() < end {
+            thread::sleep(POLL.min(end.saturating_duration_since(Instant::now())));
+        }
+        !self.is_set()
+    }
 }
 
 /// Why a worker gave no good answer.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::Machine;
 use mlxbench_runner::locate::worker_command;
-use mlxbench_runner::process::Worker;
+use mlxbench_runner::process::{Interrupt, Worker};
 use mlxbench_runner::system;
 use serde::Serialize;
 
@@ -45,10 +45,9 @@ enum Backend {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let interrupt = super::interrupt_on_signals()?;
     let ask = |backend: &str| -> Result<Hello, String> {
         let command = worker_command(backend, None)?;
-        let mut worker = Worker::start(&command, TIMEOUT, interrupt.clone())
+        let mut worker = Worker::start(&command, TIMEOUT, Interrupt::default())
             .map_err(|error| error.to_string())?;
         worker.hello().map_err(|error| error.to_string())
     };

@@ -10,7 +10,7 @@ use mlxbench_core::protocol::{Generate, Generated, Hello, Load};
 use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, TokenBatch, TokenId};
 use mlxbench_models::source::Source;
 use mlxbench_runner::locate::worker_command;
-use mlxbench_runner::process::{Worker, WorkerError};
+use mlxbench_runner::process::{Interrupt, Worker, WorkerError};
 use mlxbench_runner::prompt::{encode, read_tokenizer};
 use serde::Serialize;
 
@@ -82,7 +82,6 @@ struct Answer {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let interrupt = super::interrupt_on_signals()?;
     let folder = args.model.parse::<Source>()?.resolve()?;
     let checkpoint = Checkpoint::open(&folder)?;
     let config = checkpoint.config();
@@ -91,6 +90,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 
     let command = worker_command(&args.backend, None).map_err(|message| anyhow!(message))?;
     let timeout = Duration::from_secs(24 * 3600);
+    let interrupt = Interrupt::default();
+    super::set_on_signals(&interrupt)?;
     let mut worker = Worker::start(&command, timeout, interrupt)?;
     let stored = checkpoint.dtypes().into_iter().next().unwrap_or(Dtype::F32);
     let placement = match place(&args, &worker.hello()?, stored) {

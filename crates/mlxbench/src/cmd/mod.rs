@@ -26,10 +26,9 @@ fn harness() -> Harness {
     }
 }
 
-/// An interrupt that Ctrl-C, SIGTERM and SIGHUP set.
-fn interrupt_on_signals() -> anyhow::Result<Interrupt> {
-    let interrupt = Interrupt::default();
+/// From here on Ctrl-C, SIGTERM and SIGHUP set `interrupt` in place of ending the process. Called
+/// once there is something to be kept: a download or a model in the making ends at once.
+fn set_on_signals(interrupt: &Interrupt) -> anyhow::Result<()> {
     let on_signal = interrupt.clone();
-    ctrlc::set_handler(move || on_signal.set())?;
-    Ok(interrupt)
+    Ok(ctrlc::set_handler(move || on_signal.set())?)
 }

@@ -7,6 +7,7 @@ use mlxbench_report::Format;
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute};
 use mlxbench_runner::plan::plan;
+use mlxbench_runner::process::Interrupt;
 
 use crate::exit::Exit;
 use crate::output::{Progress, print, terminal_width};
@@ -34,9 +35,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let interrupt = super::interrupt_on_signals()?;
     let config = Config::read(&args.config)?;
-    let plan = plan(&config, &args.config, &interrupt)?;
+    let plan = plan(&config, &args.config)?;
     if !args.json {
         introduce(&plan);
     }
@@ -46,6 +46,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         filter: args.filter,
         harness: super::harness(),
     };
+    let interrupt = Interrupt::default();
+    super::set_on_signals(&interrupt)?;
     let mut progress = Progress::new(args.json);
     let outcome = execute(&plan, &options, &interrupt, &mut |event| {
         progress.show(&event)

@@ -20,7 +20,9 @@ fn run_refusal(scene: &Scene) -> String {
 #[test]
 fn a_config_that_is_not_there_or_not_toml_is_named() {
     let scene = Scene::new();
-    assert!(refusal(&scene.mlxbench(&["run", "nowhere.toml"])).contains("nowhere.toml"));
+    let message = refusal(&scene.mlxbench(&["run", "nowhere.toml"]));
+    assert!(message.contains("nowhere.toml"), "{message}");
+    assert_eq!(message.matches("No such file").count(), 1, "{message}");
     std::fs::write(scene.path("config.toml"), "name = \n").unwrap();
     let message = run_refusal(&scene);
     assert!(
