@@ -1,0 +1,89 @@
+//! From checkpoint tensors to MLX's, one at a time, so that weights are never held twice.
+
+use mlx_rs::error::Result;
+use mlx_rs::ops::concatenate_axis;
+use mlx_rs::{Array, Dtype as MlxDtype};
+use mlxbench_core::gemma::layer_tensor;
+use mlxbench_core::{Checkpoint, Dtype};
+
+/// MLX's name for `dtype`.
+pub(crate) fn dtype(dtype: Dtype) -> MlxDtype {
+    match dtype {
+        Dtype::F32 => MlxDtype::Float32,
+        Dtype::Bf16 => MlxDtype::Bfloat16,
+        Dtype::F16 => MlxDtype::Float16,
+    }
+}
+
+/// A checkpoint that is being loaded in a dtype, to the current stream's device.
+pub(crate) struct Weights<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) dtype: Dtype,
+}
+
+impl Weights<'_> {
+    /// The weights of one layer.
+    pub(crate) fn layer(&self, layer: usize) -> LayerWeights<'_> {
+        LayerWeights { weights: self, layer }
+    }
+
+    /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
+    /// Shape `[rows, columns]`.
+    pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
+        let rows = |name: &str| self.stored(name).reshape(&[-1, columns as i32]);
+        let parts = names.iter().map(|name| rows(name.as_ref())).collect::<Result<Vec<_>>>()?;
+        let stacked = match &parts[..] {
+            [part] => part.clone(),
+            parts => concatenate_axis(parts, 0)?,
+        };
+        drop(parts);
+        evaluated(stacked.as_dtype(dtype(self.dtype))?)
+    }
+
+    /// An RMSNorm's factor, `1 + weight` in f32, of shape `[width]`.
+    pub(crate) fn norm(&self, name: &str) -> Result<Array> {
+        let weight = self.stored(name).as_dtype(MlxDtype::Float32)?;
+        evaluated(weight.add(Array::from_f32(1.0))?)
+    }
+
+    /// The elements of the tensor called `name` in the dtype that they are stored in.
+    fn stored(&self, name: &str) -> Array {
+        let tensor = self.checkpoint.tensor(name);
+        let bytes = tensor.bytes();
+        let elements = bytes.len() / tensor.dtype().size_bytes() as usize;
+        // SAFETY: the bytes are as many as shape and dtype ask for, and MLX copies them.
+        unsafe {
+            Array::from_raw_data(bytes.as_ptr().cast(), &[elements as i32], dtype(tensor.dtype()))
+        }
+    }
+}
+
+/// The weights of one layer, by their names within it.
+pub(crate) struct LayerWeights<'a> {
+    weights: &'a Weights<'a>,
+    layer: usize,
+}
+
+impl LayerWeights<'_> {
+    /// [`Weights::matrix`] of this layer's tensors.
+    pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
+        let names = names.iter().map(|name| layer_tensor(self.layer, name.as_ref()));
+        self.weights.matrix(&names.collect::<Vec<_>>(), columns)
+    }
+
+    /// The tensors called `names` behind one another, of shape `[width]`.
+    pub(crate) fn vector(&self, names: &[impl AsRef<str>]) -> Result<Array> {
+        self.matrix(names, 1)?.reshape(&[-1])
+    }
+
+    /// [`Weights::norm`] of this layer's tensor.
+    pub(crate) fn norm(&self, name: &str) -> Result<Array> {
+        self.weights.norm(&layer_tensor(self.layer, name))
+    }
+}
+
+/// `array`, computed now, so that what it is made from can go.
+fn evaluated(array: Array) -> Result<Array> {
+    array.eval()?;
+    Ok(array)
+}
