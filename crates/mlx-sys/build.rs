@@ -42,7 +42,10 @@ fn build() -> Result<()> {
     println!("cargo::rustc-link-lib=static=mlxc");
     println!("cargo::rustc-link-lib=dylib=mlx");
     let apple = variable("CARGO_CFG_TARGET_VENDOR")? == "apple";
-    println!("cargo::rustc-link-lib=dylib={}", if apple { "c++" } else { "stdc++" });
+    println!(
+        "cargo::rustc-link-lib=dylib={}",
+        if apple { "c++" } else { "stdc++" }
+    );
     println!("cargo::metadata=lib_dir={}", lib_dir.display());
     Ok(())
 }
@@ -59,7 +62,8 @@ fn mlx_dir() -> Result<PathBuf> {
     if !dir.join("share/cmake/MLX/MLXConfig.cmake").is_file() {
         return Err(format!("MLX is not in {}: {advice}", dir.display()));
     }
-    dir.canonicalize().map_err(|error| format!("{}: {error}", dir.display()))
+    dir.canonicalize()
+        .map_err(|error| format!("{}: {error}", dir.display()))
 }
 
 /// The folder of mlx-c in the published package: a manifest of its own depends on that, since the
@@ -87,7 +91,9 @@ fn mlx_c_sources(out: &Path) -> Result<PathBuf> {
         format!("mlx-c's sources, in the package mlx-sys {version}, can't be fetched: {error}")
     })?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
-    let package = packages.into_iter().find(|package| package["name"] == "mlx-sys");
+    let package = packages
+        .into_iter()
+        .find(|package| package["name"] == "mlx-sys");
     let manifest_path = package.and_then(|package| package["manifest_path"].as_str());
     let folder = manifest_path.map(|path| Path::new(path).with_file_name("src/mlx-c"));
     folder.ok_or_else(|| "cargo metadata does not name the package mlx-sys".into())
@@ -95,7 +101,10 @@ fn mlx_c_sources(out: &Path) -> Result<PathBuf> {
 
 fn cargo_metadata(manifest: &Path, options: &[&str]) -> Result<serde_json::Value> {
     let mut cargo = Command::new(variable("CARGO")?);
-    cargo.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest).args(options);
+    cargo
+        .args(["metadata", "--format-version=1", "--manifest-path"])
+        .arg(manifest)
+        .args(options);
     serde_json::from_slice(&run(&mut cargo)?).map_err(|error| error.to_string())
 }
 
@@ -103,18 +112,26 @@ fn cargo_metadata(manifest: &Path, options: &[&str]) -> Result<serde_json::Value
 fn compile(mlx: &Path, sources: &Path, shims: &Path, build: &Path) -> Result<PathBuf> {
     let cmake = tool("cmake", "CMAKE")?;
     let ninja = tool("ninja", "NINJA")?;
-    let define = |name: &str, value: &dyn AsRef<Path>| {
-        format!("-D{name}={}", value.as_ref().display())
-    };
+    let define =
+        |name: &str, value: &dyn AsRef<Path>| format!("-D{name}={}", value.as_ref().display());
     let mut configure = Command::new(&cmake);
-    configure.arg("-S").arg(sources).arg("-B").arg(build).args(["-G", "Ninja"]).args([
-        define("CMAKE_MAKE_PROGRAM", &ninja),
-        define("CMAKE_PREFIX_PATH", &mlx),
-        "-DCMAKE_BUILD_TYPE=Release".into(),
-        "-DMLX_C_USE_SYSTEM_MLX=ON".into(),
-        "-DMLX_C_BUILD_EXAMPLES=OFF".into(),
-        format!("-DCMAKE_CXX_FLAGS=-include {}", shims.join("format.h").display()),
-    ]);
+    configure
+        .arg("-S")
+        .arg(sources)
+        .arg("-B")
+        .arg(build)
+        .args(["-G", "Ninja"])
+        .args([
+            define("CMAKE_MAKE_PROGRAM", &ninja),
+            define("CMAKE_PREFIX_PATH", &mlx),
+            "-DCMAKE_BUILD_TYPE=Release".into(),
+            "-DMLX_C_USE_SYSTEM_MLX=ON".into(),
+            "-DMLX_C_BUILD_EXAMPLES=OFF".into(),
+            format!(
+                "-DCMAKE_CXX_FLAGS=-include {}",
+                shims.join("format.h").display()
+            ),
+        ]);
     let target = variable("TARGET")?;
     let cross = target != variable("HOST")?;
     let toolchain = [
@@ -136,7 +153,10 @@ fn compile(mlx: &Path, sources: &Path, shims: &Path, build: &Path) -> Result<Pat
             "aarch64" if apple => "arm64".to_owned(),
             other => other.to_owned(),
         };
-        configure.arg(format!("-DCMAKE_SYSTEM_NAME={}", if apple { "Darwin" } else { "Linux" }));
+        configure.arg(format!(
+            "-DCMAKE_SYSTEM_NAME={}",
+            if apple { "Darwin" } else { "Linux" }
+        ));
         configure.arg(format!("-DCMAKE_SYSTEM_PROCESSOR={arch}"));
         configure.arg("-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY");
         configure.arg("-DCMAKE_FIND_ROOT_PATH_MODE_PACKAGE=BOTH");
@@ -148,7 +168,10 @@ fn compile(mlx: &Path, sources: &Path, shims: &Path, build: &Path) -> Result<Pat
     }
     run(&mut configure)?;
     let jobs = variable("NUM_JOBS")?;
-    run(Command::new(&cmake).arg("--build").arg(build).args(["--target", "mlxc", "-j", &jobs]))?;
+    run(Command::new(&cmake)
+        .arg("--build")
+        .arg(build)
+        .args(["--target", "mlxc", "-j", &jobs]))?;
     Ok(build.to_owned())
 }
 
@@ -159,22 +182,33 @@ fn bindings(sources: &Path, shims: &Path, out: &Path) -> Result<()> {
         .header(sources.join("mlx/c/mlx.h").display().to_string())
         .clang_arg(format!("-I{}", sources.display()))
         .clang_arg(format!("-I{}", shims.join("clang").display()))
-        .allowlist_item("mlx_.*|b?float16_t")
+        .allowlist_item("_?mlx_.*|b?float16_t")
         .opaque_type("_IO_FILE|__sFILE");
     // libclang alone has no builtin headers; the compiler's serve after all others.
     let compiler = variable("CC").unwrap_or_else(|_| "cc".into());
     if let Ok(path) = run(Command::new(compiler).arg("-print-file-name=include")) {
-        builder = builder.clang_arg(format!("-idirafter{}", String::from_utf8_lossy(&path).trim()));
+        builder = builder.clang_arg(format!(
+            "-idirafter{}",
+            String::from_utf8_lossy(&path).trim()
+        ));
     }
-    let bindings = builder.generate().map_err(|error| format!("bindgen: {error}"))?;
+    let bindings = builder
+        .generate()
+        .map_err(|error| format!("bindgen: {error}"))?;
     let path = out.join("bindings.rs");
-    bindings.write_to_file(&path).map_err(|error| format!("{}: {error}", path.display()))
+    bindings
+        .write_to_file(&path)
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn load_libclang() -> Result<()> {
     let advice = "libclang is missing: run scripts/setup, or set LIBCLANG_PATH";
-    let Err(error) = clang_sys::load() else { return Ok(()) };
-    let unpacked = ["libclang.so", "libclang.dylib"].iter().find_map(|name| unpacked(name));
+    let Err(error) = clang_sys::load() else {
+        return Ok(());
+    };
+    let unpacked = ["libclang.so", "libclang.dylib"]
+        .iter()
+        .find_map(|name| unpacked(name));
     let library = unpacked.ok_or_else(|| format!("{advice} ({})", error.replace('\n', " ")))?;
     // SAFETY: nothing else runs in this program yet.
     unsafe { env::set_var("LIBCLANG_PATH", library) };
@@ -187,7 +221,9 @@ fn tool(name: &str, variable_name: &str) -> Result<PathBuf> {
         return Ok(path.into());
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let on_path = env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file());
     on_path
         .or_else(|| unpacked(name))
         .ok_or_else(|| format!("{name} is missing: run scripts/setup, or set {variable_name}"))
@@ -200,10 +236,16 @@ fn unpacked(name: &str) -> Option<PathBuf> {
         if file.is_file() {
             return Some(file);
         }
-        let mut entries: Vec<PathBuf> =
-            std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).collect();
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         entries.sort();
-        entries.iter().filter(|path| path.is_dir()).find_map(|dir| find(dir, name))
+        entries
+            .iter()
+            .filter(|path| path.is_dir())
+            .find_map(|dir| find(dir, name))
     }
     find(Path::new(&variable("MLX_BUILD_TOOLS").ok()?), name)
 }
@@ -211,14 +253,22 @@ fn unpacked(name: &str) -> Option<PathBuf> {
 /// Runs `command` to its end and returns what it printed.
 fn run(command: &mut Command) -> Result<Vec<u8>> {
     let program = command.get_program().to_owned();
-    let output =
-        command.output().map_err(|error| format!("{}: {error}", program.to_string_lossy()))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{}: {error}", program.to_string_lossy()))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     eprintln!("{command:?}\n{text}");
-    let first = text.lines().find(|line| line.to_lowercase().contains("error")).unwrap_or_default();
-    Err(format!("{} failed: {}", program.to_string_lossy(), first.trim()))
+    let first = text
+        .lines()
+        .find(|line| line.to_lowercase().contains("error"))
+        .unwrap_or_default();
+    Err(format!(
+        "{} failed: {}",
+        program.to_string_lossy(),
+        first.trim()
+    ))
 }

@@ -22,9 +22,15 @@ fn main() {
     let table: Table = text.parse().expect("Cargo.lock is TOML");
     // mlx-sys carries mlx-c and has its version.
     for (package, variable) in [("mlx-rs", "MLX_RS_VERSION"), ("mlx-sys", "MLX_C_VERSION")] {
-        let packages = table.get("package").and_then(Value::as_array).into_iter().flatten();
+        let packages = table
+            .get("package")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         let named = packages.filter(|entry| entry.get("name") == Some(&Value::from(package)));
-        if let [version] = &named.filter_map(|entry| entry["version"].as_str()).collect::<Vec<_>>()[..]
+        if let [version] = &named
+            .filter_map(|entry| entry["version"].as_str())
+            .collect::<Vec<_>>()[..]
         {
             println!("cargo::rustc-env={variable}={version}");
         }

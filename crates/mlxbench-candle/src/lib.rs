@@ -1,1 +1,23 @@
-//! To be written.
+//! The candle adapter: Gemma 1, 2 and 3 against candle's tensor API, on the CPU and, through the
+//! features `metal` and `cuda`, on GPUs. The feature `accelerate` puts Apple's BLAS under the CPU.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `backend` | what candle can do here: versions, devices, dtypes, threads |
+//! | `weights` | from checkpoint tensors to candle's |
+//! | `linear` | products with a weight matrix |
+//! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `model` | the whole: embeddings, layers, output projection |
+
+mod attention;
+mod backend;
+mod cache;
+mod linear;
+mod mlp;
+mod model;
+mod norm;
+mod rope;
+mod weights;
+
+pub use backend::CandleBackend;
+pub use model::{GemmaModel, Output};

@@ -20,10 +20,16 @@ pub const SINGLE_FILE: &str = "model.safetensors";
 /// The name of the file that says which shard holds which tensor.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
+/// How much of a tensor is converted before its pages are given back: a multiple of every element.
+const RELEASE_BYTES: usize = 16 << 20;
+
 /// Where checkpoints keep the text model: the prefix of its tensors and that of `lm_head`. Text
 /// models, then multimodal ones as transformers 4 and as transformers 5 write them.
-const PREFIXES: [(&str, &str); 3] =
-    [("model.", ""), ("language_model.model.", "language_model."), ("model.language_model.", "")];
+const PREFIXES: [(&str, &str); 3] = [
+    ("model.", ""),
+    ("language_model.model.", "language_model."),
+    ("model.language_model.", ""),
+];
 
 /// A model folder, checked and mapped.
 #[derive(Debug)]
@@ -82,7 +88,14 @@ impl Checkpoint {
             match found.get(&stored_name(&spec.name, prefix)) {
                 Some((file, info, range)) => {
                     let dtype = check_tensor(&files[*file].path, &spec, info)?;
-                    tensors.insert(spec.name, Place { file: *file, dtype, range: range.clone() });
+                    tensors.insert(
+                        spec.name,
+                        Place {
+                            file: *file,
+                            dtype,
+                            range: range.clone(),
+                        },
+                    );
                 }
                 None => missing.push(spec.name),
             }
@@ -97,7 +110,12 @@ impl Checkpoint {
                 format!("tensor `{first}`{others} is missing: are all of the model's files here?"),
             ));
         }
-        Ok(Self { folder: folder.to_owned(), config, files, tensors })
+        Ok(Self {
+            folder: folder.to_owned(),
+            config,
+            files,
+            tensors,
+        })
     }
 
     /// The folder.
@@ -117,7 +135,10 @@ impl Checkpoint {
 
     /// Bytes of the model's tensors as stored.
     pub fn stored_bytes(&self) -> u64 {
-        self.tensors.values().map(|place| place.range.len() as u64).sum()
+        self.tensors
+            .values()
+            .map(|place| place.range.len() as u64)
+            .sum()
     }
 
     /// The tensor called `name` (of [`GemmaConfig::tensors`]), still in its file.
@@ -125,9 +146,16 @@ impl Checkpoint {
     /// # Panics
     /// When the configuration has no such tensor.
     pub fn tensor(&self, name: &str) -> Tensor<'_> {
-        let place = self.tensors.get(name).unwrap_or_else(|| panic!("no tensor `{name}`"));
+        let place = self
+            .tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("no tensor `{name}`"));
         let file = &self.files[place.file];
-        Tensor { map: &file.map, range: place.range.clone(), dtype: place.dtype }
+        Tensor {
+            map: &file.map,
+            range: place.range.clone(),
+            dtype: place.dtype,
+        }
     }
 }
 
@@ -196,7 +224,10 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     if single.is_file() {
         return Ok(vec![single]);
     }
-    Err(Error::model(folder, format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here")))
+    Err(Error::model(
+        folder,
+        format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here"),
+    ))
 }
 
 /// The tensors of a mapped file, each with the offset of the file's data section.
@@ -209,7 +240,9 @@ fn read_header(path: &Path, map: &Mmap) -> Result<Vec<(String, TensorInfo, usize
     })?;
     let start = length + size_of::<u64>();
     let tensors = metadata.tensors().into_iter();
-    Ok(tensors.map(|(name, info)| (name, info.clone(), start)).collect())
+    Ok(tensors
+        .map(|(name, info)| (name, info.clone(), start))
+        .collect())
 }
 
 fn stored_name(name: &str, (model, head): (&str, &str)) -> String {
@@ -235,7 +268,10 @@ fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dty
         safetensors::Dtype::F16 => Ok(Dtype::F16),
         other => Err(Error::model(
             path,
-            format!("tensor `{}` is stored as {other:?}: F32, F16 and BF16 are supported", spec.name),
+            format!(
+                "tensor `{}` is stored as {other:?}: F32, F16 and BF16 are supported",
+                spec.name
+            ),
         )),
     }
 }
@@ -259,30 +295,41 @@ impl Tensor<'_> {
         &self.map[self.range.clone()]
     }
 
-    /// Its elements converted to `T`, through f32 where the dtypes differ.
+    /// Its elements converted to `T`, through f32 where the dtypes differ. Pages of the file go as
+    /// soon as they are converted, so that a large tensor isn't held twice.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        fn convert<T: Element, const N: usize>(bytes: &[u8], f32_of: fn([u8; N]) -> f32) -> Vec<T> {
-            bytes.as_chunks().0.iter().map(|chunk| T::from_f32(f32_of(*chunk))).collect()
-        }
         match self.dtype {
-            Dtype::F32 => convert(self.bytes(), f32::from_le_bytes),
-            Dtype::Bf16 => convert(self.bytes(), |b| half::bf16::from_le_bytes(b).to_f32()),
-            Dtype::F16 => convert(self.bytes(), |b| half::f16::from_le_bytes(b).to_f32()),
+            Dtype::F32 => self.convert(f32::from_le_bytes),
+            Dtype::Bf16 => self.convert(|b| half::bf16::from_le_bytes(b).to_f32()),
+            Dtype::F16 => self.convert(|b| half::f16::from_le_bytes(b).to_f32()),
         }
+    }
+
+    fn convert<T: Element, const N: usize>(&self, f32_of: fn([u8; N]) -> f32) -> Vec<T> {
+        let mut elements = Vec::with_capacity(self.range.len() / N);
+        for start in self.range.clone().step_by(RELEASE_BYTES) {
+            let block = start..self.range.end.min(start + RELEASE_BYTES);
+            let chunks = self.map[block.clone()].as_chunks().0.iter();
+            elements.extend(chunks.map(|chunk| T::from_f32(f32_of(*chunk))));
+            self.release(block);
+        }
+        elements
+    }
+
+    /// Tells the system that the pages of these bytes of the file may go.
+    fn release(&self, bytes: std::ops::Range<usize>) {
+        // SAFETY: the map is a read-only view of a file, so dropped pages come back unchanged.
+        // Failure costs memory and nothing else.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+        };
     }
 }
 
 impl Drop for Tensor<'_> {
     fn drop(&mut self) {
-        // SAFETY: the map is a read-only view of a file, so dropped pages come back unchanged.
-        // Failure costs memory and nothing else.
-        let _ = unsafe {
-            self.map.unchecked_advise_range(
-                UncheckedAdvice::DontNeed,
-                self.range.start,
-                self.range.len(),
-            )
-        };
+        self.release(self.range.clone());
     }
 }
 

@@ -38,12 +38,18 @@ pub enum Error {
 impl Error {
     /// An I/O error at `path`.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { path: path.into(), source }
+        Self::Io {
+            path: path.into(),
+            source,
+        }
     }
 
     /// A model file or folder that can't be used.
     pub fn model(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
-        Self::Model { path: path.into(), message: message.into() }
+        Self::Model {
+            path: path.into(),
+            message: message.into(),
+        }
     }
 
     /// A framework's failure, in its own words.

@@ -71,8 +71,13 @@ impl Job<'_> {
                 "a generation needs a prompt, a chunk and a count of at least one token".into(),
             ));
         }
-        if self.context.is_some_and(|context| context.batch() != self.prompt.batch()) {
-            return Err(Error::Invalid("context and prompt must have as many rows".into()));
+        if self
+            .context
+            .is_some_and(|context| context.batch() != self.prompt.batch())
+        {
+            return Err(Error::Invalid(
+                "context and prompt must have as many rows".into(),
+            ));
         }
         if self.capacity() > limit {
             return Err(Error::Invalid(format!(
@@ -101,8 +106,16 @@ pub fn generate<M: Model>(
 ) -> Result<Generation> {
     job.check(model)?;
     let batch = job.prompt.batch();
-    model.reset(ContextShape { batch, capacity: job.capacity(), chunk: job.chunk })?;
-    for chunk in job.context.iter().flat_map(|context| context.chunks(job.chunk)) {
+    model.reset(ContextShape {
+        batch,
+        capacity: job.capacity(),
+        chunk: job.chunk,
+    })?;
+    for chunk in job
+        .context
+        .iter()
+        .flat_map(|context| context.chunks(job.chunk))
+    {
         model.prefill(&chunk)?;
     }
     model.synchronize()?;
@@ -111,7 +124,9 @@ pub fn generate<M: Model>(
     let mut token_ns = Vec::with_capacity(job.new_tokens);
     let mut running = vec![true; batch];
     let mut chunks: Vec<TokenBatch> = job.prompt.chunks(job.chunk).collect();
-    let last_chunk = chunks.pop().expect("the prompt was checked to hold a token");
+    let last_chunk = chunks
+        .pop()
+        .expect("the prompt was checked to hold a token");
 
     let start = clock.now();
     for chunk in &chunks {
@@ -140,7 +155,11 @@ pub fn generate<M: Model>(
         };
     }
     let finite = model.logits(&output)?.iter().all(|logit| logit.is_finite());
-    Ok(Generation { tokens, token_ns, finite })
+    Ok(Generation {
+        tokens,
+        token_ns,
+        finite,
+    })
 }
 
 #[cfg(test)]
@@ -150,11 +169,23 @@ mod tests {
     use crate::mock::{MockModel, Script};
 
     fn script() -> Script {
-        Script { prefill_ns_per_token: 10, step_ns: 100, read_ns: 7, ..Script::default() }
+        Script {
+            prefill_ns_per_token: 10,
+            step_ns: 100,
+            read_ns: 7,
+            ..Script::default()
+        }
     }
 
     fn job(prompt: &TokenBatch) -> Job<'_> {
-        Job { context: None, prompt, new_tokens: 3, chunk: 2, mode: Mode::Synchronous, stop: &[] }
+        Job {
+            context: None,
+            prompt,
+            new_tokens: 3,
+            chunk: 2,
+            mode: Mode::Synchronous,
+            stop: &[],
+        }
     }
 
     fn run(script: Script, job: &Job<'_>) -> Result<Generation> {
@@ -175,14 +206,24 @@ mod tests {
     #[test]
     fn tokens_of_the_context_are_not_timed() {
         let (context, prompt) = (TokenBatch::row(vec![5; 100]), TokenBatch::row(vec![5]));
-        let generation = run(script(), &Job { context: Some(&context), ..job(&prompt) }).unwrap();
+        let generation = run(
+            script(),
+            &Job {
+                context: Some(&context),
+                ..job(&prompt)
+            },
+        )
+        .unwrap();
         assert_eq!(generation.token_ns[0], Nanos(17));
     }
 
     #[test]
     fn pipelined_mode_hands_over_the_next_step_before_it_reads() {
         let prompt = TokenBatch::row(vec![5]);
-        let pipelined = Job { mode: Mode::Pipelined, ..job(&prompt) };
+        let pipelined = Job {
+            mode: Mode::Pipelined,
+            ..job(&prompt)
+        };
         let generation = run(script(), &pipelined).unwrap();
         // The mock is synchronous, so a step ahead shows as time before the first read.
         assert_eq!(generation.token_ns[0], Nanos(10 + 100 + 7));
@@ -193,7 +234,14 @@ mod tests {
     fn both_modes_generate_the_same_tokens() {
         let prompt = TokenBatch::row(vec![5, 9]);
         let synchronous = run(script(), &job(&prompt)).unwrap();
-        let pipelined = run(script(), &Job { mode: Mode::Pipelined, ..job(&prompt) }).unwrap();
+        let pipelined = run(
+            script(),
+            &Job {
+                mode: Mode::Pipelined,
+                ..job(&prompt)
+            },
+        )
+        .unwrap();
         assert_eq!(synchronous.tokens, pipelined.tokens);
     }
 
@@ -201,7 +249,14 @@ mod tests {
     fn a_stop_token_ends_the_generation_once_every_row_has_it() {
         let prompt = TokenBatch::row(vec![5]);
         let all = run(script(), &job(&prompt)).unwrap().tokens[0].clone();
-        let stopped = run(script(), &Job { stop: &all[1..2], ..job(&prompt) }).unwrap();
+        let stopped = run(
+            script(),
+            &Job {
+                stop: &all[1..2],
+                ..job(&prompt)
+            },
+        )
+        .unwrap();
         assert_eq!(stopped.tokens[0], all[..2]);
         assert_eq!(stopped.token_ns.len(), 2);
     }
@@ -209,7 +264,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_the_model_is_refused_before_any_work() {
         let prompt = TokenBatch::row(vec![5; 4]);
-        let long = Job { new_tokens: 1 << 20, ..job(&prompt) };
+        let long = Job {
+            new_tokens: 1 << 20,
+            ..job(&prompt)
+        };
         let message = run(script(), &long).unwrap_err().to_string();
         assert!(message.contains("exceed the model's context"), "{message}");
 

@@ -66,10 +66,15 @@ impl FromStr for Fault {
                 "not-finite" => FaultKind::NotFinite,
                 _ => return None,
             };
-            Some(Self { kind, at: at.parse().ok()? })
+            Some(Self {
+                kind,
+                at: at.parse().ok()?,
+            })
         };
         parse().ok_or_else(|| {
-            Error::Invalid(format!("`{s}`: write die@N, hang@N, fail@N or not-finite@N"))
+            Error::Invalid(format!(
+                "`{s}`: write die@N, hang@N, fail@N or not-finite@N"
+            ))
         })
     }
 }
@@ -105,7 +110,11 @@ impl Backend for MockBackend {
             dtype,
             unsupported: (dtype == Dtype::F16).then(|| "the mock has no f16".to_owned()),
         });
-        vec![DeviceSupport { device: Device::cpu(), description: None, dtypes: dtypes.into() }]
+        vec![DeviceSupport {
+            device: Device::cpu(),
+            description: None,
+            dtypes: dtypes.into(),
+        }]
     }
 
     fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
@@ -142,12 +151,19 @@ impl MockModel {
     /// A model that spends the time of `clock`.
     pub fn new(script: Script, clock: VirtualClock) -> Self {
         let config = preset("gemma-3-270m").expect("a preset of ours").config();
-        Self { config, script, clock, generations: 0 }
+        Self {
+            config,
+            script,
+            clock,
+            generations: 0,
+        }
     }
 
     fn spend(&self, ns: u64) {
         let repeated = self.generations.saturating_sub(1);
-        self.clock.advance(Nanos(ns + ns * self.script.slowdown_percent * repeated / 100));
+        self.clock.advance(Nanos(
+            ns + ns * self.script.slowdown_percent * repeated / 100,
+        ));
     }
 
     fn fault(&self) -> Option<FaultKind> {
@@ -180,13 +196,23 @@ impl Model for MockModel {
 
     fn forward(&mut self, tokens: &TokenBatch) -> Result<MockOutput> {
         self.prefill(tokens)?;
-        let last = tokens.rows().map(|row| self.next(*row.last().unwrap_or(&0)));
-        Ok(MockOutput { tokens: last.collect() })
+        let last = tokens
+            .rows()
+            .map(|row| self.next(*row.last().unwrap_or(&0)));
+        Ok(MockOutput {
+            tokens: last.collect(),
+        })
     }
 
     fn step(&mut self, previous: &MockOutput) -> Result<MockOutput> {
         self.spend(self.script.step_ns);
-        Ok(MockOutput { tokens: previous.tokens.iter().map(|&token| self.next(token)).collect() })
+        Ok(MockOutput {
+            tokens: previous
+                .tokens
+                .iter()
+                .map(|&token| self.next(token))
+                .collect(),
+        })
     }
 
     fn read(&mut self, output: &MockOutput) -> Result<Vec<TokenId>> {

@@ -80,7 +80,9 @@ impl Device {
     /// The index after the colon, 0 when there is none: 1 of `cuda:1`.
     pub fn index(&self) -> usize {
         let index = self.0.split_once(':').map(|(_, index)| index.parse());
-        index.map_or(0, |parsed| parsed.expect("checked when the name was parsed"))
+        index.map_or(0, |parsed| {
+            parsed.expect("checked when the name was parsed")
+        })
     }
 }
 
@@ -96,7 +98,9 @@ impl FromStr for Device {
     fn from_str(s: &str) -> Result<Self, Error> {
         let (kind, index) = s.split_once(':').unwrap_or((s, "0"));
         let named = !kind.is_empty()
-            && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && kind
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if named && index.parse::<usize>().is_ok() {
             Ok(Self(s.into()))
         } else {
@@ -150,7 +154,10 @@ mod tests {
     #[test]
     fn nonsense_is_no_device() {
         for name in ["", "CPU", "cuda:", "cuda:x", ":0", "a b"] {
-            assert!(name.parse::<Device>().is_err(), "{name:?} was taken for a device");
+            assert!(
+                name.parse::<Device>().is_err(),
+                "{name:?} was taken for a device"
+            );
         }
     }
 

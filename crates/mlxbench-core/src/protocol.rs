@@ -135,6 +135,9 @@ impl From<Error> for Reply {
             Error::Unsupported(_) => ErrorKind::Unsupported,
             Error::Framework(_) => ErrorKind::Failed,
         };
-        Self::Error { kind, message: error.to_string() }
+        Self::Error {
+            kind,
+            message: error.to_string(),
+        }
     }
 }

@@ -62,12 +62,16 @@ impl RunResult {
 
     /// The measured repetitions of a target's test.
     pub fn samples_of(&self, target: &TargetId, test: &Test) -> impl Iterator<Item = &Sample> {
-        self.samples.iter().filter(move |s| s.target == *target && s.test == *test)
+        self.samples
+            .iter()
+            .filter(move |s| s.target == *target && s.test == *test)
     }
 
     /// What a target failed at.
     pub fn failures_of(&self, target: &TargetId) -> impl Iterator<Item = &Failure> {
-        self.failures.iter().filter(move |failure| failure.target == *target)
+        self.failures
+            .iter()
+            .filter(move |failure| failure.target == *target)
     }
 }
 
@@ -325,7 +329,13 @@ mod tests {
     #[test]
     fn tests_carry_the_names_of_llama_bench() {
         let name = |prompt_tokens, generate_tokens, depth, batch| {
-            Test { prompt_tokens, generate_tokens, depth, batch }.to_string()
+            Test {
+                prompt_tokens,
+                generate_tokens,
+                depth,
+                batch,
+            }
+            .to_string()
         };
         assert_eq!(name(512, 0, 0, 1), "pp512");
         assert_eq!(name(0, 128, 0, 1), "tg128");

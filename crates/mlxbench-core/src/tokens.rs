@@ -23,7 +23,9 @@ impl TokenBatch {
     /// When there is no row, or the rows differ in length.
     pub fn new(rows: &[Vec<TokenId>]) -> Result<Self> {
         let Some(first) = rows.first() else {
-            return Err(Error::Invalid("a batch of tokens needs at least one row".into()));
+            return Err(Error::Invalid(
+                "a batch of tokens needs at least one row".into(),
+            ));
         };
         if let Some(other) = rows.iter().find(|row| row.len() != first.len()) {
             return Err(Error::Invalid(format!(
@@ -32,12 +34,20 @@ impl TokenBatch {
                 other.len()
             )));
         }
-        Ok(Self { batch: rows.len(), len: first.len(), ids: rows.concat() })
+        Ok(Self {
+            batch: rows.len(),
+            len: first.len(),
+            ids: rows.concat(),
+        })
     }
 
     /// One row.
     pub fn row(ids: Vec<TokenId>) -> Self {
-        Self { batch: 1, len: ids.len(), ids }
+        Self {
+            batch: 1,
+            len: ids.len(),
+            ids,
+        }
     }
 
     /// How many rows.
@@ -67,13 +77,23 @@ impl TokenBatch {
 
     /// Columns `range` of every row.
     pub fn columns(&self, range: std::ops::Range<usize>) -> Self {
-        let ids = self.rows().flat_map(|row| &row[range.clone()]).copied().collect();
-        Self { batch: self.batch, len: range.len(), ids }
+        let ids = self
+            .rows()
+            .flat_map(|row| &row[range.clone()])
+            .copied()
+            .collect();
+        Self {
+            batch: self.batch,
+            len: range.len(),
+            ids,
+        }
     }
 
     /// The batch cut into column blocks of at most `size` tokens, in order.
     pub fn chunks(&self, size: usize) -> impl Iterator<Item = Self> {
-        (0..self.len).step_by(size).map(move |start| self.columns(start..self.len.min(start + size)))
+        (0..self.len)
+            .step_by(size)
+            .map(move |start| self.columns(start..self.len.min(start + size)))
     }
 
     /// Fails when an id lies outside a vocabulary of `vocab_size`.
@@ -110,7 +130,10 @@ mod tests {
     fn chunks_keep_rows_apart() {
         let batch = TokenBatch::new(&[vec![1, 2, 3], vec![4, 5, 6]]).unwrap();
         let chunks: Vec<Vec<Vec<TokenId>>> = batch.chunks(2).map(Into::into).collect();
-        assert_eq!(chunks, [vec![vec![1, 2], vec![4, 5]], vec![vec![3], vec![6]]]);
+        assert_eq!(
+            chunks,
+            [vec![vec![1, 2], vec![4, 5]], vec![vec![3], vec![6]]]
+        );
     }
 
     #[test]

@@ -20,7 +20,11 @@ pub fn serve<B: Backend>(backend: B) -> ExitCode {
 /// [`serve`] with times from `clock`.
 pub fn serve_with_clock<B: Backend>(backend: B, clock: impl Clock) -> ExitCode {
     let outcome = protocol_stream().and_then(|mut replies| {
-        let mut session = Session { backend, clock, model: None };
+        let mut session = Session {
+            backend,
+            clock,
+            model: None,
+        };
         for line in stdin_lines() {
             let reply = session.answer(&line);
             serde_json::to_writer(&mut replies, &reply)?;
@@ -101,7 +105,10 @@ impl<B: Backend, C: Clock> Session<B, C> {
         let mut model = self.backend.load(&checkpoint, &load.placement)?;
         model.synchronize()?;
         self.model = Some(model);
-        Ok(Reply::Loaded(Loaded { load_ns: self.clock.now().since(start), threads }))
+        Ok(Reply::Loaded(Loaded {
+            load_ns: self.clock.now().since(start),
+            threads,
+        }))
     }
 
     fn generate(&mut self, request: &Generate) -> Result<Reply> {
@@ -119,7 +126,9 @@ impl<B: Backend, C: Clock> Session<B, C> {
         let mut logits = Vec::new();
         let keep = request.logits.is_some();
         if keep && request.prompt.batch() != 1 {
-            return Err(Error::Invalid("logits are written for one row of prompt only".into()));
+            return Err(Error::Invalid(
+                "logits are written for one row of prompt only".into(),
+            ));
         }
         let generation = generate(model, &self.clock, &job, |model, output| {
             if keep {
@@ -142,7 +151,10 @@ impl<B: Backend, C: Clock> Session<B, C> {
 /// Writes `rows` rows of logits as the f32 tensor `logits` of a safetensors file.
 fn write_logits(path: &Path, logits: &[f32], rows: usize) -> Result<()> {
     let shape = vec![rows, logits.len() / rows.max(1)];
-    let bytes: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+    let bytes: Vec<u8> = logits
+        .iter()
+        .flat_map(|logit| logit.to_le_bytes())
+        .collect();
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &bytes)
         .expect("the shape was made from the length");
     safetensors::serialize_to_file([("logits", view)], None, path)
@@ -159,7 +171,11 @@ mod tests {
     fn session() -> Session<MockBackend, VirtualClock> {
         let clock = VirtualClock::default();
         let backend = MockBackend::new(Script::default(), clock.clone());
-        Session { backend, clock, model: None }
+        Session {
+            backend,
+            clock,
+            model: None,
+        }
     }
 
     fn error(reply: Reply) -> (ErrorKind, String) {
@@ -172,7 +188,9 @@ mod tests {
     #[test]
     fn hello_names_backend_and_devices() {
         let reply = session().answer(r#"{"type": "hello", "protocol": 1}"#);
-        let Reply::Hello(hello) = reply else { panic!("{reply:?}") };
+        let Reply::Hello(hello) = reply else {
+            panic!("{reply:?}")
+        };
         assert_eq!(hello.identity.backend, "mock");
         assert_eq!(hello.devices[0].device, crate::Device::cpu());
     }
@@ -181,7 +199,10 @@ mod tests {
     fn another_protocol_is_refused() {
         let (kind, message) = error(session().answer(r#"{"type": "hello", "protocol": 9}"#));
         assert_eq!(kind, ErrorKind::Invalid);
-        assert!(message.contains("speaks protocol 1, the runner 9"), "{message}");
+        assert!(
+            message.contains("speaks protocol 1, the runner 9"),
+            "{message}"
+        );
     }
 
     #[test]

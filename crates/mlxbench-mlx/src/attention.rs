@@ -54,16 +54,26 @@ pub(crate) struct Attention {
 
 impl Attention {
     pub(crate) fn load(config: &GemmaConfig, weights: &LayerWeights<'_>) -> Result<Self> {
-        let linear = |projections: &[&str], width| {
+        let linear = |projections: &[&str], width| -> Result<Linear> {
             let names = |part| {
                 let projections = projections.iter();
-                projections.map(|p| format!("self_attn.{p}_proj.{part}")).collect::<Vec<_>>()
+                projections
+                    .map(|p| format!("self_attn.{p}_proj.{part}"))
+                    .collect::<Vec<_>>()
             };
-            let bias = config.attention_bias.then(|| weights.vector(&names("bias")));
-            Ok(Linear::new(weights.matrix(&names("weight"), width)?, bias.transpose()?))
+            let bias = config
+                .attention_bias
+                .then(|| weights.vector(&names("bias")));
+            Ok(Linear::new(
+                weights.matrix(&names("weight"), width)?,
+                bias.transpose()?,
+            ))
         };
-        let norm = |name| {
-            let factor = config.has_qk_norm().then(|| weights.norm(name)).transpose()?;
+        let norm = |name| -> Result<Option<RmsNorm>> {
+            let factor = config
+                .has_qk_norm()
+                .then(|| weights.norm(name))
+                .transpose()?;
             Ok(factor.map(|factor| RmsNorm::new(factor, config.rms_norm_eps)))
         };
         Ok(Self {
@@ -108,7 +118,8 @@ impl Attention {
             }
         };
         let mixed = mixed.transpose_axes(&[0, 2, 1, 3])?;
-        self.o_proj.forward(&mixed.reshape(&[batch, tokens, self.heads * self.head_dim])?)
+        self.o_proj
+            .forward(&mixed.reshape(&[batch, tokens, self.heads * self.head_dim])?)
     }
 
     /// Attention with a soft-cap before the mask, which MLX's fused attention doesn't know. The

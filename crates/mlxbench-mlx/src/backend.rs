@@ -22,8 +22,14 @@ impl Backend for MlxBackend {
     fn identity(&self) -> Result<Identity> {
         let mut libraries = BTreeMap::new();
         libraries.insert("BLAS".into(), blas::in_effect());
-        libraries.insert("mlx-rs".into(), linked("mlx-rs", option_env!("MLX_RS_VERSION"))?);
-        libraries.insert("mlx-c".into(), linked("mlx-c", option_env!("MLX_C_VERSION"))?);
+        libraries.insert(
+            "mlx-rs".into(),
+            linked("mlx-rs", option_env!("MLX_RS_VERSION"))?,
+        );
+        libraries.insert(
+            "mlx-c".into(),
+            linked("mlx-c", option_env!("MLX_C_VERSION"))?,
+        );
         Ok(Identity {
             backend: "mlx".into(),
             framework: "MLX".into(),
@@ -39,7 +45,9 @@ impl Backend for MlxBackend {
                 index => format!("{kind}:{index}"),
             })
         });
-        gpus.chain(["cpu".into()]).filter_map(|name| support(&name)).collect()
+        gpus.chain(["cpu".into()])
+            .filter_map(|name| support(&name))
+            .collect()
     }
 
     fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
@@ -49,9 +57,14 @@ impl Backend for MlxBackend {
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
         let stream = stream(&placement.device)?;
         if let Some(reason) = unsupported(&stream, placement.dtype) {
-            return Err(Error::Unsupported(format!("MLX can't run {placement}: {reason}")));
+            return Err(Error::Unsupported(format!(
+                "MLX can't run {placement}: {reason}"
+            )));
         }
-        let weights = Weights { checkpoint, dtype: placement.dtype };
+        let weights = Weights {
+            checkpoint,
+            dtype: placement.dtype,
+        };
         with_stream(&stream, || GemmaModel::load(&weights, stream.clone())).map_err(framework)
     }
 }
@@ -92,7 +105,9 @@ fn stream(name: &mlxbench_core::Device) -> Result<Stream> {
     if name.index() >= count(name.kind()) {
         return Err(Error::Unsupported(format!(
             "this MLX has no device `{name}`: it has {}",
-            ["gpu", "cuda", "cpu"].map(|kind| format!("{} {kind}", count(kind))).join(", ")
+            ["gpu", "cuda", "cpu"]
+                .map(|kind| format!("{} {kind}", count(kind)))
+                .join(", ")
         )));
     }
     Stream::try_default_on_device(&device(name)).map_err(framework)
@@ -110,10 +125,16 @@ fn device(name: &mlxbench_core::Device) -> Device {
 fn support(name: &str) -> Option<DeviceSupport> {
     let device = name.parse().ok()?;
     let stream = stream(&device).ok()?;
-    let dtypes =
-        Dtype::ALL.map(|dtype| DtypeSupport { dtype, unsupported: unsupported(&stream, dtype) });
+    let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
+        dtype,
+        unsupported: unsupported(&stream, dtype),
+    });
     let description = description(&device);
-    Some(DeviceSupport { device, description, dtypes: dtypes.into() })
+    Some(DeviceSupport {
+        device,
+        description,
+        dtypes: dtypes.into(),
+    })
 }
 
 /// Why a device can't multiply matrices of `dtype`, in MLX's words; `None` when it can.
@@ -122,17 +143,18 @@ fn unsupported(stream: &Stream, dtype: Dtype) -> Option<String> {
         let x = Array::from_slice(&[1.0_f32; 4], &[2, 2]).as_dtype(weights::dtype(dtype))?;
         x.matmul(&x)?.eval()
     };
-    with_stream(stream, product).err().map(|error| error.what().into())
+    with_stream(stream, product)
+        .err()
+        .map(|error| error.what().into())
 }
 
 /// What MLX calls the device: `Apple M3 Max`.
 fn description(name: &mlxbench_core::Device) -> Option<String> {
     let device = device(name);
-    let mut handle = mlx_sys::mlx_device { ctx: ptr::null_mut() };
     let mut text: *const c_char = ptr::null();
     // SAFETY: each handle is freed once; the text is copied before its owner goes.
     unsafe {
-        handle = mlx_sys::mlx_device_new_type(device.get_type().ok()?.into(), name.index() as i32);
+        let handle = mlx_sys::mlx_device_new_type(device.get_type().ok()?.into(), name.index() as i32);
         let mut info = mlx_sys::mlx_device_info_new();
         let key = c"device_name".as_ptr();
         let found = mlx_sys::mlx_device_info_get(&mut info, handle) == 0
@@ -150,8 +172,11 @@ fn version() -> Result<String> {
     let version = unsafe {
         let mut string = mlx_sys::mlx_string_new();
         let told = mlx_sys::mlx_version(&mut string) == 0;
-        let version =
-            told.then(|| CStr::from_ptr(mlx_sys::mlx_string_data(string)).to_string_lossy().into());
+        let version = told.then(|| {
+            CStr::from_ptr(mlx_sys::mlx_string_data(string))
+                .to_string_lossy()
+                .into()
+        });
         mlx_sys::mlx_string_free(string);
         version
     };

@@ -4,7 +4,7 @@
 //! OpenBLAS. Apple's MLX uses Accelerate. MLX calls whichever `cblas_sgemm` the loader finds first.
 
 use std::env;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,18 +22,25 @@ const PRELOAD: &str = "LD_PRELOAD";
 /// Starts this program anew with OpenBLAS in place of MLX's own BLAS, where OpenBLAS is installed
 /// under its Linux name. Call it first in `main`: it doesn't return when it starts anew.
 pub fn prefer_openblas() {
-    let Some(library) = installed_openblas() else { return };
+    let Some(library) = installed_openblas() else {
+        return;
+    };
     let preload = env::var_os(PRELOAD).unwrap_or_default();
     let preloaded = env::split_paths(&preload).any(|path| path == library);
     if preloaded || symbol(c"openblas_get_config").is_some() {
         return;
     }
-    let Ok(program) = env::current_exe() else { return };
+    let Ok(program) = env::current_exe() else {
+        return;
+    };
     let libraries = match preload.is_empty() {
         true => library.into_os_string(),
         false => [library.as_os_str(), &preload].join(OsStr::new(":")),
     };
-    let error = Command::new(program).args(env::args_os().skip(1)).env(PRELOAD, libraries).exec();
+    let error = Command::new(program)
+        .args(env::args_os().skip(1))
+        .env(PRELOAD, libraries)
+        .exec();
     eprintln!("MLX goes on with its own BLAS, since the worker can't be started anew: {error}");
 }
 
@@ -47,8 +54,13 @@ pub fn in_effect() -> String {
         }
     });
     let library = symbol(PRODUCT).and_then(library_of);
-    let name = library.as_deref().and_then(Path::file_name).map(OsStr::to_string_lossy);
-    config.or(name.map(Into::into)).unwrap_or_else(|| "none".into())
+    let name = library
+        .as_deref()
+        .and_then(Path::file_name)
+        .map(OsStr::to_string_lossy);
+    config
+        .or(name.map(Into::into))
+        .unwrap_or_else(|| "none".into())
 }
 
 /// Sets the number of threads where the BLAS can change it, and returns the number in effect: one

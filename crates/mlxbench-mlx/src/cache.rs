@@ -23,7 +23,10 @@ impl KvCache {
     ) -> Result<Self> {
         let shape = [batch, config.num_key_value_heads, capacity, config.head_dim];
         let shape = shape.map(|n| n as i32);
-        Ok(Self { keys: zeros_dtype(&shape, dtype)?, values: zeros_dtype(&shape, dtype)? })
+        Ok(Self {
+            keys: zeros_dtype(&shape, dtype)?,
+            values: zeros_dtype(&shape, dtype)?,
+        })
     }
 
     /// Writes `keys` and `values`, of shape `[batch, kv_heads, tokens, head_dim]`, where `append`
@@ -45,7 +48,10 @@ impl KvCache {
             buffer.try_index_mut((.., .., target, ..), new)?;
             entries(buffer, &append.read)
         };
-        Ok((write(&mut self.keys, keys)?, write(&mut self.values, values)?))
+        Ok((
+            write(&mut self.keys, keys)?,
+            write(&mut self.values, values)?,
+        ))
     }
 
     /// The buffers, to be evaluated.

@@ -26,7 +26,8 @@ impl Fused {
         Self::new(|gate, up| {
             let x = gate.as_dtype(Dtype::Float32)?;
             let cube = &(&x * &x) * &x;
-            let inner = (&x + &cube * scalar(0.044_715)) * scalar((2.0 / std::f32::consts::PI).sqrt());
+            let inner =
+                (&x + &cube * scalar(0.044_715)) * scalar((2.0 / std::f32::consts::PI).sqrt());
             let gelu = x * scalar(0.5) * (tanh(&inner)? + scalar(1.0));
             gelu.as_dtype(gate.dtype())?.multiply(up)
         })
@@ -61,7 +62,10 @@ pub(crate) struct SoftCap {
 
 impl SoftCap {
     pub(crate) fn new(cap: f64) -> Self {
-        Self { cap: scalar(cap as f32), function: Fused::soft_cap() }
+        Self {
+            cap: scalar(cap as f32),
+            function: Fused::soft_cap(),
+        }
     }
 
     /// Keeps shape and dtype.

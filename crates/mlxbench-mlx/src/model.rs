@@ -114,7 +114,15 @@ impl GemmaModel {
                 let cursor = CacheCursor::new(shape.capacity, shape.chunk, window);
                 let rope = Rope::new(&self.config, kind);
                 let fused_attention = self.config.attn_logit_softcapping.is_none();
-                kinds.push((kind, KindContext { window, cursor, rope, fused_attention }));
+                kinds.push((
+                    kind,
+                    KindContext {
+                        window,
+                        cursor,
+                        rope,
+                        fused_attention,
+                    },
+                ));
             }
         }
         let caches = self.layers.iter().map(|layer| {
@@ -123,7 +131,11 @@ impl GemmaModel {
         });
         let caches: Vec<KvCache> = caches.collect::<MlxResult<_>>()?;
         eval(caches.iter().flat_map(KvCache::arrays))?;
-        Ok(Context { batch: shape.batch, kinds, caches })
+        Ok(Context {
+            batch: shape.batch,
+            kinds,
+            caches,
+        })
     }
 
     /// Runs the layers on `ids`, of shape `[batch, tokens]`, and appends to the KV cache. The
@@ -137,8 +149,11 @@ impl GemmaModel {
         let spans = context.kinds.iter_mut();
         let spans = spans.map(|(kind, shared)| Ok((*kind, shared.advance(tokens, self.dtype)?)));
         let spans = spans.collect::<Result<Vec<_>>>()?;
-        let run = || -> MlxResult<Array> {
-            let mut x = self.embedding.take_axis(ids, 0)?.multiply(&self.embedding_scale)?;
+        let mut run = || -> MlxResult<Array> {
+            let mut x = self
+                .embedding
+                .take_axis(ids, 0)?
+                .multiply(&self.embedding_scale)?;
             for (layer, cache) in self.layers.iter().zip(&mut context.caches) {
                 x = layer.forward(x, of_kind(&spans, layer.kind), cache)?;
             }
@@ -151,7 +166,10 @@ impl GemmaModel {
     /// computation is under way when this returns.
     fn project(&self, hidden: &Array) -> MlxResult<Output> {
         let last = hidden.try_index((.., -1.., ..))?;
-        let logits = self.lm_head.forward(&self.norm.forward(&last)?)?.squeeze_axes(&[1])?;
+        let logits = self
+            .lm_head
+            .forward(&self.norm.forward(&last)?)?
+            .squeeze_axes(&[1])?;
         let logits = match &self.final_softcap {
             Some(softcap) => softcap.forward(&logits)?,
             None => logits,
@@ -208,7 +226,9 @@ impl Model for GemmaModel {
     }
 
     fn logits(&mut self, output: &Output) -> Result<Vec<f32>> {
-        with_stream(&self.stream, || output.logits.to_vec_cast().map_err(Error::framework))
+        with_stream(&self.stream, || {
+            output.logits.to_vec_cast().map_err(Error::framework)
+        })
     }
 
     fn synchronize(&mut self) -> Result<()> {
@@ -221,12 +241,8 @@ impl Model for GemmaModel {
 }
 
 impl Layer {
-    fn load(
-        config: &GemmaConfig,
-        kind: LayerKind,
-        weights: &LayerWeights<'_>,
-    ) -> MlxResult<Self> {
-        let norm = |name: &str| {
+    fn load(config: &GemmaConfig, kind: LayerKind, weights: &LayerWeights<'_>) -> MlxResult<Self> {
+        let norm = |name: &str| -> MlxResult<RmsNorm> {
             let factor = weights.norm(&format!("{name}_layernorm.weight"))?;
             Ok(RmsNorm::new(factor, config.rms_norm_eps))
         };
@@ -236,9 +252,11 @@ impl Layer {
         // The same name means another place in Gemma 1: there it stands before the MLP.
         let post_attention = norm("post_attention")?;
         let (attention_post_norm, mlp_norm, mlp_post_norm) = match config.has_post_norms() {
-            true => {
-                (Some(post_attention), norm("pre_feedforward")?, Some(norm("post_feedforward")?))
-            }
+            true => (
+                Some(post_attention),
+                norm("pre_feedforward")?,
+                Some(norm("post_feedforward")?),
+            ),
             false => (None, post_attention, None),
         };
         Ok(Self {
@@ -254,7 +272,9 @@ impl Layer {
 
     /// From `[batch, tokens, hidden_size]` to the same shape; appends to `cache`.
     fn forward(&self, x: Array, span: &Span, cache: &mut KvCache) -> MlxResult<Array> {
-        let y = self.attention.forward(&self.attention_norm.forward(&x)?, span, cache)?;
+        let y = self
+            .attention
+            .forward(&self.attention_norm.forward(&x)?, span, cache)?;
         let x = x.add(after(self.attention_post_norm.as_ref(), y)?)?;
         let y = self.mlp.forward(&self.mlp_norm.forward(&x)?)?;
         x.add(after(self.mlp_post_norm.as_ref(), y)?)
@@ -265,7 +285,10 @@ impl KindContext {
     /// Moves on by `tokens` and says what that means for layers of this kind.
     fn advance(&mut self, tokens: usize, dtype: Dtype) -> Result<Span> {
         let start = self.cursor.position();
-        let append = self.cursor.append(tokens).ok_or_else(|| no_room("fewer tokens"))?;
+        let append = self
+            .cursor
+            .append(tokens)
+            .ok_or_else(|| no_room("fewer tokens"))?;
         let (first, read) = (append.read_position, append.read.len());
         let whole_window = self.window.is_none_or(|window| read <= window);
         let mask = match (tokens, self.fused_attention && whole_window) {
@@ -277,13 +300,19 @@ impl KindContext {
                 Mask::Additive(mask.as_dtype(dtype).map_err(framework)?)
             }
         };
-        Ok(Span { append, mask, rope: self.rope.at(start) })
+        Ok(Span {
+            append,
+            mask,
+            rope: self.rope.at(start),
+        })
     }
 }
 
 fn of_kind<T>(items: &[(LayerKind, T)], kind: LayerKind) -> &T {
     let found = items.iter().find(|(other, _)| *other == kind);
-    &found.expect("made for every kind of layer that the model has").1
+    &found
+        .expect("made for every kind of layer that the model has")
+        .1
 }
 
 /// `y`, normalised in the generations that do so.

@@ -15,7 +15,10 @@ pub(crate) struct RmsNorm {
 
 impl RmsNorm {
     pub(crate) fn new(factor: Array, eps: f64) -> Self {
-        Self { factor, eps: eps as f32 }
+        Self {
+            factor,
+            eps: eps as f32,
+        }
     }
 
     /// Keeps shape and dtype.

@@ -30,12 +30,23 @@ impl Rope {
 
     /// The rotation from position `start` on.
     pub(crate) fn at(&self, start: usize) -> Self {
-        Self { start: start as i32, ..*self }
+        Self {
+            start: start as i32,
+            ..*self
+        }
     }
 
     /// Rotates the halves of each head of `x`, of shape `[batch, heads, positions, head_dim]`. MLX
     /// forms the angles in f32.
     pub(crate) fn forward(&self, x: &Array) -> Result<Array> {
-        fast::rope(x, self.head_dim, false, self.theta, self.scale, self.start, None)
+        fast::rope(
+            x,
+            self.head_dim,
+            false,
+            self.theta,
+            self.scale,
+            self.start,
+            None,
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! From checkpoint tensors to MLX's, one at a time, so that weights are never held twice.
 
 use mlx_rs::error::Result;
-use mlx_rs::ops::concatenate_axis;
+use mlx_rs::ops::concatenate;
 use mlx_rs::{Array, Dtype as MlxDtype};
 use mlxbench_core::gemma::layer_tensor;
 use mlxbench_core::{Checkpoint, Dtype};
@@ -24,17 +24,23 @@ pub(crate) struct Weights<'a> {
 impl Weights<'_> {
     /// The weights of one layer.
     pub(crate) fn layer(&self, layer: usize) -> LayerWeights<'_> {
-        LayerWeights { weights: self, layer }
+        LayerWeights {
+            weights: self,
+            layer,
+        }
     }
 
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
     /// Shape `[rows, columns]`.
     pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
         let rows = |name: &str| self.stored(name).reshape(&[-1, columns as i32]);
-        let parts = names.iter().map(|name| rows(name.as_ref())).collect::<Result<Vec<_>>>()?;
+        let parts = names
+            .iter()
+            .map(|name| rows(name.as_ref()))
+            .collect::<Result<Vec<_>>>()?;
         let stacked = match &parts[..] {
             [part] => part.clone(),
-            parts => concatenate_axis(parts, 0)?,
+            parts => concatenate(parts, 0)?,
         };
         drop(parts);
         evaluated(stacked.as_dtype(dtype(self.dtype))?)
@@ -53,7 +59,11 @@ impl Weights<'_> {
         let elements = bytes.len() / tensor.dtype().size_bytes() as usize;
         // SAFETY: the bytes are as many as shape and dtype ask for, and MLX copies them.
         unsafe {
-            Array::from_raw_data(bytes.as_ptr().cast(), &[elements as i32], dtype(tensor.dtype()))
+            Array::from_raw_data(
+                bytes.as_ptr().cast(),
+                &[elements as i32],
+                dtype(tensor.dtype()),
+            )
         }
     }
 }
@@ -67,7 +77,9 @@ pub(crate) struct LayerWeights<'a> {
 impl LayerWeights<'_> {
     /// [`Weights::matrix`] of this layer's tensors.
     pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
-        let names = names.iter().map(|name| layer_tensor(self.layer, name.as_ref()));
+        let names = names
+            .iter()
+            .map(|name| layer_tensor(self.layer, name.as_ref()));
         self.weights.matrix(&names.collect::<Vec<_>>(), columns)
     }
 

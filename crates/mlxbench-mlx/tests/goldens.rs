@@ -5,9 +5,14 @@ use mlxbench_core::{Device, Dtype, Placement};
 use mlxbench_mlx::MlxBackend;
 
 fn compare(dtype: Dtype, tolerance: f32) {
-    let placement = Placement { device: Device::cpu(), dtype };
+    let placement = Placement {
+        device: Device::cpu(),
+        dtype,
+    };
     for golden in Golden::all().unwrap() {
-        let comparison = golden.compare(&mut MlxBackend::default(), &placement).unwrap();
+        let comparison = golden
+            .compare(&mut MlxBackend::default(), &placement)
+            .unwrap();
         println!("{dtype} {}: {}", golden.name, comparison.largest_difference);
         comparison.assert_within(tolerance);
     }

@@ -1,1 +1,47 @@
-fn main() {}
+//! The command line of mlxbench: one file a verb in `cmd`.
+
+mod cmd;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// How fast, how lean and how right is Gemma text generation on this machine, under PyTorch, MLX
+/// and candle?
+#[derive(Parser)]
+#[command(version, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(cmd::run::Args),
+    Generate(cmd::generate::Args),
+    Report(cmd::report::Args),
+    Doctor(cmd::doctor::Args),
+    Model(cmd::model::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Run(args) => cmd::run::run(args),
+        Verb::Generate(args) => cmd::generate::run(args),
+        Verb::Report(args) => cmd::report::run(args),
+        Verb::Doctor(args) => cmd::doctor::run(&args),
+        Verb::Model(args) => cmd::model::run(args),
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        if output::is_broken_pipe(&error) {
+            return Exit::Fine;
+        }
+        eprintln!("error: {error:#}");
+        Exit::Usage
+    });
+    exit.into()
+}

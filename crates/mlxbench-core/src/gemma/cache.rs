@@ -42,7 +42,12 @@ impl CacheCursor {
             Some(window) => context.min(window + chunk.max(MIN_ROOM)),
             None => context,
         };
-        Self { capacity, window, filled: 0, first: 0 }
+        Self {
+            capacity,
+            window,
+            filled: 0,
+            first: 0,
+        }
     }
 
     /// Length of the buffer's position axis.

@@ -147,7 +147,10 @@ impl GemmaConfig {
         let positions: usize = self
             .layers
             .iter()
-            .map(|&kind| self.window(kind).map_or(context, |window| context.min(window)))
+            .map(|&kind| {
+                self.window(kind)
+                    .map_or(context, |window| context.min(window))
+            })
             .sum();
         (batch * positions * row) as u64 * dtype.size_bytes()
     }

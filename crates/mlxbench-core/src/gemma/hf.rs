@@ -65,11 +65,13 @@ struct RopeParametersByKind {
 
 impl RopeParametersByKind {
     fn global(&self) -> RopeParameters {
-        self.full_attention.clone().unwrap_or_else(|| RopeParameters {
-            rope_type: self.rope_type.clone(),
-            rope_theta: self.rope_theta,
-            factor: self.factor,
-        })
+        self.full_attention
+            .clone()
+            .unwrap_or_else(|| RopeParameters {
+                rope_type: self.rope_type.clone(),
+                rope_theta: self.rope_theta,
+                factor: self.factor,
+            })
     }
 }
 
@@ -88,7 +90,9 @@ impl TryFrom<Value> for OneOrMany {
             id => vec![id],
         };
         let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let ids = ids.iter().map(|value| id(value).ok_or(format!("{value} is no token id")));
+        let ids = ids
+            .iter()
+            .map(|value| id(value).ok_or(format!("{value} is no token id")));
         Ok(Self(ids.collect::<Result<_, _>>()?))
     }
 }
@@ -271,7 +275,10 @@ impl HfConfig {
         if linear_factor(&local)? != 1.0 {
             return Err("RoPE scaling on sliding-window layers is not supported".into());
         }
-        let rope_theta = global.rope_theta.or(self.rope_theta).unwrap_or(defaults.rope_theta);
+        let rope_theta = global
+            .rope_theta
+            .or(self.rope_theta)
+            .unwrap_or(defaults.rope_theta);
         let config = GemmaConfig {
             generation,
             vocab_size: self.vocab_size.unwrap_or(defaults.vocab_size),
@@ -293,17 +300,16 @@ impl HfConfig {
             },
             rope_theta,
             rope_local_theta: match generation {
-                Generation::Gemma3 => {
-                    local.rope_theta.or(self.rope_local_base_freq).unwrap_or(1e4)
-                }
+                Generation::Gemma3 => local
+                    .rope_theta
+                    .or(self.rope_local_base_freq)
+                    .unwrap_or(1e4),
                 _ => rope_theta,
             },
             rope_linear_factor: linear_factor(&global)?,
             // transformers reads the key for Gemma 3 too, and doesn't apply it.
             attn_logit_softcapping: match generation {
-                Generation::Gemma2 => {
-                    softcap(self.attn_logit_softcapping, defaults.attn_softcap)?
-                }
+                Generation::Gemma2 => softcap(self.attn_logit_softcapping, defaults.attn_softcap)?,
                 _ => None,
             },
             final_logit_softcapping: match generation {
@@ -328,13 +334,19 @@ impl HfConfig {
                 // Gemma 2 and 3 read `hidden_activation` alone.
                 || (Some(name) == self.hidden_act.as_ref() && generation != Generation::Gemma1);
             if !tanh {
-                return Err(format!("activation \"{name}\" is not supported: Gemma's is gelu_pytorch_tanh"));
+                return Err(format!(
+                    "activation \"{name}\" is not supported: Gemma's is gelu_pytorch_tanh"
+                ));
             }
         }
         Ok(())
     }
 
-    fn layers(&self, generation: Generation, defaults: &Defaults) -> Result<Vec<LayerKind>, String> {
+    fn layers(
+        &self,
+        generation: Generation,
+        defaults: &Defaults,
+    ) -> Result<Vec<LayerKind>, String> {
         let count = self.num_hidden_layers.unwrap_or(defaults.layers);
         if generation == Generation::Gemma1 {
             return Ok(vec![LayerKind::Global; count]);
@@ -390,7 +402,10 @@ impl GemmaConfig {
             ));
         }
         if self.head_dim % 2 != 0 {
-            return Err(format!("head_dim ({}) is odd: RoPE needs pairs", self.head_dim));
+            return Err(format!(
+                "head_dim ({}) is odd: RoPE needs pairs",
+                self.head_dim
+            ));
         }
         if self.layers.contains(&LayerKind::Local) && self.sliding_window.unwrap_or(0) == 0 {
             return Err("sliding-window layers need a `sliding_window` of at least 1".into());
@@ -431,7 +446,9 @@ fn linear_factor(rope: &RopeParameters) -> Result<f64, String> {
             Some(factor) if factor > 0.0 => Ok(factor),
             _ => Err("linear RoPE scaling needs a `factor` greater than 0".into()),
         },
-        Some(other) => Err(format!("RoPE type \"{other}\" is not supported: Gemma's is linear")),
+        Some(other) => Err(format!(
+            "RoPE type \"{other}\" is not supported: Gemma's is linear"
+        )),
     }
 }
 
@@ -444,7 +461,11 @@ fn layer_type(kind: LayerKind) -> &'static str {
 
 /// Integers without a decimal point: transformers types `query_pre_attn_scalar` as an int.
 fn whole(number: f64) -> Value {
-    if number.fract() == 0.0 { json!(number as u64) } else { json!(number) }
+    if number.fract() == 0.0 {
+        json!(number as u64)
+    } else {
+        json!(number)
+    }
 }
 
 #[cfg(test)]
@@ -458,7 +479,9 @@ mod tests {
     }
 
     fn refusal(json: Value) -> String {
-        GemmaConfig::from_json(&json.to_string()).unwrap_err().to_string()
+        GemmaConfig::from_json(&json.to_string())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -492,7 +515,9 @@ mod tests {
         use LayerKind::{Global, Local};
         let layers = |model_type, extra: Value| {
             let mut json = json!({"model_type": model_type, "num_hidden_layers": 4});
-            json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            json.as_object_mut()
+                .unwrap()
+                .extend(extra.as_object().unwrap().clone());
             parse(json).layers
         };
         assert_eq!(layers("gemma", json!({})), [Global; 4]);
@@ -519,13 +544,34 @@ mod tests {
         let refused = [
             (json!({"model_type": "llama"}), "model_type \"llama\""),
             (json!({}), "`model_type` is missing"),
-            (json!({"model_type": "gemma3", "use_bidirectional_attention": true}), "bidirectional"),
-            (json!({"model_type": "gemma2", "hidden_activation": "relu"}), "\"relu\""),
-            (json!({"model_type": "gemma3", "rope_scaling": {"rope_type": "yarn"}}), "\"yarn\""),
-            (json!({"model_type": "gemma", "head_dim": 7}), "head_dim (7)"),
-            (json!({"model_type": "gemma", "num_key_value_heads": 3}), "not a multiple"),
-            (json!({"model_type": "gemma", "hidden_size": 0}), "`hidden_size` must not be 0"),
-            (json!({"model_type": "gemma3", "sliding_window": 0}), "`sliding_window`"),
+            (
+                json!({"model_type": "gemma3", "use_bidirectional_attention": true}),
+                "bidirectional",
+            ),
+            (
+                json!({"model_type": "gemma2", "hidden_activation": "relu"}),
+                "\"relu\"",
+            ),
+            (
+                json!({"model_type": "gemma3", "rope_scaling": {"rope_type": "yarn"}}),
+                "\"yarn\"",
+            ),
+            (
+                json!({"model_type": "gemma", "head_dim": 7}),
+                "head_dim (7)",
+            ),
+            (
+                json!({"model_type": "gemma", "num_key_value_heads": 3}),
+                "not a multiple",
+            ),
+            (
+                json!({"model_type": "gemma", "hidden_size": 0}),
+                "`hidden_size` must not be 0",
+            ),
+            (
+                json!({"model_type": "gemma3", "sliding_window": 0}),
+                "`sliding_window`",
+            ),
         ];
         for (json, expected) in refused {
             let message = refusal(json);
@@ -538,7 +584,12 @@ mod tests {
         for preset in PRESETS {
             let config = preset.config();
             let json = config.to_json(Dtype::Bf16).to_string();
-            assert_eq!(GemmaConfig::from_json(&json).unwrap(), config, "{}", preset.name);
+            assert_eq!(
+                GemmaConfig::from_json(&json).unwrap(),
+                config,
+                "{}",
+                preset.name
+            );
         }
     }
 }

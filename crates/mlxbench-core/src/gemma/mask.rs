@@ -40,6 +40,9 @@ mod tests {
     #[test]
     fn a_window_of_two_sees_itself_and_one_before() {
         let mask = additive(2, 2, 0, 4, Some(2));
-        assert_eq!(visible(&mask), [false, true, true, false, false, false, true, true]);
+        assert_eq!(
+            visible(&mask),
+            [false, true, true, false, false, false, true, true]
+        );
     }
 }

@@ -32,8 +32,16 @@ const GEMMA_2B: &str = r#"{"model_type": "gemma", "vocab_size": 256000, "hidden_
 
 /// Every preset, smallest generation first.
 pub const PRESETS: &[Preset] = &[
-    Preset { name: "gemma-2b", hub: "google/gemma-2b", json: GEMMA_2B },
-    Preset { name: "gemma-1.1-2b", hub: "google/gemma-1.1-2b-it", json: GEMMA_2B },
+    Preset {
+        name: "gemma-2b",
+        hub: "google/gemma-2b",
+        json: GEMMA_2B,
+    },
+    Preset {
+        name: "gemma-1.1-2b",
+        hub: "google/gemma-1.1-2b-it",
+        json: GEMMA_2B,
+    },
     Preset {
         name: "gemma-7b",
         hub: "google/gemma-7b",

@@ -23,7 +23,9 @@ pub fn inverse_frequencies(config: &GemmaConfig, kind: LayerKind) -> Vec<f32> {
 pub fn tables(config: &GemmaConfig, kind: LayerKind, positions: Range<usize>) -> RopeTables {
     let frequencies = inverse_frequencies(config, kind);
     let angles = positions.flat_map(|position| {
-        frequencies.iter().map(move |frequency| position as f32 * frequency)
+        frequencies
+            .iter()
+            .map(move |frequency| position as f32 * frequency)
     });
     let (cos, sin) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
     RopeTables { cos, sin }

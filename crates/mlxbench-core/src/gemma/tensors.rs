@@ -36,16 +36,25 @@ impl GemmaConfig {
         let kv = self.num_key_value_heads * self.head_dim;
         let mut specs = Vec::new();
         let mut push = |name: String, shape: &[usize]| {
-            specs.push(TensorSpec { name, shape: shape.to_vec() });
+            specs.push(TensorSpec {
+                name,
+                shape: shape.to_vec(),
+            });
         };
 
-        push("model.embed_tokens.weight".into(), &[self.vocab_size, hidden]);
+        push(
+            "model.embed_tokens.weight".into(),
+            &[self.vocab_size, hidden],
+        );
         for layer in 0..self.num_layers() {
             let mut push = |name: &str, shape: &[usize]| push(layer_tensor(layer, name), shape);
             push("input_layernorm.weight", &[hidden]);
-            for (name, out, inner) in
-                [("q", q, hidden), ("k", kv, hidden), ("v", kv, hidden), ("o", hidden, q)]
-            {
+            for (name, out, inner) in [
+                ("q", q, hidden),
+                ("k", kv, hidden),
+                ("v", kv, hidden),
+                ("o", hidden, q),
+            ] {
                 push(&format!("self_attn.{name}_proj.weight"), &[out, inner]);
                 if self.attention_bias {
                     push(&format!("self_attn.{name}_proj.bias"), &[out]);

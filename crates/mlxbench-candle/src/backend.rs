@@ -1,0 +1,148 @@
+//! What candle can do here: versions, devices, dtypes, threads.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor, utils};
+use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
+
+use crate::GemmaModel;
+use crate::weights::{self, Weights};
+
+/// The threads variable that candle and rayon read.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
+
+/// The candle framework.
+#[derive(Debug, Default)]
+pub struct CandleBackend {}
+
+impl Backend for CandleBackend {
+    type Model = GemmaModel;
+
+    fn identity(&self) -> Result<Identity> {
+        let mut libraries = BTreeMap::new();
+        libraries.insert(
+            "gemm".into(),
+            linked_version("gemm", option_env!("GEMM_VERSION"))?,
+        );
+        let features = [
+            ("accelerate", utils::has_accelerate()),
+            ("mkl", utils::has_mkl()),
+            ("cuda", utils::cuda_is_available()),
+            ("metal", utils::metal_is_available()),
+        ];
+        for (name, _) in features.into_iter().filter(|(_, on)| *on) {
+            libraries.insert(name.into(), "on".into());
+        }
+        Ok(Identity {
+            backend: "candle".into(),
+            framework: "candle".into(),
+            version: linked_version("candle-core", option_env!("CANDLE_CORE_VERSION"))?,
+            libraries,
+        })
+    }
+
+    fn devices(&self) -> Vec<DeviceSupport> {
+        let mut names = Vec::new();
+        if utils::cuda_is_available() {
+            let cuda = (0..).map_while(|index| Device::new_cuda(index).ok().map(|_| index));
+            names.extend(cuda.map(|index| match index {
+                0 => "cuda".to_owned(),
+                index => format!("cuda:{index}"),
+            }));
+        }
+        if utils::metal_is_available() {
+            names.push("metal".into());
+        }
+        names.push("cpu".into());
+        names.iter().filter_map(|name| support(name)).collect()
+    }
+
+    fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
+        if let Some(threads) = threads {
+            if threads == 0 {
+                return Err(Error::Invalid("candle needs at least one thread".into()));
+            }
+            // candle looks here before each product, and its own pool when it starts.
+            // SAFETY: no other thread of a worker touches the environment.
+            unsafe { std::env::set_var(THREADS_VARIABLE, threads.to_string()) };
+        }
+        let threads = utils::get_num_threads();
+        // Fails when the pool already runs, which is fine if its size is right.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global();
+        match rayon::current_num_threads() {
+            running if running == threads => Ok(threads),
+            running => Err(Error::Unsupported(format!(
+                "rayon's global pool already runs with {running} threads and can't change to \
+                 {threads}: start a new worker"
+            ))),
+        }
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
+        let device = device(&placement.device)?;
+        if let Some(reason) = unsupported(&device, placement.dtype) {
+            return Err(Error::Unsupported(format!(
+                "candle can't run {placement}: {reason}"
+            )));
+        }
+        let weights = Weights {
+            checkpoint,
+            device: &device,
+            dtype: placement.dtype,
+        };
+        GemmaModel::load(&weights).map_err(Error::framework)
+    }
+}
+
+/// The device called `name`.
+fn device(name: &mlxbench_core::Device) -> Result<Device> {
+    let opened = match name.kind() {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Device::new_cuda(name.index()),
+        "metal" => Device::new_metal(name.index()),
+        _ => {
+            return Err(Error::Unsupported(format!(
+                "candle has no device `{name}`: it knows cpu, cuda and metal"
+            )));
+        }
+    };
+    opened.map_err(|error| Error::Unsupported(format!("candle can't open `{name}`: {error}")))
+}
+
+/// What the device called `name` can do; `None` when it can't be opened.
+fn support(name: &str) -> Option<DeviceSupport> {
+    let name: mlxbench_core::Device = name.parse().ok()?;
+    let device = device(&name).ok()?;
+    let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
+        dtype,
+        unsupported: unsupported(&device, dtype),
+    });
+    Some(DeviceSupport {
+        device: name,
+        description: None,
+        dtypes: dtypes.into(),
+    })
+}
+
+/// Why `device` can't multiply matrices of `dtype`, in candle's words; `None` when it can.
+fn unsupported(device: &Device, dtype: Dtype) -> Option<String> {
+    let product = || {
+        let x = Tensor::ones((2, 2), weights::dtype(dtype), device)?;
+        x.matmul(&x)?;
+        device.synchronize()
+    };
+    product().err().map(|error| error.to_string())
+}
+
+/// A backend that can't tell its version isn't timed.
+fn linked_version(package: &str, version: Option<&str>) -> Result<String> {
+    version.map(str::to_owned).ok_or_else(|| {
+        Error::Unsupported(format!(
+            "the version of {package} is unknown: Cargo.lock named none or several when this was \
+             built"
+        ))
+    })
+}

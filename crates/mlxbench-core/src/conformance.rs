@@ -1,0 +1,303 @@
+//! Goldens: tiny Gemmas whose logits Hugging Face transformers computed, and the comparison that
+//! every adapter's tests run against them.
+//!
+//! `scripts/goldens/make.py` writes the files. Weights aren't kept: the script and [`weight`] make
+//! the same ones from the tensors' names, large enough for every norm, soft-cap, window and RoPE
+//! base to tell in the logits.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{SafeTensors, TensorView};
+
+use crate::backend::{Backend, ContextShape, Model};
+use crate::clock::MonotonicClock;
+use crate::gemma::TensorSpec;
+use crate::generate::{Job, Mode, generate};
+use crate::{Checkpoint, Error, GemmaConfig, Placement, Result, TokenBatch, TokenId};
+
+/// The reference's answer for one tiny model.
+#[derive(Debug)]
+pub struct Golden {
+    /// The case's name.
+    pub name: String,
+    folder: PathBuf,
+    config: GemmaConfig,
+    /// A prompt and its greedy continuation.
+    tokens: Vec<TokenId>,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// Logits of the last positions, teacher-forced, one vector a position.
+    logits: Vec<Vec<f32>>,
+}
+
+/// How far a backend is from a golden.
+#[derive(Debug)]
+pub struct Comparison {
+    /// Largest |logit difference| over all prompt lengths, chunk sizes, batches and positions;
+    /// infinite when a logit is not a number.
+    pub largest_difference: f32,
+    /// Where it was seen.
+    pub place: String,
+    /// The greedy continuation of the prompt, synchronous and pipelined.
+    pub greedy: [Vec<TokenId>; 2],
+    /// The reference's greedy continuation.
+    pub expected_greedy: Vec<TokenId>,
+}
+
+impl Comparison {
+    /// Fails the test that runs it when a logit differs by more than `tolerance` or a greedy token
+    /// differs at all.
+    ///
+    /// # Panics
+    /// In these two cases, saying where.
+    pub fn assert_within(&self, tolerance: f32) {
+        let Self {
+            largest_difference,
+            place,
+            greedy,
+            expected_greedy,
+        } = self;
+        assert!(
+            *largest_difference <= tolerance,
+            "{place}: differs by {largest_difference}"
+        );
+        for greedy in greedy {
+            assert_eq!(greedy, expected_greedy, "{place}: greedy tokens differ");
+        }
+    }
+}
+
+impl Golden {
+    /// All goldens of this repository.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn all() -> Result<Vec<Self>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+        let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
+        let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        folders.sort();
+        folders.iter().map(|folder| Self::open(folder)).collect()
+    }
+
+    /// The golden in `folder`: `config.json` and `golden.safetensors`.
+    ///
+    /// # Errors
+    /// When a file is missing or isn't what `scripts/goldens/make.py` writes.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let config = crate::checkpoint::read_config(folder)?;
+        let path = folder.join("golden.safetensors");
+        let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
+        let malformed = |error| Error::model(&path, format!("not a golden: {error}"));
+        let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+        let words = |name| {
+            let words = file
+                .tensor(name)
+                .map_err(malformed)?
+                .data()
+                .as_chunks()
+                .0
+                .to_vec();
+            Ok::<Vec<[u8; 4]>, Error>(words)
+        };
+        let tokens: Vec<u32> = words("tokens")?
+            .into_iter()
+            .map(u32::from_le_bytes)
+            .collect();
+        let logits: Vec<f32> = words("logits")?
+            .into_iter()
+            .map(f32::from_le_bytes)
+            .collect();
+        Ok(Self {
+            name: folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            folder: folder.to_owned(),
+            tokens,
+            prompt: words("prompt")?
+                .first()
+                .map_or(0, |&word| u32::from_le_bytes(word) as usize),
+            logits: logits
+                .chunks(config.vocab_size)
+                .map(<[f32]>::to_vec)
+                .collect(),
+            config,
+        })
+    }
+
+    /// Compares `backend` at `placement`: prompts one shorter than the window, as long, one
+    /// longer, twice as long, and the whole; in one piece and in chunks; alone and as a row of a
+    /// batch of three; each followed by the rest of the text, token by token.
+    ///
+    /// # Errors
+    /// When the backend fails, or the temporary model folder can't be written.
+    pub fn compare<B: Backend>(
+        &self,
+        backend: &mut B,
+        placement: &Placement,
+    ) -> Result<Comparison> {
+        let mut model = self.load(backend, placement)?;
+        let window = self.config.sliding_window.unwrap_or(4);
+        let mut worst = (0.0, self.name.clone());
+        for length in [window - 1, window, window + 1, 2 * window, self.prompt] {
+            let others = [rotated(&self.tokens, 5), rotated(&self.tokens, 11)];
+            let alone = others
+                .clone()
+                .map(|row| teacher_force(&mut model, &TokenBatch::row(row), length, length));
+            let [first, second] = alone;
+            let expected = [self.logits.clone(), first?, second?];
+            let rows = [
+                vec![self.tokens.clone()],
+                [vec![self.tokens.clone()], others.into()].concat(),
+            ];
+            for (rows, chunk) in rows
+                .iter()
+                .flat_map(|rows| [1, 3, window, length].map(|c| (rows, c)))
+            {
+                let batch = TokenBatch::new(rows)?;
+                let logits = teacher_force(&mut model, &batch, length, chunk)?;
+                let place = format!(
+                    "{}, prompt of {length} in chunks of {chunk}, {} rows",
+                    self.name,
+                    batch.batch()
+                );
+                for (row, expected) in expected.iter().take(batch.batch()).enumerate() {
+                    let difference = self.difference(&logits, row, expected);
+                    if difference > worst.0 {
+                        worst = (difference, format!("{place}, row {row}"));
+                    }
+                }
+            }
+        }
+        Ok(Comparison {
+            largest_difference: worst.0,
+            place: worst.1,
+            greedy: [
+                self.greedy(&mut model, Mode::Synchronous)?,
+                self.greedy(&mut model, Mode::Pipelined)?,
+            ],
+            expected_greedy: self.tokens[self.prompt..].to_vec(),
+        })
+    }
+
+    /// Loads the golden's weights, written to a folder for this purpose.
+    fn load<B: Backend>(&self, backend: &mut B, placement: &Placement) -> Result<B::Model> {
+        let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
+        let config = folder.path().join("config.json");
+        std::fs::copy(self.folder.join("config.json"), &config)
+            .map_err(|error| Error::io(&config, error))?;
+        let specs = self.config.tensors();
+        let weights: Vec<Vec<u8>> = specs
+            .iter()
+            .map(|spec| {
+                weight(spec)
+                    .iter()
+                    .flat_map(|element| element.to_le_bytes())
+                    .collect()
+            })
+            .collect();
+        let views = specs.iter().zip(&weights).map(|(spec, bytes)| {
+            let view = TensorView::new(safetensors::Dtype::F32, spec.shape.clone(), bytes);
+            (
+                &spec.name,
+                view.expect("the bytes were made from the shape"),
+            )
+        });
+        let path = folder.path().join(crate::checkpoint::SINGLE_FILE);
+        safetensors::serialize_to_file(views, None, &path)
+            .map_err(|error| Error::model(&path, error.to_string()))?;
+        backend.load(&Checkpoint::open(folder.path())?, placement)
+    }
+
+    /// Largest |difference| of a row of `logits`, which end with the last position, to `expected`,
+    /// which do too.
+    fn difference(&self, logits: &[Vec<f32>], row: usize, expected: &[Vec<f32>]) -> f32 {
+        let columns = row * self.config.vocab_size..(row + 1) * self.config.vocab_size;
+        let positions = logits.iter().rev().zip(expected.iter().rev());
+        let differences = positions.flat_map(|(logits, expected)| {
+            let pairs = logits[columns.clone()].iter().zip(expected);
+            pairs.map(|(a, b)| {
+                if (a - b).is_nan() {
+                    f32::INFINITY
+                } else {
+                    (a - b).abs()
+                }
+            })
+        });
+        differences.fold(0.0, f32::max)
+    }
+
+    fn greedy(&self, model: &mut impl Model, mode: Mode) -> Result<Vec<TokenId>> {
+        let prompt = TokenBatch::row(self.tokens[..self.prompt].to_vec());
+        let new_tokens = self.tokens.len() - self.prompt;
+        let job = Job {
+            context: None,
+            prompt: &prompt,
+            new_tokens,
+            chunk: 5,
+            mode,
+            stop: &[],
+        };
+        let generation = generate(model, &MonotonicClock::default(), &job, |_, _| Ok(()))?;
+        Ok(generation.tokens.concat())
+    }
+}
+
+/// Logits of every position from the last of the first `length` tokens on, which go in in chunks;
+/// the rest follows token by token.
+fn teacher_force(
+    model: &mut impl Model,
+    tokens: &TokenBatch,
+    length: usize,
+    chunk: usize,
+) -> Result<Vec<Vec<f32>>> {
+    model.reset(ContextShape {
+        batch: tokens.batch(),
+        capacity: tokens.len(),
+        chunk,
+    })?;
+    let mut chunks: Vec<TokenBatch> = tokens.columns(0..length).chunks(chunk).collect();
+    let rest = tokens.columns(length..tokens.len());
+    let forwarded = chunks
+        .split_off(chunks.len() - 1)
+        .into_iter()
+        .chain(rest.chunks(1));
+    chunks.iter().try_for_each(|chunk| model.prefill(chunk))?;
+    let logits = forwarded.map(|tokens| {
+        let output = model.forward(&tokens)?;
+        model.logits(&output)
+    });
+    logits.collect()
+}
+
+fn rotated(tokens: &[TokenId], by: usize) -> Vec<TokenId> {
+    let mut tokens = tokens.to_vec();
+    tokens.rotate_left(by);
+    tokens
+}
+
+/// The elements of a golden's tensor: SplitMix64 seeded by the FNV-1a hash of its name, as f32 in
+/// [-1, 1), times a scale. The same to the bit as `weight` of `scripts/goldens/make.py`.
+fn weight(spec: &TensorSpec) -> Vec<f32> {
+    let seed = spec
+        .name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    let scale = match spec.shape[..] {
+        _ if spec.name == "model.embed_tokens.weight" => 0.25,
+        [_, columns] => (6.0 / columns as f32).sqrt(),
+        _ => 0.5,
+    };
+    let element = |index: u64| {
+        let mut z = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        ((z >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
+    };
+    (1..=spec.elements()).map(element).collect()
+}

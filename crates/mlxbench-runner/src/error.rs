@@ -1,0 +1,43 @@
+//! What stops a run before anything is measured. What stops one case is a
+//! [`mlxbench_core::results::Failure`] instead.
+
+use std::path::PathBuf;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a run can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The config is wrong.
+    #[error("{path}: {message}")]
+    Config {
+        /// The config.
+        path: PathBuf,
+        /// What is wrong, where, and what to write instead.
+        message: String,
+    },
+    /// The model can't be had or used.
+    #[error(transparent)]
+    Model(#[from] mlxbench_models::Error),
+    /// The model folder or a request is wrong.
+    #[error(transparent)]
+    Core(#[from] mlxbench_core::Error),
+    /// A file or folder can't be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// There is nothing to resume, or it doesn't belong to this config.
+    #[error("{0}")]
+    Resume(String),
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}

@@ -1,0 +1,72 @@
+//! Where a backend's worker program is: beside the CLI's own executable, then on PATH.
+
+use std::path::{Path, PathBuf};
+
+/// Program and arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program's file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// The command of `backend`: the config's where it has one, else `mlxbench-worker-<backend>`.
+///
+/// # Errors
+/// A message that says where was looked and what to do.
+pub fn worker_command(backend: &str, configured: Option<&[String]>) -> Result<Command, String> {
+    let by_name = [format!("mlxbench-worker-{backend}")];
+    let words = configured.unwrap_or(&by_name);
+    let (name, arguments) = words.split_first().ok_or("the command is empty")?;
+    let program = program(name).ok_or_else(|| {
+        let build = match configured {
+            Some(_) => String::new(),
+            None => format!(
+                "; build it with `cargo build --release -p mlxbench-{backend}`, or let \
+                 scripts/mlxbench build everything"
+            ),
+        };
+        format!("the worker `{name}` is neither beside mlxbench nor on PATH{build}")
+    })?;
+    Ok(Command { program, arguments: arguments.to_vec() })
+}
+
+/// The file of the program called `name`; a name with a slash is a path.
+pub fn program(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.is_file());
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = beside.into_iter().chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_on_path() {
+        assert!(program("sh").is_some_and(|path| path.ends_with("sh")));
+    }
+
+    #[test]
+    fn a_missing_worker_is_named_with_its_remedy() {
+        let message = worker_command("tinygrad", None).unwrap_err();
+        assert!(message.contains("`mlxbench-worker-tinygrad`"), "{message}");
+        assert!(message.contains("scripts/mlxbench"), "{message}");
+    }
+
+    #[test]
+    fn a_configured_command_keeps_its_arguments() {
+        let words = ["sh".to_owned(), "-c".to_owned(), "true".to_owned()];
+        assert_eq!(worker_command("any", Some(&words)).unwrap().arguments, ["-c", "true"]);
+    }
+}

@@ -1,0 +1,297 @@
+//! From a config to what will be run: the model in a folder, checked; tests with their ids; targets
+//! with their workers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::time::Duration;
+
+use mlxbench_core::backend::{DeviceSupport, Identity};
+use mlxbench_core::protocol::Hello;
+use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, TargetId, Test};
+use mlxbench_core::{Checkpoint, Device, Error as CoreError, GemmaConfig, Placement};
+use mlxbench_models::source::Source;
+
+use crate::config::{Config, ModelConfig, TargetConfig};
+use crate::locate::{Command, worker_command};
+use crate::process::{Interrupt, Worker, WorkerError};
+use crate::prompt::{Prompt, PromptSource};
+use crate::{Error, Result, system};
+
+/// Share of the machine's memory that workers may fill together.
+const MEMORY_SHARE: f64 = 0.6;
+
+/// A run, before any worker has loaded anything.
+#[derive(Debug)]
+pub struct Plan {
+    /// The config's name.
+    pub name: String,
+    /// What the config says of itself.
+    pub description: Option<String>,
+    /// The model.
+    pub model: ModelFacts,
+    /// How to measure.
+    pub settings: Settings,
+    /// Tests with the ids that all workers get.
+    pub tests: Vec<(Test, Prompt)>,
+    /// Targets, those that can't run here included.
+    pub targets: Vec<Target>,
+    /// A worker that takes longer for one request is killed.
+    pub timeout: Duration,
+    /// Rest before each repetition.
+    pub pause: Duration,
+}
+
+/// A target and how to start it, or why it can't run here.
+#[derive(Debug)]
+pub struct Target {
+    /// Which.
+    pub id: TargetId,
+    /// Its worker, ready to be started.
+    pub worker: Result<Introduced, (FailureKind, String)>,
+    /// Whether the run is fine without it.
+    pub optional: bool,
+}
+
+/// A worker that has introduced itself.
+#[derive(Debug, Clone)]
+pub struct Introduced {
+    /// How to start it.
+    pub command: Command,
+    /// Names and versions.
+    pub identity: Identity,
+    /// What the device is, where the framework says.
+    pub device_description: Option<String>,
+}
+
+/// Plans `config`, read from `config_path`: fetches or makes the model, checks it, makes the ids
+/// and asks every worker what it can do here.
+///
+/// # Errors
+/// When the model can't be had or used, a test doesn't fit it, or two targets are the same.
+pub fn plan(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Result<Plan> {
+    let base = config_path.parent().unwrap_or(Path::new(""));
+    let (model, gemma) = resolve_model(&config.model, base)?;
+    let tests = tests(config, base, &model, &gemma)?;
+    let targets = targets(config, config_path, interrupt)?;
+    let residency =
+        config.measure.residency.unwrap_or_else(|| residency(&targets, &tests, &gemma));
+    let measure = &config.measure;
+    Ok(Plan {
+        name: config.name.clone(),
+        description: config.description.clone(),
+        model,
+        settings: Settings {
+            repetitions: measure.repetitions.get(),
+            warmup: measure.warmup,
+            mode: measure.mode,
+            chunk: measure.chunk.get(),
+            threads: measure.threads.map(Into::into),
+            seed: measure.seed,
+            residency,
+        },
+        tests,
+        targets,
+        timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
+        pause: Duration::from_secs_f64(measure.pause_seconds),
+    })
+}
+
+/// The model's folder, checked, from its source or else from its fallback.
+fn resolve_model(model: &ModelConfig, base: &Path) -> Result<(ModelFacts, GemmaConfig)> {
+    let (source, folder, fallback_reason) = match (resolve(&model.source, base), &model.fallback) {
+        (Ok(folder), _) => (&model.source, folder, None),
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(fallback)) => {
+            (fallback, resolve(fallback, base)?, Some(error.to_string()))
+        }
+    };
+    let checkpoint = Checkpoint::open(&folder)?;
+    let gemma = checkpoint.config().clone();
+    let facts = ModelFacts {
+        source: source.clone(),
+        fallback_reason,
+        folder,
+        architecture: format!("{:?}", gemma.generation).to_lowercase(),
+        parameters: gemma.parameters(),
+        stored_bytes: checkpoint.stored_bytes(),
+    };
+    Ok((facts, gemma))
+}
+
+/// The folder of a source. `script:PROGRAM` runs a program and takes the last line that it prints;
+/// relative paths are relative to the config.
+fn resolve(source: &str, base: &Path) -> Result<PathBuf> {
+    if let Some(program) = source.strip_prefix("script:") {
+        return run_script(&base.join(program));
+    }
+    let source: Source = source.parse()?;
+    let source = match source {
+        Source::Folder(folder) => Source::Folder(base.join(folder)),
+        other => other,
+    };
+    Ok(source.resolve()?)
+}
+
+fn run_script(program: &Path) -> Result<PathBuf> {
+    let failed = |message: String| {
+        Error::Core(CoreError::model(program, format!("{message}: it should print a model folder")))
+    };
+    let program = program.canonicalize().map_err(|error| failed(error.to_string()))?;
+    let output = Process::new(&program)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(format!("the script ended with {}", output.status)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(folder) => Ok(PathBuf::from(folder.trim())),
+        None => Err(failed("the script printed nothing".into())),
+    }
+}
+
+fn tests(
+    config: &Config,
+    base: &Path,
+    model: &ModelFacts,
+    gemma: &GemmaConfig,
+) -> Result<Vec<(Test, Prompt)>> {
+    let text = match (&config.prompt.text, &config.prompt.file) {
+        (Some(text), _) => Some(text.clone()),
+        (None, Some(file)) => {
+            let file = base.join(file);
+            Some(std::fs::read_to_string(&file).map_err(|error| Error::io(&file, error))?)
+        }
+        (None, None) => None,
+    };
+    let source = match text {
+        Some(text) => PromptSource::from_text(&text, &model.folder, gemma)?,
+        None => PromptSource::Random { seed: config.measure.seed },
+    };
+    let tests = config.tests.iter().map(|test| Test {
+        prompt_tokens: test.prompt_tokens,
+        generate_tokens: test.generate_tokens,
+        depth: test.depth,
+        batch: test.batch.get(),
+    });
+    tests
+        .map(|test| {
+            let needed = test.depth + test.prompt_tokens + test.generate_tokens;
+            if needed > gemma.max_position_embeddings {
+                return Err(Error::Core(CoreError::Invalid(format!(
+                    "test {test} needs {needed} tokens of context, the model has {}",
+                    gemma.max_position_embeddings
+                ))));
+            }
+            let prompt = source.prompt(&test, gemma);
+            Ok((test, prompt))
+        })
+        .collect()
+}
+
+/// Asks each backend's worker once what it can do, and settles the targets by the answers.
+fn targets(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Result<Vec<Target>> {
+    let mut answers = BTreeMap::new();
+    let mut targets: Vec<Target> = Vec::new();
+    for target in &config.targets {
+        let answer = answers
+            .entry(target.backend.as_str())
+            .or_insert_with(|| introduce(config, &target.backend, interrupt));
+        for &dtype in &target.dtypes {
+            let device = target.device.clone().or_else(|| best_device(answer));
+            let device = device.unwrap_or_else(Device::cpu);
+            let placement = Placement { device, dtype };
+            let id = TargetId { backend: target.backend.clone(), placement };
+            if targets.iter().any(|known| known.id == id) {
+                let message = format!("the target {id} is listed twice");
+                return Err(Error::Config { path: config_path.to_owned(), message });
+            }
+            targets.push(settle(id, target, answer));
+        }
+    }
+    Ok(targets)
+}
+
+type Answer = Result<(Command, Hello), (FailureKind, String)>;
+
+fn introduce(config: &Config, backend: &str, interrupt: &Interrupt) -> Answer {
+    let configured = config.backends.get(backend).map(|backend| backend.command.as_slice());
+    let command = worker_command(backend, configured)
+        .map_err(|message| (FailureKind::Missing, message))?;
+    let timeout = Duration::from_secs(config.measure.timeout_seconds.get() as u64);
+    let ask = || -> Result<Hello, WorkerError> {
+        Worker::start(&command, timeout, interrupt.clone())?.hello()
+    };
+    match ask() {
+        Ok(hello) if hello.identity.version.trim().is_empty() => Err((
+            FailureKind::Unsupported,
+            "the worker can't tell its framework's version, so it isn't timed".into(),
+        )),
+        Ok(hello) => Ok((command, hello)),
+        Err(error) => Err((error.kind.unwrap_or(FailureKind::Died), error.message)),
+    }
+}
+
+fn best_device(answer: &Answer) -> Option<Device> {
+    let (_, hello) = answer.as_ref().ok()?;
+    Some(hello.devices.first()?.device.clone())
+}
+
+fn settle(id: TargetId, target: &TargetConfig, answer: &Answer) -> Target {
+    let worker = answer.clone().and_then(|(command, hello)| {
+        let support = find_device(&id, &hello.devices)?;
+        Ok(Introduced {
+            command,
+            identity: hello.identity,
+            device_description: support.description.clone(),
+        })
+    });
+    Target { id, worker, optional: target.optional }
+}
+
+/// The device of `id`, if the backend can use it in the dtype asked for.
+fn find_device<'a>(
+    id: &TargetId,
+    devices: &'a [DeviceSupport],
+) -> Result<&'a DeviceSupport, (FailureKind, String)> {
+    let Placement { device, dtype } = &id.placement;
+    let Some(support) = devices.iter().find(|support| support.device == *device) else {
+        let names: Vec<String> = devices.iter().map(|known| known.device.to_string()).collect();
+        let message =
+            format!("{} has no device `{device}` here, only {}", id.backend, names.join(", "));
+        return Err((FailureKind::Unsupported, message));
+    };
+    match support.dtypes.iter().find(|known| known.dtype == *dtype) {
+        Some(known) => match &known.unsupported {
+            Some(reason) => Err((FailureKind::Unsupported, reason.clone())),
+            None => Ok(support),
+        },
+        None => Err((
+            FailureKind::Unsupported,
+            format!("{} has no {dtype} on {device}", id.backend),
+        )),
+    }
+}
+
+/// All workers together where their weights and caches fit, else one at a time.
+fn residency(targets: &[Target], tests: &[(Test, Prompt)], gemma: &GemmaConfig) -> Residency {
+    let cache = |target: &Target| {
+        let bytes = |test: &Test| {
+            let context = test.depth + test.prompt_tokens + test.generate_tokens;
+            gemma.kv_cache_bytes(target.id.placement.dtype, test.batch, context)
+        };
+        tests.iter().map(|(test, _)| bytes(test)).max().unwrap_or(0)
+    };
+    let usable = targets.iter().filter(|target| target.worker.is_ok());
+    let needed: u64 = usable
+        .map(|target| gemma.weights_bytes(target.id.placement.dtype) + cache(target))
+        .sum();
+    if needed as f64 <= system::machine().memory_bytes as f64 * MEMORY_SHARE {
+        Residency::Together
+    } else {
+        Residency::OneAtATime
+    }
+}

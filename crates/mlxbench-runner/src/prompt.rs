@@ -1,0 +1,166 @@
+//! Token ids for a test: made once, so that every worker gets the same.
+
+use std::path::Path;
+
+use mlxbench_core::results::Test;
+use mlxbench_core::{GemmaConfig, TokenBatch, TokenId};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use tokenizers::Tokenizer;
+
+use crate::{Error, Result};
+
+/// What a test puts into the cache and hands over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// Ids in the cache before the clock starts.
+    pub context: Option<TokenBatch>,
+    /// Ids handed over: the test's prompt, or one token where it has none.
+    pub prompt: TokenBatch,
+}
+
+/// Where ids come from.
+#[derive(Debug, Clone)]
+pub enum PromptSource {
+    /// Uniform over the vocabulary, as llama-bench does; each row its own.
+    Random {
+        /// The seed.
+        seed: u64,
+    },
+    /// A text's ids, without the begin token; each row the same.
+    Text(Vec<TokenId>),
+}
+
+impl PromptSource {
+    /// The ids of `text` by the tokenizer in the model's folder.
+    ///
+    /// # Errors
+    /// When the folder has no usable tokenizer, the text has no token, or an id lies outside the
+    /// model's vocabulary.
+    pub fn from_text(text: &str, folder: &Path, config: &GemmaConfig) -> Result<Self> {
+        let mut ids = encode(&read_tokenizer(folder)?, text, folder, config)?;
+        if ids.first().copied() == config.bos_token_id {
+            ids.remove(0);
+        }
+        if ids.is_empty() {
+            return Err(Error::Core(mlxbench_core::Error::Invalid(
+                "the prompt's text has no tokens".into(),
+            )));
+        }
+        Ok(Self::Text(ids))
+    }
+
+    /// The ids of `test`: `depth` in the cache, then the prompt, beginning with the begin token.
+    pub fn prompt(&self, test: &Test, config: &GemmaConfig) -> Prompt {
+        let handed_over = test.prompt_tokens.max(1);
+        let length = test.depth + handed_over;
+        let rows: Vec<Vec<TokenId>> = (0..test.batch)
+            .map(|row| {
+                let bos = config.bos_token_id.filter(|&id| (id as usize) < config.vocab_size);
+                let rest = self.ids(row, config);
+                bos.into_iter().chain(rest).take(length).collect()
+            })
+            .collect();
+        let all = TokenBatch::new(&rows).expect("rows are made equally long");
+        Prompt {
+            context: (test.depth > 0).then(|| all.columns(0..test.depth)),
+            prompt: all.columns(test.depth..length),
+        }
+    }
+
+    /// Endless ids for a row.
+    fn ids<'a>(
+        &'a self,
+        row: usize,
+        config: &'a GemmaConfig,
+    ) -> Box<dyn Iterator<Item = TokenId> + 'a> {
+        match self {
+            Self::Text(ids) => Box::new(ids.iter().copied().cycle()),
+            Self::Random { seed } => {
+                let mut random = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(row as u64));
+                let vocab = config.vocab_size as u64;
+                // The bias of the remainder is below 2^-45: of no consequence here.
+                Box::new(std::iter::from_fn(move || Some((random.next_u64() % vocab) as TokenId)))
+            }
+        }
+    }
+}
+
+/// The tokenizer of a model's folder.
+///
+/// # Errors
+/// When there is none, or it can't be read.
+pub fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    if !path.is_file() {
+        return Err(Error::Core(mlxbench_core::Error::model(
+            folder,
+            "no tokenizer.json here, which a text prompt needs: add it, or give token ids",
+        )));
+    }
+    Tokenizer::from_file(&path)
+        .map_err(|error| Error::Core(mlxbench_core::Error::model(path, error.to_string())))
+}
+
+/// The ids of `text`, the begin token first where the model has one.
+///
+/// # Errors
+/// When the tokenizer fails or an id lies outside the model's vocabulary.
+pub fn encode(
+    tokenizer: &Tokenizer,
+    text: &str,
+    folder: &Path,
+    config: &GemmaConfig,
+) -> Result<Vec<TokenId>> {
+    let path = || folder.join("tokenizer.json");
+    let encoding = tokenizer
+        .encode(text, true)
+        .map_err(|error| Error::Core(mlxbench_core::Error::model(path(), error.to_string())))?;
+    let mut ids = encoding.get_ids().to_vec();
+    if let Some(bos) = config.bos_token_id
+        && ids.first() != Some(&bos)
+    {
+        ids.insert(0, bos);
+    }
+    TokenBatch::row(ids.clone())
+        .check_vocab(config.vocab_size)
+        .map_err(|error| Error::Core(mlxbench_core::Error::model(path(), error.to_string())))?;
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlxbench_core::gemma::preset;
+
+    fn config() -> GemmaConfig {
+        preset("gemma-3-270m").unwrap().config()
+    }
+
+    fn test(prompt_tokens: usize, depth: usize, batch: usize) -> Test {
+        Test { prompt_tokens, generate_tokens: 4, depth, batch }
+    }
+
+    #[test]
+    fn ids_begin_with_the_begin_token_and_repeat_by_seed() {
+        let source = PromptSource::Random { seed: 7 };
+        let prompt = source.prompt(&test(5, 0, 1), &config());
+        assert_eq!(prompt, source.prompt(&test(5, 0, 1), &config()));
+        assert_eq!((prompt.prompt.ids()[0], prompt.prompt.len()), (2, 5));
+        assert_ne!(prompt, PromptSource::Random { seed: 8 }.prompt(&test(5, 0, 1), &config()));
+    }
+
+    #[test]
+    fn depth_comes_before_the_prompt() {
+        let source = PromptSource::Text(vec![10, 11, 12]);
+        let prompt = source.prompt(&test(2, 3, 1), &config());
+        assert_eq!(prompt.context.unwrap().ids(), [2, 10, 11]);
+        assert_eq!(prompt.prompt.ids(), [12, 10]);
+    }
+
+    #[test]
+    fn decode_alone_starts_from_one_token() {
+        let prompt = PromptSource::Random { seed: 0 }.prompt(&test(0, 0, 2), &config());
+        assert_eq!((prompt.prompt.batch(), prompt.prompt.ids()), (2, [2, 2].as_slice()));
+    }
+}

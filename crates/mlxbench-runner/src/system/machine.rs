@@ -1,0 +1,32 @@
+//! Facts of the machine, by the sysinfo crate on every system.
+
+use mlxbench_core::results::Machine;
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+/// The machine that this process runs on.
+pub fn machine() -> Machine {
+    let wanted = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(wanted);
+    Machine {
+        os: System::long_os_version().unwrap_or_else(|| std::env::consts::OS.into()),
+        kernel: System::kernel_version(),
+        arch: std::env::consts::ARCH.into(),
+        cpu: system.cpus().first().map_or_else(String::new, |cpu| cpu.brand().trim().into()),
+        physical_cores: System::physical_core_count(),
+        logical_cores: system.cpus().len(),
+        memory_bytes: system.total_memory(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_cores_and_memory() {
+        let machine = machine();
+        assert!(machine.logical_cores > 0 && machine.memory_bytes > 0, "{machine:?}");
+    }
+}

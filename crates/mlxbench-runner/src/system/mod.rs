@@ -1,0 +1,8 @@
+//! The machine: what it is, and what a process has used. The only place that knows operating
+//! systems apart.
+
+mod machine;
+mod memory;
+
+pub use machine::machine;
+pub use memory::peak_memory_bytes;

@@ -1,0 +1,164 @@
+//! `mlxbench model`: where models come from, and what is in them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use mlxbench_core::gemma::{PRESETS, preset};
+use mlxbench_core::{Dtype, GemmaConfig};
+use mlxbench_models::source::Source;
+use mlxbench_models::{describe, synth};
+use mlxbench_runner::locate;
+
+use crate::exit::Exit;
+use crate::output::print;
+
+/// The program that reads GGUF files.
+const IMPORTER: &str = "mlxbench-gguf";
+
+/// Fetch, import, make, show and list models.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Bring a model to this machine and print its folder.
+    #[command(after_help = "Example:\n  mlxbench model fetch hf:google/gemma-3-270m")]
+    Fetch {
+        /// hf:owner/name[@revision] or synthetic:PRESET[@seed].
+        source: String,
+    },
+    /// Turn a Gemma GGUF file into a model folder in the Hugging Face layout.
+    #[command(after_help = "Example:\n  mlxbench model import gemma-3-270m-q4_k_m.gguf -o gemma3")]
+    Import {
+        /// The GGUF file.
+        file: PathBuf,
+        /// The folder to make.
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+        /// The dtype of the weights: bf16 or f32.
+        #[arg(long, value_name = "T", default_value = "bf16")]
+        dtype: Dtype,
+        /// A tokenizer.json to take; else one beside FILE, else one made from FILE's vocabulary.
+        #[arg(long, value_name = "FILE")]
+        tokenizer: Option<PathBuf>,
+    },
+    /// Make a model of random weights in the exact shapes of a preset or of a config.json.
+    #[command(after_help = "Example:\n  mlxbench model synth gemma-2-2b -o gemma-2-2b-random")]
+    Synth {
+        /// A preset (see `mlxbench model list`) or the path of a config.json.
+        shapes: String,
+        /// The folder to make.
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+        /// Another seed, other weights.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u64,
+        /// The dtype of the weights.
+        #[arg(long, value_name = "T", default_value = "bf16")]
+        dtype: Dtype,
+    },
+    /// Show a model's architecture, parameters and bytes, and what running it needs.
+    #[command(after_help = "Example:\n  mlxbench model show gemma3 --json")]
+    Show {
+        /// A model folder.
+        folder: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the presets.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    match args.verb {
+        Verb::Fetch { source } => {
+            let folder = source.parse::<Source>()?.resolve()?;
+            print(format!("{}\n", folder.display()).as_bytes())?;
+        }
+        Verb::Import { file, output, dtype, tokenizer } => {
+            return import(&file, &output, dtype, tokenizer.as_deref());
+        }
+        Verb::Synth { shapes, output, seed, dtype } => {
+            synth::write(&shapes_of(&shapes)?, dtype, seed, &output)?;
+            print(format!("{}\n", output.display()).as_bytes())?;
+        }
+        Verb::Show { folder, json } => {
+            let description = describe::describe(&folder)?;
+            let text = match json {
+                true => format!("{}\n", serde_json::to_string_pretty(&description)?),
+                false => description.to_string(),
+            };
+            print(text.as_bytes())?;
+        }
+        Verb::List { json } => list(json)?,
+    }
+    Ok(Exit::Fine)
+}
+
+/// Dequantisation is a framework's work, and this program links none: another does it.
+fn import(
+    file: &Path,
+    output: &Path,
+    dtype: Dtype,
+    tokenizer: Option<&Path>,
+) -> anyhow::Result<Exit> {
+    let Some(importer) = locate::program(IMPORTER) else {
+        bail!(
+            "the program `{IMPORTER}` is neither beside mlxbench nor on PATH; build it with \
+             `cargo build --release -p mlxbench-gguf`"
+        );
+    };
+    let mut command = Command::new(importer);
+    command.arg(file).arg("-o").arg(output).arg("--dtype").arg(dtype.name());
+    if let Some(tokenizer) = tokenizer {
+        command.arg("--tokenizer").arg(tokenizer);
+    }
+    let status = command.status().context(IMPORTER)?;
+    Ok(if status.success() { Exit::Fine } else { Exit::Usage })
+}
+
+fn shapes_of(name: &str) -> anyhow::Result<GemmaConfig> {
+    if let Some(preset) = preset(name) {
+        return Ok(preset.config());
+    }
+    let path = Path::new(name);
+    if path.is_file() {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        return GemmaConfig::from_json(&text).with_context(|| path.display().to_string());
+    }
+    let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
+    bail!("`{name}` is neither a config.json nor a preset: the presets are {}", names.join(", "))
+}
+
+fn list(json: bool) -> anyhow::Result<()> {
+    let rows = PRESETS.iter().map(|preset| (preset, preset.config()));
+    let text = if json {
+        let rows = rows.map(|(preset, config)| {
+            serde_json::json!({
+                "preset": preset.name,
+                "hub": preset.hub,
+                "parameters": config.parameters(),
+                "bf16_bytes": config.weights_bytes(Dtype::Bf16),
+            })
+        });
+        format!("{}\n", serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?)
+    } else {
+        rows.map(|(preset, config)| {
+            let bytes = config.weights_bytes(Dtype::Bf16);
+            let size = humansize::format_size(bytes, humansize::BINARY);
+            let millions = config.parameters() / 1_000_000;
+            format!("{:<14} {millions:>5} M  {size:>10} in bf16  {}\n", preset.name, preset.hub)
+        })
+        .collect()
+    };
+    print(text.as_bytes())
+}

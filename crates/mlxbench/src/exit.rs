@@ -1,0 +1,31 @@
+//! The exit codes, all of them.
+
+use std::process::ExitCode;
+
+/// What the process's exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is well.
+    Fine = 0,
+    /// The command, a config or a file is wrong; nothing was run.
+    Usage = 2,
+    /// Measured, but a target failed or computed something different.
+    Degraded = 3,
+    /// Interrupted by the user; what was measured is kept.
+    Interrupted = 130,
+}
+
+/// The codes for `--help`. Code 1 is kept for regressions.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    fine
+  1    a regression (kept for comparisons)
+  2    the command, a config or a file is wrong; nothing was run
+  3    measured, but a target failed or computed something different
+  130  interrupted; what was measured is kept";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

@@ -1,0 +1,91 @@
+//! What goes to stdout and stderr: data to the one, progress to the other.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use mlxbench_runner::execute::Event;
+
+/// Writes `bytes` to stdout.
+///
+/// # Errors
+/// A broken pipe (`mlxbench ... | head`) comes back as an error that [`is_broken_pipe`] knows.
+pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Whether `error` says that the reader of our output went away, which is its good right.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Columns of the terminal that stdout is, `None` when it is piped.
+pub(crate) fn terminal_width() -> Option<u16> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0)
+}
+
+/// Progress of a run on stderr: a bar on a terminal, plain lines when piped, nothing when quiet.
+pub(crate) struct Progress {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { quiet, bar: None }
+    }
+
+    pub(crate) fn show(&mut self, event: &Event<'_>) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            Event::Started { steps, journal } => {
+                eprintln!("journal: {}", journal.display());
+                if io::stderr().is_terminal() {
+                    let bar = ProgressBar::new(*steps as u64);
+                    let style = "{wide_msg} [{bar:30}] {pos}/{len} {elapsed} (eta {eta})";
+                    bar.set_style(
+                        ProgressStyle::with_template(style)
+                            .expect("a template of ours")
+                            .progress_chars("=> "),
+                    );
+                    bar.enable_steady_tick(std::time::Duration::from_secs(1));
+                    self.bar = Some(bar);
+                }
+            }
+            Event::Loading(target) => self.line(&format!("{target}: loading")),
+            Event::Step(label) => self.line(label),
+            Event::StepDone => {
+                if let Some(bar) = &self.bar {
+                    bar.inc(1);
+                }
+            }
+            Event::Failed(failure) => {
+                let test = failure.test.map(|test| format!(" {test}")).unwrap_or_default();
+                let kind = failure.kind.name();
+                let text = format!("{}{test}: {kind}: {}", failure.target, failure.message);
+                match &self.bar {
+                    Some(bar) => bar.println(text),
+                    None => eprintln!("{text}"),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None => eprintln!("{text}"),
+        }
+    }
+}

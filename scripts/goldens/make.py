@@ -1,0 +1,93 @@
+"""Writes the goldens of tiny Gemmas with Hugging Face transformers, the independent reference.
+
+Run by hand, in any Python with torch, transformers, numpy and safetensors, from the repository's
+root, after changing a config.json under crates/mlxbench-core/tests/goldens:
+
+    python scripts/goldens/make.py
+
+Each folder there holds a config.json; beside it this writes golden.safetensors with `tokens` (a
+prompt and its greedy continuation), `prompt` (how many of them are the prompt) and `logits` (those
+of the last positions, teacher-forced). No weights are kept: mlxbench_core::conformance and the
+function `weight` below make the same ones from the tensors' names.
+"""
+
+import pathlib
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+GOLDENS = pathlib.Path(__file__).parents[2] / "crates/mlxbench-core/tests/goldens"
+GENERATED = 8
+ROWS = 40  # logits kept: enough for every short case, the end of the long one
+SMALLEST_MARGIN = 1e-3  # between the two best logits, so that greedy tokens can't hang on rounding
+
+
+def prompt_length(case):
+    """The long case outgrows a windowed KV cache's spare room of 256 positions."""
+    return 282 if case.endswith("-long") else 21
+
+
+def weight(name, shape):
+    """SplitMix64 seeded by the name's FNV-1a hash, as f32 in [-1, 1), times a scale."""
+    seed = 0xCBF29CE484222325
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x100000001B3 % 2**64
+    count = int(np.prod(shape))
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    uniform = (z >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - np.float32(1)
+    if name == "model.embed_tokens.weight":
+        scale = np.float32(0.25)
+    elif len(shape) == 1:  # norms and biases
+        scale = np.float32(0.5)
+    else:
+        scale = np.sqrt(np.float32(6) / np.float32(shape[1]))
+    return torch.from_numpy((uniform * scale).reshape(shape))
+
+
+def load(folder):
+    config = AutoConfig.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager", dtype=torch.float32
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():  # tied ones once
+            parameter.copy_(weight(name, tuple(parameter.shape)))
+    return model.eval()
+
+
+@torch.no_grad()
+def golden(model, prompt):
+    tokens = list(prompt)
+    for _ in range(GENERATED):
+        logits = model(torch.tensor([tokens]), use_cache=False).logits[0]
+        best = logits[-1].topk(2)
+        margin = float(best.values[0] - best.values[1])
+        assert margin > SMALLEST_MARGIN, f"the best token leads by {margin} only: change the case"
+        tokens.append(int(best.indices[0]))
+    logits = model(torch.tensor([tokens]), use_cache=False).logits[0]
+    return tokens, logits[-ROWS:].numpy()
+
+
+def main():
+    for folder in sorted(path.parent for path in GOLDENS.glob("*/config.json")):
+        model = load(folder)
+        length, vocab = prompt_length(folder.name), model.config.vocab_size
+        prompt = [(7 * i * i + 11 * i + 2) % vocab for i in range(length)]
+        tokens, logits = golden(model, prompt)
+        tensors = {
+            "tokens": np.array(tokens, dtype=np.uint32),
+            "prompt": np.array([length], dtype=np.uint32),
+            "logits": np.ascontiguousarray(logits, dtype=np.float32),
+        }
+        save_file(tensors, folder / "golden.safetensors")
+        print(f"{folder.name}: greedy {tokens[length:]}, logits within {abs(logits).max():.2f}")
+
+
+if __name__ == "__main__":
+    main()
