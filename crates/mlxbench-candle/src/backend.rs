@@ -146,3 +146,42 @@ fn linked_version(package: &str, version: Option<&str>) -> Result<String> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_in_use_are_known() {
+        let identity = CandleBackend::default().identity().unwrap();
+        assert!(identity.version.starts_with("0."), "{}", identity.version);
+        assert!(identity.libraries.contains_key("gemm"));
+    }
+
+    #[test]
+    fn an_unknown_version_is_an_error() {
+        let message = linked_version("gemm", None).unwrap_err().to_string();
+        assert!(message.contains("version of gemm is unknown"), "{message}");
+    }
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        let devices = CandleBackend::default().devices();
+        assert_eq!(devices.last().unwrap().device, mlxbench_core::Device::cpu());
+    }
+
+    #[test]
+    fn a_device_of_another_framework_is_unsupported() {
+        let error = device(&"mps".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, Error::Unsupported(_)), "{error}");
+        assert!(error.to_string().contains("cpu, cuda and metal"), "{error}");
+    }
+
+    #[test]
+    fn a_running_pool_keeps_its_size() {
+        let threads = CandleBackend::default().set_threads(Some(1)).unwrap();
+        assert_eq!(threads, 1);
+        let error = CandleBackend::default().set_threads(Some(2)).unwrap_err();
+        assert!(error.to_string().contains("start a new worker"), "{error}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Products with a weight matrix.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor, utils};
+use rayon::prelude::*;
 
 /// `x W^T + b`, with the weights as Hugging Face stores them.
 #[derive(Debug)]
@@ -19,13 +20,31 @@ impl Linear {
     /// From `[batch, tokens, in_features]` to `[batch, tokens, out_features]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
-        let y = x
-            .reshape((batch * tokens, width))?
-            .matmul(&self.weight.t()?)?;
+        let y = self.product(&x.reshape((batch * tokens, width))?)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         };
         y.reshape((batch, tokens, ()))
+    }
+
+    /// `x W^T` for `x` of shape `[rows, in_features]`.
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        // gemm multiplies a single row on one thread, which can't read as fast as the memory is.
+        // In bf16, candle widens all of a matrix to multiply by a part of it.
+        let single = x.dim(0)? == 1 && x.device().is_cpu() && x.dtype() != DType::BF16;
+        let blas = utils::has_accelerate() || utils::has_mkl();
+        if !single || blas || rayon::current_num_threads() == 1 {
+            return x.matmul(&self.weight.t()?);
+        }
+        let out = self.weight.dim(0)?;
+        let block = out.div_ceil(rayon::current_num_threads());
+        let starts: Vec<usize> = (0..out).step_by(block).collect();
+        let part = |start: usize| {
+            let rows = self.weight.narrow(0, start, block.min(out - start))?;
+            x.matmul(&rows.t()?)
+        };
+        let parts: Vec<Tensor> = starts.into_par_iter().map(part).collect::<Result<_>>()?;
+        Tensor::cat(&parts, 1)
     }
 }

@@ -141,7 +141,10 @@ impl Golden {
         let mut model = self.load(backend, placement)?;
         let window = self.config.sliding_window.unwrap_or(4);
         let mut worst = (0.0, self.name.clone());
-        for length in [window - 1, window, window + 1, 2 * window, self.prompt] {
+        let lengths = [window - 1, window, window + 1, 2 * window, self.prompt];
+        // A long golden keeps the logits of its end only.
+        let first = self.tokens.len() - self.logits.len();
+        for length in lengths.into_iter().filter(|&length| length > first) {
             let others = [rotated(&self.tokens, 5), rotated(&self.tokens, 11)];
             let alone = others
                 .clone()

@@ -226,7 +226,7 @@ pub struct TargetFacts {
 }
 
 /// A workload: a context in the cache, a prompt, tokens to generate.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Test {
     /// Tokens handed over when the clock starts; 0 measures decode alone.
     pub prompt_tokens: usize,

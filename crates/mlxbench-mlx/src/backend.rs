@@ -154,7 +154,8 @@ fn description(name: &mlxbench_core::Device) -> Option<String> {
     let mut text: *const c_char = ptr::null();
     // SAFETY: each handle is freed once; the text is copied before its owner goes.
     unsafe {
-        let handle = mlx_sys::mlx_device_new_type(device.get_type().ok()?.into(), name.index() as i32);
+        let handle =
+            mlx_sys::mlx_device_new_type(device.get_type().ok()?.into(), name.index() as i32);
         let mut info = mlx_sys::mlx_device_info_new();
         let key = c"device_name".as_ptr();
         let found = mlx_sys::mlx_device_info_get(&mut info, handle) == 0

@@ -1,7 +1,8 @@
 //! From checkpoint tensors to MLX's, one at a time, so that weights are never held twice.
 
 use mlx_rs::error::Result;
-use mlx_rs::ops::concatenate;
+use mlx_rs::ops::indexing::TryIndexMutOp;
+use mlx_rs::ops::zeros_dtype;
 use mlx_rs::{Array, Dtype as MlxDtype};
 use mlxbench_core::gemma::layer_tensor;
 use mlxbench_core::{Checkpoint, Dtype};
@@ -33,38 +34,44 @@ impl Weights<'_> {
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
     /// Shape `[rows, columns]`.
     pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
-        let rows = |name: &str| self.stored(name).reshape(&[-1, columns as i32]);
-        let parts = names
-            .iter()
-            .map(|name| rows(name.as_ref()))
-            .collect::<Result<Vec<_>>>()?;
-        let stacked = match &parts[..] {
-            [part] => part.clone(),
-            parts => concatenate(parts, 0)?,
-        };
-        drop(parts);
-        evaluated(stacked.as_dtype(dtype(self.dtype))?)
+        let elements = self.stacked(names, dtype(self.dtype))?;
+        evaluated(elements.reshape(&[-1, columns as i32])?)
     }
 
     /// An RMSNorm's factor, `1 + weight` in f32, of shape `[width]`.
     pub(crate) fn norm(&self, name: &str) -> Result<Array> {
-        let weight = self.stored(name).as_dtype(MlxDtype::Float32)?;
+        let weight = self.stacked(&[name], MlxDtype::Float32)?;
         evaluated(weight.add(Array::from_f32(1.0))?)
     }
 
-    /// The elements of the tensor called `name` in the dtype that they are stored in.
-    fn stored(&self, name: &str) -> Array {
-        let tensor = self.checkpoint.tensor(name);
-        let bytes = tensor.bytes();
-        let elements = bytes.len() / tensor.dtype().size_bytes() as usize;
-        // SAFETY: the bytes are as many as shape and dtype ask for, and MLX copies them.
-        unsafe {
-            Array::from_raw_data(
-                bytes.as_ptr().cast(),
-                &[elements as i32],
-                dtype(tensor.dtype()),
-            )
+    /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied
+    /// in blocks, so that file, copy and conversion are never whole in memory together.
+    fn stacked(&self, names: &[impl AsRef<str>], dtype: MlxDtype) -> Result<Array> {
+        let tensors = || {
+            names
+                .iter()
+                .map(|name| self.checkpoint.tensor(name.as_ref()))
+        };
+        let elements = |bytes: &[u8], dtype: Dtype| bytes.len() as i32 / dtype.size_bytes() as i32;
+        let total = tensors()
+            .map(|tensor| elements(tensor.bytes(), tensor.dtype()))
+            .sum();
+        let mut stacked = zeros_dtype(&[total], dtype)?;
+        let mut start = 0;
+        for tensor in tensors() {
+            for block in tensor.blocks() {
+                let count = elements(block, tensor.dtype());
+                // SAFETY: the bytes are as many as shape and dtype ask for, and MLX copies them.
+                let stored = unsafe {
+                    let dtype = self::dtype(tensor.dtype());
+                    Array::from_raw_data(block.as_ptr().cast(), &[count], dtype)
+                };
+                stacked.try_index_mut(start..start + count, stored.as_dtype(dtype)?)?;
+                stacked.eval()?;
+                start += count;
+            }
         }
+        Ok(stacked)
     }
 }
 

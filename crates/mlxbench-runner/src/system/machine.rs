@@ -8,15 +8,16 @@ pub fn machine() -> Machine {
     let wanted = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing())
         .with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(wanted);
+    let system = System::new_with_specifics(wanted).ok();
+    let cpus = system.as_ref().map_or(&[][..], System::cpus);
     Machine {
-        os: System::long_os_version().unwrap_or_else(|| std::env::consts::OS.into()),
-        kernel: System::kernel_version(),
+        os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.into()),
+        kernel: System::kernel_version().ok(),
         arch: std::env::consts::ARCH.into(),
-        cpu: system.cpus().first().map_or_else(String::new, |cpu| cpu.brand().trim().into()),
-        physical_cores: System::physical_core_count(),
-        logical_cores: system.cpus().len(),
-        memory_bytes: system.total_memory(),
+        cpu: cpus.first().map_or_else(String::new, |cpu| cpu.brand().trim().into()),
+        physical_cores: System::physical_core_count().ok(),
+        logical_cores: cpus.len(),
+        memory_bytes: system.as_ref().map_or(0, System::total_memory),
     }
 }
 

@@ -1,0 +1,101 @@
+//! Small results for the tests of this crate.
+
+use mlxbench_core::backend::Identity;
+use mlxbench_core::generate::Mode;
+use mlxbench_core::results::{
+    Harness, Machine, ModelFacts, Residency, Run, RunResult, Sample, Settings, TargetFacts,
+    TargetId, Test,
+};
+use mlxbench_core::{Device, Dtype, Nanos, Placement};
+
+/// `mock/cpu/f32`.
+pub(crate) fn target() -> TargetId {
+    TargetId {
+        backend: "mock".into(),
+        placement: Placement {
+            device: Device::cpu(),
+            dtype: Dtype::F32,
+        },
+    }
+}
+
+/// A test of one row with an empty cache.
+pub(crate) fn test(prompt_tokens: usize, generate_tokens: usize) -> Test {
+    Test {
+        prompt_tokens,
+        generate_tokens,
+        depth: 0,
+        batch: 1,
+    }
+}
+
+/// A repetition of [`target`] with these timestamps, 1024 bytes of peak memory and no device.
+pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
+    Sample {
+        target: target(),
+        test,
+        repetition: 0,
+        token_ns: token_ns.iter().copied().map(Nanos).collect(),
+        tokens: vec![vec![7; token_ns.len()]; test.batch],
+        finite: true,
+        peak_memory_bytes: Some(1024),
+        device_peak_bytes: None,
+    }
+}
+
+/// A run of [`target`] with `pp8+tg2` in three repetitions, loaded once in half a second.
+pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
+    let started = jiff::Timestamp::UNIX_EPOCH;
+    let mut result = RunResult::new(Run {
+        name: "fixture".into(),
+        description: None,
+        started,
+        mlxbench: Harness {
+            version: "0.1.0".into(),
+            commit: None,
+            profile: "release".into(),
+        },
+        machine: Machine {
+            os: "Linux".into(),
+            kernel: None,
+            arch: "x86_64".into(),
+            cpu: "a processor".into(),
+            physical_cores: None,
+            logical_cores: 2,
+            memory_bytes: 1 << 30,
+        },
+        model: ModelFacts {
+            source: "synthetic:tiny".into(),
+            fallback_reason: None,
+            folder: "tiny".into(),
+            architecture: "gemma3".into(),
+            parameters: 1000,
+            stored_bytes: 4000,
+        },
+        settings: Settings {
+            repetitions: 3,
+            warmup: 1,
+            mode: Mode::Pipelined,
+            chunk: 512,
+            threads: None,
+            seed: 0,
+            residency: Residency::Together,
+        },
+        tests: vec![test(8, 2)],
+        targets: vec![target()],
+    });
+    result.targets.push(TargetFacts {
+        id: target(),
+        identity: Identity {
+            backend: "mock".into(),
+            framework: "mock".into(),
+            version: "1".into(),
+            libraries: Default::default(),
+        },
+        device_description: None,
+        threads: 2,
+        load_ns: vec![Nanos(500_000_000)],
+    });
+    result.samples = samples;
+    result
+}

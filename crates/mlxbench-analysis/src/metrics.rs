@@ -1,0 +1,234 @@
+//! Each figure's definition, once: computed from the raw timestamps of a [`Sample`].
+//!
+//! A sample's `token_ns` are t_1 ... t_n: when each token could be read on the host, from the
+//! handing over of the prompt. A test without tokens to generate (`pp512`) runs one token, for its
+//! timestamp; a test without a prompt (`tg128`) starts from one token, which isn't counted.
+
+use mlxbench_core::Nanos;
+use mlxbench_core::results::{RunResult, Sample, TargetId, Test};
+
+/// A figure that is compared and shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// [`prefill_rate`].
+    Prefill,
+    /// [`decode_rate`].
+    Decode,
+    /// [`ttft`].
+    Ttft,
+    /// [`inter_token`].
+    InterToken,
+    /// [`end_to_end`].
+    EndToEnd,
+    /// From the request to load the model to all weights on the device.
+    Load,
+    /// Peak memory of the worker process, by the operating system's account, from its start to
+    /// the end of the repetition.
+    PeakMemory,
+    /// Peak of the framework's own device memory in the repetition.
+    DevicePeak,
+}
+
+/// Which direction of a metric is the good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+}
+
+impl Metric {
+    /// Every metric, in the order of reports.
+    pub const ALL: [Self; 8] = [
+        Self::Prefill,
+        Self::Decode,
+        Self::Ttft,
+        Self::InterToken,
+        Self::EndToEnd,
+        Self::Load,
+        Self::PeakMemory,
+        Self::DevicePeak,
+    ];
+
+    /// The name for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Ttft => "TTFT",
+            Self::InterToken => "inter-token",
+            Self::EndToEnd => "end to end",
+            Self::Load => "load",
+            Self::PeakMemory => "peak memory",
+            Self::DevicePeak => "device peak",
+        }
+    }
+
+    /// The unit of [`Metric::values`].
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Prefill | Self::Decode => "tokens/s",
+            Self::Ttft | Self::InterToken | Self::EndToEnd | Self::Load => "ns",
+            Self::PeakMemory | Self::DevicePeak => "bytes",
+        }
+    }
+
+    /// Whether more or less of it is better.
+    pub fn better(self) -> Better {
+        match self {
+            Self::Prefill | Self::Decode => Better::Higher,
+            _ => Better::Lower,
+        }
+    }
+
+    /// The measurements of a target's test, in [`Metric::unit`]: one a repetition that has the
+    /// figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
+    /// one a worker process of the target, whatever the test.
+    pub fn values(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<f64> {
+        let samples = result.samples_of(target, test);
+        let nanos = |time: Nanos| time.0 as f64;
+        let bytes = |bytes: u64| bytes as f64;
+        match self {
+            Self::Prefill => samples.filter_map(prefill_rate).collect(),
+            Self::Decode => samples.filter_map(decode_rate).collect(),
+            Self::Ttft => samples.filter_map(ttft).map(nanos).collect(),
+            Self::InterToken => samples.flat_map(inter_token).map(nanos).collect(),
+            Self::EndToEnd => samples.filter_map(end_to_end).map(nanos).collect(),
+            Self::Load => {
+                let facts = result.targets.iter().filter(|facts| facts.id == *target);
+                facts
+                    .flat_map(|facts| facts.load_ns.iter().copied().map(nanos))
+                    .collect()
+            }
+            Self::PeakMemory => samples
+                .filter_map(|sample| sample.peak_memory_bytes)
+                .map(bytes)
+                .collect(),
+            Self::DevicePeak => samples
+                .filter_map(|sample| sample.device_peak_bytes)
+                .map(bytes)
+                .collect(),
+        }
+    }
+}
+
+/// Time to first token: t_1, from the handing over of the prompt until the first token could be
+/// read on the host (MLPerf Inference's TTFT). `None` for a sample without tokens.
+pub fn ttft(sample: &Sample) -> Option<Nanos> {
+    sample.token_ns.first().copied()
+}
+
+/// Prefill rate in tokens a second: rows x prompt tokens / t_1 (llama-bench's `pp`, with the first
+/// token's selection and read-back in it). `None` for a test without a prompt of its own, and
+/// when no time passed.
+pub fn prefill_rate(sample: &Sample) -> Option<f64> {
+    let tokens = sample.test.batch * sample.test.prompt_tokens;
+    rate(tokens, ttft(sample)?)
+}
+
+/// Decode rate in tokens a second: rows x (n - 1) / (t_n - t_1). The first token belongs to
+/// prefill and is never counted (the inverse of MLPerf Inference's TPOT, times the rows). `None`
+/// for fewer than two tokens, and when no time passed.
+pub fn decode_rate(sample: &Sample) -> Option<f64> {
+    let [first, rest @ ..] = sample.token_ns.as_slice() else {
+        return None;
+    };
+    let time = rest.last()?.since(*first);
+    rate(sample.test.batch * rest.len(), time)
+}
+
+/// Inter-token latencies: t_2 - t_1, t_3 - t_2, ... None for fewer than two tokens.
+pub fn inter_token(sample: &Sample) -> impl Iterator<Item = Nanos> {
+    sample
+        .token_ns
+        .windows(2)
+        .map(|pair| pair[1].since(pair[0]))
+}
+
+/// End-to-end latency: t_n, from the handing over of the prompt to the last token. `None` for a
+/// sample without tokens.
+pub fn end_to_end(sample: &Sample) -> Option<Nanos> {
+    sample.token_ns.last().copied()
+}
+
+fn rate(tokens: usize, time: Nanos) -> Option<f64> {
+    (tokens > 0 && time > Nanos(0)).then(|| tokens as f64 / time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{result, sample, target, test};
+
+    #[test]
+    fn the_first_token_ends_the_prefill() {
+        let sample = sample(test(512, 3), &[256_000_000, 300_000_000, 340_000_000]);
+        assert_eq!(ttft(&sample), Some(Nanos(256_000_000)));
+        assert_eq!(prefill_rate(&sample), Some(2000.0));
+    }
+
+    #[test]
+    fn the_first_token_never_counts_for_decode() {
+        let sample = sample(test(512, 3), &[256_000_000, 296_000_000, 356_000_000]);
+        assert_eq!(decode_rate(&sample), Some(20.0));
+    }
+
+    #[test]
+    fn every_row_of_a_batch_counts() {
+        let batched = Test {
+            batch: 4,
+            ..test(512, 2)
+        };
+        let sample = sample(batched, &[256_000_000, 356_000_000]);
+        assert_eq!(prefill_rate(&sample), Some(8000.0));
+        assert_eq!(decode_rate(&sample), Some(40.0));
+    }
+
+    #[test]
+    fn prefill_alone_has_no_decode_rate_and_decode_alone_no_prefill_rate() {
+        assert_eq!(decode_rate(&sample(test(512, 0), &[256])), None);
+        assert_eq!(prefill_rate(&sample(test(0, 2), &[256, 300])), None);
+    }
+
+    #[test]
+    fn no_time_gives_no_rate() {
+        let sample = sample(test(512, 2), &[0, 0]);
+        assert_eq!((prefill_rate(&sample), decode_rate(&sample)), (None, None));
+    }
+
+    #[test]
+    fn latencies_lie_between_tokens_and_the_last_ends_it() {
+        let sample = sample(test(8, 3), &[100, 110, 125]);
+        assert_eq!(
+            inter_token(&sample).collect::<Vec<_>>(),
+            [Nanos(10), Nanos(15)]
+        );
+        assert_eq!(end_to_end(&sample), Some(Nanos(125)));
+    }
+
+    #[test]
+    fn values_come_from_every_repetition_of_the_case_alone() {
+        let (asked, other) = (test(8, 3), test(9, 3));
+        let result = result(vec![
+            sample(asked, &[100, 110, 125]),
+            sample(other, &[900, 990, 999]),
+            sample(asked, &[101, 121, 151]),
+        ]);
+        let values = |metric: Metric| metric.values(&result, &target(), &asked);
+        assert_eq!(values(Metric::Ttft), [100.0, 101.0]);
+        assert_eq!(values(Metric::EndToEnd), [125.0, 151.0]);
+        assert_eq!(values(Metric::InterToken), [10.0, 15.0, 20.0, 30.0]);
+        assert_eq!(values(Metric::Load), [5e8]);
+        assert_eq!(values(Metric::PeakMemory), [1024.0, 1024.0]);
+        assert!(values(Metric::DevicePeak).is_empty());
+    }
+
+    #[test]
+    fn only_rates_are_better_when_higher() {
+        for metric in Metric::ALL {
+            let higher = metric.better() == Better::Higher;
+            assert_eq!(higher, metric.unit() == "tokens/s", "{}", metric.name());
+        }
+    }
+}

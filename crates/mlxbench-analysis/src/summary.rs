@@ -1,0 +1,244 @@
+//! One row per target and test: what tables show.
+
+use mlxbench_core::results::{Failure, FailureKind, RunResult, Sample, TargetId, Test};
+use serde::Serialize;
+
+use crate::metrics::Metric;
+use crate::stats::{Estimate, percentile, sorted};
+
+/// The rows of a run: every target of the config with every test, in the config's order, those
+/// included that could not be measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The rows, target by target.
+    pub rows: Vec<Row>,
+}
+
+/// A target's test. Figures cover the repetitions that were measured, whatever the status.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Which target.
+    pub target: TargetId,
+    /// Which test.
+    pub test: Test,
+    /// Whether the figures stand.
+    pub status: RowStatus,
+    /// Repetitions that were measured.
+    pub repetitions: usize,
+    /// [`Metric::Prefill`].
+    pub prefill_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Decode`].
+    pub decode_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Ttft`].
+    pub ttft_ns: Option<Estimate>,
+    /// [`Metric::EndToEnd`].
+    pub end_to_end_ns: Option<Estimate>,
+    /// [`Metric::InterToken`], over all repetitions together.
+    pub inter_token_ns: Option<InterToken>,
+    /// [`Metric::Load`], over the target's processes.
+    pub load_ns: Option<Estimate>,
+    /// The largest [`Metric::PeakMemory`] of the repetitions.
+    pub peak_memory_bytes: Option<u64>,
+    /// The largest [`Metric::DevicePeak`] of the repetitions.
+    pub device_peak_bytes: Option<u64>,
+}
+
+/// Whether a row's figures stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RowStatus {
+    /// Measured.
+    Ok,
+    /// The logits of a repetition aren't finite: this speed is of no work.
+    NotFinite,
+    /// The target failed before all repetitions were measured.
+    Failed {
+        /// What kind of failure.
+        kind: FailureKind,
+        /// What happened.
+        message: String,
+    },
+    /// Not measured: the run was cut short, or the case was left out of it.
+    Missing,
+}
+
+/// Inter-token latencies in nanoseconds; a percentile only where there are enough of them to have
+/// it (see [`percentile`]).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct InterToken {
+    /// The median.
+    pub p50: Option<f64>,
+    /// 90 % are at most this.
+    pub p90: Option<f64>,
+    /// 99 % are at most this.
+    pub p99: Option<f64>,
+    /// The largest.
+    pub max: f64,
+    /// How many latencies there were.
+    pub n: usize,
+}
+
+impl InterToken {
+    fn of(latencies: &[f64]) -> Option<Self> {
+        let sorted = sorted(latencies);
+        Some(Self {
+            p50: percentile(&sorted, 50),
+            p90: percentile(&sorted, 90),
+            p99: percentile(&sorted, 99),
+            max: *sorted.last()?,
+            n: sorted.len(),
+        })
+    }
+}
+
+/// Summarises `result`.
+pub fn summarize(result: &RunResult) -> Summary {
+    let tests = &result.run.tests;
+    let cases = result
+        .run
+        .targets
+        .iter()
+        .flat_map(|target| tests.iter().map(move |test| (target, test)));
+    Summary {
+        rows: cases
+            .map(|(target, test)| row(result, target, test))
+            .collect(),
+    }
+}
+
+fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
+    let samples: Vec<&Sample> = result.samples_of(target, test).collect();
+    let estimate = |metric: Metric| Estimate::of(&metric.values(result, target, test));
+    Row {
+        target: target.clone(),
+        test: *test,
+        status: status(result, target, test, &samples),
+        repetitions: samples.len(),
+        prefill_tokens_per_second: estimate(Metric::Prefill),
+        decode_tokens_per_second: estimate(Metric::Decode),
+        ttft_ns: estimate(Metric::Ttft),
+        end_to_end_ns: estimate(Metric::EndToEnd),
+        inter_token_ns: InterToken::of(&Metric::InterToken.values(result, target, test)),
+        load_ns: estimate(Metric::Load),
+        peak_memory_bytes: samples.iter().filter_map(|s| s.peak_memory_bytes).max(),
+        device_peak_bytes: samples.iter().filter_map(|s| s.device_peak_bytes).max(),
+    }
+}
+
+fn status(result: &RunResult, target: &TargetId, test: &Test, samples: &[&Sample]) -> RowStatus {
+    if samples.iter().any(|sample| !sample.finite) {
+        return RowStatus::NotFinite;
+    }
+    // A journal keeps the failures of a first try that a resumed run has made good.
+    if samples.len() >= result.run.settings.repetitions {
+        return RowStatus::Ok;
+    }
+    match failure(result, target, test) {
+        Some(failure) => RowStatus::Failed {
+            kind: failure.kind,
+            message: failure.message.clone(),
+        },
+        None if samples.is_empty() => RowStatus::Missing,
+        None => RowStatus::Ok,
+    }
+}
+
+/// Why a case failed: its own last failure says more than one of the whole target.
+fn failure<'a>(result: &'a RunResult, target: &TargetId, test: &Test) -> Option<&'a Failure> {
+    let own = |failure: &&Failure| failure.test.as_ref() == Some(test);
+    let of_target = |failure: &&Failure| failure.test.is_none();
+    let last_own = result.failures_of(target).filter(own).last();
+    last_own.or_else(|| result.failures_of(target).filter(of_target).last())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{result, sample, target, test};
+
+    fn only_status(result: &RunResult) -> RowStatus {
+        let Summary { rows } = summarize(result);
+        assert_eq!(rows.len(), 1);
+        rows[0].status.clone()
+    }
+
+    fn failure(test: Option<Test>, message: &str) -> Failure {
+        Failure {
+            target: target(),
+            test,
+            kind: FailureKind::Died,
+            message: message.into(),
+        }
+    }
+
+    fn three_samples() -> Vec<Sample> {
+        [100, 110, 120]
+            .map(|first| sample(test(8, 2), &[first, first + 50]))
+            .to_vec()
+    }
+
+    #[test]
+    fn a_measured_case_has_its_figures() {
+        let row = summarize(&result(three_samples())).rows.remove(0);
+        assert_eq!(row.status, RowStatus::Ok);
+        assert_eq!(row.repetitions, 3);
+        let ttft = row.ttft_ns.unwrap();
+        assert_eq!((ttft.median, ttft.n), (110.0, 3));
+        assert_eq!(row.decode_tokens_per_second.unwrap().median, 2e7);
+        let latencies = row.inter_token_ns.unwrap();
+        assert_eq!((latencies.p50, latencies.p90), (Some(50.0), None));
+        assert_eq!(row.load_ns.unwrap().median, 5e8);
+        assert_eq!(row.peak_memory_bytes, Some(1024));
+        assert_eq!(row.device_peak_bytes, None);
+    }
+
+    #[test]
+    fn rows_keep_the_order_of_the_config() {
+        let mut result = result(three_samples());
+        result.run.tests = vec![test(9, 0), test(8, 2)];
+        let rows = summarize(&result).rows;
+        let names: Vec<String> = rows.iter().map(|row| row.test.to_string()).collect();
+        assert_eq!(names, ["pp9", "pp8+tg2"]);
+        assert_eq!(rows[0].status, RowStatus::Missing);
+    }
+
+    #[test]
+    fn one_repetition_without_finite_logits_spoils_the_row() {
+        let mut samples = three_samples();
+        samples[1].finite = false;
+        assert_eq!(only_status(&result(samples)), RowStatus::NotFinite);
+    }
+
+    #[test]
+    fn a_case_that_failed_says_why_and_keeps_what_was_measured() {
+        let mut result = result(three_samples()[..1].to_vec());
+        result.failures = vec![
+            failure(Some(test(8, 2)), "killed"),
+            failure(None, "did not load again"),
+        ];
+        let row = summarize(&result).rows.remove(0);
+        let killed = RowStatus::Failed {
+            kind: FailureKind::Died,
+            message: "killed".into(),
+        };
+        assert_eq!((row.status, row.repetitions), (killed, 1));
+        assert!(row.ttft_ns.is_some());
+    }
+
+    #[test]
+    fn a_target_that_never_started_fails_every_case() {
+        let mut result = result(Vec::new());
+        result.failures = vec![failure(None, "no such device")];
+        assert!(matches!(
+            only_status(&result),
+            RowStatus::Failed { message, .. } if message == "no such device"
+        ));
+    }
+
+    #[test]
+    fn a_failure_that_a_resumed_run_made_good_is_forgotten() {
+        let mut result = result(three_samples());
+        result.failures = vec![failure(Some(test(8, 2)), "killed")];
+        assert_eq!(only_status(&result), RowStatus::Ok);
+    }
+}

@@ -1,0 +1,119 @@
+//! What is in a model folder, and what running it needs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use humansize::{BINARY, format_size};
+use mlxbench_core::gemma::LayerKind;
+use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
+use serde::Serialize;
+
+use crate::Result;
+
+/// A model and its needs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Description {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The configuration, defaults filled in.
+    pub config: GemmaConfig,
+    /// Parameters, tied weights counted once.
+    pub parameters: u64,
+    /// The dtypes that its tensors are stored in.
+    pub stored_dtypes: Vec<Dtype>,
+    /// Bytes of its tensors as stored.
+    pub stored_bytes: u64,
+    /// Whether text prompts can be used.
+    pub has_tokenizer: bool,
+    /// What every backend needs at least, a dtype.
+    pub needs: Vec<Need>,
+}
+
+/// What running a model in a dtype needs at least.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Need {
+    /// The dtype.
+    pub dtype: Dtype,
+    /// Bytes of the weights.
+    pub weights_bytes: u64,
+    /// Bytes of the KV cache, by tokens of context.
+    pub kv_cache: Vec<KvCacheNeed>,
+}
+
+/// What a context needs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KvCacheNeed {
+    /// Tokens of context.
+    pub context: usize,
+    /// Bytes of keys and values.
+    pub kv_cache_bytes: u64,
+}
+
+/// Describes the model in `folder`.
+///
+/// # Errors
+/// When it isn't a whole, supported model.
+pub fn describe(folder: &Path) -> Result<Description> {
+    let checkpoint = Checkpoint::open(folder)?;
+    let config = checkpoint.config();
+    let full = config.max_position_embeddings;
+    let contexts: Vec<usize> = [512, 4096].into_iter().filter(|&n| n < full).chain([full]).collect();
+    let need = |dtype| Need {
+        dtype,
+        weights_bytes: config.weights_bytes(dtype),
+        kv_cache: contexts
+            .iter()
+            .map(|&context| KvCacheNeed {
+                context,
+                kv_cache_bytes: config.kv_cache_bytes(dtype, 1, context),
+            })
+            .collect(),
+    };
+    Ok(Description {
+        folder: folder.to_owned(),
+        config: config.clone(),
+        parameters: config.parameters(),
+        stored_dtypes: checkpoint.dtypes().into_iter().collect(),
+        stored_bytes: checkpoint.stored_bytes(),
+        has_tokenizer: folder.join("tokenizer.json").is_file(),
+        needs: Dtype::ALL.map(need).into(),
+    })
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = &self.config;
+        let size = |bytes| format_size(bytes, BINARY);
+        let local = config.layers.iter().filter(|&&kind| kind == LayerKind::Local).count();
+        let dtypes: Vec<&str> = self.stored_dtypes.iter().map(|dtype| dtype.name()).collect();
+        writeln!(f, "folder        {}", self.folder.display())?;
+        writeln!(f, "architecture  {:?}", config.generation)?;
+        writeln!(f, "parameters    {:.1} M", self.parameters as f64 * 1e-6)?;
+        writeln!(f, "stored        {} in {}", size(self.stored_bytes), dtypes.join(", "))?;
+        write!(f, "layers        {}", config.num_layers())?;
+        match config.sliding_window {
+            Some(window) if local > 0 => writeln!(f, ", {local} with a window of {window}")?,
+            _ => writeln!(f)?,
+        }
+        writeln!(
+            f,
+            "attention     {} heads of {}, {} for keys and values",
+            config.num_attention_heads, config.head_dim, config.num_key_value_heads
+        )?;
+        writeln!(f, "widths        {} hidden, {} MLP", config.hidden_size, config.intermediate_size)?;
+        writeln!(f, "vocabulary    {}", config.vocab_size)?;
+        writeln!(f, "context       {} tokens", config.max_position_embeddings)?;
+        let tokenizer = if self.has_tokenizer { "yes" } else { "no: give token ids, not text" };
+        writeln!(f, "tokenizer     {tokenizer}")?;
+        writeln!(f, "needs at least, with any backend:")?;
+        for need in &self.needs {
+            let caches = need.kv_cache.iter().map(|cache| {
+                format!("{} KV cache at {} tokens", size(cache.kv_cache_bytes), cache.context)
+            });
+            let caches: Vec<String> = caches.collect();
+            let weights = size(need.weights_bytes);
+            writeln!(f, "  {:<5} {weights} of weights, {}", need.dtype, caches.join(", "))?;
+        }
+        Ok(())
+    }
+}

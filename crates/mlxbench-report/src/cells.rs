@@ -1,0 +1,83 @@
+//! A row of a table as words, in llama-bench's columns.
+
+use mlxbench_analysis::{Row, RowStatus};
+use mlxbench_core::results::RunResult;
+
+use crate::units;
+
+/// The columns of both tables.
+pub(crate) const HEADER: [&str; 11] = [
+    "model",
+    "backend",
+    "device",
+    "dtype",
+    "threads",
+    "test",
+    "prefill t/s",
+    "decode t/s",
+    "TTFT",
+    "peak memory",
+    "note",
+];
+
+/// Where the model stands in [`HEADER`].
+pub(crate) const MODEL: usize = 0;
+
+/// Where backend, device and dtype stand in [`HEADER`].
+pub(crate) const TARGET: std::ops::Range<usize> = 1..4;
+
+/// Where the CPU threads stand in [`HEADER`].
+pub(crate) const THREADS: usize = 4;
+
+/// Where the test stands in [`HEADER`].
+pub(crate) const TEST: usize = 5;
+
+/// Where the note stands in [`HEADER`].
+pub(crate) const NOTE: usize = HEADER.len() - 1;
+
+/// The columns of [`HEADER`] that hold figures.
+pub(crate) const FIGURES: std::ops::Range<usize> = 6..10;
+
+/// A row's words, one a column of [`HEADER`].
+pub(crate) type Cells = [String; HEADER.len()];
+
+/// The words of one row, empty where there is nothing to say. They are neither escaped nor free of
+/// control characters.
+pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
+    let facts = result.targets.iter().find(|facts| facts.id == row.target);
+    let rate = |rate: &Option<_>| rate.as_ref().map(units::rate).unwrap_or_default();
+    [
+        result.run.model.source.clone(),
+        row.target.backend.clone(),
+        row.target.placement.device.to_string(),
+        row.target.placement.dtype.to_string(),
+        facts.map(|f| f.threads.to_string()).unwrap_or_default(),
+        row.test.to_string(),
+        rate(&row.prefill_tokens_per_second),
+        rate(&row.decode_tokens_per_second),
+        row.ttft_ns
+            .map(|ttft| units::time(ttft.median))
+            .unwrap_or_default(),
+        row.peak_memory_bytes.map(units::bytes).unwrap_or_default(),
+        note(result, row),
+    ]
+}
+
+/// Why a row's figures are missing, few or worthless; empty for a row as it should be.
+fn note(result: &RunResult, row: &Row) -> String {
+    let planned = result.run.settings.repetitions;
+    let measured = match row.repetitions {
+        some if (1..planned).contains(&some) => Some(format!("{some} of {planned} repetitions")),
+        _ => None,
+    };
+    let status = match &row.status {
+        RowStatus::Ok => None,
+        RowStatus::NotFinite => {
+            Some("the logits aren't finite: this speed is of no work".to_owned())
+        }
+        RowStatus::Failed { kind, message } => Some(format!("{}: {message}", kind.name())),
+        RowStatus::Missing => Some("not measured".to_owned()),
+    };
+    let parts: Vec<String> = measured.into_iter().chain(status).collect();
+    parts.join("; ")
+}

@@ -1,0 +1,170 @@
+//! Every repetition's raw figures: one line a repetition, then one line a failure.
+
+use std::collections::BTreeMap;
+
+use mlxbench_analysis::metrics;
+use mlxbench_core::Nanos;
+use mlxbench_core::results::{Failure, RunResult, Sample, TargetFacts, TargetId, Test};
+
+/// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition.
+const COLUMNS: [&str; 29] = [
+    "run",
+    "started",
+    "model",
+    "mlxbench_version",
+    "mlxbench_commit",
+    "profile",
+    "os",
+    "arch",
+    "cpu",
+    "mode",
+    "backend",
+    "device",
+    "dtype",
+    "framework",
+    "framework_version",
+    "threads",
+    "test",
+    "prompt_tokens",
+    "generate_tokens",
+    "depth",
+    "batch",
+    "repetition",
+    "finite",
+    "ttft_ns",
+    "end_to_end_ns",
+    "prefill_tokens_per_second",
+    "decode_tokens_per_second",
+    "peak_memory_bytes",
+    "device_peak_bytes",
+];
+
+/// The columns of a failure, after [`COLUMNS`].
+const FAILURE_COLUMNS: [&str; 2] = ["failure", "failure_message"];
+
+type Line = BTreeMap<&'static str, String>;
+
+/// The header, then the lines of each result.
+pub(crate) fn render(results: &[RunResult]) -> Vec<u8> {
+    let columns = || COLUMNS.iter().chain(&FAILURE_COLUMNS);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |fields: Vec<String>| {
+        writer
+            .write_record(fields)
+            .expect("a Vec takes every write, and all lines have the same columns");
+    };
+    write(columns().map(|&name| name.to_owned()).collect());
+    for line in results.iter().flat_map(lines) {
+        let field = |name| line.get(name).map(|text| guard(text)).unwrap_or_default();
+        write(columns().map(field).collect());
+    }
+    writer.into_inner().expect("a Vec takes every write")
+}
+
+fn lines(result: &RunResult) -> impl Iterator<Item = Line> {
+    let samples = result
+        .samples
+        .iter()
+        .map(|sample| of_sample(result, sample));
+    let failures = result
+        .failures
+        .iter()
+        .map(|failure| of_failure(result, failure));
+    samples.chain(failures)
+}
+
+fn of_sample(result: &RunResult, sample: &Sample) -> Line {
+    let mut line = of_case(result, &sample.target, Some(&sample.test));
+    let nanos = |time: Option<Nanos>| time.map(|time| time.0.to_string());
+    let number = |value: Option<f64>| value.map(|value| value.to_string());
+    let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes.to_string());
+    let figures = [
+        ("repetition", Some(sample.repetition.to_string())),
+        ("finite", Some(sample.finite.to_string())),
+        ("ttft_ns", nanos(metrics::ttft(sample))),
+        ("end_to_end_ns", nanos(metrics::end_to_end(sample))),
+        (
+            "prefill_tokens_per_second",
+            number(metrics::prefill_rate(sample)),
+        ),
+        (
+            "decode_tokens_per_second",
+            number(metrics::decode_rate(sample)),
+        ),
+        ("peak_memory_bytes", bytes(sample.peak_memory_bytes)),
+        ("device_peak_bytes", bytes(sample.device_peak_bytes)),
+    ];
+    let known = figures
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    line.extend(known);
+    line
+}
+
+fn of_failure(result: &RunResult, failure: &Failure) -> Line {
+    let mut line = of_case(result, &failure.target, failure.test.as_ref());
+    line.insert("failure", failure.kind.name().to_owned());
+    line.insert("failure_message", failure.message.clone());
+    line
+}
+
+/// What repetitions and failures of a case have in common.
+fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
+    let run = &result.run;
+    let mut line = Line::from([
+        ("run", run.name.clone()),
+        ("started", run.started.to_string()),
+        ("model", run.model.source.clone()),
+        ("mlxbench_version", run.mlxbench.version.clone()),
+        (
+            "mlxbench_commit",
+            run.mlxbench.commit.clone().unwrap_or_default(),
+        ),
+        ("profile", run.mlxbench.profile.clone()),
+        ("os", run.machine.os.clone()),
+        ("arch", run.machine.arch.clone()),
+        ("cpu", run.machine.cpu.clone()),
+        ("mode", run.settings.mode.name().to_owned()),
+        ("backend", target.backend.clone()),
+        ("device", target.placement.device.to_string()),
+        ("dtype", target.placement.dtype.to_string()),
+    ]);
+    if let Some(TargetFacts {
+        identity, threads, ..
+    }) = result.targets.iter().find(|facts| facts.id == *target)
+    {
+        line.insert("framework", identity.framework.clone());
+        line.insert("framework_version", identity.version.clone());
+        line.insert("threads", threads.to_string());
+    }
+    if let Some(test) = test {
+        line.insert("test", test.to_string());
+        line.insert("prompt_tokens", test.prompt_tokens.to_string());
+        line.insert("generate_tokens", test.generate_tokens.to_string());
+        line.insert("depth", test.depth.to_string());
+        line.insert("batch", test.batch.to_string());
+    }
+    line
+}
+
+/// A cell that no spreadsheet takes for a formula: a quote before what would begin one (OWASP,
+/// "CSV Injection"). Our own numbers never begin so.
+fn guard(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_formula_becomes_text() {
+        assert_eq!(guard("=1+1"), "'=1+1");
+        assert_eq!(guard("@SUM(A1)"), "'@SUM(A1)");
+        assert_eq!(guard("gemma-3"), "gemma-3");
+    }
+}

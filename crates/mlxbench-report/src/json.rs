@@ -1,0 +1,52 @@
+//! The results themselves, each with its summary.
+
+use jiff::Timestamp;
+use mlxbench_analysis::{Row, summarize};
+use mlxbench_core::results::{Failure, Run, RunResult, Sample, TargetFacts};
+use serde::Serialize;
+
+/// The keys of a result file, and `summary`: so a report in JSON is a result file, too.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema_version: u32,
+    run: &'a Run,
+    targets: &'a [TargetFacts],
+    samples: &'a [Sample],
+    failures: &'a [Failure],
+    finished: Option<Timestamp>,
+    summary: Vec<Row>,
+}
+
+impl<'a> From<&'a RunResult> for Document<'a> {
+    fn from(result: &'a RunResult) -> Self {
+        let RunResult {
+            schema_version,
+            run,
+            targets,
+            samples,
+            failures,
+            finished,
+        } = result;
+        Self {
+            schema_version: *schema_version,
+            run,
+            targets,
+            samples,
+            failures,
+            finished: *finished,
+            summary: summarize(result).rows,
+        }
+    }
+}
+
+/// The object of a single result, an array of them otherwise.
+pub(crate) fn render(results: &[RunResult]) -> Vec<u8> {
+    let documents: Vec<Document<'_>> = results.iter().map(Document::from).collect();
+    let written = match documents.as_slice() {
+        [only] => serde_json::to_vec_pretty(only),
+        all => serde_json::to_vec_pretty(all),
+    };
+    let mut bytes = written.expect("results have string keys only, and a Vec takes every write");
+    bytes.push(b'\n');
+    bytes
+}

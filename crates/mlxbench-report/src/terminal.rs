@@ -1,0 +1,170 @@
+//! A table for people, in llama-bench's manner.
+
+use std::fmt::Write as _;
+
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+use mlxbench_analysis::summarize;
+use mlxbench_core::results::RunResult;
+
+use crate::cells::{Cells, FIGURES, HEADER, MODEL, NOTE, TARGET, TEST, THREADS, cells};
+use crate::units;
+use crate::warnings::warnings;
+
+/// Columns of the terminal that a model's name and a note are given before they wrap.
+const TEXT_WIDTH: u16 = 48;
+
+/// The columns of a table for a terminal that the whole one doesn't fit.
+const NARROW_HEADER: [&str; 7] = [
+    "target",
+    "threads",
+    "test",
+    "prefill t/s",
+    "decode t/s",
+    "TTFT",
+    "memory",
+];
+
+/// One heading, table and list of warnings a result.
+pub(crate) fn render(results: &[RunResult], width: Option<u16>) -> String {
+    let blocks: Vec<String> = results.iter().map(|result| block(result, width)).collect();
+    if blocks.is_empty() {
+        return "no results\n".into();
+    }
+    blocks.join("\n")
+}
+
+fn block(result: &RunResult, width: Option<u16>) -> String {
+    let mut text = plain(&heading(result));
+    text.push('\n');
+    let rows: Vec<_> = summarize(result)
+        .rows
+        .iter()
+        .map(|row| cells(result, row))
+        .collect();
+    let whole = wide(&rows);
+    match width {
+        Some(width) if !fits(&whole, width) => {
+            push_lines(&mut text, &narrow(&rows, width).to_string());
+            for row in rows.iter().filter(|row| !row[NOTE].is_empty()) {
+                let line = format!("{} {}: {}", row[TARGET].join("/"), row[TEST], row[NOTE]);
+                push_lines(&mut text, &plain(&line));
+            }
+        }
+        _ => push_lines(&mut text, &whole.to_string()),
+    }
+    for warning in warnings(result) {
+        push_lines(&mut text, &plain(&format!("warning: {warning}")));
+    }
+    text
+}
+
+fn heading(result: &RunResult) -> String {
+    let run = &result.run;
+    let settings = &run.settings;
+    format!(
+        "{}: {} ({} parameters) on {}, {} of memory; {} repetitions, {}",
+        run.name,
+        run.model.source,
+        units::count(run.model.parameters),
+        run.machine.cpu,
+        units::bytes(run.machine.memory_bytes),
+        settings.repetitions,
+        settings.mode.name(),
+    )
+}
+
+/// Every column.
+fn wide(rows: &[Cells]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(HEADER);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| plain(cell)));
+    }
+    for column in FIGURES {
+        align_right(&mut table, column);
+    }
+    for column in [MODEL, NOTE] {
+        let column = table.column_mut(column).expect("a column of the header");
+        let most = Width::Fixed(TEXT_WIDTH);
+        column.set_constraint(ColumnConstraint::UpperBoundary(most));
+    }
+    table
+}
+
+/// What fits into 80 columns for most runs: the model stands in the heading, notes below.
+fn narrow(rows: &[Cells], width: u16) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(NARROW_HEADER);
+    for row in rows {
+        let target = row[TARGET].join("/");
+        let cells = [&target, &row[THREADS], &row[TEST]];
+        let cells = cells.into_iter().chain(&row[FIGURES]);
+        table.add_row(cells.map(|cell| plain(cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for column in NARROW_HEADER.len() - FIGURES.len()..NARROW_HEADER.len() {
+        align_right(&mut table, column);
+    }
+    table
+}
+
+fn align_right(table: &mut Table, column: usize) {
+    let column = table.column_mut(column).expect("a column of the header");
+    column.set_cell_alignment(CellAlignment::Right);
+}
+
+fn fits(table: &Table, width: u16) -> bool {
+    let longest = table.lines().map(|line| line.chars().count()).max();
+    longest.unwrap_or(0) <= usize::from(width)
+}
+
+/// One line of text from text that others wrote: white space collapsed, and escapes in place of
+/// control and direction characters, which could rewrite the terminal.
+fn plain(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for character in word.chars() {
+            match character {
+                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    line.extend(character.escape_unicode());
+                }
+                control if control.is_control() => line.extend(control.escape_unicode()),
+                other => line.push(other),
+            }
+        }
+    }
+    line
+}
+
+fn push_lines(text: &mut String, lines: &str) {
+    for line in lines.lines() {
+        writeln!(text, "{}", line.trim_end()).expect("a String takes every write");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_stays_one_line_and_commands_no_terminal() {
+        assert_eq!(plain("a\n b\t c"), "a b c");
+        assert_eq!(plain("\u{1b}[2Jgone"), "\\u{1b}[2Jgone");
+        assert_eq!(plain("\u{202e}abc"), "\\u{202e}abc");
+    }
+
+    #[test]
+    fn no_results_are_said_to_be_none() {
+        assert_eq!(render(&[], None), "no results\n");
+    }
+}

@@ -1,0 +1,107 @@
+//! Times, sizes and rates in print.
+
+use humansize::{BINARY, format_size};
+use mlxbench_analysis::Estimate;
+
+/// A duration in nanoseconds to three significant digits: `1.23 ms`, `45.6 s`.
+pub(crate) fn time(ns: f64) -> String {
+    // Rounding first keeps 999.9 µs from becoming `1000 µs`.
+    let ns = three_digits(ns);
+    let (value, unit) = match ns {
+        ns if ns >= 1e9 => (ns / 1e9, "s"),
+        ns if ns >= 1e6 => (ns / 1e6, "ms"),
+        ns if ns >= 1e3 => (ns / 1e3, "µs"),
+        ns => (ns, "ns"),
+    };
+    let decimals = if unit == "ns" { 0 } else { decimals(value, 3) };
+    format!("{value:.decimals$} {unit}")
+}
+
+/// A size with binary units: `1.5 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    format_size(bytes, BINARY)
+}
+
+/// A rate to four significant digits, with its ± to the same decimals: `24.12 ± 0.31`. Without an
+/// interval there is no ±.
+pub(crate) fn rate(rate: &Estimate) -> String {
+    let median = rate.median;
+    let decimals = decimals(median, 4);
+    match rate.half_width() {
+        Some(half) => format!("{median:.decimals$} ± {half:.decimals$}"),
+        None => format!("{median:.decimals$}"),
+    }
+}
+
+/// A count with its magnitude, to three significant digits: `268M`, `2.61B`.
+pub(crate) fn count(count: u64) -> String {
+    let count = three_digits(count as f64);
+    let (value, unit) = match count {
+        count if count >= 1e9 => (count / 1e9, "B"),
+        count if count >= 1e6 => (count / 1e6, "M"),
+        count if count >= 1e3 => (count / 1e3, "k"),
+        count => return format!("{count}"),
+    };
+    let decimals = decimals(value, 3);
+    format!("{value:.decimals$}{unit}")
+}
+
+fn three_digits(value: f64) -> f64 {
+    if value < 1000.0 {
+        return value;
+    }
+    let step = 10_f64.powi(value.log10().floor() as i32 - 2);
+    (value / step).round() * step
+}
+
+/// Decimals that give `value` so many significant digits, at most three decimals.
+fn decimals(value: f64, digits: usize) -> usize {
+    let before_point = match value {
+        value if value >= 1000.0 => 4,
+        value if value >= 100.0 => 3,
+        value if value >= 10.0 => 2,
+        _ => 1,
+    };
+    digits.saturating_sub(before_point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits() {
+        for (ns, text) in [
+            (0.0, "0 ns"),
+            (750.0, "750 ns"),
+            (1_234.0, "1.23 µs"),
+            (12_345_678.0, "12.3 ms"),
+            (123_456_789.0, "123 ms"),
+            (999_900_000.0, "1.00 s"),
+            (61_250_000_000.0, "61.3 s"),
+        ] {
+            assert_eq!(time(ns), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        assert_eq!(bytes(512 << 20), "512 MiB");
+        assert_eq!(bytes(3 << 29), "1.50 GiB");
+    }
+
+    #[test]
+    fn rates_carry_their_spread_in_the_same_decimals() {
+        let text = |samples: &[f64]| rate(&Estimate::of(samples).unwrap());
+        assert_eq!(text(&[24.0, 24.123, 24.5]), "24.12 ± 0.38");
+        assert_eq!(text(&[16_000.4, 16_100.0, 16_101.0]), "16100 ± 100");
+        assert_eq!(text(&[2.6]), "2.600");
+    }
+
+    #[test]
+    fn counts_have_a_magnitude() {
+        assert_eq!(count(268_098_176), "268M");
+        assert_eq!(count(2_614_341_888), "2.61B");
+        assert_eq!(count(999), "999");
+    }
+}

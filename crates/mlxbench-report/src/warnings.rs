@@ -1,0 +1,26 @@
+//! What a reader must know before believing a run's figures.
+
+use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
+use mlxbench_core::results::RunResult;
+
+/// One sentence a warning; none for a run as it should be.
+pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
+    let run = &result.run;
+    let debug = (run.mlxbench.profile == "debug")
+        .then(|| "built without optimisation: figures mean little".to_owned());
+    let fallback = run.model.fallback_reason.as_ref().map(|reason| {
+        let model = &run.model.source;
+        format!("the config's fallback model {model} was taken: {reason}")
+    });
+    let unfinished = result.finished.is_none().then(|| {
+        "the run was cut short: `mlxbench run CONFIG --resume` goes on from here".to_owned()
+    });
+    let repetitions = run.settings.repetitions;
+    let few = (repetitions < FEWEST_FOR_INTERVAL).then(|| {
+        format!("no interval (±): it takes {FEWEST_FOR_INTERVAL} repetitions, the config says {repetitions}")
+    });
+    [debug, fallback, unfinished, few]
+        .into_iter()
+        .flatten()
+        .collect()
+}
