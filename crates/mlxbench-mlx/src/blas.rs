@@ -53,22 +53,20 @@ pub fn in_effect() -> String {
             CStr::from_ptr(config()).to_string_lossy().trim().to_owned()
         }
     });
-    let library = symbol(PRODUCT).and_then(library_of);
-    let name = library
-        .as_deref()
-        .and_then(Path::file_name)
-        .map(OsStr::to_string_lossy);
-    config
-        .or(name.map(Into::into))
-        .unwrap_or_else(|| "none".into())
+    let library = symbol(PRODUCT).and_then(library_of).unwrap_or_default();
+    // A library inside a framework goes by the framework's name.
+    let mut folders = library.iter().map(Path::new);
+    let framework = folders.find(|folder| folder.extension() == Some(OsStr::new("framework")));
+    let name = framework.map(Path::as_os_str).or(library.file_name());
+    let named = || name.map(|name| name.to_string_lossy().into_owned());
+    config.or_else(named).unwrap_or_else(|| "none".into())
 }
 
 /// Sets the number of threads where the BLAS can change it, and returns the number in effect: one
 /// where the BLAS doesn't tell, since MLX itself works on one thread a stream.
 ///
 /// # Errors
-/// [`Error::Unsupported`] when another number than that in effect is asked for and the BLAS can't
-/// change it.
+/// [`Error::Invalid`] when `threads` is zero or no BLAS can count so many.
 pub(crate) fn set_threads(threads: Option<usize>) -> Result<usize> {
     let setter = symbol(c"openblas_set_num_threads");
     let getter = symbol(c"openblas_get_num_threads");
@@ -84,7 +82,9 @@ pub(crate) fn set_threads(threads: Option<usize>) -> Result<usize> {
     };
     if let Some(threads) = threads {
         let threads = c_int::try_from(threads).ok().filter(|&threads| threads > 0);
-        set(threads.ok_or_else(|| Error::Invalid("a BLAS needs at least one thread".into()))?);
+        set(threads.ok_or_else(|| {
+            Error::Invalid("the BLAS needs between 1 and 2^31 - 1 threads".into())
+        })?);
     }
     Ok(get().max(1) as usize)
 }

@@ -4,11 +4,15 @@ use mlx_rs::Array;
 use mlx_rs::error::Result;
 use mlx_rs::fast::rms_norm;
 
-/// `x / sqrt(mean(x^2) + eps) * (1 + weight)` over the last axis, all in f32, rounded to the dtype
-/// of `x` at the end.
+/// `x / sqrt(mean(x^2) + eps) * (1 + weight)` over the last axis, in one kernel of MLX's: the mean
+/// in f32, the product in the model's dtype.
+///
+/// The reference rounds once, after the product. Doing so here takes two more kernels a norm, a
+/// third of a layer's, and brought Gemma 3 270M in bf16 from a mean KL divergence of 8.0e-4 from f32
+/// to 6.8e-4, measured on the CPU over 64 positions: not worth it. mlx-lm decides likewise.
 #[derive(Debug)]
 pub(crate) struct RmsNorm {
-    /// `1 + weight` in f32, of shape `[width]`.
+    /// `1 + weight`, of shape `[width]`.
     factor: Array,
     eps: f32,
 }
@@ -23,7 +27,6 @@ impl RmsNorm {
 
     /// Keeps shape and dtype.
     pub(crate) fn forward(&self, x: &Array) -> Result<Array> {
-        // MLX's kernel works in the wider of its two dtypes, here f32.
-        rms_norm(x, Some(&self.factor), self.eps)?.as_dtype(x.dtype())
+        rms_norm(x, Some(&self.factor), self.eps)
     }
 }

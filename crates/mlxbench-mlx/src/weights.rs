@@ -38,10 +38,11 @@ impl Weights<'_> {
         evaluated(elements.reshape(&[-1, columns as i32])?)
     }
 
-    /// An RMSNorm's factor, `1 + weight` in f32, of shape `[width]`.
+    /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
     pub(crate) fn norm(&self, name: &str) -> Result<Array> {
         let weight = self.stacked(&[name], MlxDtype::Float32)?;
-        evaluated(weight.add(Array::from_f32(1.0))?)
+        let factor = weight.add(Array::from_f32(1.0))?;
+        evaluated(factor.as_dtype(dtype(self.dtype))?)
     }
 
     /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied
