@@ -2,7 +2,6 @@
 
 use mlx_rs::error::Result;
 use mlx_rs::fast::{ScaledDotProductAttentionMask, scaled_dot_product_attention};
-use mlx_rs::ops::indexing::TryIndexOp;
 use mlx_rs::ops::softmax_axis;
 use mlx_rs::{Array, Dtype};
 use mlxbench_core::GemmaConfig;
@@ -45,8 +44,9 @@ pub(crate) struct Attention {
     head_dim: i32,
     scale: f32,
     softcap: Option<SoftCap>,
-    /// Queries, keys and values in one product.
-    qkv_proj: Linear,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
     o_proj: Linear,
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
@@ -54,18 +54,13 @@ pub(crate) struct Attention {
 
 impl Attention {
     pub(crate) fn load(config: &GemmaConfig, weights: &LayerWeights<'_>) -> Result<Self> {
-        let linear = |projections: &[&str], width| -> Result<Linear> {
-            let names = |part| {
-                let projections = projections.iter();
-                projections
-                    .map(|p| format!("self_attn.{p}_proj.{part}"))
-                    .collect::<Vec<_>>()
-            };
+        let linear = |name: &str, width| -> Result<Linear> {
+            let named = |part| [format!("self_attn.{name}_proj.{part}")];
             let bias = config
                 .attention_bias
-                .then(|| weights.vector(&names("bias")));
+                .then(|| weights.vector(&named("bias")));
             Ok(Linear::new(
-                weights.matrix(&names("weight"), width)?,
+                weights.matrix(&named("weight"), width)?,
                 bias.transpose()?,
             ))
         };
@@ -82,8 +77,10 @@ impl Attention {
             head_dim: config.head_dim as i32,
             scale: config.attention_scale() as f32,
             softcap: config.attn_logit_softcapping.map(SoftCap::new),
-            qkv_proj: linear(&["q", "k", "v"], config.hidden_size)?,
-            o_proj: linear(&["o"], config.num_attention_heads * config.head_dim)?,
+            q_proj: linear("q", config.hidden_size)?,
+            k_proj: linear("k", config.hidden_size)?,
+            v_proj: linear("v", config.hidden_size)?,
+            o_proj: linear("o", config.num_attention_heads * config.head_dim)?,
             q_norm: norm("self_attn.q_norm.weight")?,
             k_norm: norm("self_attn.k_norm.weight")?,
         })
@@ -92,18 +89,19 @@ impl Attention {
     /// From `[batch, tokens, hidden_size]` to the same shape; appends to `cache`.
     pub(crate) fn forward(&self, x: &Array, span: &Span, cache: &mut KvCache) -> Result<Array> {
         let (batch, tokens) = (x.dim(0), x.dim(1));
-        let qkv = self.qkv_proj.forward(x)?;
-        // From columns of the product to `[batch, heads, tokens, head_dim]`.
-        let split = |first: i32, heads: i32| {
-            let columns = first * self.head_dim..(first + heads) * self.head_dim;
-            qkv.try_index((.., .., columns))?
+        // To `[batch, heads, tokens, head_dim]`. Three products: OpenBLAS has a fast path for small
+        // ones, which one over all would miss.
+        let project = |linear: &Linear, heads: i32| {
+            linear
+                .forward(x)?
                 .reshape(&[batch, tokens, heads, self.head_dim])?
                 .transpose_axes(&[0, 2, 1, 3])
         };
-        let queries = rotated(split(0, self.heads)?, self.q_norm.as_ref(), &span.rope)?;
-        let keys = split(self.heads, self.kv_heads)?;
+        let queries = project(&self.q_proj, self.heads)?;
+        let queries = rotated(queries, self.q_norm.as_ref(), &span.rope)?;
+        let keys = project(&self.k_proj, self.kv_heads)?;
         let keys = rotated(keys, self.k_norm.as_ref(), &span.rope)?;
-        let values = split(self.heads + self.kv_heads, self.kv_heads)?;
+        let values = project(&self.v_proj, self.kv_heads)?;
         let (keys, values) = cache.append(&span.append, &keys, &values)?;
 
         let mixed = match &self.softcap {
