@@ -11,7 +11,11 @@ fn git(arguments: &[&str]) -> Option<String> {
 fn main() {
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
         let dirty = git(&["status", "--porcelain", "--untracked-files=no"]);
-        let mark = if dirty.is_some_and(|changes| !changes.is_empty()) { "-dirty" } else { "" };
+        let mark = if dirty.is_some_and(|changes| !changes.is_empty()) {
+            "-dirty"
+        } else {
+            ""
+        };
         println!("cargo:rustc-env=MLXBENCH_COMMIT={commit}{mark}");
     }
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {

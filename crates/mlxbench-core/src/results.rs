@@ -47,7 +47,7 @@ impl RunResult {
     /// Adds what a record tells. A target's facts replace older ones of the same target.
     pub fn apply(&mut self, record: Record) {
         match record {
-            Record::Run(run) => self.run = run,
+            Record::Run(run) => self.run = *run,
             Record::Target(facts) => {
                 match self.targets.iter_mut().find(|known| known.id == facts.id) {
                     Some(known) => known.load_ns.extend(facts.load_ns),
@@ -80,7 +80,7 @@ impl RunResult {
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// The first line.
-    Run(Run),
+    Run(Box<Run>),
     /// A worker has loaded the model.
     Target(TargetFacts),
     /// A repetition was measured.

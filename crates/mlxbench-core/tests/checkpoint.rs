@@ -1,4 +1,8 @@
 //! Model folders, good and bad, as users have them.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should say where"
+)]
 
 use std::path::Path;
 

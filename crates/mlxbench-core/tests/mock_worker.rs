@@ -1,4 +1,8 @@
 //! The mock worker as a process: the protocol over real pipes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should say where"
+)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};

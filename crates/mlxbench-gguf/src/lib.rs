@@ -45,19 +45,26 @@ pub fn import(
         .map_err(|error| anyhow::anyhow!("{error}"))
         .with_context(|| format!("{}: not a whole GGUF file", file.display()))?;
     let metadata = Metadata::new(&content);
-    let config = metadata.config().with_context(|| file.display().to_string())?;
+    let config = metadata
+        .config()
+        .with_context(|| file.display().to_string())?;
     let tensors = config.tensors();
     let weights = Weights::new(file, &content, reader, config.generation, dtype);
     weights.check(&tensors)?;
 
     let vocabulary = match tokenizer_file(file, tokenizer)? {
         Some(path) => TokenizerSource::File(path),
-        None => TokenizerSource::Vocabulary(
+        None => TokenizerSource::Vocabulary(Box::new(
             tokenizer::from_vocabulary(&metadata).context("no tokenizer can be made")?,
-        ),
+        )),
     };
     let text = format!("{:#}\n", config.to_json(dtype));
-    let contents = Contents { config: &text, tensors: &tensors, dtype, shard_bytes: SHARD_BYTES };
+    let contents = Contents {
+        config: &text,
+        tensors: &tensors,
+        dtype,
+        shard_bytes: SHARD_BYTES,
+    };
     write::model(
         folder,
         &contents,
@@ -80,15 +87,15 @@ fn tokenizer_file(file: &Path, named: Option<&Path>) -> anyhow::Result<Option<Pa
 
 enum TokenizerSource {
     File(PathBuf),
-    Vocabulary(tokenizers::Tokenizer),
+    Vocabulary(Box<tokenizers::Tokenizer>),
 }
 
 impl TokenizerSource {
     fn write(&self, target: &Path) -> Result<(), Error> {
         match self {
-            Self::File(path) => {
-                std::fs::copy(path, target).map(drop).map_err(|error| Error::io(path, error))
-            }
+            Self::File(path) => std::fs::copy(path, target)
+                .map(drop)
+                .map_err(|error| Error::io(path, error)),
             Self::Vocabulary(tokenizer) => tokenizer
                 .save(target, false)
                 .map_err(|error| Error::Invalid(format!("{}: {error}", target.display()))),

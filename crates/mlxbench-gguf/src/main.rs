@@ -25,7 +25,12 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match mlxbench_gguf::import(&args.file, &args.output, args.dtype, args.tokenizer.as_deref()) {
+    match mlxbench_gguf::import(
+        &args.file,
+        &args.output,
+        args.dtype,
+        args.tokenizer.as_deref(),
+    ) {
         Ok(()) => {
             println!("{}", args.output.display());
             ExitCode::SUCCESS

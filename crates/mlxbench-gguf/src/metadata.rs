@@ -25,7 +25,10 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// When the key is missing or no text.
     pub fn text(&self, key: &str) -> anyhow::Result<&'a str> {
-        Ok(self.required(key)?.to_string().with_context(|| wrong_type(key))?)
+        Ok(self
+            .required(key)?
+            .to_string()
+            .with_context(|| wrong_type(key))?)
     }
 
     /// A count, of whatever integer type the file has it in.
@@ -33,7 +36,9 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// When the key is there and no count.
     pub fn count(&self, key: &str) -> anyhow::Result<Option<usize>> {
-        self.optional(key).map(|value| integer(value).with_context(|| wrong_type(key))).transpose()
+        self.optional(key)
+            .map(|value| integer(value).with_context(|| wrong_type(key)))
+            .transpose()
     }
 
     /// An f32.
@@ -41,9 +46,14 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// When the key is there and no f32.
     pub fn number(&self, key: &str) -> anyhow::Result<Option<f64>> {
-        let number = self.optional(key).map(|value| value.to_f32().with_context(|| wrong_type(key)));
+        let number = self
+            .optional(key)
+            .map(|value| value.to_f32().with_context(|| wrong_type(key)));
         // Through its shortest text: the f32 nearest to 1e-6 means 1e-6.
-        number.transpose()?.map(|number| Ok(number.to_string().parse()?)).transpose()
+        number
+            .transpose()?
+            .map(|number| Ok(number.to_string().parse()?))
+            .transpose()
     }
 
     /// A list.
@@ -51,7 +61,10 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// When the key is missing or no list.
     pub fn list(&self, key: &str) -> anyhow::Result<&'a [Value]> {
-        Ok(self.required(key)?.to_vec().with_context(|| wrong_type(key))?)
+        Ok(self
+            .required(key)?
+            .to_vec()
+            .with_context(|| wrong_type(key))?)
     }
 
     fn optional(&self, key: &str) -> Option<&'a Value> {
@@ -59,7 +72,8 @@ impl<'a> Metadata<'a> {
     }
 
     fn required(&self, key: &str) -> anyhow::Result<&'a Value> {
-        self.optional(key).with_context(|| format!("the file has no metadata `{key}`"))
+        self.optional(key)
+            .with_context(|| format!("the file has no metadata `{key}`"))
     }
 
     /// The model's configuration.
@@ -90,8 +104,20 @@ impl<'a> Metadata<'a> {
         let heads = need("attention.head_count")?;
         let head_dim = need("attention.key_length")?;
         let count = need("block_count")?;
-        let default_theta = if generation == Generation::Gemma3 { 1e6 } else { 1e4 };
-        let rope_theta = self.number(&key("rope.freq_base"))?.unwrap_or(default_theta);
+        let default_theta = if generation == Generation::Gemma3 {
+            1e6
+        } else {
+            1e4
+        };
+        let rope_theta = self
+            .number(&key("rope.freq_base"))?
+            .unwrap_or(default_theta);
+        if let Some(kind) = self.optional(&key("rope.scaling.type")) {
+            let kind = kind.to_string().with_context(|| key("rope.scaling.type"))?;
+            if kind != "linear" && kind != "none" {
+                bail!("the file asks for RoPE scaling `{kind}`: only linear is supported");
+            }
+        }
         let eos = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"];
         let mut eos_token_ids = Vec::new();
         for key in eos {
@@ -103,7 +129,9 @@ impl<'a> Metadata<'a> {
             hidden_size,
             intermediate_size: need("feed_forward_length")?,
             num_attention_heads: heads,
-            num_key_value_heads: self.count(&key("attention.head_count_kv"))?.unwrap_or(heads),
+            num_key_value_heads: self
+                .count(&key("attention.head_count_kv"))?
+                .unwrap_or(heads),
             head_dim,
             rms_norm_eps: self
                 .number(&key("attention.layer_norm_rms_epsilon"))?
@@ -116,7 +144,11 @@ impl<'a> Metadata<'a> {
                 _ => Some(need("attention.sliding_window")?),
             },
             rope_theta,
-            rope_local_theta: if generation == Generation::Gemma3 { 1e4 } else { rope_theta },
+            rope_local_theta: if generation == Generation::Gemma3 {
+                1e4
+            } else {
+                rope_theta
+            },
             rope_linear_factor: self.number(&key("rope.scaling.factor"))?.unwrap_or(1.0),
             attn_logit_softcapping: match generation {
                 Generation::Gemma2 => {
@@ -125,14 +157,17 @@ impl<'a> Metadata<'a> {
                 _ => None,
             },
             final_logit_softcapping: match generation {
-                Generation::Gemma2 => {
-                    Some(self.number(&key("final_logit_softcapping"))?.unwrap_or(30.0))
-                }
+                Generation::Gemma2 => Some(
+                    self.number(&key("final_logit_softcapping"))?
+                        .unwrap_or(30.0),
+                ),
                 _ => None,
             },
             attention_bias: false,
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
-            bos_token_id: self.count("tokenizer.ggml.bos_token_id")?.map(|id| id as u32),
+            bos_token_id: self
+                .count("tokenizer.ggml.bos_token_id")?
+                .map(|id| id as u32),
             eos_token_ids,
         })
     }
@@ -153,7 +188,13 @@ fn layers(generation: Generation, count: usize) -> Vec<LayerKind> {
         Generation::Gemma2 => 2,
         Generation::Gemma3 => 6,
     };
-    let kind = |layer| if (layer + 1) % every == 0 { LayerKind::Global } else { LayerKind::Local };
+    let kind = |layer| {
+        if (layer + 1) % every == 0 {
+            LayerKind::Global
+        } else {
+            LayerKind::Local
+        }
+    };
     (0..count).map(kind).collect()
 }
 

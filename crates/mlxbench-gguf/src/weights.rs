@@ -31,7 +31,13 @@ impl<'a> Weights<'a> {
         generation: Generation,
         dtype: Dtype,
     ) -> Self {
-        Self { path: path.to_owned(), content, reader: RefCell::new(reader), generation, dtype }
+        Self {
+            path: path.to_owned(),
+            content,
+            reader: RefCell::new(reader),
+            generation,
+            dtype,
+        }
     }
 
     /// Checks that the file has every tensor of `specs`, in its shape, before anything is written.
@@ -78,12 +84,14 @@ impl<'a> Weights<'a> {
         }
         Ok(match self.dtype {
             Dtype::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Dtype::Bf16 => {
-                values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect()
-            }
-            Dtype::F16 => {
-                values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect()
-            }
+            Dtype::Bf16 => values
+                .iter()
+                .flat_map(|x| half::bf16::from_f32(*x).to_le_bytes())
+                .collect(),
+            Dtype::F16 => values
+                .iter()
+                .flat_map(|x| half::f16::from_f32(*x).to_le_bytes())
+                .collect(),
         })
     }
 }

@@ -57,7 +57,11 @@ pub fn describe(folder: &Path) -> Result<Description> {
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config();
     let full = config.max_position_embeddings;
-    let contexts: Vec<usize> = [512, 4096].into_iter().filter(|&n| n < full).chain([full]).collect();
+    let contexts: Vec<usize> = [512, 4096]
+        .into_iter()
+        .filter(|&n| n < full)
+        .chain([full])
+        .collect();
     let need = |dtype| Need {
         dtype,
         weights_bytes: config.weights_bytes(dtype),
@@ -84,12 +88,25 @@ impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = &self.config;
         let size = |bytes| format_size(bytes, BINARY);
-        let local = config.layers.iter().filter(|&&kind| kind == LayerKind::Local).count();
-        let dtypes: Vec<&str> = self.stored_dtypes.iter().map(|dtype| dtype.name()).collect();
+        let local = config
+            .layers
+            .iter()
+            .filter(|&&kind| kind == LayerKind::Local)
+            .count();
+        let dtypes: Vec<&str> = self
+            .stored_dtypes
+            .iter()
+            .map(|dtype| dtype.name())
+            .collect();
         writeln!(f, "folder        {}", self.folder.display())?;
         writeln!(f, "architecture  {:?}", config.generation)?;
         writeln!(f, "parameters    {:.1} M", self.parameters as f64 * 1e-6)?;
-        writeln!(f, "stored        {} in {}", size(self.stored_bytes), dtypes.join(", "))?;
+        writeln!(
+            f,
+            "stored        {} in {}",
+            size(self.stored_bytes),
+            dtypes.join(", ")
+        )?;
         write!(f, "layers        {}", config.num_layers())?;
         match config.sliding_window {
             Some(window) if local > 0 => writeln!(f, ", {local} with a window of {window}")?,
@@ -100,19 +117,36 @@ impl fmt::Display for Description {
             "attention     {} heads of {}, {} for keys and values",
             config.num_attention_heads, config.head_dim, config.num_key_value_heads
         )?;
-        writeln!(f, "widths        {} hidden, {} MLP", config.hidden_size, config.intermediate_size)?;
+        writeln!(
+            f,
+            "widths        {} hidden, {} MLP",
+            config.hidden_size, config.intermediate_size
+        )?;
         writeln!(f, "vocabulary    {}", config.vocab_size)?;
         writeln!(f, "context       {} tokens", config.max_position_embeddings)?;
-        let tokenizer = if self.has_tokenizer { "yes" } else { "no: give token ids, not text" };
+        let tokenizer = if self.has_tokenizer {
+            "yes"
+        } else {
+            "no: give token ids, not text"
+        };
         writeln!(f, "tokenizer     {tokenizer}")?;
         writeln!(f, "needs at least, with any backend:")?;
         for need in &self.needs {
             let caches = need.kv_cache.iter().map(|cache| {
-                format!("{} KV cache at {} tokens", size(cache.kv_cache_bytes), cache.context)
+                format!(
+                    "{} KV cache at {} tokens",
+                    size(cache.kv_cache_bytes),
+                    cache.context
+                )
             });
             let caches: Vec<String> = caches.collect();
             let weights = size(need.weights_bytes);
-            writeln!(f, "  {:<5} {weights} of weights, {}", need.dtype, caches.join(", "))?;
+            writeln!(
+                f,
+                "  {:<5} {weights} of weights, {}",
+                need.dtype,
+                caches.join(", ")
+            )?;
         }
         Ok(())
     }

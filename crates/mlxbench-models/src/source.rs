@@ -50,7 +50,9 @@ impl Source {
 
 /// The folder of a preset's random weights in bf16, made when it isn't there.
 fn synthetic(preset: &Preset, seed: u64) -> Result<PathBuf> {
-    let folder = cache::folder()?.join("synthetic").join(format!("{}-seed{seed}", preset.name));
+    let folder = cache::folder()?
+        .join("synthetic")
+        .join(format!("{}-seed{seed}", preset.name));
     // The folder gets its name when it is whole, so one that is there can be used.
     if folder.is_dir() {
         return Ok(folder);
@@ -85,7 +87,10 @@ impl FromStr for Source {
                     "`{name}`: write hf:owner/name or hf:owner/name@revision"
                 )));
             }
-            return Ok(Self::Hub { repo: repo.into(), revision });
+            return Ok(Self::Hub {
+                repo: repo.into(),
+                revision,
+            });
         }
         if name.is_empty() {
             return Err(Error::Invalid("the model's name is empty".into()));
@@ -97,7 +102,11 @@ impl FromStr for Source {
 fn unknown_preset(name: &str) -> Error {
     let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
     let likeness = |known: &&&str| (strsim::jaro_winkler(name, known) * 1e6) as u32;
-    let nearest = names.iter().max_by_key(likeness).copied().unwrap_or_default();
+    let nearest = names
+        .iter()
+        .max_by_key(likeness)
+        .copied()
+        .unwrap_or_default();
     Error::Invalid(format!(
         "there is no preset `{name}`: did you mean `{nearest}`? The presets are {}",
         names.join(", ")
@@ -108,8 +117,14 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => write!(f, "{}", folder.display()),
-            Self::Hub { repo, revision: None } => write!(f, "hf:{repo}"),
-            Self::Hub { repo, revision: Some(revision) } => write!(f, "hf:{repo}@{revision}"),
+            Self::Hub {
+                repo,
+                revision: None,
+            } => write!(f, "hf:{repo}"),
+            Self::Hub {
+                repo,
+                revision: Some(revision),
+            } => write!(f, "hf:{repo}@{revision}"),
             Self::Synthetic { preset, seed } => write!(f, "synthetic:{}@{seed}", preset.name),
         }
     }
@@ -144,6 +159,12 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_told() {
         let source: Source = "no/such/folder".parse().unwrap();
-        assert!(source.resolve().unwrap_err().to_string().contains("no such folder"));
+        assert!(
+            source
+                .resolve()
+                .unwrap_err()
+                .to_string()
+                .contains("no such folder")
+        );
     }
 }

@@ -30,17 +30,28 @@ const QUANTILES: usize = 1 << 16;
 pub fn write(config: &GemmaConfig, dtype: Dtype, seed: u64, folder: &Path) -> Result<()> {
     let text = format!("{:#}\n", config.to_json(dtype));
     let tensors = config.tensors();
-    let contents =
-        Contents { config: &text, tensors: &tensors, dtype, shard_bytes: SHARD_BYTES };
+    let contents = Contents {
+        config: &text,
+        tensors: &tensors,
+        dtype,
+        shard_bytes: SHARD_BYTES,
+    };
     let quantiles = standard_normal_quantiles();
-    write::model(folder, &contents, |spec| Ok(tensor(spec, dtype, seed, &quantiles)), |_| Ok(()))
+    write::model(
+        folder,
+        &contents,
+        |spec| Ok(tensor(spec, dtype, seed, &quantiles)),
+        |_| Ok(()),
+    )
 }
 
 /// The centres of 65536 equally likely slices of the standard normal distribution.
 fn standard_normal_quantiles() -> Vec<f32> {
     let normal = Normal::standard();
     let centre = |slice: usize| (slice as f64 + 0.5) / QUANTILES as f64;
-    (0..QUANTILES).map(|slice| normal.inverse_cdf(centre(slice)) as f32).collect()
+    (0..QUANTILES)
+        .map(|slice| normal.inverse_cdf(centre(slice)) as f32)
+        .collect()
 }
 
 /// A tensor's standard deviation.
@@ -57,13 +68,25 @@ fn tensor(spec: &TensorSpec, dtype: Dtype, seed: u64, quantiles: &[f32]) -> Vec<
     let scale = deviation(spec);
     let scaled = quantiles.iter().map(|quantile| quantile * scale);
     match dtype {
-        Dtype::F32 => fill(spec, seed, &scaled.map(f32::to_le_bytes).collect::<Vec<_>>()),
-        Dtype::Bf16 => {
-            fill(spec, seed, &scaled.map(|x| bf16::from_f32(x).to_le_bytes()).collect::<Vec<_>>())
-        }
-        Dtype::F16 => {
-            fill(spec, seed, &scaled.map(|x| f16::from_f32(x).to_le_bytes()).collect::<Vec<_>>())
-        }
+        Dtype::F32 => fill(
+            spec,
+            seed,
+            &scaled.map(f32::to_le_bytes).collect::<Vec<_>>(),
+        ),
+        Dtype::Bf16 => fill(
+            spec,
+            seed,
+            &scaled
+                .map(|x| bf16::from_f32(x).to_le_bytes())
+                .collect::<Vec<_>>(),
+        ),
+        Dtype::F16 => fill(
+            spec,
+            seed,
+            &scaled
+                .map(|x| f16::from_f32(x).to_le_bytes())
+                .collect::<Vec<_>>(),
+        ),
     }
 }
 
@@ -93,9 +116,17 @@ mod tests {
     use super::*;
 
     fn values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
-        let spec = TensorSpec { name: name.into(), shape: shape.to_vec() };
+        let spec = TensorSpec {
+            name: name.into(),
+            shape: shape.to_vec(),
+        };
         let bytes = tensor(&spec, Dtype::F32, seed, &standard_normal_quantiles());
-        bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect()
     }
 
     #[test]
@@ -107,7 +138,10 @@ mod tests {
 
     #[test]
     fn weights_never_change_between_versions() {
-        let first: Vec<u32> = values("a", &[2, 4], 1)[..4].iter().map(|x| x.to_bits()).collect();
+        let first: Vec<u32> = values("a", &[2, 4], 1)[..4]
+            .iter()
+            .map(|x| x.to_bits())
+            .collect();
         assert_eq!(first, EXPECTED);
     }
 

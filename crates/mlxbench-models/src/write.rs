@@ -88,9 +88,12 @@ fn weights(
         write_shard(&folder.join(name), shard, contents.dtype, &produce)?;
     }
     if shards.len() > 1 {
-        let total: u64 = contents.tensors.iter().map(|spec| bytes(spec, contents.dtype)).sum();
-        let index =
-            serde_json::json!({"metadata": {"total_size": total}, "weight_map": index});
+        let total: u64 = contents
+            .tensors
+            .iter()
+            .map(|spec| bytes(spec, contents.dtype))
+            .sum();
+        let index = serde_json::json!({"metadata": {"total_size": total}, "weight_map": index});
         let path = folder.join(INDEX_FILE);
         std::fs::write(&path, format!("{index:#}\n")).map_err(|error| Error::io(&path, error))?;
     }
@@ -124,7 +127,17 @@ fn write_shard(
     produce: &impl Fn(&TensorSpec) -> Result<Vec<u8>>,
 ) -> Result<()> {
     let failure = RefCell::new(None);
-    let views = shard.iter().map(|spec| (&spec.name, Lazy { spec, dtype, produce, failure: &failure }));
+    let views = shard.iter().map(|spec| {
+        (
+            &spec.name,
+            Lazy {
+                spec,
+                dtype,
+                produce,
+                failure: &failure,
+            },
+        )
+    });
     // Transformers refuses files that don't name the framework's format.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let written = safetensors::serialize_to_file(views, Some(metadata), path);
@@ -134,7 +147,11 @@ fn write_shard(
     written.map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => Error::io(path, source),
         other => mlxbench_core::Error::model(path, other.to_string()).into(),
-    })
+    })?;
+    // safetensors makes files that their owner alone may read; config.json has the user's umask.
+    std::fs::metadata(path.with_file_name("config.json"))
+        .and_then(|config| std::fs::set_permissions(path, config.permissions()))
+        .map_err(|error| Error::io(path, error))
 }
 
 /// A tensor that is made when it is written.
@@ -188,8 +205,12 @@ mod tests {
 
     fn write(folder: &Path, shard_bytes: u64, fail: bool) -> Result<()> {
         let tensors = GemmaConfig::from_json(TINY).unwrap().tensors();
-        let contents =
-            Contents { config: TINY, tensors: &tensors, dtype: Dtype::Bf16, shard_bytes };
+        let contents = Contents {
+            config: TINY,
+            tensors: &tensors,
+            dtype: Dtype::Bf16,
+            shard_bytes,
+        };
         let produce = |spec: &TensorSpec| match fail && spec.name.contains("layers.1") {
             true => Err(Error::Invalid("as planned".into())),
             false => Ok(vec![1; bytes(spec, Dtype::Bf16) as usize]),
@@ -205,6 +226,15 @@ mod tests {
         assert!(folder.join(INDEX_FILE).is_file());
         assert!(!folder.join(SINGLE_FILE).exists());
         assert!(Checkpoint::open(&folder).is_ok());
+    }
+
+    #[test]
+    fn weights_can_be_read_by_whom_the_configuration_can() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("model");
+        write(&folder, SHARD_BYTES, false).unwrap();
+        let permissions = |name| folder.join(name).metadata().unwrap().permissions();
+        assert_eq!(permissions(SINGLE_FILE), permissions("config.json"));
     }
 
     #[test]

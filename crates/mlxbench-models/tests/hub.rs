@@ -1,5 +1,7 @@
 //! Fetching from a hub: what is fetched, what isn't fetched again, and what a refusal says.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "support/hub_server.rs"]
 mod hub_server;
 
@@ -208,10 +210,12 @@ fn a_hub_that_cannot_go_on_sends_all_again() {
 }
 
 #[test]
-fn a_file_whose_blob_was_deleted_is_fetched_again() {
+fn a_file_whose_link_leads_nowhere_is_fetched_again() {
     let scene = Scene::of(gemma());
     let link = scene.fetch().join(SINGLE);
     fs::remove_file(fs::canonicalize(&link).unwrap()).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("../../blobs/gone", &link).unwrap();
     assert_eq!(fs::read(scene.fetch().join(SINGLE)).unwrap(), weights(1000));
 }
 

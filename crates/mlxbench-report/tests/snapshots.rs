@@ -66,7 +66,7 @@ fn run() -> RunResult {
     let mut result = RunResult::new(Run {
         name: "quick".into(),
         description: Some("A first look.".into()),
-        started: "2026-11-23T07:00:00Z".parse().unwrap(),
+        started: "2026-11-23T07:00:00Z".parse().expect("a time"),
         mlxbench: Harness {
             version: "0.1.0".into(),
             commit: Some("deee1a1".into()),
@@ -119,12 +119,12 @@ fn run() -> RunResult {
         message: "the worker was killed by signal 9; its last words:\n\u{1b}[31mout of | memory"
             .into(),
     });
-    result.finished = Some("2026-11-23T07:01:00Z".parse().unwrap());
+    result.finished = Some("2026-11-23T07:01:00Z".parse().expect("a time"));
     result
 }
 
 fn text(results: &[RunResult], format: Format) -> String {
-    String::from_utf8(render(results, format)).unwrap()
+    String::from_utf8(render(results, format)).expect("reports are UTF-8")
 }
 
 #[test]

@@ -152,7 +152,10 @@ impl Config {
     /// value that makes no sense. The message names the line and what to write instead.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-        Self::parse(&text).map_err(|message| Error::Config { path: path.to_owned(), message })
+        Self::parse(&text).map_err(|message| Error::Config {
+            path: path.to_owned(),
+            message,
+        })
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -183,9 +186,11 @@ impl Config {
                 return Err("a [[test]] needs prompt_tokens, generate_tokens or both".into());
             }
             if test.prompt_tokens == 0 && test.generate_tokens == 1 {
-                return Err("generate_tokens = 1 alone leaves no decode step to time: write 2 or \
+                return Err(
+                    "generate_tokens = 1 alone leaves no decode step to time: write 2 or \
                             more, or add prompt_tokens"
-                    .into());
+                        .into(),
+                );
             }
         }
         if let Some(target) = self.targets.iter().find(|target| target.dtypes.is_empty()) {
@@ -209,7 +214,11 @@ impl Config {
 
 /// The valid key nearest to the unknown one of serde's message, where one is near.
 fn nearest_key(message: &str) -> Option<&str> {
-    let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let mut names = message
+        .strip_prefix("unknown field ")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
     let unknown = names.next()?;
     names
         .map(|name| (strsim::jaro_winkler(unknown, name), name))
@@ -249,7 +258,10 @@ dtypes = ["f32"]
     fn an_unknown_key_is_answered_with_its_line_and_the_nearest_one() {
         let message = refusal(&GOOD.replace("prompt_tokens", "promt_tokens"));
         assert!(message.contains("line 6"), "{message}");
-        assert!(message.contains("did you mean `prompt_tokens`?"), "{message}");
+        assert!(
+            message.contains("did you mean `prompt_tokens`?"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -271,7 +283,10 @@ dtypes = ["f32"]
     #[test]
     fn a_test_that_does_nothing_is_refused() {
         let message = refusal(&GOOD.replace("prompt_tokens = 64", "prompt_tokens = 0"));
-        assert!(message.contains("prompt_tokens, generate_tokens or both"), "{message}");
+        assert!(
+            message.contains("prompt_tokens, generate_tokens or both"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -94,12 +94,22 @@ pub fn execute(
         if steps.is_empty() {
             return Err(Error::Core(mlxbench_core::Error::Invalid(format!(
                 "--filter {filter:?} matches no case; a case is named like `{}`",
-                case_name(plan, &Step { target: 0, test: 0, repetition: None })
+                case_name(
+                    plan,
+                    &Step {
+                        target: 0,
+                        test: 0,
+                        repetition: None
+                    }
+                )
             ))));
         }
     }
     let (journal, result) = open(plan, options)?;
-    observe(Event::Started { steps: steps.len(), journal: journal.path() });
+    observe(Event::Started {
+        steps: steps.len(),
+        journal: journal.path(),
+    });
     let mut runner = Runner {
         plan,
         interrupt,
@@ -126,17 +136,24 @@ fn open(plan: &Plan, options: &Options) -> Result<(Journal, RunResult)> {
         model: plan.model.clone(),
         settings: plan.settings.clone(),
         tests: plan.tests.iter().map(|(test, _)| *test).collect(),
-        targets: plan.targets.iter().map(|target| target.id.clone()).collect(),
+        targets: plan
+            .targets
+            .iter()
+            .map(|target| target.id.clone())
+            .collect(),
     };
     if !options.resume {
         let stem = run.started.strftime("%Y%m%dT%H%M%SZ").to_string();
         let mut journal = Journal::create(&folder, &stem)?;
-        journal.append(&Record::Run(run.clone()))?;
+        journal.append(&Record::Run(Box::new(run.clone())))?;
         return Ok((journal, RunResult::new(run)));
     }
     let path = journal::newest(&folder)?;
     let mut result = journal::read(&path)?;
-    let then = Run { started: run.started, ..result.run.clone() };
+    let then = Run {
+        started: run.started,
+        ..result.run.clone()
+    };
     if then != run {
         let changed = differing(&then, &run).join(", ");
         return Err(Error::Resume(format!(
@@ -159,12 +176,23 @@ fn differing(then: &Run, now: &Run) -> Vec<&'static str> {
         ("the tests", then.tests == now.tests),
         ("the targets", then.targets == now.targets),
     ];
-    let differ: Vec<_> = parts.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
-    if differ.is_empty() { vec!["the description"] } else { differ }
+    let differ: Vec<_> = parts
+        .iter()
+        .filter(|(_, same)| !same)
+        .map(|(name, _)| *name)
+        .collect();
+    if differ.is_empty() {
+        vec!["the description"]
+    } else {
+        differ
+    }
 }
 
 fn case_name(plan: &Plan, step: &Step) -> String {
-    format!("{} {}", plan.targets[step.target].id, plan.tests[step.test].0)
+    format!(
+        "{} {}",
+        plan.targets[step.target].id, plan.tests[step.test].0
+    )
 }
 
 struct Runner<'a> {
@@ -196,7 +224,11 @@ impl From<Error> for Stop {
 impl Runner<'_> {
     fn run(&mut self, steps: &[Step]) -> Result<(), Stop> {
         let plan = self.plan;
-        for index in steps.iter().map(|step| step.target).collect::<BTreeSet<_>>() {
+        for index in steps
+            .iter()
+            .map(|step| step.target)
+            .collect::<BTreeSet<_>>()
+        {
             if let Err((kind, message)) = &plan.targets[index].worker {
                 self.dead_targets.insert(index);
                 self.fail(index, None, *kind, message.clone())?;
@@ -206,7 +238,9 @@ impl Runner<'_> {
             self.step(step)?;
             (self.observe)(Event::StepDone);
         }
-        self.record(Record::Finished { at: Timestamp::now() })?;
+        self.record(Record::Finished {
+            at: Timestamp::now(),
+        })?;
         Ok(())
     }
 
@@ -223,7 +257,12 @@ impl Runner<'_> {
             self.workers.retain(|&target, _| target == step.target);
         }
         let label = match step.repetition {
-            Some(n) => format!("{} {}/{}", self.name(step), n + 1, self.plan.settings.repetitions),
+            Some(n) => format!(
+                "{} {}/{}",
+                self.name(step),
+                n + 1,
+                self.plan.settings.repetitions
+            ),
             None => format!("{} warm-up", self.name(step)),
         };
         if !self.workers.contains_key(&step.target) {
@@ -232,7 +271,10 @@ impl Runner<'_> {
                     self.workers.insert(step.target, worker?);
                 }
                 Err(WorkerError { kind: None, .. }) => return Err(Stop::Interrupted),
-                Err(WorkerError { kind: Some(kind), message }) => {
+                Err(WorkerError {
+                    kind: Some(kind),
+                    message,
+                }) => {
                     self.dead_targets.insert(step.target);
                     return self.fail(step.target, None, kind, message);
                 }
@@ -247,7 +289,10 @@ impl Runner<'_> {
 
     fn measure(&mut self, step: &Step) -> Result<(), Stop> {
         let (test, prompt) = &self.plan.tests[step.test];
-        let worker = self.workers.get_mut(&step.target).expect("loaded by the caller");
+        let worker = self
+            .workers
+            .get_mut(&step.target)
+            .expect("loaded by the caller");
         let generated = worker.generate(Generate {
             context: prompt.context.clone(),
             prompt: prompt.prompt.clone(),
@@ -259,7 +304,9 @@ impl Runner<'_> {
         });
         match generated {
             Ok(generated) => {
-                let Some(repetition) = step.repetition else { return Ok(()) };
+                let Some(repetition) = step.repetition else {
+                    return Ok(());
+                };
                 let sample = Sample {
                     target: self.plan.targets[step.target].id.clone(),
                     test: *test,
@@ -288,7 +335,11 @@ impl Runner<'_> {
     fn load(&mut self, target: usize) -> Result<Result<Worker, Stop>, WorkerError> {
         let plan = self.plan;
         let id = &plan.targets[target].id;
-        let Ok(Introduced { command, identity, device_description }) = &plan.targets[target].worker
+        let Ok(Introduced {
+            command,
+            identity,
+            device_description,
+        }) = &plan.targets[target].worker
         else {
             unreachable!("targets without a worker were set aside at the start")
         };
@@ -307,13 +358,18 @@ impl Runner<'_> {
             threads: loaded.threads,
             load_ns: vec![loaded.load_ns],
         };
-        Ok(self.record(Record::Target(facts)).map(|()| worker).map_err(Stop::Output))
+        Ok(self
+            .record(Record::Target(facts))
+            .map(|()| worker)
+            .map_err(Stop::Output))
     }
 
     /// Whether a resumed run has the repetition already, or needs no warm-up for the case.
     fn is_done(&self, step: &Step) -> bool {
         let target = &self.plan.targets[step.target].id;
-        let mut samples = self.result.samples_of(target, &self.plan.tests[step.test].0);
+        let mut samples = self
+            .result
+            .samples_of(target, &self.plan.tests[step.test].0);
         match step.repetition {
             Some(repetition) => samples.any(|sample| sample.repetition == repetition),
             None => samples.count() >= self.plan.settings.repetitions,
@@ -348,10 +404,21 @@ impl Runner<'_> {
     }
 
     fn conclude(self, ran: Result<(), Stop>) -> Outcome {
-        let Self { plan, journal, result, .. } = self;
+        let Self {
+            plan,
+            journal,
+            result,
+            ..
+        } = self;
         let optional = |failure: &Failure| {
-            let gone = matches!(failure.kind, FailureKind::Missing | FailureKind::Unsupported);
-            gone && plan.targets.iter().any(|t| t.optional && t.id == failure.target)
+            let gone = matches!(
+                failure.kind,
+                FailureKind::Missing | FailureKind::Unsupported
+            );
+            gone && plan
+                .targets
+                .iter()
+                .any(|t| t.optional && t.id == failure.target)
         };
         let failed = result.failures.iter().any(|failure| !optional(failure))
             || result.samples.iter().any(|sample| !sample.finite);
@@ -363,6 +430,10 @@ impl Runner<'_> {
             Err(Stop::Interrupted) => End::Interrupted(journal.path().to_owned()),
             Err(Stop::Output(error)) => End::OutputFailed(error),
         };
-        Outcome { result, end, failed }
+        Outcome {
+            result,
+            end,
+            failed,
+        }
     }
 }

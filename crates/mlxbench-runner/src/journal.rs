@@ -41,10 +41,16 @@ impl Journal {
     pub fn reopen(path: &Path) -> Result<Self> {
         let wrap = |error| Error::io(path, error);
         let whole = std::fs::read(path).map_err(wrap)?;
-        let lines_end = whole.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let lines_end = whole
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         let file = OpenOptions::new().append(true).open(path).map_err(wrap)?;
         file.set_len(lines_end as u64).map_err(wrap)?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     /// Its file.
@@ -106,11 +112,17 @@ pub fn read(path: &Path) -> Result<RunResult> {
     };
     let result = parsed.map_err(|message| {
         let message = format!("not a result of mlxbench: {message}");
-        Error::Config { path: path.to_owned(), message }
+        Error::Config {
+            path: path.to_owned(),
+            message,
+        }
     })?;
     if result.schema_version != mlxbench_core::results::SCHEMA_VERSION {
         let message = format!("schema version {} is not known", result.schema_version);
-        return Err(Error::Config { path: path.to_owned(), message });
+        return Err(Error::Config {
+            path: path.to_owned(),
+            message,
+        });
     }
     Ok(result)
 }
@@ -122,7 +134,7 @@ fn fold(text: &str) -> Result<RunResult, String> {
         serde_json::from_str(line).map_err(|error| format!("line {}: {error}", n + 1))
     });
     let mut result = match lines.next() {
-        Some(Ok(Record::Run(run))) => RunResult::new(run),
+        Some(Ok(Record::Run(run))) => RunResult::new(*run),
         Some(Err(message)) => return Err(message),
         _ => return Err("the journal doesn't begin with a run".into()),
     };
@@ -143,6 +155,9 @@ pub fn newest(folder: &Path) -> Result<PathBuf> {
         .filter(|path| path.to_string_lossy().ends_with(JOURNAL_SUFFIX))
         .max()
         .ok_or_else(|| {
-            Error::Resume(format!("nothing to resume: no *{JOURNAL_SUFFIX} in {}", folder.display()))
+            Error::Resume(format!(
+                "nothing to resume: no *{JOURNAL_SUFFIX} in {}",
+                folder.display()
+            ))
         })
 }

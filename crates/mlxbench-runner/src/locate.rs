@@ -29,7 +29,10 @@ pub fn worker_command(backend: &str, configured: Option<&[String]>) -> Result<Co
         };
         format!("the worker `{name}` is neither beside mlxbench nor on PATH{build}")
     })?;
-    Ok(Command { program, arguments: arguments.to_vec() })
+    Ok(Command {
+        program,
+        arguments: arguments.to_vec(),
+    })
 }
 
 /// The file of the program called `name`; a name with a slash is a path.
@@ -37,15 +40,20 @@ pub fn program(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| path.is_file());
     }
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = beside.into_iter().chain(std::env::split_paths(&path));
-    folders.map(|folder| folder.join(name)).find(|file| is_executable(file))
+    folders
+        .map(|folder| folder.join(name))
+        .find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -67,6 +75,9 @@ mod tests {
     #[test]
     fn a_configured_command_keeps_its_arguments() {
         let words = ["sh".to_owned(), "-c".to_owned(), "true".to_owned()];
-        assert_eq!(worker_command("any", Some(&words)).unwrap().arguments, ["-c", "true"]);
+        assert_eq!(
+            worker_command("any", Some(&words)).unwrap().arguments,
+            ["-c", "true"]
+        );
     }
 }

@@ -74,8 +74,10 @@ pub fn plan(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Resul
     let (model, gemma) = resolve_model(&config.model, base)?;
     let tests = tests(config, base, &model, &gemma)?;
     let targets = targets(config, config_path, interrupt)?;
-    let residency =
-        config.measure.residency.unwrap_or_else(|| residency(&targets, &tests, &gemma));
+    let residency = config
+        .measure
+        .residency
+        .unwrap_or_else(|| residency(&targets, &tests, &gemma));
     let measure = &config.measure;
     Ok(Plan {
         name: config.name.clone(),
@@ -135,9 +137,14 @@ fn resolve(source: &str, base: &Path) -> Result<PathBuf> {
 
 fn run_script(program: &Path) -> Result<PathBuf> {
     let failed = |message: String| {
-        Error::Core(CoreError::model(program, format!("{message}: it should print a model folder")))
+        Error::Core(CoreError::model(
+            program,
+            format!("{message}: it should print a model folder"),
+        ))
     };
-    let program = program.canonicalize().map_err(|error| failed(error.to_string()))?;
+    let program = program
+        .canonicalize()
+        .map_err(|error| failed(error.to_string()))?;
     let output = Process::new(&program)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -169,7 +176,9 @@ fn tests(
     };
     let source = match text {
         Some(text) => PromptSource::from_text(&text, &model.folder, gemma)?,
-        None => PromptSource::Random { seed: config.measure.seed },
+        None => PromptSource::Random {
+            seed: config.measure.seed,
+        },
     };
     let tests = config.tests.iter().map(|test| Test {
         prompt_tokens: test.prompt_tokens,
@@ -204,10 +213,16 @@ fn targets(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Result
             let device = target.device.clone().or_else(|| best_device(answer));
             let device = device.unwrap_or_else(Device::cpu);
             let placement = Placement { device, dtype };
-            let id = TargetId { backend: target.backend.clone(), placement };
+            let id = TargetId {
+                backend: target.backend.clone(),
+                placement,
+            };
             if targets.iter().any(|known| known.id == id) {
                 let message = format!("the target {id} is listed twice");
-                return Err(Error::Config { path: config_path.to_owned(), message });
+                return Err(Error::Config {
+                    path: config_path.to_owned(),
+                    message,
+                });
             }
             targets.push(settle(id, target, answer));
         }
@@ -218,9 +233,12 @@ fn targets(config: &Config, config_path: &Path, interrupt: &Interrupt) -> Result
 type Answer = Result<(Command, Hello), (FailureKind, String)>;
 
 fn introduce(config: &Config, backend: &str, interrupt: &Interrupt) -> Answer {
-    let configured = config.backends.get(backend).map(|backend| backend.command.as_slice());
-    let command = worker_command(backend, configured)
-        .map_err(|message| (FailureKind::Missing, message))?;
+    let configured = config
+        .backends
+        .get(backend)
+        .map(|backend| backend.command.as_slice());
+    let command =
+        worker_command(backend, configured).map_err(|message| (FailureKind::Missing, message))?;
     let timeout = Duration::from_secs(config.measure.timeout_seconds.get() as u64);
     let ask = || -> Result<Hello, WorkerError> {
         Worker::start(&command, timeout, interrupt.clone())?.hello()
@@ -249,7 +267,11 @@ fn settle(id: TargetId, target: &TargetConfig, answer: &Answer) -> Target {
             device_description: support.description.clone(),
         })
     });
-    Target { id, worker, optional: target.optional }
+    Target {
+        id,
+        worker,
+        optional: target.optional,
+    }
 }
 
 /// The device of `id`, if the backend can use it in the dtype asked for.
@@ -259,9 +281,15 @@ fn find_device<'a>(
 ) -> Result<&'a DeviceSupport, (FailureKind, String)> {
     let Placement { device, dtype } = &id.placement;
     let Some(support) = devices.iter().find(|support| support.device == *device) else {
-        let names: Vec<String> = devices.iter().map(|known| known.device.to_string()).collect();
-        let message =
-            format!("{} has no device `{device}` here, only {}", id.backend, names.join(", "));
+        let names: Vec<String> = devices
+            .iter()
+            .map(|known| known.device.to_string())
+            .collect();
+        let message = format!(
+            "{} has no device `{device}` here, only {}",
+            id.backend,
+            names.join(", ")
+        );
         return Err((FailureKind::Unsupported, message));
     };
     match support.dtypes.iter().find(|known| known.dtype == *dtype) {

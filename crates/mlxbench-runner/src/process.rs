@@ -56,12 +56,18 @@ pub struct WorkerError {
 
 impl WorkerError {
     fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind: Some(kind), message: message.into() }
+        Self {
+            kind: Some(kind),
+            message: message.into(),
+        }
     }
 
     /// Whether the worker is still of use after this.
     pub fn leaves_worker_usable(&self) -> bool {
-        matches!(self.kind, Some(FailureKind::Unsupported | FailureKind::Failed))
+        matches!(
+            self.kind,
+            Some(FailureKind::Unsupported | FailureKind::Failed)
+        )
     }
 }
 
@@ -97,7 +103,10 @@ impl Worker {
             .spawn()
             .map_err(|error| {
                 let program = command.program.display();
-                WorkerError::new(FailureKind::Missing, format!("{program} doesn't start: {error}"))
+                WorkerError::new(
+                    FailureKind::Missing,
+                    format!("{program} doesn't start: {error}"),
+                )
             })?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("stdout was asked to be piped");
@@ -110,8 +119,7 @@ impl Worker {
                 let mut line = String::new();
                 let read = lines.by_ref().take(LONGEST_REPLY).read_line(&mut line);
                 let ended = !matches!(read, Ok(n) if n > 0);
-                if (read.is_err() || !line.is_empty())
-                    && sender.send(read.map(|_| line)).is_err()
+                if (read.is_err() || !line.is_empty()) && sender.send(read.map(|_| line)).is_err()
                     || ended
                 {
                     break;
@@ -121,7 +129,10 @@ impl Worker {
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let words = Arc::clone(&stderr);
         let stderr_reader = thread::spawn(move || {
-            for line in BufReader::new(stderr_pipe).split(b'\n').map_while(Result::ok) {
+            for line in BufReader::new(stderr_pipe)
+                .split(b'\n')
+                .map_while(Result::ok)
+            {
                 let mut words = words.lock().unwrap_or_else(|poison| poison.into_inner());
                 if words.len() == LAST_WORDS {
                     words.pop_front();
@@ -130,7 +141,15 @@ impl Worker {
             }
         });
         let stderr_reader = Some(stderr_reader);
-        Ok(Self { child, stdin, replies, stderr, stderr_reader, timeout, interrupt })
+        Ok(Self {
+            child,
+            stdin,
+            replies,
+            stderr,
+            stderr_reader,
+            timeout,
+            interrupt,
+        })
     }
 
     /// Introduces runner and worker to each other.
@@ -142,7 +161,10 @@ impl Worker {
             Reply::Hello(hello) if hello.protocol == VERSION => Ok(hello),
             Reply::Hello(hello) => Err(WorkerError::new(
                 FailureKind::Protocol,
-                format!("the worker speaks protocol {}, mlxbench {VERSION}", hello.protocol),
+                format!(
+                    "the worker speaks protocol {}, mlxbench {VERSION}",
+                    hello.protocol
+                ),
             )),
             other => Err(unexpected(&other)),
         }
@@ -172,7 +194,11 @@ impl Worker {
                 let whole = generated.tokens.len() == rows
                     && generated.tokens.iter().all(|row| row.len() == count)
                     && generated.token_ns.is_sorted()
-                    && if exact { count == at_most } else { (1..=at_most).contains(&count) };
+                    && if exact {
+                        count == at_most
+                    } else {
+                        (1..=at_most).contains(&count)
+                    };
                 if whole {
                     Ok(generated)
                 } else {
@@ -200,7 +226,12 @@ impl Worker {
         line.push(b'\n');
         let sent = match &mut self.stdin {
             Some(stdin) => stdin.write_all(&line).and_then(|()| stdin.flush()),
-            None => return Err(WorkerError::new(FailureKind::Died, "the worker was told to go")),
+            None => {
+                return Err(WorkerError::new(
+                    FailureKind::Died,
+                    "the worker was told to go",
+                ));
+            }
         };
         if sent.is_err() {
             return Err(self.death());
@@ -217,7 +248,10 @@ impl Worker {
             Ok(reply) => Ok(reply),
             Err(_) => Err(WorkerError::new(
                 FailureKind::Protocol,
-                format!("the worker printed {:?} where a reply was due", shorten(line.trim_end())),
+                format!(
+                    "the worker printed {:?} where a reply was due",
+                    shorten(line.trim_end())
+                ),
             )),
         }
     }
@@ -233,7 +267,10 @@ impl Worker {
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(self.death()),
                 Err(RecvTimeoutError::Timeout) if self.interrupt.is_set() => {
-                    return Err(WorkerError { kind: None, message: "interrupted".into() });
+                    return Err(WorkerError {
+                        kind: None,
+                        message: "interrupted".into(),
+                    });
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => {
                     let message = format!(
@@ -269,9 +306,15 @@ impl Worker {
     }
 
     fn last_words(&self) -> String {
-        let words = self.stderr.lock().unwrap_or_else(|poison| poison.into_inner());
-        let spoken: Vec<&str> =
-            words.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect();
+        let words = self
+            .stderr
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
+        let spoken: Vec<&str> = words
+            .iter()
+            .map(|line| line.trim_end())
+            .filter(|line| !line.is_empty())
+            .collect();
         match spoken.is_empty() {
             true => "; it left no last words on stderr".into(),
             false => format!("; its last words: {}", spoken.join("\n")),
@@ -305,7 +348,10 @@ fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Generated(_) => "generated",
         Reply::Error { .. } => "error",
     };
-    WorkerError::new(FailureKind::Protocol, format!("the worker answered `{name}` out of turn"))
+    WorkerError::new(
+        FailureKind::Protocol,
+        format!("the worker answered `{name}` out of turn"),
+    )
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -356,7 +402,10 @@ mod tests {
     #[test]
     fn a_worker_that_hangs_is_killed() {
         let mut worker = shell("read line; read never", Duration::from_millis(50));
-        assert_eq!(worker.hello().unwrap_err().kind, Some(FailureKind::TimedOut));
+        assert_eq!(
+            worker.hello().unwrap_err().kind,
+            Some(FailureKind::TimedOut)
+        );
     }
 
     #[test]
@@ -364,12 +413,17 @@ mod tests {
         let mut worker = shell("read line; echo 'Loading shards: 100%'; read never", LONG);
         let error = worker.hello().unwrap_err();
         assert_eq!(error.kind, Some(FailureKind::Protocol));
-        assert!(error.message.contains("\"Loading shards: 100%\""), "{error}");
+        assert!(
+            error.message.contains("\"Loading shards: 100%\""),
+            "{error}"
+        );
     }
 
     #[test]
     fn bytes_that_are_no_text_are_a_protocol_error() {
-        let error = shell(r"read line; printf '\377\376\n'; read never", LONG).hello().unwrap_err();
+        let error = shell(r"read line; printf '\377\376\n'; read never", LONG)
+            .hello()
+            .unwrap_err();
         assert_eq!(error.kind, Some(FailureKind::Protocol));
     }
 
@@ -377,7 +431,12 @@ mod tests {
     fn another_protocol_is_refused() {
         let hello = r#"{"type":"hello","protocol":2,"identity":{"backend":"x","framework":"x","version":"1"},"devices":[]}"#;
         let error = shell(&format!("read line; echo '{hello}'; read never"), LONG).hello();
-        assert!(error.unwrap_err().message.contains("protocol 2, mlxbench 1"));
+        assert!(
+            error
+                .unwrap_err()
+                .message
+                .contains("protocol 2, mlxbench 1")
+        );
     }
 
     #[test]

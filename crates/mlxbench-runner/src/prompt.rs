@@ -56,7 +56,9 @@ impl PromptSource {
         let length = test.depth + handed_over;
         let rows: Vec<Vec<TokenId>> = (0..test.batch)
             .map(|row| {
-                let bos = config.bos_token_id.filter(|&id| (id as usize) < config.vocab_size);
+                let bos = config
+                    .bos_token_id
+                    .filter(|&id| (id as usize) < config.vocab_size);
                 let rest = self.ids(row, config);
                 bos.into_iter().chain(rest).take(length).collect()
             })
@@ -80,7 +82,9 @@ impl PromptSource {
                 let mut random = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(row as u64));
                 let vocab = config.vocab_size as u64;
                 // The bias of the remainder is below 2^-45: of no consequence here.
-                Box::new(std::iter::from_fn(move || Some((random.next_u64() % vocab) as TokenId)))
+                Box::new(std::iter::from_fn(move || {
+                    Some((random.next_u64() % vocab) as TokenId)
+                }))
             }
         }
     }
@@ -138,7 +142,12 @@ mod tests {
     }
 
     fn test(prompt_tokens: usize, depth: usize, batch: usize) -> Test {
-        Test { prompt_tokens, generate_tokens: 4, depth, batch }
+        Test {
+            prompt_tokens,
+            generate_tokens: 4,
+            depth,
+            batch,
+        }
     }
 
     #[test]
@@ -147,7 +156,10 @@ mod tests {
         let prompt = source.prompt(&test(5, 0, 1), &config());
         assert_eq!(prompt, source.prompt(&test(5, 0, 1), &config()));
         assert_eq!((prompt.prompt.ids()[0], prompt.prompt.len()), (2, 5));
-        assert_ne!(prompt, PromptSource::Random { seed: 8 }.prompt(&test(5, 0, 1), &config()));
+        assert_ne!(
+            prompt,
+            PromptSource::Random { seed: 8 }.prompt(&test(5, 0, 1), &config())
+        );
     }
 
     #[test]
@@ -161,6 +173,9 @@ mod tests {
     #[test]
     fn decode_alone_starts_from_one_token() {
         let prompt = PromptSource::Random { seed: 0 }.prompt(&test(0, 0, 2), &config());
-        assert_eq!((prompt.prompt.batch(), prompt.prompt.ids()), (2, [2, 2].as_slice()));
+        assert_eq!(
+            (prompt.prompt.batch(), prompt.prompt.ids()),
+            (2, [2, 2].as_slice())
+        );
     }
 }

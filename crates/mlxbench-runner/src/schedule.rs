@@ -34,14 +34,24 @@ pub struct Shape {
 /// Workers that stay loaded take turns at each test: warm-ups, then repetitions. Workers that are
 /// loaded one at a time take turns at one repetition of all tests, warm-ups before each test.
 pub fn schedule(shape: Shape) -> Vec<Step> {
-    let Shape { targets, tests, repetitions, warmup, residency } = shape;
+    let Shape {
+        targets,
+        tests,
+        repetitions,
+        warmup,
+        residency,
+    } = shape;
     let warmups = || std::iter::repeat_n(None, warmup);
     let mut steps = Vec::new();
     match residency {
         Residency::Together => {
             for test in 0..tests {
                 for repetition in warmups().chain((0..repetitions).map(Some)) {
-                    steps.extend((0..targets).map(|target| Step { target, test, repetition }));
+                    steps.extend((0..targets).map(|target| Step {
+                        target,
+                        test,
+                        repetition,
+                    }));
                 }
             }
         }
@@ -50,7 +60,11 @@ pub fn schedule(shape: Shape) -> Vec<Step> {
                 for target in 0..targets {
                     for test in 0..tests {
                         let turn = warmups().chain([Some(measured)]);
-                        steps.extend(turn.map(|repetition| Step { target, test, repetition }));
+                        steps.extend(turn.map(|repetition| Step {
+                            target,
+                            test,
+                            repetition,
+                        }));
                     }
                 }
             }
@@ -64,12 +78,26 @@ mod tests {
     use super::*;
 
     fn names(residency: Residency) -> String {
-        let shape = Shape { targets: 2, tests: 2, repetitions: 2, warmup: 1, residency };
+        let shape = Shape {
+            targets: 2,
+            tests: 2,
+            repetitions: 2,
+            warmup: 1,
+            residency,
+        };
         let name = |step: &Step| {
             let repetition = step.repetition.map_or("w".into(), |n| n.to_string());
-            format!("{}{}{repetition}", ["A", "B"][step.target], ["x", "y"][step.test])
+            format!(
+                "{}{}{repetition}",
+                ["A", "B"][step.target],
+                ["x", "y"][step.test]
+            )
         };
-        schedule(shape).iter().map(name).collect::<Vec<_>>().join(" ")
+        schedule(shape)
+            .iter()
+            .map(name)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -80,8 +108,7 @@ mod tests {
 
     #[test]
     fn loaded_one_at_a_time_targets_take_turns_at_each_round() {
-        let expected =
-            "Axw Ax0 Ayw Ay0 Bxw Bx0 Byw By0 Axw Ax1 Ayw Ay1 Bxw Bx1 Byw By1";
+        let expected = "Axw Ax0 Ayw Ay0 Bxw Bx0 Byw By0 Axw Ax1 Ayw Ay1 Bxw Bx1 Byw By1";
         assert_eq!(names(Residency::OneAtATime), expected);
     }
 }

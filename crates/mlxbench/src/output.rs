@@ -65,7 +65,10 @@ impl Progress {
                 }
             }
             Event::Failed(failure) => {
-                let test = failure.test.map(|test| format!(" {test}")).unwrap_or_default();
+                let test = failure
+                    .test
+                    .map(|test| format!(" {test}"))
+                    .unwrap_or_default();
                 let kind = failure.kind.name();
                 let text = format!("{}{test}: {kind}: {}", failure.target, failure.message);
                 match &self.bar {

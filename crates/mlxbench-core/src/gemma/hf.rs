@@ -395,13 +395,16 @@ impl GemmaConfig {
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(format!("`{name}` must not be 0"));
         }
-        if self.num_attention_heads % self.num_key_value_heads != 0 {
+        if !self
+            .num_attention_heads
+            .is_multiple_of(self.num_key_value_heads)
+        {
             return Err(format!(
                 "num_attention_heads ({}) is not a multiple of num_key_value_heads ({})",
                 self.num_attention_heads, self.num_key_value_heads
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(format!(
                 "head_dim ({}) is odd: RoPE needs pairs",
                 self.head_dim
@@ -415,7 +418,7 @@ impl GemmaConfig {
             ("rope_local_base_freq", self.rope_local_theta),
             ("query_pre_attn_scalar", self.query_pre_attn_scalar),
         ];
-        if let Some((name, value)) = positive.iter().find(|(_, value)| !(*value > 0.0)) {
+        if let Some((name, value)) = positive.iter().find(|(_, value)| *value <= 0.0) {
             return Err(format!("`{name}` must be greater than 0, not {value}"));
         }
         Ok(())
@@ -434,7 +437,7 @@ fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<f
 /// A soft-cap that is absent takes the default, one that is `null` is off.
 fn softcap(value: Option<Option<f64>>, default: Option<f64>) -> Result<Option<f64>, String> {
     match value.unwrap_or(default) {
-        Some(cap) if !(cap > 0.0) => Err(format!("a soft-cap must be greater than 0, not {cap}")),
+        Some(cap) if cap <= 0.0 => Err(format!("a soft-cap must be greater than 0, not {cap}")),
         cap => Ok(cap),
     }
 }

@@ -53,7 +53,7 @@ impl Download {
             return Ok(());
         }
         if link.is_symlink() {
-            // Somebody deleted its blob to save space.
+            // It leads nowhere, and hf-hub would not replace it.
             fs::remove_file(&link)?;
         }
         let metadata = self.api.metadata(&self.remote.url(file))?;

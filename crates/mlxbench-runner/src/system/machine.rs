@@ -14,7 +14,9 @@ pub fn machine() -> Machine {
         os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.into()),
         kernel: System::kernel_version().ok(),
         arch: std::env::consts::ARCH.into(),
-        cpu: cpus.first().map_or_else(String::new, |cpu| cpu.brand().trim().into()),
+        cpu: cpus
+            .first()
+            .map_or_else(String::new, |cpu| cpu.brand().trim().into()),
         physical_cores: System::physical_core_count().ok(),
         logical_cores: cpus.len(),
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
@@ -28,6 +30,9 @@ mod tests {
     #[test]
     fn this_machine_has_cores_and_memory() {
         let machine = machine();
-        assert!(machine.logical_cores > 0 && machine.memory_bytes > 0, "{machine:?}");
+        assert!(
+            machine.logical_cores > 0 && machine.memory_bytes > 0,
+            "{machine:?}"
+        );
     }
 }

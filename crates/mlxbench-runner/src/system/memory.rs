@@ -23,6 +23,9 @@ mod tests {
         let before = peak_memory_bytes(std::process::id()).unwrap();
         let block = vec![1u8; 64 << 20];
         let after = peak_memory_bytes(std::process::id()).unwrap();
-        assert!(after >= before.max(block.len() as u64), "{before} then {after}");
+        assert!(
+            after >= before.max(block.len() as u64),
+            "{before} then {after}"
+        );
     }
 }

@@ -52,7 +52,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             .map_err(|error| error.to_string())?;
         worker.hello().map_err(|error| error.to_string())
     };
-    let names: BTreeSet<String> = BACKENDS.map(str::to_owned).into_iter().chain(others()).collect();
+    let names: BTreeSet<String> = BACKENDS
+        .map(str::to_owned)
+        .into_iter()
+        .chain(others())
+        .collect();
     let backends = names.into_iter().map(|name| {
         let found = ask(&name).map_or_else(Backend::Missing, Backend::Usable);
         (name, found)
@@ -73,9 +77,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Workers beside the executable that mlxbench doesn't come with.
 fn others() -> Vec<String> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.to_owned()));
     let entries = beside.and_then(|folder: PathBuf| std::fs::read_dir(folder).ok());
-    let files = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let files = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name());
     files
         .filter_map(|name| name.to_str()?.strip_prefix(PREFIX).map(str::to_owned))
         .filter(|name| !name.contains('.'))
@@ -83,10 +93,18 @@ fn others() -> Vec<String> {
 }
 
 fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
-    let Findings { mlxbench, machine, backends } = findings;
+    let Findings {
+        mlxbench,
+        machine,
+        backends,
+    } = findings;
     let mut text = String::new();
     let commit = mlxbench.commit.as_deref().unwrap_or("unknown commit");
-    writeln!(text, "mlxbench {} ({commit}, {})", mlxbench.version, mlxbench.profile)?;
+    writeln!(
+        text,
+        "mlxbench {} ({commit}, {})",
+        mlxbench.version, mlxbench.profile
+    )?;
     writeln!(
         text,
         "{} on {}, {} cores, {}",
@@ -100,7 +118,11 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
             Backend::Missing(reason) => writeln!(text, "\n{name}: not usable: {reason}")?,
             Backend::Usable(hello) => {
                 let identity = &hello.identity;
-                write!(text, "\n{name}: {} {}", identity.framework, identity.version)?;
+                write!(
+                    text,
+                    "\n{name}: {} {}",
+                    identity.framework, identity.version
+                )?;
                 for (library, version) in &identity.libraries {
                     write!(text, ", {library} {version}")?;
                 }

@@ -102,12 +102,26 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let generated = match done {
         Ok(generated) => generated,
         Err(WorkerError { kind: None, .. }) => return Ok(Exit::Interrupted),
-        Err(WorkerError { kind: Some(kind), message }) => {
-            eprintln!("error: {}/{placement} {}: {message}", args.backend, kind.name());
+        Err(WorkerError {
+            kind: Some(kind),
+            message,
+        }) => {
+            eprintln!(
+                "error: {}/{placement} {}: {message}",
+                args.backend,
+                kind.name()
+            );
             return Ok(Exit::Degraded);
         }
     };
-    let answer = answer(args.backend, placement, &prompt, &generated, &worker, &folder)?;
+    let answer = answer(
+        args.backend,
+        placement,
+        &prompt,
+        &generated,
+        &worker,
+        &folder,
+    )?;
     show(&answer, args.json)?;
     if generated.finite {
         return Ok(Exit::Fine);
@@ -147,9 +161,16 @@ fn check_length(prompt: &[TokenId], max_tokens: usize, config: &GemmaConfig) -> 
 fn place(args: &Args, hello: &Hello, stored: Dtype) -> Result<Placement, String> {
     let best = hello.devices.first().ok_or("it finds no device here")?;
     let device = args.device.clone().unwrap_or_else(|| best.device.clone());
-    let Some(support) = hello.devices.iter().find(|support| support.device == device) else {
+    let Some(support) = hello
+        .devices
+        .iter()
+        .find(|support| support.device == device)
+    else {
         let names: Vec<String> = hello.devices.iter().map(|d| d.device.to_string()).collect();
-        return Err(format!("no device `{device}` here, only {}", names.join(", ")));
+        return Err(format!(
+            "no device `{device}` here, only {}",
+            names.join(", ")
+        ));
     };
     let dtype = args.dtype.unwrap_or(stored);
     match support.dtypes.iter().find(|known| known.dtype == dtype) {
@@ -180,7 +201,11 @@ fn generate(
         new_tokens: args.max_tokens,
         chunk: args.chunk,
         mode: Mode::Pipelined,
-        stop: if args.ignore_eos { Vec::new() } else { config.eos_token_ids.clone() },
+        stop: if args.ignore_eos {
+            Vec::new()
+        } else {
+            config.eos_token_ids.clone()
+        },
         logits: args.logits.clone(),
     })
 }
@@ -204,7 +229,10 @@ fn answer(
         false => None,
     };
     let (first, last) = (generated.token_ns.first(), generated.token_ns.last());
-    let decode_ns = last.zip(first).map(|(last, first)| last.since(*first)).unwrap_or_default();
+    let decode_ns = last
+        .zip(first)
+        .map(|(last, first)| last.since(*first))
+        .unwrap_or_default();
     let steps = generated.token_ns.len().saturating_sub(1);
     Ok(Answer {
         backend,
@@ -224,12 +252,24 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
     if json {
         return print(format!("{}\n", serde_json::to_string(answer)?).as_bytes());
     }
-    let ids = || answer.tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let ids = || {
+        answer
+            .tokens
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     let text = answer.text.clone().unwrap_or_else(ids);
     print(format!("{text}\n").as_bytes())?;
     let peak = answer.peak_memory_bytes.map_or_else(
         || "peak memory unknown".to_owned(),
-        |bytes| format!("peak memory {}", humansize::format_size(bytes, humansize::BINARY)),
+        |bytes| {
+            format!(
+                "peak memory {}",
+                humansize::format_size(bytes, humansize::BINARY)
+            )
+        },
     );
     let decode = answer
         .decode_tokens_per_second

@@ -14,7 +14,12 @@ fn harness() -> Harness {
     Harness {
         version: env!("CARGO_PKG_VERSION").into(),
         commit: option_env!("MLXBENCH_COMMIT").map(Into::into),
-        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
+        profile: if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        }
+        .into(),
     }
 }
 

@@ -84,10 +84,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let folder = source.parse::<Source>()?.resolve()?;
             print(format!("{}\n", folder.display()).as_bytes())?;
         }
-        Verb::Import { file, output, dtype, tokenizer } => {
+        Verb::Import {
+            file,
+            output,
+            dtype,
+            tokenizer,
+        } => {
             return import(&file, &output, dtype, tokenizer.as_deref());
         }
-        Verb::Synth { shapes, output, seed, dtype } => {
+        Verb::Synth {
+            shapes,
+            output,
+            seed,
+            dtype,
+        } => {
             synth::write(&shapes_of(&shapes)?, dtype, seed, &output)?;
             print(format!("{}\n", output.display()).as_bytes())?;
         }
@@ -118,12 +128,21 @@ fn import(
         );
     };
     let mut command = Command::new(importer);
-    command.arg(file).arg("-o").arg(output).arg("--dtype").arg(dtype.name());
+    command
+        .arg(file)
+        .arg("-o")
+        .arg(output)
+        .arg("--dtype")
+        .arg(dtype.name());
     if let Some(tokenizer) = tokenizer {
         command.arg("--tokenizer").arg(tokenizer);
     }
     let status = command.status().context(IMPORTER)?;
-    Ok(if status.success() { Exit::Fine } else { Exit::Usage })
+    Ok(if status.success() {
+        Exit::Fine
+    } else {
+        Exit::Usage
+    })
 }
 
 fn shapes_of(name: &str) -> anyhow::Result<GemmaConfig> {
@@ -136,7 +155,10 @@ fn shapes_of(name: &str) -> anyhow::Result<GemmaConfig> {
         return GemmaConfig::from_json(&text).with_context(|| path.display().to_string());
     }
     let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
-    bail!("`{name}` is neither a config.json nor a preset: the presets are {}", names.join(", "))
+    bail!(
+        "`{name}` is neither a config.json nor a preset: the presets are {}",
+        names.join(", ")
+    )
 }
 
 fn list(json: bool) -> anyhow::Result<()> {
@@ -150,13 +172,19 @@ fn list(json: bool) -> anyhow::Result<()> {
                 "bf16_bytes": config.weights_bytes(Dtype::Bf16),
             })
         });
-        format!("{}\n", serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?)
+        format!(
+            "{}\n",
+            serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?
+        )
     } else {
         rows.map(|(preset, config)| {
             let bytes = config.weights_bytes(Dtype::Bf16);
             let size = humansize::format_size(bytes, humansize::BINARY);
             let millions = config.parameters() / 1_000_000;
-            format!("{:<14} {millions:>5} M  {size:>10} in bf16  {}\n", preset.name, preset.hub)
+            format!(
+                "{:<14} {millions:>5} M  {size:>10} in bf16  {}\n",
+                preset.name, preset.hub
+            )
         })
         .collect()
     };

@@ -27,15 +27,26 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let ending = args.output.as_ref().and_then(|path| path.extension()?.to_str());
+    let ending = args
+        .output
+        .as_ref()
+        .and_then(|path| path.extension()?.to_str());
     let format = match args.format.as_deref().or(ending) {
         None | Some("text" | "txt") => {
-            let width = if args.output.is_some() { None } else { terminal_width() };
+            let width = if args.output.is_some() {
+                None
+            } else {
+                terminal_width()
+            };
             Format::Terminal { width }
         }
         Some(name) => name.parse().map_err(anyhow::Error::msg)?,
     };
-    let results = args.results.iter().map(|path| journal::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let results = args
+        .results
+        .iter()
+        .map(|path| journal::read(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let bytes = mlxbench_report::render(&results, format);
     match &args.output {
         Some(path) => std::fs::write(path, bytes).with_context(|| path.display().to_string())?,

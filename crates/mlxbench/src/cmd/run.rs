@@ -47,11 +47,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         harness: super::harness(),
     };
     let mut progress = Progress::new(args.json);
-    let outcome = execute(&plan, &options, &interrupt, &mut |event| progress.show(&event))?;
+    let outcome = execute(&plan, &options, &interrupt, &mut |event| {
+        progress.show(&event)
+    })?;
     progress.finish();
     let format = match args.json {
         true => Format::Json,
-        false => Format::Terminal { width: terminal_width() },
+        false => Format::Terminal {
+            width: terminal_width(),
+        },
     };
     let table = mlxbench_report::render(std::slice::from_ref(&outcome.result), format);
     // The table goes out even when the result file could not be written.
@@ -61,7 +65,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 fn introduce(plan: &mlxbench_runner::plan::Plan) {
-    eprintln!("model: {} in {}", plan.model.source, plan.model.folder.display());
+    eprintln!(
+        "model: {} in {}",
+        plan.model.source,
+        plan.model.folder.display()
+    );
     if let Some(reason) = &plan.model.fallback_reason {
         eprintln!("the config's fallback was taken: {reason}");
     }
@@ -76,7 +84,11 @@ fn conclude(outcome: &Outcome, quiet: bool) -> Exit {
             if !quiet {
                 eprintln!("result: {}", path.display());
             }
-            if outcome.failed { Exit::Degraded } else { Exit::Fine }
+            if outcome.failed {
+                Exit::Degraded
+            } else {
+                Exit::Fine
+            }
         }
         End::Interrupted(journal) => {
             eprintln!(

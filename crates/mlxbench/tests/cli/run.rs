@@ -1,11 +1,9 @@
 //! `mlxbench run` through real processes: exact figures on the mock's clock, and every fault.
 
-mod support;
-
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use support::{Scene, TEST, mock, stderr, stdout, worker};
+use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
 
 const TWO: &str = "[measure]\nrepetitions = 2\n";
 
@@ -33,15 +31,25 @@ fn scripted_times_come_out_exactly() {
 #[test]
 fn every_target_gets_the_same_prompt() {
     let scene = Scene::new();
-    config(&scene, &[mock("one", &[]), mock("two", &["--step-ns", "1"])]);
+    config(
+        &scene,
+        &[mock("one", &[]), mock("two", &["--step-ns", "1"])],
+    );
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert!(run.status.success(), "{}", stderr(&run));
     let result = scene.result();
     let samples = result["samples"].as_array().unwrap();
     assert_eq!(samples.len(), 4);
-    assert!(samples.iter().all(|sample| sample["tokens"] == samples[0]["tokens"]));
+    assert!(
+        samples
+            .iter()
+            .all(|sample| sample["tokens"] == samples[0]["tokens"])
+    );
     // Interleaved: one two one two.
-    let order: Vec<_> = samples.iter().map(|s| s["target"]["backend"].as_str().unwrap()).collect();
+    let order: Vec<_> = samples
+        .iter()
+        .map(|s| s["target"]["backend"].as_str().unwrap())
+        .collect();
     assert_eq!(order, ["one", "two", "one", "two"]);
 }
 
@@ -55,20 +63,37 @@ fn candle_runs_beside_the_mock() {
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
     let result = scene.result();
     let samples = result["samples"].as_array().unwrap();
-    let candle: Vec<_> = samples.iter().filter(|s| s["target"]["backend"] == "candle").collect();
+    let candle: Vec<_> = samples
+        .iter()
+        .filter(|s| s["target"]["backend"] == "candle")
+        .collect();
     assert_eq!(candle.len(), 2);
-    assert_eq!(candle[0]["tokens"], candle[1]["tokens"], "greedy decoding repeats itself");
-    assert!(candle[0]["peak_memory_bytes"].as_u64().is_none_or(|bytes| bytes > 1 << 20));
+    assert_eq!(
+        candle[0]["tokens"], candle[1]["tokens"],
+        "greedy decoding repeats itself"
+    );
+    assert!(
+        candle[0]["peak_memory_bytes"]
+            .as_u64()
+            .is_none_or(|bytes| bytes > 1 << 20)
+    );
 }
 
 #[test]
 fn a_worker_that_dies_costs_its_row_and_is_quoted() {
     let scene = Scene::new();
-    config(&scene, &[mock("mortal", &["--fault", "die@2"]), mock("steady", &[])]);
+    config(
+        &scene,
+        &[mock("mortal", &["--fault", "die@2"]), mock("steady", &[])],
+    );
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
     let result = scene.result();
-    assert_eq!(result["samples"].as_array().unwrap().len(), 2, "the other target's");
+    assert_eq!(
+        result["samples"].as_array().unwrap().len(),
+        2,
+        "the other target's"
+    );
     let failure = &result["failures"][0];
     assert_eq!(failure["kind"], "died");
     let message = failure["message"].as_str().unwrap();
@@ -105,7 +130,12 @@ fn rubbish_in_place_of_a_reply_is_quoted() {
     assert_eq!(run.status.code(), Some(3));
     let result = scene.result();
     assert_eq!(result["failures"][0]["kind"], "protocol");
-    assert!(result["failures"][0]["message"].as_str().unwrap().contains("\"Loading\""));
+    assert!(
+        result["failures"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("\"Loading\"")
+    );
 }
 
 #[test]
@@ -117,7 +147,12 @@ fn missing_and_unsupported_targets_are_rows_with_a_reason() {
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(run.status.code(), Some(3));
     let result = scene.result();
-    let kinds: Vec<_> = result["failures"].as_array().unwrap().iter().map(|f| &f["kind"]).collect();
+    let kinds: Vec<_> = result["failures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| &f["kind"])
+        .collect();
     assert_eq!(kinds, ["missing", "unsupported"]);
     assert_eq!(result["samples"].as_array().unwrap().len(), 2);
 }
@@ -140,7 +175,11 @@ fn a_filter_picks_cases_and_a_wrong_one_is_told() {
     assert_eq!(scene.result()["samples"].as_array().unwrap().len(), 2);
     let run = scene.mlxbench(&["run", "config.toml", "--filter", "three"]);
     assert_eq!(run.status.code(), Some(2));
-    assert!(stderr(&run).contains("one/cpu/f32 pp8+tg5"), "{}", stderr(&run));
+    assert!(
+        stderr(&run).contains("one/cpu/f32 pp8+tg5"),
+        "{}",
+        stderr(&run)
+    );
 }
 
 /// Starts a run whose worker hangs after one repetition, and waits until it hangs.
@@ -154,7 +193,10 @@ fn hanging_run(scene: &Scene) -> Child {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("2/2")), "the second repetition starts");
+    assert!(
+        lines.any(|line| line.unwrap().ends_with("2/2")),
+        "the second repetition starts"
+    );
     std::thread::spawn(move || lines.for_each(drop));
     run
 }
@@ -185,8 +227,10 @@ fn a_killed_run_keeps_what_was_measured_and_goes_on() {
 fn ctrl_c_keeps_what_was_measured_and_exits_130() {
     let scene = Scene::new();
     let mut run = hanging_run(&scene);
-    let interrupted = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]);
-    assert!({ interrupted }.status().unwrap().success());
+    let sent = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
     assert_eq!(run.wait().unwrap().code(), Some(130));
     resume(&scene);
 }
@@ -197,13 +241,24 @@ fn resuming_another_config_or_nothing_is_refused() {
     config(&scene, &[mock("mock", &[])]);
     let run = scene.mlxbench(&["run", "config.toml", "--resume"]);
     assert_eq!(run.status.code(), Some(2));
-    assert!(stderr(&run).contains("nothing to resume"), "{}", stderr(&run));
+    assert!(
+        stderr(&run).contains("nothing to resume"),
+        "{}",
+        stderr(&run)
+    );
 
     hanging_run(&scene).kill().unwrap();
-    scene.config(&format!("[measure]\nrepetitions = 3\n{TEST}{}", mock("mock", &[])));
+    scene.config(&format!(
+        "[measure]\nrepetitions = 3\n{TEST}{}",
+        mock("mock", &[])
+    ));
     let run = scene.mlxbench(&["run", "config.toml", "--resume"]);
     assert_eq!(run.status.code(), Some(2));
-    assert!(stderr(&run).contains("[measure] changed"), "{}", stderr(&run));
+    assert!(
+        stderr(&run).contains("[measure] changed"),
+        "{}",
+        stderr(&run)
+    );
 }
 
 #[test]

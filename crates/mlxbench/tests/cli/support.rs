@@ -7,75 +7,93 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A Gemma 3 of some thousand parameters: a windowed and a global layer.
-pub const TINY: &str = r#"{"model_type": "gemma3_text", "vocab_size": 64, "hidden_size": 16,
+pub(crate) const TINY: &str = r#"{"model_type": "gemma3_text", "vocab_size": 64, "hidden_size": 16,
     "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
     "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 4, "sliding_window_pattern": 2,
     "max_position_embeddings": 256, "query_pre_attn_scalar": 10}"#;
 
 /// The part of a config that says what to measure, without targets.
-pub const TEST: &str = "[[test]]\nprompt_tokens = 8\ngenerate_tokens = 5\n";
+pub(crate) const TEST: &str = "[[test]]\nprompt_tokens = 8\ngenerate_tokens = 5\n";
 
-pub struct Scene {
+pub(crate) struct Scene {
     folder: TempDir,
 }
 
 impl Scene {
     /// A folder with the tiny model in `model/`.
-    pub fn new() -> Self {
-        let scene = Self { folder: tempfile::tempdir().unwrap() };
+    pub(crate) fn new() -> Self {
+        let scene = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         std::fs::write(scene.path("tiny.json"), TINY).unwrap();
-        let made = scene.mlxbench(&["model", "synth", "tiny.json", "-o", "model", "--dtype", "f32"]);
+        let made = scene.mlxbench(&[
+            "model",
+            "synth",
+            "tiny.json",
+            "-o",
+            "model",
+            "--dtype",
+            "f32",
+        ]);
         assert!(made.status.success(), "{}", stderr(&made));
         scene
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes `config.toml`: the tiny model, `rest`.
-    pub fn config(&self, rest: &str) {
+    pub(crate) fn config(&self, rest: &str) {
         let text = format!("name = \"scene\"\n[model]\nsource = \"model\"\n{rest}");
         std::fs::write(self.path("config.toml"), text).unwrap();
     }
 
     /// The command, to be run in the folder.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlxbench"));
         command.args(arguments).current_dir(self.folder.path());
         command.env("MLXBENCH_CACHE", self.path("cache"));
         command
     }
 
-    pub fn mlxbench(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn mlxbench(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// The only file below `results/scene` that ends in `ending`.
-    pub fn written(&self, ending: &str) -> PathBuf {
+    pub(crate) fn written(&self, ending: &str) -> PathBuf {
         let files = std::fs::read_dir(self.path("results/scene")).unwrap();
         let mut files = files.map(|file| file.unwrap().path());
-        files.find(|path| path.to_string_lossy().ends_with(ending)).unwrap()
+        files
+            .find(|path| path.to_string_lossy().ends_with(ending))
+            .unwrap()
     }
 
     /// The result file.
-    pub fn result(&self) -> Value {
+    pub(crate) fn result(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.written("Z.json")).unwrap()).unwrap()
     }
 }
 
 /// A worker of this build, which must have been built with the workspace.
-pub fn worker(name: &str) -> PathBuf {
+pub(crate) fn worker(name: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_BIN_EXE_mlxbench")).with_file_name(name);
-    assert!(file.is_file(), "{name} is missing: run `cargo build --workspace --bins` first");
+    assert!(
+        file.is_file(),
+        "{name} is missing: run `cargo build --workspace --bins` first"
+    );
     file
 }
 
 /// The TOML of a target with the mock worker, called `name`, with these arguments.
-pub fn mock(name: &str, arguments: &[&str]) -> String {
+pub(crate) fn mock(name: &str, arguments: &[&str]) -> String {
     let program = worker("mlxbench-worker-mock");
-    let words: Vec<String> =
-        [program.to_str().unwrap()].iter().chain(arguments).map(|w| format!("{w:?}")).collect();
+    let words: Vec<String> = [program.to_str().unwrap()]
+        .iter()
+        .chain(arguments)
+        .map(|w| format!("{w:?}"))
+        .collect();
     let command = words.join(", ");
     format!(
         "[[target]]\nbackend = \"{name}\"\ndtypes = [\"f32\"]\n\
@@ -83,10 +101,10 @@ pub fn mock(name: &str, arguments: &[&str]) -> String {
     )
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

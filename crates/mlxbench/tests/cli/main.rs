@@ -1,0 +1,10 @@
+//! The command line as users meet it: real processes, real files.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should say where"
+)]
+
+mod bad_input;
+mod generate;
+mod run;
+mod support;
