@@ -295,6 +295,15 @@ impl Tensor<'_> {
         &self.map[self.range.clone()]
     }
 
+    /// [`Tensor::bytes`] in blocks of whole elements. The pages of a block go when the next one is
+    /// asked for, so that a large tensor that is copied block by block isn't held twice.
+    pub fn blocks(&self) -> impl Iterator<Item = &[u8]> {
+        self.range.clone().step_by(RELEASE_BYTES).map(|start| {
+            self.release(self.range.start.max(start.saturating_sub(RELEASE_BYTES))..start);
+            &self.map[start..self.range.end.min(start + RELEASE_BYTES)]
+        })
+    }
+
     /// Its elements converted to `T`, through f32 where the dtypes differ. Pages of the file go as
     /// soon as they are converted, so that a large tensor isn't held twice.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
@@ -307,11 +316,9 @@ impl Tensor<'_> {
 
     fn convert<T: Element, const N: usize>(&self, f32_of: fn([u8; N]) -> f32) -> Vec<T> {
         let mut elements = Vec::with_capacity(self.range.len() / N);
-        for start in self.range.clone().step_by(RELEASE_BYTES) {
-            let block = start..self.range.end.min(start + RELEASE_BYTES);
-            let chunks = self.map[block.clone()].as_chunks().0.iter();
+        for block in self.blocks() {
+            let chunks = block.as_chunks().0.iter();
             elements.extend(chunks.map(|chunk| T::from_f32(f32_of(*chunk))));
-            self.release(block);
         }
         elements
     }

@@ -1,0 +1,28 @@
+//! The MLX adapter: Gemma 1, 2 and 3 through mlx-rs, on the CPU and on the GPU that the loaded MLX
+//! library is made for (Metal on Apple silicon, CUDA on NVIDIA). Which one that is, only the
+//! library knows: the code is the same.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `backend` | what MLX can do here: version, devices, dtypes |
+//! | `blas` | the BLAS under MLX's CPU backend: which one, how many threads, OpenBLAS in its place |
+//! | `weights` | from checkpoint tensors to MLX's |
+//! | `fused` | chains of element-wise operations, compiled to one kernel |
+//! | `linear` | products with a weight matrix |
+//! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `model` | the whole: embeddings, layers, output projection |
+
+mod attention;
+mod backend;
+pub mod blas;
+mod cache;
+mod fused;
+mod linear;
+mod mlp;
+mod model;
+mod norm;
+mod rope;
+mod weights;
+
+pub use backend::MlxBackend;
+pub use model::{GemmaModel, Output};

@@ -1,0 +1,17 @@
+//! Goldens of Hugging Face transformers.
+
+use mlxbench_core::conformance::Golden;
+use mlxbench_core::{Device, Dtype, Placement};
+use mlxbench_mlx::MlxBackend;
+
+#[test]
+fn f32_equals_the_reference() {
+    let placement = Placement {
+        device: Device::cpu(),
+        dtype: Dtype::F32,
+    };
+    for golden in Golden::all().unwrap() {
+        let comparison = golden.compare(&mut MlxBackend::default(), &placement);
+        comparison.unwrap().assert_within(1e-4);
+    }
+}

@@ -1,0 +1,212 @@
+//! What libtorch can do here: versions, devices, dtypes, threads.
+
+use std::collections::BTreeMap;
+
+use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
+use tch::{Cuda, Device, TchError, Tensor, utils};
+
+use crate::weights::{self, Weights};
+use crate::{GemmaModel, shim};
+
+/// The PyTorch framework, through its C++ library.
+#[derive(Debug, Default)]
+pub struct TchBackend {}
+
+impl Backend for TchBackend {
+    type Model = GemmaModel;
+
+    fn identity(&self) -> Result<Identity> {
+        let config = shim::config().ok_or_else(|| {
+            Error::Unsupported("libtorch can't tell what it was built with".into())
+        })?;
+        let mut libraries = libraries(&config);
+        let bindings = option_env!("TCH_VERSION").ok_or_else(|| {
+            Error::Unsupported(
+                "the version of tch is unknown: Cargo.lock named none or several when this was \
+                 built"
+                    .into(),
+            )
+        })?;
+        libraries.insert("tch".into(), bindings.into());
+        Ok(Identity {
+            backend: "tch".into(),
+            framework: "PyTorch".into(),
+            version: shim::version(),
+            libraries,
+        })
+    }
+
+    fn devices(&self) -> Vec<DeviceSupport> {
+        let mut names: Vec<String> = (0..Cuda::device_count())
+            .map(|index| match index {
+                0 => "cuda".into(),
+                index => format!("cuda:{index}"),
+            })
+            .collect();
+        if utils::has_mps() {
+            names.push("mps".into());
+        }
+        names.push("cpu".into());
+        names.iter().filter_map(|name| support(name)).collect()
+    }
+
+    fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
+        if let Some(threads) = threads {
+            let count = i32::try_from(threads).ok().filter(|&count| count > 0);
+            tch::set_num_threads(count.ok_or_else(|| {
+                Error::Invalid("libtorch needs between 1 and 2^31 - 1 threads".into())
+            })?);
+        }
+        Ok(tch::get_num_threads().max(1) as usize)
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
+        let device = device(&placement.device)?;
+        if let Some(reason) = unsupported(device, placement.dtype) {
+            return Err(Error::Unsupported(format!(
+                "PyTorch can't run {placement}: {reason}"
+            )));
+        }
+        let weights = Weights {
+            checkpoint,
+            device,
+            dtype: placement.dtype,
+        };
+        tch::no_grad(|| GemmaModel::load(&weights)).map_err(framework)
+    }
+}
+
+/// libtorch's failure, in its own words without the C++ stack.
+pub(crate) fn framework(error: TchError) -> Error {
+    Error::Framework(message(&error))
+}
+
+fn message(error: &TchError) -> String {
+    let text = error.to_string();
+    let words = text.split("Exception raised from").next().unwrap_or(&text);
+    words.trim().to_owned()
+}
+
+/// The libraries under libtorch that decide its speed, from the text of `at::show_config`.
+fn libraries(config: &str) -> BTreeMap<String, String> {
+    let after = |label: &str, end: &[char]| {
+        let (_, rest) = config.split_once(label)?;
+        rest.split(end).next().map(|text| text.trim().to_owned())
+    };
+    let word: &[char] = &[' ', '-', '\n', ','];
+    let blas = after("BLAS_INFO=", word).map(|blas| {
+        let version = after("Math Kernel Library Version ", word);
+        match (blas.as_str(), version) {
+            ("mkl", Some(version)) => format!("MKL {version}"),
+            _ => blas,
+        }
+    });
+    let found = [
+        ("BLAS", blas),
+        ("oneDNN", after("MKL-DNN v", word)),
+        ("CPU kernels", after("CPU capability usage: ", &['\n'])),
+        ("CUDA", after("CUDA Runtime ", word)),
+        ("cuDNN", after("CuDNN ", word)),
+    ];
+    let found = found.into_iter();
+    found
+        .filter_map(|(name, version)| Some((name.to_owned(), version?)))
+        .collect()
+}
+
+/// The device called `name`, where it can be used here.
+fn device(name: &mlxbench_core::Device) -> Result<Device> {
+    let (device, usable) = match name.kind() {
+        "cpu" => (Device::Cpu, true),
+        "cuda" => {
+            let count = Cuda::device_count().max(0) as usize;
+            (Device::Cuda(name.index()), name.index() < count)
+        }
+        "mps" => (Device::Mps, utils::has_mps()),
+        _ => {
+            return Err(Error::Unsupported(format!(
+                "PyTorch has no device `{name}`: it knows cpu, mps and cuda"
+            )));
+        }
+    };
+    match usable {
+        true => Ok(device),
+        false => Err(Error::Unsupported(format!(
+            "this libtorch finds no device `{name}` here"
+        ))),
+    }
+}
+
+/// What the device called `name` can do; `None` when it can't be used.
+fn support(name: &str) -> Option<DeviceSupport> {
+    let name: mlxbench_core::Device = name.parse().ok()?;
+    let device = device(&name).ok()?;
+    let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
+        dtype,
+        unsupported: unsupported(device, dtype),
+    });
+    Some(DeviceSupport {
+        device: name,
+        description: None,
+        dtypes: dtypes.into(),
+    })
+}
+
+/// Why `device` can't multiply matrices of `dtype`, in libtorch's words; `None` when it can.
+fn unsupported(device: Device, dtype: Dtype) -> Option<String> {
+    let product = || {
+        let x = Tensor::f_ones([2, 2], (weights::dtype(dtype), device))?;
+        f32::try_from(x.f_matmul(&x)?.f_sum(tch::Kind::Float)?)
+    };
+    product().err().map(|error| message(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_libraries_in_use_are_known() {
+        let identity = TchBackend::default().identity().unwrap();
+        assert!(identity.version.starts_with("2."), "{}", identity.version);
+        for library in ["BLAS", "tch"] {
+            assert!(identity.libraries.contains_key(library), "{library}");
+        }
+    }
+
+    #[test]
+    fn libraries_are_read_from_the_build_text() {
+        let config = "PyTorch built with:\n  - Intel(R) oneAPI Math Kernel Library Version \
+                      2024.2-Product Build\n  - Intel(R) MKL-DNN v3.12.0 (Git Hash 80)\n  - CPU \
+                      capability usage: AVX512\n  - Build settings: BLAS_INFO=mkl, BUILD\n";
+        let found = libraries(config);
+        assert_eq!(found["BLAS"], "MKL 2024.2");
+        assert_eq!(found["oneDNN"], "3.12.0");
+        assert_eq!(found["CPU kernels"], "AVX512");
+        let mac = libraries("  - CPU capability usage: DEFAULT\n  - BLAS_INFO=accelerate, X");
+        assert_eq!(mac["BLAS"], "accelerate");
+    }
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        let devices = TchBackend::default().devices();
+        assert_eq!(devices.last().unwrap().device, mlxbench_core::Device::cpu());
+    }
+
+    #[test]
+    fn a_device_of_another_framework_is_unsupported() {
+        let error = device(&"metal".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, Error::Unsupported(_)), "{error}");
+        assert!(error.to_string().contains("cpu, mps and cuda"), "{error}");
+    }
+
+    #[test]
+    fn libtorch_speaks_without_its_stack() {
+        let error = Tensor::f_ones([2, 3], tch::kind::FLOAT_CPU);
+        let error = error.and_then(|x| x.f_matmul(&x)).unwrap_err();
+        let text = framework(error).to_string();
+        assert!(text.contains("shapes"), "{text}");
+        assert!(!text.contains("frame #"), "{text}");
+    }
+}

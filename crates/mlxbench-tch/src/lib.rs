@@ -1,0 +1,25 @@
+//! The PyTorch adapter: Gemma 1, 2 and 3 against libtorch's tensor API, on the CPU, on Apple GPUs
+//! through MPS and on NVIDIA GPUs through CUDA, by device name.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `backend` | what libtorch can do here: versions, devices, dtypes, threads |
+//! | `weights` | from checkpoint tensors to libtorch's |
+//! | `linear` | products with a weight matrix |
+//! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `model` | the whole: embeddings, layers, output projection |
+//! | `shim` | what libtorch can tell and tch doesn't ask |
+
+mod attention;
+mod backend;
+mod cache;
+mod linear;
+mod mlp;
+mod model;
+mod norm;
+mod rope;
+mod shim;
+mod weights;
+
+pub use backend::TchBackend;
+pub use model::{GemmaModel, Output};

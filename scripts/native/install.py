@@ -1,0 +1,201 @@
+"""Installs the native libraries and build tools that wheels.json pins into .native/.
+
+Every file is checked by its hash, a download that was cut short goes on where it stopped, and what
+is installed already isn't touched. Written for Python 3.9, which is what macOS has.
+"""
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import os
+import platform
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+PINS = Path(__file__).with_name("wheels.json")
+NATIVE = Path(__file__).resolve().parents[2] / ".native"
+# pip resolves against this Python; the libraries inside the wheels don't depend on it.
+PYTHON_VERSION = "3.12"
+BLOCK = 1 << 20
+
+
+class Failure(Exception):
+    """What went wrong and what to do, in one line."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cuda", action="store_true", help="the builds for NVIDIA GPUs (Linux)")
+    parser.add_argument("--platform", default=this_platform(), help="linux-x86_64 or macos-arm64")
+    parser.add_argument("--into", type=Path, default=NATIVE, help="the folder to install into")
+    options = parser.parse_args()
+    pins = json.loads(PINS.read_text())
+    if options.platform not in pins:
+        say(f"there is no pinned libtorch or MLX for {options.platform}, only for "
+            f"{' and '.join(pins)}: only the candle backend will be built")
+        return 0
+    target = pins[options.platform]
+    if options.cuda and not any(wheel.get("cuda") for wheel in target["wheels"]):
+        raise Failure(f"there are no CUDA builds for {options.platform}: leave out --cuda")
+    for wheel in target["wheels"]:
+        if wheel.get("cuda") and not options.cuda or wheel.get("unless_cuda") and options.cuda:
+            continue
+        install(wheel, target["tags"], options)
+    return 0
+
+
+def this_platform():
+    """The name that wheels.json has for this machine."""
+    system = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
+    return f"{system}-{platform.machine().lower()}"
+
+
+def install(wheel, tags, options):
+    """Downloads one wheel and unpacks what is kept of it, unless that was done before."""
+    name = f"{wheel['package']} {wheel['version']}"
+    flavour = " cuda" if options.cuda and "cuda_only" in wheel else ""
+    done = f"{wheel['sha256']}{flavour}\n"
+    stamp = options.into / "installed" / wheel["package"]
+    if stamp.is_file() and stamp.read_text() == done:
+        return
+    archive = options.into / "downloads" / f"{wheel['package']}-{wheel['sha256'][:12]}.whl"
+    if not archive.is_file():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        download(resolve(wheel, tags), wheel, name, archive)
+    say(f"unpacking {name}")
+    folder = options.into / wheel["into"]
+    unpack(archive, folder, wheel, options.cuda)
+    if wheel["package"] == "torch":
+        # torch-sys compares this with the version that it was made for.
+        (folder / "torch" / "build-version").write_text(wheel["version"] + "\n")
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(done)
+    archive.unlink()
+
+
+def resolve(wheel, tags):
+    """The address of a wheel, from whichever package index this machine's pip is set to."""
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps",
+               "--disable-pip-version-check", "--ignore-installed", "--only-binary=:all:",
+               "--implementation", "cp", "--python-version", PYTHON_VERSION,
+               "--target", str(PINS.with_name("unused")), "--report", "-"]
+    command += [option for tag in tags for option in ("--platform", tag)]
+    command.append(f"{wheel['package']}=={wheel['version']}")
+    found = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if found.returncode != 0:
+        lines = [line for line in found.stderr.splitlines() if "ERROR" in line] or ["pip failed"]
+        raise Failure(f"{wheel['package']} {wheel['version']} can't be found ({lines[0]}): check "
+                      "the network and pip's configuration, then run scripts/setup again")
+    return json.loads(found.stdout)["install"][0]["download_info"]["url"]
+
+
+def download(url, wheel, name, archive):
+    """Fetches `url` to `archive`, going on from what an earlier attempt left behind."""
+    partial = archive.with_suffix(".partial")
+    for attempt in range(5):
+        try:
+            fetch(url, partial, name)
+            break
+        except (OSError, urllib.error.URLError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code == 416:
+                break  # Nothing is left to fetch; the hash will tell.
+            if attempt == 4 or getattr(error, "errno", None) == 28:
+                raise Failure(f"{name} can't be fetched ({error}): run scripts/setup again to go "
+                              "on from here") from error
+            say(f"{name}: {error}; trying again")
+    if sha256(partial) != wheel["sha256"]:
+        partial.unlink()
+        raise Failure(f"{name} is not the file that scripts/native/wheels.json pins (its sha256 "
+                      "differs): run scripts/setup again, and report this if it happens twice")
+    partial.rename(archive)
+
+
+def fetch(url, partial, name):
+    """Appends the rest of `url` to `partial`."""
+    have = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    bundle = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
+    context = ssl.create_default_context(cafile=bundle)
+    with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+        if have and answer.status != 206:
+            have = 0
+        total = have + int(answer.headers.get("Content-Length") or 0)
+        with open(partial, "ab" if have else "wb") as file:
+            progress = Progress(name, total)
+            for block in iter(lambda: answer.read(BLOCK), b""):
+                file.write(block)
+                have += len(block)
+                progress.show(have)
+            progress.end()
+    if have < total:
+        raise OSError("the connection ended early")
+
+
+def unpack(archive, folder, wheel, cuda):
+    """Unpacks the kept files of a wheel with their permissions, which zipfile forgets."""
+    skip = wheel.get("skip", []) + ([] if cuda else wheel.get("cuda_only", []))
+    keep = wheel.get("keep", ["*"])
+    matches = lambda name, patterns: any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    with zipfile.ZipFile(archive) as wheel_file:
+        for entry in wheel_file.infolist():
+            if entry.is_dir() or not matches(entry.filename, keep) or matches(entry.filename, skip):
+                continue
+            path = Path(wheel_file.extract(entry, folder))
+            mode = entry.external_attr >> 16 & 0o777
+            if mode:
+                path.chmod(mode | 0o600)
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class Progress:
+    """A line that is written over on a terminal; elsewhere a line every quarter."""
+
+    def __init__(self, name, total):
+        self.name, self.total, self.shown, self.next = name, total, 0.0, 0.25
+        self.terminal = sys.stderr.isatty()
+
+    def show(self, have):
+        text = f"setup: {self.name}: {have / 1e6:.0f} of {self.total / 1e6:.0f} MB"
+        if self.terminal and time.monotonic() - self.shown > 0.2:
+            self.shown = time.monotonic()
+            print(f"\r{text}", end="", file=sys.stderr, flush=True)
+        elif not self.terminal and self.total > 50e6 and have >= self.next * self.total:
+            self.next += 0.25
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self):
+        if self.terminal:
+            print(f"\r\033[K", end="", file=sys.stderr)
+        say(f"{self.name}: fetched {self.total / 1e6:.1f} MB")
+
+
+def say(text):
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        say(str(failure))
+        sys.exit(2)
+    except OSError as failure:
+        say(f"{failure}: make room or correct the permissions, then run scripts/setup again")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("interrupted: run scripts/setup again to go on from here")
+        sys.exit(130)
