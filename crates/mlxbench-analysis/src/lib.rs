@@ -2,10 +2,12 @@
 //!
 //! | module | its subject |
 //! |---|---|
+//! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
 
+pub mod equivalence;
 pub mod metrics;
 pub mod stats;
 pub mod summary;

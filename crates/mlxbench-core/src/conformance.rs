@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{SafeTensors, TensorView};
 
-use crate::backend::{Backend, ContextShape, Model};
+use crate::backend::{Backend, Model};
 use crate::clock::MonotonicClock;
 use crate::gemma::TensorSpec;
 use crate::generate::{Job, Mode, generate};
+use crate::score::score;
 use crate::{Checkpoint, Error, GemmaConfig, Placement, Result, TokenBatch, TokenId};
 
 /// The reference's answer for one tiny model.
@@ -23,9 +24,9 @@ pub struct Golden {
     folder: PathBuf,
     config: GemmaConfig,
     /// A prompt and its greedy continuation.
-    tokens: Vec<TokenId>,
+    pub tokens: Vec<TokenId>,
     /// Tokens of the prompt.
-    prompt: usize,
+    pub prompt: usize,
     /// Logits of the last positions, teacher-forced, one vector a position.
     logits: Vec<Vec<f32>>,
 }
@@ -185,22 +186,30 @@ impl Golden {
         })
     }
 
-    /// Loads the golden's weights, written to a folder for this purpose.
-    fn load<B: Backend>(&self, backend: &mut B, placement: &Placement) -> Result<B::Model> {
-        let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
-        let config = folder.path().join("config.json");
+    /// Writes the model to `folder`, which must exist: `config.json` and weights in f32.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        self.write_altered(folder, |_, element| element)
+    }
+
+    /// [`Golden::write`], with each element of each tensor passed through `alter` with the tensor's
+    /// name: models that are wrong on purpose.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn write_altered(&self, folder: &Path, alter: impl Fn(&str, f32) -> f32) -> Result<()> {
+        let config = folder.join("config.json");
         std::fs::copy(self.folder.join("config.json"), &config)
             .map_err(|error| Error::io(&config, error))?;
         let specs = self.config.tensors();
-        let weights: Vec<Vec<u8>> = specs
-            .iter()
-            .map(|spec| {
-                weight(spec)
-                    .iter()
-                    .flat_map(|element| element.to_le_bytes())
-                    .collect()
-            })
-            .collect();
+        let bytes = |spec: &TensorSpec| -> Vec<u8> {
+            let elements = weight(spec).into_iter();
+            let altered = elements.map(|element| alter(&spec.name, element));
+            altered.flat_map(f32::to_le_bytes).collect()
+        };
+        let weights: Vec<Vec<u8>> = specs.iter().map(bytes).collect();
         let views = specs.iter().zip(&weights).map(|(spec, bytes)| {
             let view = TensorView::new(safetensors::Dtype::F32, spec.shape.clone(), bytes);
             (
@@ -208,9 +217,15 @@ impl Golden {
                 view.expect("the bytes were made from the shape"),
             )
         });
-        let path = folder.path().join(crate::checkpoint::SINGLE_FILE);
+        let path = folder.join(crate::checkpoint::SINGLE_FILE);
         safetensors::serialize_to_file(views, None, &path)
-            .map_err(|error| Error::model(&path, error.to_string()))?;
+            .map_err(|error| Error::model(&path, error.to_string()))
+    }
+
+    /// Loads the golden's weights, written to a folder for this purpose.
+    fn load<B: Backend>(&self, backend: &mut B, placement: &Placement) -> Result<B::Model> {
+        let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
+        self.write(folder.path())?;
         backend.load(&Checkpoint::open(folder.path())?, placement)
     }
 
@@ -248,31 +263,19 @@ impl Golden {
     }
 }
 
-/// Logits of every position from the last of the first `length` tokens on, which go in in chunks;
-/// the rest follows token by token.
+/// Logits of every position from the last of the first `length` tokens on.
 fn teacher_force(
     model: &mut impl Model,
     tokens: &TokenBatch,
     length: usize,
     chunk: usize,
 ) -> Result<Vec<Vec<f32>>> {
-    model.reset(ContextShape {
-        batch: tokens.batch(),
-        capacity: tokens.len(),
-        chunk,
+    let mut all = Vec::new();
+    score(model, tokens, length, chunk, |logits| {
+        all.push(logits);
+        Ok(())
     })?;
-    let mut chunks: Vec<TokenBatch> = tokens.columns(0..length).chunks(chunk).collect();
-    let rest = tokens.columns(length..tokens.len());
-    let forwarded = chunks
-        .split_off(chunks.len() - 1)
-        .into_iter()
-        .chain(rest.chunks(1));
-    chunks.iter().try_for_each(|chunk| model.prefill(chunk))?;
-    let logits = forwarded.map(|tokens| {
-        let output = model.forward(&tokens)?;
-        model.logits(&output)
-    });
-    logits.collect()
+    Ok(all)
 }
 
 fn rotated(tokens: &[TokenId], by: usize) -> Vec<TokenId> {

@@ -9,6 +9,8 @@
 //! | [`gemma`] | Gemma 1, 2 and 3: configuration, presets, tensors, RoPE, masks, KV cache arithmetic |
 //! | [`checkpoint`] | memory-mapped safetensors in the Hugging Face layout, checked before use |
 //! | [`generate`] | the one generation loop: prefill, decode, pipelining, timestamps |
+//! | [`score`] | teacher forcing: logits over a given text |
+//! | [`logits_file`] | logits on disk |
 //! | [`protocol`] | the JSON lines between runner and worker (see PROTOCOL.md) |
 //! | [`worker`] | [`worker::serve`], the whole `main` of an adapter's worker |
 //! | [`mock`] | a backend with scripted timings and faults, on a virtual clock |
@@ -23,10 +25,12 @@ pub mod conformance;
 mod error;
 pub mod gemma;
 pub mod generate;
+pub mod logits_file;
 pub mod mock;
 mod placement;
 pub mod protocol;
 pub mod results;
+pub mod score;
 mod tokens;
 mod units;
 pub mod worker;

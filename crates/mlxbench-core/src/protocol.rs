@@ -25,6 +25,8 @@ pub enum Request {
     Load(Load),
     /// Generate; answered by [`Reply::Generated`].
     Generate(Generate),
+    /// Give the logits over a text; answered by [`Reply::Scored`].
+    Score(Score),
 }
 
 /// Which model to load, and how.
@@ -63,6 +65,20 @@ pub struct Generate {
     pub logits: Option<PathBuf>,
 }
 
+/// A text whose logits are wanted: teacher forcing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Score {
+    /// One row of ids.
+    pub tokens: TokenBatch,
+    /// How many of them are appended in chunks; the rest follow one by one.
+    pub prompt: usize,
+    /// The most tokens appended at once.
+    pub chunk: usize,
+    /// Where to write the logits as safetensors: one f32 tensor `logits` of shape `[n, vocab]`,
+    /// row i those after `prompt + i` tokens, the last row those after all.
+    pub logits: PathBuf,
+}
+
 /// What the worker answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -73,6 +89,8 @@ pub enum Reply {
     Loaded(Loaded),
     /// The generation is done.
     Generated(Generated),
+    /// The logits are written.
+    Scored,
     /// The request could not be met. The worker stays ready for others.
     Error {
         /// What kind of failure.

@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Identity;
 use crate::generate::Mode;
-use crate::{Nanos, Placement, TokenId};
+use crate::{Error, Nanos, Placement, TokenId};
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -23,6 +24,9 @@ pub struct RunResult {
     pub run: Run,
     /// The targets that loaded a model, as their workers described them.
     pub targets: Vec<TargetFacts>,
+    /// Whether each target did the reference's work.
+    #[serde(default)]
+    pub equivalences: Vec<Equivalence>,
     /// One a repetition that was measured.
     pub samples: Vec<Sample>,
     /// What could not be measured, and why.
@@ -38,13 +42,14 @@ impl RunResult {
             schema_version: SCHEMA_VERSION,
             run,
             targets: Vec::new(),
+            equivalences: Vec::new(),
             samples: Vec::new(),
             failures: Vec::new(),
             finished: None,
         }
     }
 
-    /// Adds what a record tells. A target's facts replace older ones of the same target.
+    /// Adds what a record tells. A target's facts and its equivalence replace older ones of the same target.
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Run(run) => self.run = *run,
@@ -53,6 +58,11 @@ impl RunResult {
                     Some(known) => known.load_ns.extend(facts.load_ns),
                     None => self.targets.push(facts),
                 }
+            }
+            Record::Equivalence(equivalence) => {
+                self.equivalences
+                    .retain(|known| known.target != equivalence.target);
+                self.equivalences.push(equivalence);
             }
             Record::Sample(sample) => self.samples.push(sample),
             Record::Failure(failure) => self.failures.push(failure),
@@ -65,6 +75,13 @@ impl RunResult {
         self.samples
             .iter()
             .filter(move |s| s.target == *target && s.test == *test)
+    }
+
+    /// Whether a target did the reference's work, where that was looked at.
+    pub fn equivalence_of(&self, target: &TargetId) -> Option<&Equivalence> {
+        self.equivalences
+            .iter()
+            .find(|equivalence| equivalence.target == *target)
     }
 
     /// What a target failed at.
@@ -83,6 +100,8 @@ pub enum Record {
     Run(Box<Run>),
     /// A worker has loaded the model.
     Target(TargetFacts),
+    /// A target was compared with the reference.
+    Equivalence(Equivalence),
     /// A repetition was measured.
     Sample(Sample),
     /// A case could not be measured.
@@ -180,9 +199,15 @@ pub struct Settings {
     /// The most tokens appended at once.
     pub chunk: usize,
     /// CPU threads asked for.
-    pub threads: Option<usize>,
+    pub threads: usize,
     /// Seed of random prompts.
     pub seed: u64,
+    /// The target that the others are compared with; absent when the config says `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<TargetId>,
+    /// Positions at which they are compared.
+    #[serde(default)]
+    pub compared_positions: usize,
     /// Whether all workers were kept loaded together, or one at a time.
     pub residency: Residency,
 }
@@ -206,6 +231,23 @@ pub struct TargetId {
     pub placement: Placement,
 }
 
+impl FromStr for TargetId {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self, Error> {
+        let malformed = || Error::Invalid(format!("`{s}`: write BACKEND/DEVICE/DTYPE"));
+        let (backend, placement) = s.split_once('/').ok_or_else(malformed)?;
+        let (device, dtype) = placement.rsplit_once('/').ok_or_else(malformed)?;
+        Ok(Self {
+            backend: backend.into(),
+            placement: Placement {
+                device: device.parse()?,
+                dtype: dtype.parse()?,
+            },
+        })
+    }
+}
+
 impl fmt::Display for TargetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.backend, self.placement)
@@ -225,6 +267,81 @@ pub struct TargetFacts {
     pub threads: usize,
     /// Load times, one a process.
     pub load_ns: Vec<Nanos>,
+}
+
+/// A target beside the reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Equivalence {
+    /// Which target.
+    pub target: TargetId,
+    /// Whether it did the same work.
+    pub verdict: Verdict,
+    /// Why it is so, where figures don't say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The figures, where both gave finite logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
+}
+
+/// Whether a target did the reference's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is the reference.
+    Reference,
+    /// Within the rounding of f32, and the same token at every position.
+    Identical,
+    /// Within what the rounding of its dtype explains.
+    Equivalent,
+    /// Something else was computed.
+    Different,
+    /// It could not be compared.
+    Unchecked,
+}
+
+impl Verdict {
+    /// The word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Identical => "identical",
+            Self::Equivalent => "equivalent",
+            Self::Different => "different",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
+/// How near two models are over the same text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fidelity {
+    /// Positions compared.
+    pub positions: usize,
+    /// Largest |difference| of two logits.
+    pub largest_logit_difference: f64,
+    /// Mean of KL(reference || target) over the positions, in nats.
+    pub mean_kl: f64,
+    /// The largest of them.
+    pub largest_kl: f64,
+    /// Positions at which both would generate the same token.
+    pub agreeing_positions: usize,
+    /// The first position at which they wouldn't: there greedy generation parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_divergence: Option<FirstDivergence>,
+}
+
+/// Where greedy generation parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirstDivergence {
+    /// Counted from 0, the first token after the prompt.
+    pub position: usize,
+    /// The reference's token.
+    pub reference_token: TokenId,
+    /// The target's.
+    pub token: TokenId,
+    /// By how much the reference's logit of its own token exceeds that of the target's.
+    pub margin: f64,
 }
 
 /// A workload: a context in the cache, a prompt, tokens to generate.

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc;
 
 use crate::backend::{Backend, Model};
 use crate::clock::{Clock, MonotonicClock};
 use crate::generate::{Job, generate};
-use crate::protocol::{Generate, Generated, Hello, Load, Loaded, Reply, Request, VERSION};
+use crate::logits_file::LogitsWriter;
+use crate::protocol::{Generate, Generated, Hello, Load, Loaded, Reply, Request, Score, VERSION};
+use crate::score::score;
 use crate::{Checkpoint, Error, Result};
 
 /// Serves `backend` on stdin and stdout until stdin closes.
@@ -78,6 +79,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             Ok(Request::Hello { protocol }) => self.hello(protocol),
             Ok(Request::Load(load)) => self.load(&load),
             Ok(Request::Generate(generate)) => self.generate(&generate),
+            Ok(Request::Score(score)) => self.score(&score),
             Err(error) => Err(Error::Invalid(format!("not a request: {error}"))),
         };
         answer.unwrap_or_else(Reply::from)
@@ -111,10 +113,27 @@ impl<B: Backend, C: Clock> Session<B, C> {
         }))
     }
 
+    fn score(&mut self, request: &Score) -> Result<Reply> {
+        let model = loaded(&mut self.model)?;
+        if request.tokens.batch() != 1 {
+            return Err(Error::Invalid(
+                "one row of tokens is scored at a time".into(),
+            ));
+        }
+        let mut file = LogitsWriter::create(&request.logits)?;
+        score(
+            model,
+            &request.tokens,
+            request.prompt,
+            request.chunk,
+            |logits| file.push(&logits),
+        )?;
+        file.finish()?;
+        Ok(Reply::Scored)
+    }
+
     fn generate(&mut self, request: &Generate) -> Result<Reply> {
-        let Some(model) = &mut self.model else {
-            return Err(Error::Invalid("load a model before generating".into()));
-        };
+        let model = loaded(&mut self.model)?;
         let job = Job {
             context: request.context.as_ref(),
             prompt: &request.prompt,
@@ -123,22 +142,23 @@ impl<B: Backend, C: Clock> Session<B, C> {
             mode: request.mode,
             stop: &request.stop,
         };
-        let mut logits = Vec::new();
-        let keep = request.logits.is_some();
-        if keep && request.prompt.batch() != 1 {
+        if request.logits.is_some() && request.prompt.batch() != 1 {
             return Err(Error::Invalid(
                 "logits are written for one row of prompt only".into(),
             ));
         }
+        let mut logits = request
+            .logits
+            .as_deref()
+            .map(LogitsWriter::create)
+            .transpose()?;
         let generation = generate(model, &self.clock, &job, |model, output| {
-            if keep {
-                logits.extend(model.logits(output)?);
+            if let Some(file) = &mut logits {
+                file.push(&model.logits(output)?)?;
             }
             Ok(())
         })?;
-        if let Some(path) = &request.logits {
-            write_logits(path, &logits, generation.token_ns.len())?;
-        }
+        logits.map(LogitsWriter::finish).transpose()?;
         Ok(Reply::Generated(Generated {
             tokens: generation.tokens,
             token_ns: generation.token_ns,
@@ -148,17 +168,9 @@ impl<B: Backend, C: Clock> Session<B, C> {
     }
 }
 
-/// Writes `rows` rows of logits as the f32 tensor `logits` of a safetensors file.
-fn write_logits(path: &Path, logits: &[f32], rows: usize) -> Result<()> {
-    let shape = vec![rows, logits.len() / rows.max(1)];
-    let bytes: Vec<u8> = logits
-        .iter()
-        .flat_map(|logit| logit.to_le_bytes())
-        .collect();
-    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &bytes)
-        .expect("the shape was made from the length");
-    safetensors::serialize_to_file([("logits", view)], None, path)
-        .map_err(|error| Error::model(path, format!("the logits can't be written: {error}")))
+fn loaded<M>(model: &mut Option<M>) -> Result<&mut M> {
+    let missing = || Error::Invalid("load a model before giving it work".into());
+    model.as_mut().ok_or_else(missing)
 }
 
 #[cfg(test)]

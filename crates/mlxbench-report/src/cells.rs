@@ -1,12 +1,12 @@
 //! A row of a table as words, in llama-bench's columns.
 
 use mlxbench_analysis::{Row, RowStatus};
-use mlxbench_core::results::RunResult;
+use mlxbench_core::results::{RunResult, Verdict};
 
 use crate::units;
 
 /// The columns of both tables.
-pub(crate) const HEADER: [&str; 11] = [
+pub(crate) const HEADER: [&str; 12] = [
     "model",
     "backend",
     "device",
@@ -17,6 +17,7 @@ pub(crate) const HEADER: [&str; 11] = [
     "decode t/s",
     "TTFT",
     "peak memory",
+    "work",
     "note",
 ];
 
@@ -31,6 +32,9 @@ pub(crate) const THREADS: usize = 4;
 
 /// Where the test stands in [`HEADER`].
 pub(crate) const TEST: usize = 5;
+
+/// Where the verdict on the work done stands in [`HEADER`].
+pub(crate) const WORK: usize = 10;
 
 /// Where the note stands in [`HEADER`].
 pub(crate) const NOTE: usize = HEADER.len() - 1;
@@ -59,8 +63,19 @@ pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
             .map(|ttft| units::time(ttft.median))
             .unwrap_or_default(),
         row.peak_memory_bytes.map(units::bytes).unwrap_or_default(),
+        work(result, row),
         note(result, row),
     ]
+}
+
+/// Whether a row's target did the reference's work; empty where nothing was measured.
+fn work(result: &RunResult, row: &Row) -> String {
+    let verdict = match result.equivalence_of(&row.target) {
+        Some(equivalence) => equivalence.verdict,
+        None if row.repetitions > 0 => Verdict::Unchecked,
+        None => return String::new(),
+    };
+    verdict.name().into()
 }
 
 /// Why a row's figures are missing, few or worthless; empty for a row as it should be.
@@ -78,6 +93,11 @@ fn note(result: &RunResult, row: &Row) -> String {
         RowStatus::Failed { kind, message } => Some(format!("{}: {message}", kind.name())),
         RowStatus::Missing => Some("not measured".to_owned()),
     };
-    let parts: Vec<String> = measured.into_iter().chain(status).collect();
+    let equivalence = result.equivalence_of(&row.target);
+    let work = equivalence.and_then(|equivalence| match equivalence.verdict {
+        Verdict::Different | Verdict::Unchecked => Some(units::fidelity(equivalence)),
+        Verdict::Reference | Verdict::Identical | Verdict::Equivalent => None,
+    });
+    let parts: Vec<String> = measured.into_iter().chain(status).chain(work).collect();
     parts.join("; ")
 }

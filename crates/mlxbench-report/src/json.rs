@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use mlxbench_analysis::{Row, summarize};
-use mlxbench_core::results::{Failure, Run, RunResult, Sample, TargetFacts};
+use mlxbench_core::results::{Equivalence, Failure, Run, RunResult, Sample, TargetFacts};
 use serde::Serialize;
 
 /// The keys of a result file, and `summary`: so a report in JSON is a result file, too.
@@ -11,6 +11,7 @@ struct Document<'a> {
     schema_version: u32,
     run: &'a Run,
     targets: &'a [TargetFacts],
+    equivalences: &'a [Equivalence],
     samples: &'a [Sample],
     failures: &'a [Failure],
     finished: Option<Timestamp>,
@@ -23,6 +24,7 @@ impl<'a> From<&'a RunResult> for Document<'a> {
             schema_version,
             run,
             targets,
+            equivalences,
             samples,
             failures,
             finished,
@@ -31,6 +33,7 @@ impl<'a> From<&'a RunResult> for Document<'a> {
             schema_version: *schema_version,
             run,
             targets,
+            equivalences,
             samples,
             failures,
             finished: *finished,

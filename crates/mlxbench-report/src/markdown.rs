@@ -1,7 +1,7 @@
 //! A GitHub table below a header that says what was measured where.
 
 use mlxbench_analysis::summarize;
-use mlxbench_core::results::{Residency, RunResult};
+use mlxbench_core::results::{Residency, RunResult, Verdict};
 
 use crate::cells::{Cells, FIGURES, HEADER, cells};
 use crate::units;
@@ -40,6 +40,7 @@ fn section(result: &RunResult) -> String {
     for row in &summarize(result).rows {
         lines.push(table_line(&cells(result, row).map(|cell| escape(&cell))));
     }
+    lines.extend(equivalence_table(result));
     for warning in warnings(result) {
         lines.extend([
             String::new(),
@@ -48,6 +49,31 @@ fn section(result: &RunResult) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// How near each target is to the reference; nothing where none was compared.
+fn equivalence_table(result: &RunResult) -> Vec<String> {
+    let Some(reference) = &result.run.settings.reference else {
+        return Vec::new();
+    };
+    let compared = result.equivalences.iter();
+    let rows: Vec<String> = compared
+        .map(|known| {
+            let figures = match known.verdict {
+                Verdict::Reference => String::new(),
+                _ => units::fidelity(known),
+            };
+            let (target, verdict) = (known.target.to_string(), known.verdict.name());
+            format!("| {} | {verdict} | {} |", escape(&target), escape(&figures))
+        })
+        .collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let heading = format!("The same work? Compared with {reference}:");
+    let head = [String::new(), escape(&heading), String::new()];
+    let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
+    head.into_iter().chain(rule).chain(rows).collect()
 }
 
 fn table_line(cells: &Cells) -> String {

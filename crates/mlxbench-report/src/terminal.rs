@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 use mlxbench_analysis::summarize;
 use mlxbench_core::results::RunResult;
 
-use crate::cells::{Cells, FIGURES, HEADER, MODEL, NOTE, TARGET, TEST, THREADS, cells};
+use crate::cells::{Cells, FIGURES, HEADER, MODEL, NOTE, TARGET, TEST, THREADS, WORK, cells};
 use crate::units;
 use crate::warnings::warnings;
 
@@ -15,7 +15,7 @@ use crate::warnings::warnings;
 const TEXT_WIDTH: u16 = 48;
 
 /// The columns of a table for a terminal that the whole one doesn't fit.
-const NARROW_HEADER: [&str; 7] = [
+const NARROW_HEADER: [&str; 8] = [
     "target",
     "threads",
     "test",
@@ -23,6 +23,7 @@ const NARROW_HEADER: [&str; 7] = [
     "decode t/s",
     "TTFT",
     "memory",
+    "work",
 ];
 
 /// One heading, table and list of warnings a result.
@@ -103,13 +104,13 @@ fn narrow(rows: &[Cells], width: u16) -> Table {
     for row in rows {
         let target = row[TARGET].join("/");
         let cells = [&target, &row[THREADS], &row[TEST]];
-        let cells = cells.into_iter().chain(&row[FIGURES]);
+        let cells = cells.into_iter().chain(&row[FIGURES]).chain([&row[WORK]]);
         table.add_row(cells.map(|cell| plain(cell)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    for column in NARROW_HEADER.len() - FIGURES.len()..NARROW_HEADER.len() {
+    for column in 3..3 + FIGURES.len() {
         align_right(&mut table, column);
     }
     table

@@ -1,7 +1,10 @@
 //! Times, sizes and rates in print.
 
+use std::fmt::Write as _;
+
 use humansize::{BINARY, format_size};
 use mlxbench_analysis::Estimate;
+use mlxbench_core::results::Equivalence;
 
 /// A duration in nanoseconds to three significant digits: `1.23 ms`, `45.6 s`.
 pub(crate) fn time(ns: f64) -> String {
@@ -63,6 +66,27 @@ fn decimals(value: f64, digits: usize) -> usize {
         _ => 1,
     };
     digits.saturating_sub(before_point)
+}
+
+/// How near a target is to the reference, in words.
+pub(crate) fn fidelity(equivalence: &Equivalence) -> String {
+    let Some(fidelity) = &equivalence.fidelity else {
+        let reason = equivalence.reason.as_deref();
+        return reason.unwrap_or("nothing was compared").to_owned();
+    };
+    let mut text = format!(
+        "mean KL {:.1e} (largest {:.1e}), same token at {} of {} positions",
+        fidelity.mean_kl, fidelity.largest_kl, fidelity.agreeing_positions, fidelity.positions
+    );
+    if let Some(first) = &fidelity.first_divergence {
+        write!(
+            text,
+            ", parts at position {} with a margin of {:.2}",
+            first.position, first.margin
+        )
+        .expect("a String takes every write");
+    }
+    text
 }
 
 #[cfg(test)]

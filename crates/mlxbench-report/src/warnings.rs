@@ -1,7 +1,7 @@
 //! What a reader must know before believing a run's figures.
 
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
-use mlxbench_core::results::RunResult;
+use mlxbench_core::results::{RunResult, TargetFacts};
 
 /// One sentence a warning; none for a run as it should be.
 pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
@@ -19,8 +19,13 @@ pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
     let few = (repetitions < FEWEST_FOR_INTERVAL).then(|| {
         format!("no interval (±): it takes {FEWEST_FOR_INTERVAL} repetitions, the config says {repetitions}")
     });
-    [debug, fallback, unfinished, few]
-        .into_iter()
-        .flatten()
-        .collect()
+    let asked = run.settings.threads;
+    let on_cpu = |facts: &&TargetFacts| facts.id.placement.device.kind() == "cpu";
+    let uneven = result.targets.iter().filter(on_cpu);
+    let uneven = uneven.filter(|facts| facts.threads != asked).map(|facts| {
+        let (id, threads) = (&facts.id, facts.threads);
+        format!("{id} runs on {threads} threads, not on {asked}: its libraries can't be told")
+    });
+    let general = [debug, fallback, unfinished, few].into_iter().flatten();
+    general.chain(uneven).collect()
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::Residency;
+use mlxbench_core::results::{Residency, TargetId};
 use mlxbench_core::{Device, Dtype};
 use serde::Deserialize;
 
@@ -24,6 +24,9 @@ pub struct Config {
     /// How to measure.
     #[serde(default)]
     pub measure: MeasureConfig,
+    /// Against what every target is checked before it is timed.
+    #[serde(default)]
+    pub equivalence: EquivalenceConfig,
     /// What to prompt with; random token ids when absent.
     #[serde(default)]
     pub prompt: PromptConfig,
@@ -60,7 +63,7 @@ pub struct MeasureConfig {
     pub mode: Mode,
     /// The most tokens appended at once.
     pub chunk: NonZeroUsize,
-    /// CPU threads; each framework's default when absent.
+    /// CPU threads; as many as there are physical cores when absent.
     pub threads: Option<NonZeroUsize>,
     /// Seed of random prompts.
     pub seed: u64,
@@ -85,6 +88,43 @@ impl Default for MeasureConfig {
             timeout_seconds: count(600),
             pause_seconds: 0.0,
             residency: None,
+        }
+    }
+}
+
+/// `[equivalence]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EquivalenceConfig {
+    /// `BACKEND/DEVICE/DTYPE` of the target that the others are compared with, among the config's
+    /// targets or not; `none` leaves the check out.
+    pub reference: String,
+    /// Positions at which they are compared: tokens that the reference generates.
+    pub positions: NonZeroUsize,
+    /// The most tokens of the longest test's prompt that come before them.
+    pub prompt_tokens: NonZeroUsize,
+}
+
+impl Default for EquivalenceConfig {
+    fn default() -> Self {
+        let count = |n| NonZeroUsize::new(n).expect("written as a non-zero literal");
+        Self {
+            reference: "candle/cpu/f32".into(),
+            positions: count(32),
+            prompt_tokens: count(512),
+        }
+    }
+}
+
+impl EquivalenceConfig {
+    /// The reference; `None` when the check is left out.
+    ///
+    /// # Errors
+    /// When it isn't written as a target.
+    pub fn reference(&self) -> Result<Option<TargetId>, mlxbench_core::Error> {
+        match self.reference.as_str() {
+            "none" => Ok(None),
+            target => target.parse().map(Some),
         }
     }
 }
@@ -205,6 +245,11 @@ impl Config {
         if !(self.measure.pause_seconds >= 0.0 && self.measure.pause_seconds.is_finite()) {
             return Err("pause_seconds must be 0 or more".into());
         }
+        if let Err(error) = self.equivalence.reference() {
+            return Err(format!(
+                "[equivalence] reference: {error}, such as candle/cpu/f32, or none"
+            ));
+        }
         if self.prompt.text.is_some() && self.prompt.file.is_some() {
             return Err("[prompt] takes `text` or `file`, not both".into());
         }
@@ -287,6 +332,18 @@ dtypes = ["f32"]
             message.contains("prompt_tokens, generate_tokens or both"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_reference_is_a_target_or_none() {
+        let with = |reference| format!("{GOOD}[equivalence]\nreference = {reference:?}\n");
+        let message = refusal(&with("candle"));
+        assert!(message.contains("BACKEND/DEVICE/DTYPE"), "{message}");
+        let config = Config::parse(&with("none")).unwrap();
+        assert_eq!(config.equivalence.reference().unwrap(), None);
+        let config = Config::parse(&with("tch/cuda:1/bf16")).unwrap();
+        let reference = config.equivalence.reference().unwrap().unwrap();
+        assert_eq!(reference.to_string(), "tch/cuda:1/bf16");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use mlxbench_core::protocol::{Generate, Load};
+use mlxbench_core::Placement;
+use mlxbench_core::protocol::{Generate, Load, Loaded};
 use mlxbench_core::results::{
-    Failure, FailureKind, Harness, Record, Residency, Run, RunResult, Sample, TargetFacts,
+    Failure, FailureKind, Harness, Record, Residency, Run, RunResult, Sample, TargetFacts, Verdict,
 };
 
 use crate::journal::{self, Journal};
@@ -41,6 +42,8 @@ pub enum Event<'a> {
     },
     /// A worker loads its model.
     Loading(&'a str),
+    /// A target is compared with the reference.
+    Checking(&'a str),
     /// A repetition starts.
     Step(String),
     /// A repetition ended, well or not, or is not needed.
@@ -195,22 +198,22 @@ fn case_name(plan: &Plan, step: &Step) -> String {
     )
 }
 
-struct Runner<'a> {
-    plan: &'a Plan,
+pub(crate) struct Runner<'a> {
+    pub(crate) plan: &'a Plan,
     interrupt: &'a Interrupt,
     journal: Journal,
-    result: RunResult,
+    pub(crate) result: RunResult,
     /// Workers with a loaded model, by target.
-    workers: BTreeMap<usize, Worker>,
+    pub(crate) workers: BTreeMap<usize, Worker>,
     /// Cases that failed once.
     given_up: BTreeSet<(usize, usize)>,
     /// Targets that can't run at all.
     dead_targets: BTreeSet<usize>,
-    observe: &'a mut dyn FnMut(Event<'_>),
+    pub(crate) observe: &'a mut dyn FnMut(Event<'_>),
 }
 
 /// Why the run stops before its end.
-enum Stop {
+pub(crate) enum Stop {
     Interrupted,
     Output(Error),
 }
@@ -224,16 +227,14 @@ impl From<Error> for Stop {
 impl Runner<'_> {
     fn run(&mut self, steps: &[Step]) -> Result<(), Stop> {
         let plan = self.plan;
-        for index in steps
-            .iter()
-            .map(|step| step.target)
-            .collect::<BTreeSet<_>>()
-        {
+        let targets: BTreeSet<usize> = steps.iter().map(|step| step.target).collect();
+        for &index in &targets {
             if let Err((kind, message)) = &plan.targets[index].worker {
                 self.dead_targets.insert(index);
                 self.fail(index, None, *kind, message.clone())?;
             }
         }
+        self.check_equivalence(&targets)?;
         for step in steps {
             self.step(step)?;
             (self.observe)(Event::StepDone);
@@ -253,9 +254,6 @@ impl Runner<'_> {
         if skipped || self.is_done(step) {
             return Ok(());
         }
-        if self.plan.settings.residency == Residency::OneAtATime {
-            self.workers.retain(|&target, _| target == step.target);
-        }
         let label = match step.repetition {
             Some(n) => format!(
                 "{} {}/{}",
@@ -265,26 +263,43 @@ impl Runner<'_> {
             ),
             None => format!("{} warm-up", self.name(step)),
         };
-        if !self.workers.contains_key(&step.target) {
-            match self.load(step.target) {
-                Ok(worker) => {
-                    self.workers.insert(step.target, worker?);
-                }
-                Err(WorkerError { kind: None, .. }) => return Err(Stop::Interrupted),
-                Err(WorkerError {
-                    kind: Some(kind),
-                    message,
-                }) => {
-                    self.dead_targets.insert(step.target);
-                    return self.fail(step.target, None, kind, message);
-                }
-            }
+        if !self.make_ready(step.target)? {
+            return Ok(());
         }
         (self.observe)(Event::Step(label));
         if !self.interrupt.rest(self.plan.pause) {
             return Err(Stop::Interrupted);
         }
         self.measure(step)
+    }
+
+    /// Sees to it that the target's worker has its model loaded. False when it can't be had: the
+    /// failure is recorded then.
+    pub(crate) fn make_ready(&mut self, target: usize) -> Result<bool, Stop> {
+        if self.plan.settings.residency == Residency::OneAtATime {
+            self.workers.retain(|&other, _| other == target);
+        }
+        if self.dead_targets.contains(&target) {
+            return Ok(false);
+        }
+        if self.workers.contains_key(&target) {
+            return Ok(true);
+        }
+        match self.load(target) {
+            Ok(worker) => {
+                self.workers.insert(target, worker?);
+                Ok(true)
+            }
+            Err(error) => self.give_up_target(target, error).map(|()| false),
+        }
+    }
+
+    /// Sets a target aside for the rest of the run.
+    pub(crate) fn give_up_target(&mut self, target: usize, error: WorkerError) -> Result<(), Stop> {
+        let kind = error.kind.ok_or(Stop::Interrupted)?;
+        self.workers.remove(&target);
+        self.dead_targets.insert(target);
+        self.fail(target, None, kind, error.message)
     }
 
     fn measure(&mut self, step: &Step) -> Result<(), Stop> {
@@ -335,26 +350,15 @@ impl Runner<'_> {
     fn load(&mut self, target: usize) -> Result<Result<Worker, Stop>, WorkerError> {
         let plan = self.plan;
         let id = &plan.targets[target].id;
-        let Ok(Introduced {
-            command,
-            identity,
-            device_description,
-        }) = &plan.targets[target].worker
-        else {
+        let Ok(introduced) = &plan.targets[target].worker else {
             unreachable!("targets without a worker were set aside at the start")
         };
         (self.observe)(Event::Loading(&id.to_string()));
-        let mut worker = Worker::start(command, plan.timeout, self.interrupt.clone())?;
-        worker.hello()?;
-        let loaded = worker.load(Load {
-            model: plan.model.folder.clone(),
-            placement: id.placement.clone(),
-            threads: plan.settings.threads,
-        })?;
+        let (worker, loaded) = self.start(introduced, &id.placement)?;
         let facts = TargetFacts {
             id: id.clone(),
-            identity: identity.clone(),
-            device_description: device_description.clone(),
+            identity: introduced.identity.clone(),
+            device_description: introduced.device_description.clone(),
             threads: loaded.threads,
             load_ns: vec![loaded.load_ns],
         };
@@ -362,6 +366,23 @@ impl Runner<'_> {
             .record(Record::Target(facts))
             .map(|()| worker)
             .map_err(Stop::Output))
+    }
+
+    /// A new process with the model loaded.
+    pub(crate) fn start(
+        &self,
+        introduced: &Introduced,
+        placement: &Placement,
+    ) -> Result<(Worker, Loaded), WorkerError> {
+        let interrupt = self.interrupt.clone();
+        let mut worker = Worker::start(&introduced.command, self.plan.timeout, interrupt)?;
+        worker.hello()?;
+        let loaded = worker.load(Load {
+            model: self.plan.model.folder.clone(),
+            placement: placement.clone(),
+            threads: Some(self.plan.settings.threads),
+        })?;
+        Ok((worker, loaded))
     }
 
     /// Whether a resumed run has the repetition already, or needs no warm-up for the case.
@@ -394,7 +415,7 @@ impl Runner<'_> {
     }
 
     /// Keeps `record` in memory first, so that a full disk loses nothing that can be shown.
-    fn record(&mut self, record: Record) -> Result<()> {
+    pub(crate) fn record(&mut self, record: Record) -> Result<()> {
         self.result.apply(record.clone());
         self.journal.append(&record)
     }
@@ -421,7 +442,10 @@ impl Runner<'_> {
                 .any(|t| t.optional && t.id == failure.target)
         };
         let failed = result.failures.iter().any(|failure| !optional(failure))
-            || result.samples.iter().any(|sample| !sample.finite);
+            || result.samples.iter().any(|sample| !sample.finite)
+            || result.equivalences.iter().any(|equivalence| {
+                matches!(equivalence.verdict, Verdict::Different | Verdict::Unchecked)
+            });
         let end = match ran {
             Ok(()) => match journal.finish(&result) {
                 Ok(path) => End::Finished(path),

@@ -10,9 +10,11 @@
 //! | [`process`] | one worker process: requests, time-outs, last words |
 //! | [`journal`] | every case on disk as it ends; resuming |
 //! | [`execute`] | the run itself |
+//! | `equivalence` | the check of every target before it is timed |
 //! | [`system`] | the machine: facts and a process's peak memory |
 
 pub mod config;
+mod equivalence;
 mod error;
 pub mod execute;
 pub mod journal;

@@ -9,10 +9,12 @@ use std::time::Duration;
 use mlxbench_core::backend::{DeviceSupport, Identity};
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, TargetId, Test};
-use mlxbench_core::{Checkpoint, Device, Error as CoreError, GemmaConfig, Placement};
+use mlxbench_core::{
+    Checkpoint, Device, Error as CoreError, GemmaConfig, Placement, TokenBatch, TokenId,
+};
 use mlxbench_models::source::Source;
 
-use crate::config::{Config, ModelConfig, TargetConfig};
+use crate::config::{Config, ModelConfig};
 use crate::locate::{Command, worker_command};
 use crate::process::{Interrupt, Worker, WorkerError};
 use crate::prompt::{Prompt, PromptSource};
@@ -36,10 +38,23 @@ pub struct Plan {
     pub tests: Vec<(Test, Prompt)>,
     /// Targets, those that can't run here included.
     pub targets: Vec<Target>,
+    /// What every target is checked against before it is timed; `None` leaves the check out.
+    pub check: Option<Check>,
     /// A worker that takes longer for one request is killed.
     pub timeout: Duration,
     /// Rest before each repetition.
     pub pause: Duration,
+}
+
+/// How targets are checked.
+#[derive(Debug)]
+pub struct Check {
+    /// The target that the others are compared with.
+    pub reference: Target,
+    /// The ids before the compared positions.
+    pub prompt: TokenBatch,
+    /// Positions to compare.
+    pub positions: usize,
 }
 
 /// A target and how to start it, or why it can't run here.
@@ -73,7 +88,9 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, gemma) = resolve_model(&config.model, base)?;
     let tests = tests(config, base, &model, &gemma)?;
-    let targets = targets(config, config_path)?;
+    let mut answers = Answers::new(config, config_path);
+    let targets = targets(config, config_path, &mut answers)?;
+    let check = check(config, &tests, &gemma, &mut answers)?;
     let residency = config
         .measure
         .residency
@@ -88,12 +105,15 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
             warmup: measure.warmup,
             mode: measure.mode,
             chunk: measure.chunk.get(),
-            threads: measure.threads.map(Into::into),
+            threads: measure.threads.map_or_else(system::cores, Into::into),
             seed: measure.seed,
+            reference: check.as_ref().map(|check| check.reference.id.clone()),
+            compared_positions: check.as_ref().map_or(0, |check| check.positions),
             residency,
         },
         tests,
         targets,
+        check,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
         pause: Duration::from_secs_f64(measure.pause_seconds),
     })
@@ -211,14 +231,46 @@ fn tests(
         .collect()
 }
 
-/// Asks each backend's worker once what it can do, and settles the targets by the answers.
-fn targets(config: &Config, config_path: &Path) -> Result<Vec<Target>> {
-    let mut answers = BTreeMap::new();
+/// The reference with the longest test's prompt, cut to what the config allows.
+fn check(
+    config: &Config,
+    tests: &[(Test, Prompt)],
+    gemma: &GemmaConfig,
+    answers: &mut Answers<'_>,
+) -> Result<Option<Check>> {
+    let Some(id) = config.equivalence.reference()? else {
+        return Ok(None);
+    };
+    let ids = |prompt: &Prompt| -> Vec<TokenId> {
+        let parts = prompt.context.iter().chain([&prompt.prompt]);
+        parts
+            .flat_map(|part| part.rows().next().unwrap_or_default().to_vec())
+            .collect()
+    };
+    let mut longest = tests
+        .iter()
+        .map(|(_, prompt)| ids(prompt))
+        .max_by_key(Vec::len)
+        .unwrap_or_default();
+    longest.truncate(config.equivalence.prompt_tokens.get());
+    let room = gemma.max_position_embeddings.saturating_sub(longest.len()) + 1;
+    let reference = Target {
+        worker: settle(&id, answers.of(&id.backend)),
+        id,
+        optional: false,
+    };
+    Ok(Some(Check {
+        reference,
+        prompt: TokenBatch::row(longest),
+        positions: config.equivalence.positions.get().min(room),
+    }))
+}
+
+/// Settles the targets by what their workers say.
+fn targets(config: &Config, config_path: &Path, answers: &mut Answers<'_>) -> Result<Vec<Target>> {
     let mut targets: Vec<Target> = Vec::new();
     for target in &config.targets {
-        let answer = answers
-            .entry(target.backend.as_str())
-            .or_insert_with(|| introduce(config, &target.backend));
+        let answer = answers.of(&target.backend);
         for &dtype in &target.dtypes {
             let device = target.device.clone().or_else(|| best_device(answer));
             let device = device.unwrap_or_else(Device::cpu);
@@ -234,7 +286,11 @@ fn targets(config: &Config, config_path: &Path) -> Result<Vec<Target>> {
                     message,
                 });
             }
-            targets.push(settle(id, target, answer));
+            targets.push(Target {
+                worker: settle(&id, answer),
+                id,
+                optional: target.optional,
+            });
         }
     }
     Ok(targets)
@@ -242,13 +298,41 @@ fn targets(config: &Config, config_path: &Path) -> Result<Vec<Target>> {
 
 type Answer = Result<(Command, Hello), (FailureKind, String)>;
 
-fn introduce(config: &Config, backend: &str) -> Answer {
-    let configured = config
-        .backends
-        .get(backend)
-        .map(|backend| backend.command.as_slice());
-    let command =
-        worker_command(backend, configured).map_err(|message| (FailureKind::Missing, message))?;
+/// What each backend's worker said of itself. Each is asked once.
+struct Answers<'a> {
+    config: &'a Config,
+    /// The folder that commands are relative to.
+    base: &'a Path,
+    known: BTreeMap<String, Answer>,
+}
+
+impl<'a> Answers<'a> {
+    fn new(config: &'a Config, config_path: &'a Path) -> Self {
+        Self {
+            config,
+            base: config_path.parent().unwrap_or(Path::new("")),
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn of(&mut self, backend: &str) -> &Answer {
+        let (config, base) = (self.config, self.base);
+        self.known
+            .entry(backend.to_owned())
+            .or_insert_with(|| introduce(config, base, backend))
+    }
+}
+
+fn introduce(config: &Config, base: &Path, backend: &str) -> Answer {
+    let configured = config.backends.get(backend).map(|backend| {
+        let mut words = backend.command.clone();
+        if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
+            *program = base.join(&*program).to_string_lossy().into_owned();
+        }
+        words
+    });
+    let command = worker_command(backend, configured.as_deref())
+        .map_err(|message| (FailureKind::Missing, message))?;
     let timeout = Duration::from_secs(config.measure.timeout_seconds.get() as u64);
     let ask = || -> Result<Hello, WorkerError> {
         Worker::start(&command, timeout, Interrupt::default())?.hello()
@@ -268,20 +352,15 @@ fn best_device(answer: &Answer) -> Option<Device> {
     Some(hello.devices.first()?.device.clone())
 }
 
-fn settle(id: TargetId, target: &TargetConfig, answer: &Answer) -> Target {
-    let worker = answer.clone().and_then(|(command, hello)| {
-        let support = find_device(&id, &hello.devices)?;
-        Ok(Introduced {
-            command,
-            identity: hello.identity,
-            device_description: support.description.clone(),
-        })
-    });
-    Target {
-        id,
-        worker,
-        optional: target.optional,
-    }
+/// How to start the worker of `id`, or why it can't run here.
+fn settle(id: &TargetId, answer: &Answer) -> Result<Introduced, (FailureKind, String)> {
+    let (command, hello) = answer.clone()?;
+    let support = find_device(id, &hello.devices)?;
+    Ok(Introduced {
+        command,
+        device_description: support.description.clone(),
+        identity: hello.identity,
+    })
 }
 
 /// The device of `id`, if the backend can use it in the dtype asked for.

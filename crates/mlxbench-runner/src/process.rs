@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    ErrorKind, Generate, Generated, Hello, Load, Loaded, Reply, Request, VERSION,
+    ErrorKind, Generate, Generated, Hello, Load, Loaded, Reply, Request, Score, VERSION,
 };
 use mlxbench_core::results::FailureKind;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(2);
 /// The longest reply line that is read: a batch of long generations fits many times over.
 const LONGEST_REPLY: u64 = 256 << 20;
+
+/// How the loaders of Linux and macOS say that a program lacks a library.
+const LOADERS_WORDS: [&str; 2] = ["error while loading shared libraries", "Library not loaded"];
 
 /// Set when the user wants the run to end (Ctrl-C).
 #[derive(Debug, Clone, Default)]
@@ -225,6 +228,17 @@ impl Worker {
         }
     }
 
+    /// Has the logits over a text written to a file.
+    ///
+    /// # Errors
+    /// When the worker can't.
+    pub fn score(&mut self, score: Score) -> Result<(), WorkerError> {
+        match self.request(&Request::Score(score))? {
+            Reply::Scored => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The most memory that the process has held so far.
     pub fn peak_memory_bytes(&self) -> Option<u64> {
         system::peak_memory_bytes(self.child.id())
@@ -310,7 +324,12 @@ impl Worker {
         if let Some(reader) = self.stderr_reader.take() {
             let _ = reader.join();
         }
-        let message = format!("the worker died ({how}){}", self.last_words());
+        let words = self.last_words();
+        if LOADERS_WORDS.iter().any(|loader| words.contains(loader)) {
+            let message = format!("a library of the worker is missing: run scripts/setup{words}");
+            return WorkerError::new(FailureKind::Missing, message);
+        }
+        let message = format!("the worker died ({how}){words}");
         WorkerError::new(FailureKind::Died, message)
     }
 
@@ -355,6 +374,7 @@ fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Hello(_) => "hello",
         Reply::Loaded(_) => "loaded",
         Reply::Generated(_) => "generated",
+        Reply::Scored => "scored",
         Reply::Error { .. } => "error",
     };
     WorkerError::new(
@@ -400,6 +420,18 @@ mod tests {
         assert_eq!(error.kind, Some(FailureKind::Died));
         let expected = "the worker died (exit code 7); its last words: out of memory";
         assert_eq!(error.message, expected);
+    }
+
+    #[test]
+    fn a_library_that_is_missing_is_told_with_the_way_to_get_it() {
+        let words = "worker: error while loading shared libraries: libtorch_cpu.so: cannot open";
+        let error = shell(&format!("echo '{words}' >&2; exit 127"), LONG).hello();
+        let error = error.unwrap_err();
+        assert_eq!(error.kind, Some(FailureKind::Missing));
+        assert!(
+            error.message.contains("run scripts/setup; its last words"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -57,6 +57,9 @@ impl Progress {
                     self.bar = Some(bar);
                 }
             }
+            Event::Checking(target) => {
+                self.line(&format!("{target}: comparing with the reference"))
+            }
             Event::Loading(target) => self.line(&format!("{target}: loading")),
             Event::Step(label) => self.line(label),
             Event::StepDone => {

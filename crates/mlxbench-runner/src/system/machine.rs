@@ -23,9 +23,22 @@ pub fn machine() -> Machine {
     }
 }
 
+/// How many threads a framework is given where nobody says: one a physical core, and no more than
+/// this process may use.
+pub fn cores() -> usize {
+    let usable = std::thread::available_parallelism().map_or(1, usize::from);
+    let physical = System::physical_core_count().unwrap_or(usable);
+    physical.clamp(1, usable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_a_core_for_a_thread() {
+        assert!(cores() >= 1);
+    }
 
     #[test]
     fn this_machine_has_cores_and_memory() {

@@ -4,5 +4,5 @@
 mod machine;
 mod memory;
 
-pub use machine::machine;
+pub use machine::{cores, machine};
 pub use memory::peak_memory_bytes;

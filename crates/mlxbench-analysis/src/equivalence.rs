@@ -1,0 +1,189 @@
+//! Whether a target did the same work as the reference: both are given the same text, position by
+//! position, and their distributions over the next token are compared. METHODOLOGY.md tells where
+//! the limits come from.
+
+use mlxbench_core::results::{Fidelity, FirstDivergence, Verdict};
+use mlxbench_core::{Dtype, TokenId};
+
+/// How far a target may be from an f32 reference to pass as the same work in its dtype.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Mean of KL(reference || target) over the positions, in nats.
+    pub mean_kl: f64,
+    /// The largest of them.
+    pub largest_kl: f64,
+}
+
+impl Limits {
+    /// The limits of a dtype: what its rounding explains, with room.
+    pub fn of(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self {
+                mean_kl: 1e-6,
+                largest_kl: 1e-5,
+            },
+            Dtype::Bf16 => Self {
+                mean_kl: 1e-2,
+                largest_kl: 1e-1,
+            },
+            Dtype::F16 => Self {
+                mean_kl: 1e-3,
+                largest_kl: 1e-2,
+            },
+        }
+    }
+}
+
+/// Compares the logits of a target with those of the reference, position by position. `None` where
+/// a logit of either isn't finite, or there is nothing to compare.
+pub fn fidelity(
+    reference: impl Iterator<Item = Vec<f32>>,
+    target: impl Iterator<Item = Vec<f32>>,
+) -> Option<Fidelity> {
+    let mut fidelity = Fidelity {
+        positions: 0,
+        largest_logit_difference: 0.0,
+        mean_kl: 0.0,
+        largest_kl: 0.0,
+        agreeing_positions: 0,
+        first_divergence: None,
+    };
+    for (reference, target) in reference.zip(target) {
+        let finite = |logits: &[f32]| logits.iter().all(|logit| logit.is_finite());
+        if reference.len() != target.len() || !finite(&reference) || !finite(&target) {
+            return None;
+        }
+        let differences = reference.iter().zip(&target).map(|(a, b)| (a - b).abs());
+        let largest = f64::from(differences.fold(0.0, f32::max));
+        fidelity.largest_logit_difference = fidelity.largest_logit_difference.max(largest);
+        let kl = kl_divergence(&reference, &target);
+        fidelity.mean_kl += kl;
+        fidelity.largest_kl = fidelity.largest_kl.max(kl);
+        let (expected, chosen) = (top_1(&reference)?, top_1(&target)?);
+        if expected == chosen {
+            fidelity.agreeing_positions += 1;
+        } else if fidelity.first_divergence.is_none() {
+            let margin = reference[expected] - reference[chosen];
+            fidelity.first_divergence = Some(FirstDivergence {
+                position: fidelity.positions,
+                reference_token: expected as TokenId,
+                token: chosen as TokenId,
+                margin: margin.into(),
+            });
+        }
+        fidelity.positions += 1;
+    }
+    fidelity.mean_kl /= fidelity.positions as f64;
+    (fidelity.positions > 0).then_some(fidelity)
+}
+
+/// The verdict on a target in `dtype`. Identical: in f32, within the limits, and the same token at
+/// every position. Equivalent: within the limits of its dtype.
+pub fn verdict(dtype: Dtype, fidelity: &Fidelity) -> Verdict {
+    let limits = Limits::of(dtype);
+    let within = fidelity.mean_kl <= limits.mean_kl && fidelity.largest_kl <= limits.largest_kl;
+    let same_tokens = fidelity.agreeing_positions == fidelity.positions;
+    match (within, dtype) {
+        (true, Dtype::F32) if same_tokens => Verdict::Identical,
+        (true, _) => Verdict::Equivalent,
+        (false, _) => Verdict::Different,
+    }
+}
+
+/// KL(reference || target) of the distributions of two positions, in nats.
+fn kl_divergence(reference: &[f32], target: &[f32]) -> f64 {
+    let (reference_offset, target_offset) = (log_sum_exp(reference), log_sum_exp(target));
+    let terms = reference.iter().zip(target).map(|(&p, &q)| {
+        let (log_p, log_q) = (
+            f64::from(p) - reference_offset,
+            f64::from(q) - target_offset,
+        );
+        log_p.exp() * (log_p - log_q)
+    });
+    // Rounding can leave a tiny negative sum where there is no difference.
+    terms.sum::<f64>().max(0.0)
+}
+
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&l| (f64::from(l) - largest).exp()).sum();
+    largest + sum.ln()
+}
+
+/// The first of the largest logits.
+fn top_1(logits: &[f32]) -> Option<usize> {
+    let better = |best: usize, index: usize| match logits[index] > logits[best] {
+        true => index,
+        false => best,
+    };
+    (0..logits.len()).reduce(better)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compare(reference: &[[f32; 3]], target: &[[f32; 3]]) -> Option<Fidelity> {
+        let rows = |rows: &[[f32; 3]]| rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>();
+        fidelity(rows(reference).into_iter(), rows(target).into_iter())
+    }
+
+    #[test]
+    fn the_same_logits_are_identical() {
+        let same = [[1.0, 2.0, 0.0], [0.5, -1.0, 3.0]];
+        let fidelity = compare(&same, &same).unwrap();
+        assert_eq!((fidelity.mean_kl, fidelity.agreeing_positions), (0.0, 2));
+        assert_eq!(verdict(Dtype::F32, &fidelity), Verdict::Identical);
+        assert_eq!(verdict(Dtype::Bf16, &fidelity), Verdict::Equivalent);
+    }
+
+    #[test]
+    fn kl_is_the_textbooks() {
+        // p = (1/2, 1/2, ~0), q = (1/4, 3/4, ~0): 1/2 ln 2 + 1/2 ln 2/3.
+        let p = [[0.0, 0.0, -90.0]];
+        let q = [[0.0, 3f32.ln(), -90.0]];
+        let expected = 0.5 * 2f64.ln() + 0.5 * (2.0 / 3.0f64).ln();
+        let fidelity = compare(&p, &q).unwrap();
+        assert!((fidelity.mean_kl - expected).abs() < 1e-7, "{fidelity:?}");
+        assert_eq!(verdict(Dtype::Bf16, &fidelity), Verdict::Different);
+    }
+
+    #[test]
+    fn a_shift_of_all_logits_changes_nothing_but_the_difference() {
+        let fidelity = compare(&[[1.0, 2.0, 0.0]], &[[11.0, 12.0, 10.0]]).unwrap();
+        assert_eq!(fidelity.largest_logit_difference, 10.0);
+        assert!(fidelity.mean_kl < 1e-12);
+    }
+
+    #[test]
+    fn the_first_divergence_has_the_references_margin() {
+        let reference = [[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]];
+        let target = [[1.0, 2.0, 0.0], [2.5, 2.0, 0.0]];
+        let first = compare(&reference, &target).unwrap().first_divergence;
+        let first = first.unwrap();
+        assert_eq!(
+            (first.position, first.reference_token, first.token),
+            (1, 1, 0)
+        );
+        assert_eq!(first.margin, 1.0);
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_have_no_fidelity() {
+        assert_eq!(compare(&[[1.0, 2.0, 0.0]], &[[1.0, f32::NAN, 0.0]]), None);
+        assert_eq!(compare(&[], &[]), None);
+    }
+
+    #[test]
+    fn one_position_far_off_is_different_whatever_the_mean() {
+        let fidelity = Fidelity {
+            positions: 1000,
+            largest_logit_difference: 1.0,
+            mean_kl: 1e-4,
+            largest_kl: 0.2,
+            agreeing_positions: 999,
+            first_divergence: None,
+        };
+        assert_eq!(verdict(Dtype::Bf16, &fidelity), Verdict::Different);
+    }
+}
