@@ -19,16 +19,16 @@ impl Limits {
     pub fn of(dtype: Dtype) -> Self {
         match dtype {
             Dtype::F32 => Self {
-                mean_kl: 1e-6,
-                largest_kl: 1e-5,
+                mean_kl: 1e-8,
+                largest_kl: 1e-7,
             },
             Dtype::Bf16 => Self {
-                mean_kl: 1e-2,
-                largest_kl: 1e-1,
+                mean_kl: 5e-3,
+                largest_kl: 5e-2,
             },
             Dtype::F16 => Self {
-                mean_kl: 1e-3,
-                largest_kl: 1e-2,
+                mean_kl: 1e-4,
+                largest_kl: 1e-3,
             },
         }
     }
@@ -180,7 +180,7 @@ mod tests {
             positions: 1000,
             largest_logit_difference: 1.0,
             mean_kl: 1e-4,
-            largest_kl: 0.2,
+            largest_kl: 0.06,
             agreeing_positions: 999,
             first_divergence: None,
         };

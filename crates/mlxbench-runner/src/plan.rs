@@ -175,7 +175,11 @@ fn run_script(program: &Path) -> Result<PathBuf> {
     let program = program
         .canonicalize()
         .map_err(|error| failed(error.to_string()))?;
-    let output = Process::new(&program)
+    let mut script = Process::new(&program);
+    if let Ok(mlxbench) = std::env::current_exe() {
+        script.env("MLXBENCH", mlxbench);
+    }
+    let output = script
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

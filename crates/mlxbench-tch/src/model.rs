@@ -244,9 +244,7 @@ impl Model for GemmaModel {
     fn logits(&mut self, output: &Output) -> Result<Vec<f32>> {
         let logits = output.logits.f_to_kind(Kind::Float);
         let logits = logits.and_then(|logits| logits.f_reshape([-1]));
-        logits
-            .and_then(|logits| Vec::try_from(logits))
-            .map_err(framework)
+        logits.and_then(Vec::try_from).map_err(framework)
     }
 
     fn synchronize(&mut self) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::output::print;
 
 /// The backends that mlxbench comes with.
-const BACKENDS: [&str; 1] = ["candle"];
+const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 const PREFIX: &str = "mlxbench-worker-";
 const TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -25,7 +25,7 @@ use crate::output::print;
 pub(crate) struct Args {
     #[arg(long, value_name = "M", help = super::MODEL_HELP)]
     model: String,
-    /// candle, or any worker called mlxbench-worker-B.
+    /// candle, tch, mlx, or any worker called mlxbench-worker-B.
     #[arg(long, value_name = "B")]
     backend: String,
     /// The device; the best that the backend finds when left out.

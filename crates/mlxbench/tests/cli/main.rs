@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod equivalence;
 mod generate;
 mod run;
 mod support;

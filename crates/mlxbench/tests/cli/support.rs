@@ -43,8 +43,13 @@ impl Scene {
         self.folder.path().join(name)
     }
 
-    /// Writes `config.toml`: the tiny model, `rest`.
+    /// Writes `config.toml`: the tiny model, no check of equivalence, `rest`.
     pub(crate) fn config(&self, rest: &str) {
+        self.checked_config(&format!("[equivalence]\nreference = \"none\"\n{rest}"));
+    }
+
+    /// Writes `config.toml`: the tiny model, `rest`.
+    pub(crate) fn checked_config(&self, rest: &str) {
         let text = format!("name = \"scene\"\n[model]\nsource = \"model\"\n{rest}");
         std::fs::write(self.path("config.toml"), text).unwrap();
     }
