@@ -27,11 +27,17 @@ pub(crate) const MODEL: usize = 0;
 /// Where backend, device and dtype stand in [`HEADER`].
 pub(crate) const TARGET: std::ops::Range<usize> = 1..4;
 
-/// Where the CPU threads stand in [`HEADER`].
-pub(crate) const THREADS: usize = 4;
-
 /// Where the test stands in [`HEADER`].
 pub(crate) const TEST: usize = 5;
+
+/// Where the prefill rate stands in [`HEADER`].
+pub(crate) const PREFILL: usize = 6;
+
+/// Where the decode rate stands in [`HEADER`].
+pub(crate) const DECODE: usize = 7;
+
+/// Where the peak memory stands in [`HEADER`].
+pub(crate) const MEMORY: usize = 9;
 
 /// Where the verdict on the work done stands in [`HEADER`].
 pub(crate) const WORK: usize = 10;

@@ -7,7 +7,9 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 use mlxbench_analysis::summarize;
 use mlxbench_core::results::RunResult;
 
-use crate::cells::{Cells, FIGURES, HEADER, MODEL, NOTE, TARGET, TEST, THREADS, WORK, cells};
+use crate::cells::{
+    Cells, DECODE, FIGURES, HEADER, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK, cells,
+};
 use crate::units;
 use crate::warnings::warnings;
 
@@ -15,13 +17,11 @@ use crate::warnings::warnings;
 const TEXT_WIDTH: u16 = 48;
 
 /// The columns of a table for a terminal that the whole one doesn't fit.
-const NARROW_HEADER: [&str; 8] = [
+const NARROW_HEADER: [&str; 6] = [
     "target",
-    "threads",
     "test",
     "prefill t/s",
     "decode t/s",
-    "TTFT",
     "memory",
     "work",
 ];
@@ -64,7 +64,7 @@ fn heading(result: &RunResult) -> String {
     let run = &result.run;
     let settings = &run.settings;
     format!(
-        "{}: {} ({} parameters) on {}, {} of memory; {} repetitions, {}",
+        "{}: {} ({} parameters) on {}, {} of memory; {} repetitions, {}, {} threads",
         run.name,
         run.model.name,
         units::count(run.model.parameters),
@@ -72,6 +72,7 @@ fn heading(result: &RunResult) -> String {
         units::bytes(run.machine.memory_bytes),
         settings.repetitions,
         settings.mode.name(),
+        settings.threads,
     )
 }
 
@@ -93,7 +94,7 @@ fn wide(rows: &[Cells]) -> Table {
     table
 }
 
-/// What fits into 80 columns for most runs: the model stands in the heading, notes below.
+/// What fits into 80 columns for most runs: model and threads stand in the heading, notes below.
 fn narrow(rows: &[Cells], width: u16) -> Table {
     let mut table = Table::new();
     table
@@ -103,14 +104,14 @@ fn narrow(rows: &[Cells], width: u16) -> Table {
         .set_header(NARROW_HEADER);
     for row in rows {
         let target = row[TARGET].join("/");
-        let cells = [&target, &row[THREADS], &row[TEST]];
-        let cells = cells.into_iter().chain(&row[FIGURES]).chain([&row[WORK]]);
+        let cells = [PREFILL, DECODE, MEMORY, WORK].map(|column| &row[column]);
+        let cells = [&target, &row[TEST]].into_iter().chain(cells);
         table.add_row(cells.map(|cell| plain(cell)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    for column in 3..3 + FIGURES.len() {
+    for column in 2..5 {
         align_right(&mut table, column);
     }
     table

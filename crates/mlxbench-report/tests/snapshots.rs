@@ -3,8 +3,8 @@
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
-    Failure, FailureKind, Harness, Machine, ModelFacts, Residency, Run, RunResult, Sample,
-    Settings, TargetFacts, TargetId, Test,
+    Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, Harness, Machine, ModelFacts,
+    Residency, Run, RunResult, Sample, Settings, TargetFacts, TargetId, Test, Verdict,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement};
 use mlxbench_report::{Format, render};
@@ -61,6 +61,22 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
     }
 }
 
+fn far_off() -> Fidelity {
+    Fidelity {
+        positions: 32,
+        largest_logit_difference: 3.2,
+        mean_kl: 0.043,
+        largest_kl: 0.31,
+        agreeing_positions: 23,
+        first_divergence: Some(FirstDivergence {
+            position: 2,
+            reference_token: 34,
+            token: 40,
+            margin: 0.305,
+        }),
+    }
+}
+
 /// f32 measures both tests, f16 dies in the first and computes nothing in the second.
 fn run() -> RunResult {
     let mut result = RunResult::new(Run {
@@ -96,8 +112,8 @@ fn run() -> RunResult {
             mode: Mode::Pipelined,
             chunk: 512,
             threads: 2,
-            reference: None,
-            compared_positions: 0,
+            reference: Some(target(Dtype::F32)),
+            compared_positions: 32,
             seed: 0,
             residency: Residency::Together,
         },
@@ -122,6 +138,16 @@ fn run() -> RunResult {
         message: "the worker was killed by signal 9; its last words:\n\u{1b}[31mout of | memory"
             .into(),
     });
+    let compared = |dtype, verdict, fidelity| Equivalence {
+        target: target(dtype),
+        verdict,
+        reason: None,
+        fidelity,
+    };
+    result.equivalences = vec![
+        compared(Dtype::F32, Verdict::Reference, None),
+        compared(Dtype::F16, Verdict::Different, Some(far_off())),
+    ];
     result.finished = Some("2026-11-23T07:01:00Z".parse().expect("a time"));
     result
 }

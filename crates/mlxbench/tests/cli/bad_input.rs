@@ -34,7 +34,7 @@ fn a_config_that_is_not_there_or_not_toml_is_named() {
 #[test]
 fn an_unknown_key_is_answered_with_the_nearest_one() {
     let scene = Scene::new();
-    scene.config(&format!("fallbck = \"model\"\n{TEST}{}", mock("mock", &[])));
+    scene.checked_config(&format!("fallbck = \"model\"\n{TEST}{}", mock("mock", &[])));
     let message = run_refusal(&scene);
     assert!(
         message.contains("line 4") && message.contains("did you mean `fallback`?"),
