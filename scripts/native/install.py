@@ -33,18 +33,21 @@ class Failure(Exception):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cuda", action="store_true", help="the builds for NVIDIA GPUs (Linux)")
-    parser.add_argument("--platform", default=this_platform(), help="linux-x86_64 or macos-arm64")
+    parser.add_argument("--platform", default=this_platform(), help="a name in wheels.json")
+    parser.add_argument("--only", choices=["lib", "tools"], help="leave out the others")
     parser.add_argument("--into", type=Path, default=NATIVE, help="the folder to install into")
     options = parser.parse_args()
     pins = json.loads(PINS.read_text())
     if options.platform not in pins:
         say(f"there is no pinned libtorch or MLX for {options.platform}, only for "
-            f"{' and '.join(pins)}: only the candle backend will be built")
+            f"{' and '.join(name for name in pins if '-from-' not in name)}: only the candle backend will be built")
         return 0
     target = pins[options.platform]
     if options.cuda and not any(wheel.get("cuda") for wheel in target["wheels"]):
         raise Failure(f"there are no CUDA builds for {options.platform}: leave out --cuda")
     for wheel in target["wheels"]:
+        if options.only and wheel["into"] != options.only:
+            continue
         if wheel.get("cuda") and not options.cuda or wheel.get("unless_cuda") and options.cuda:
             continue
         install(wheel, target["tags"], options)

@@ -61,9 +61,12 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             arch: "x86_64".into(),
             cpu: "a processor".into(),
             physical_cores: None,
+            performance_cores: None,
             logical_cores: 2,
             memory_bytes: 1 << 30,
+            gpu: None,
         },
+        conditions: Default::default(),
         model: ModelFacts {
             name: "synthetic:tiny".into(),
             source: "synthetic:tiny".into(),

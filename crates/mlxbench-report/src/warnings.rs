@@ -1,7 +1,7 @@
 //! What a reader must know before believing a run's figures.
 
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
-use mlxbench_core::results::{RunResult, TargetFacts};
+use mlxbench_core::results::{PowerSource, RunResult, TargetFacts};
 
 /// One sentence a warning; none for a run as it should be.
 pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
@@ -15,6 +15,14 @@ pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
     let unfinished = result.finished.is_none().then(|| {
         "the run was cut short: `mlxbench run CONFIG --resume` goes on from here".to_owned()
     });
+    let conditions = &run.conditions;
+    let battery = (conditions.power_source == Some(PowerSource::Battery))
+        .then(|| "measured on battery, where a machine may be slower".to_owned());
+    let saving = (conditions.low_power_mode == Some(true))
+        .then(|| "measured in low-power mode, in which the machine is slower".to_owned());
+    let pressure = conditions.thermal_pressure.as_deref();
+    let hot = pressure.filter(|&pressure| pressure != "nominal");
+    let hot = hot.map(|hot| format!("the machine was hot when the run started: pressure {hot}"));
     let repetitions = run.settings.repetitions;
     let few = (repetitions < FEWEST_FOR_INTERVAL).then(|| {
         format!("no interval (±): it takes {FEWEST_FOR_INTERVAL} repetitions, the config says {repetitions}")
@@ -26,6 +34,8 @@ pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
         let (id, threads) = (&facts.id, facts.threads);
         format!("{id} runs on {threads} threads, not on {asked}: its libraries can't be told")
     });
-    let general = [debug, fallback, unfinished, few].into_iter().flatten();
+    let general = [debug, fallback, unfinished, battery, saving, hot, few]
+        .into_iter()
+        .flatten();
     general.chain(uneven).collect()
 }

@@ -3,8 +3,9 @@
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
-    Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, Harness, Machine, ModelFacts,
-    Residency, Run, RunResult, Sample, Settings, TargetFacts, TargetId, Test, Verdict,
+    Conditions, Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, Harness, Machine,
+    ModelFacts, PowerSource, Residency, Run, RunResult, Sample, Settings, TargetFacts, TargetId,
+    Test, Verdict,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement};
 use mlxbench_report::{Format, render};
@@ -94,8 +95,15 @@ fn run() -> RunResult {
             arch: "x86_64".into(),
             cpu: "a processor".into(),
             physical_cores: Some(2),
+            performance_cores: None,
             logical_cores: 4,
             memory_bytes: 24 << 30,
+            gpu: None,
+        },
+        conditions: Conditions {
+            power_source: Some(PowerSource::Battery),
+            low_power_mode: Some(true),
+            thermal_pressure: Some("heavy".into()),
         },
         model: ModelFacts {
             name: "=evil|`model`\nname".into(),

@@ -136,6 +136,7 @@ fn open(plan: &Plan, options: &Options) -> Result<(Journal, RunResult)> {
         started: Timestamp::now(),
         mlxbench: options.harness.clone(),
         machine: system::machine(),
+        conditions: system::conditions(),
         model: plan.model.clone(),
         settings: plan.settings.clone(),
         tests: plan.tests.iter().map(|(test, _)| *test).collect(),
@@ -155,6 +156,7 @@ fn open(plan: &Plan, options: &Options) -> Result<(Journal, RunResult)> {
     let mut result = journal::read(&path)?;
     let then = Run {
         started: run.started,
+        conditions: run.conditions.clone(),
         ..result.run.clone()
     };
     if then != run {

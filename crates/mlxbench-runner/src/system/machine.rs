@@ -1,7 +1,9 @@
-//! Facts of the machine, by the sysinfo crate on every system.
+//! The machine, by the sysinfo crate where that suffices.
 
-use mlxbench_core::results::Machine;
+use mlxbench_core::results::{Conditions, Machine};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+use super::os::{conditions, facts};
 
 /// The machine that this process runs on.
 pub fn machine() -> Machine {
@@ -18,17 +20,29 @@ pub fn machine() -> Machine {
             .first()
             .map_or_else(String::new, |cpu| cpu.brand().trim().into()),
         physical_cores: System::physical_core_count().ok(),
+        performance_cores: facts::performance_cores(),
         logical_cores: cpus.len(),
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
+        gpu: facts::gpu(),
     }
 }
 
-/// How many threads a framework is given where nobody says: one a physical core, and no more than
-/// this process may use.
+/// What state the machine is in now.
+pub fn conditions() -> Conditions {
+    Conditions {
+        power_source: conditions::power_source(),
+        low_power_mode: conditions::low_power_mode(),
+        thermal_pressure: conditions::thermal_pressure(),
+    }
+}
+
+/// How many threads a framework is given where nobody says: one a physical core of the fast kind,
+/// and no more than this process may use.
 pub fn cores() -> usize {
     let usable = std::thread::available_parallelism().map_or(1, usize::from);
-    let physical = System::physical_core_count().unwrap_or(usable);
-    physical.clamp(1, usable)
+    let physical = || System::physical_core_count().ok();
+    let fast = facts::performance_cores().or_else(physical);
+    fast.unwrap_or(usable).clamp(1, usable)
 }
 
 #[cfg(test)]

@@ -1,8 +1,23 @@
-//! The machine: what it is, and what a process has used. The only place that knows operating
-//! systems apart.
+//! The machine: what it is, what state it is in, and what a process has used. The only place that
+//! knows operating systems apart: `linux` and `macos` have the same functions in files of the same
+//! names.
+//!
+//! | file | its functions |
+//! |---|---|
+//! | `facts` | `performance_cores`, `gpu`: what the machine has |
+//! | `conditions` | `power_source`, `low_power_mode`, `thermal_pressure`: what state it is in |
+//! | `memory` | `peak_memory_bytes` of a process |
+//! | `power` | `Meter`: the power that the machine draws |
 
 mod machine;
-mod memory;
+#[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
+#[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
+mod os;
+// What macOS's tools print is read by pure functions, which every system tests.
+#[cfg(any(test, target_os = "macos"))]
+#[path = "macos/tools.rs"]
+mod tools;
 
-pub use machine::{cores, machine};
-pub use memory::peak_memory_bytes;
+pub use machine::{conditions, cores, machine};
+pub use os::memory::peak_memory_bytes;
+pub use os::power::Meter;

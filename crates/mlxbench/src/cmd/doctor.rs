@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mlxbench_core::protocol::Hello;
-use mlxbench_core::results::Machine;
+use mlxbench_core::results::{Conditions, Machine, PowerSource};
 use mlxbench_runner::locate::worker_command;
 use mlxbench_runner::process::{Interrupt, Worker};
 use mlxbench_runner::system;
@@ -18,6 +18,8 @@ use crate::output::print;
 /// The backends that mlxbench comes with.
 const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 const PREFIX: &str = "mlxbench-worker-";
+/// How long power is looked at.
+const POWER_TIME: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Show what can be measured on this machine.
@@ -34,6 +36,12 @@ pub(crate) struct Args {
 struct Findings {
     mlxbench: mlxbench_core::results::Harness,
     machine: Machine,
+    conditions: Conditions,
+    /// Drawn now.
+    power_watts: Option<f64>,
+    /// Why that can't be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    power_unknown: Option<String>,
     backends: BTreeMap<String, Backend>,
 }
 
@@ -60,10 +68,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         let found = ask(&name).map_or_else(Backend::Missing, Backend::Usable);
         (name, found)
     });
+    let power = system::Meter::open().and_then(|mut meter| {
+        let watts = meter.watts(POWER_TIME);
+        watts.ok_or_else(|| "the counters can't be read any more".to_owned())
+    });
     let findings = Findings {
         backends: backends.collect(),
         mlxbench: super::harness(),
         machine: system::machine(),
+        conditions: system::conditions(),
+        power_watts: power.as_ref().ok().copied(),
+        power_unknown: power.err(),
     };
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(&findings)?)
@@ -95,6 +110,9 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     let Findings {
         mlxbench,
         machine,
+        conditions,
+        power_watts,
+        power_unknown,
         backends,
     } = findings;
     let mut text = String::new();
@@ -112,6 +130,30 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
         machine.physical_cores.unwrap_or(machine.logical_cores),
         humansize::format_size(machine.memory_bytes, humansize::BINARY)
     )?;
+    if let Some(performance) = machine.performance_cores {
+        writeln!(text, "{performance} performance cores")?;
+    }
+    if let Some(gpu) = &machine.gpu {
+        let cores = gpu.cores.map(|cores| format!(", {cores} cores"));
+        writeln!(text, "GPU: {}{}", gpu.name, cores.unwrap_or_default())?;
+    }
+    match conditions.power_source {
+        Some(PowerSource::Battery) => writeln!(text, "on battery")?,
+        Some(PowerSource::Mains) => writeln!(text, "on mains power")?,
+        None => {}
+    }
+    if conditions.low_power_mode == Some(true) {
+        writeln!(text, "in low-power mode")?;
+    }
+    if let Some(pressure) = &conditions.thermal_pressure {
+        writeln!(text, "thermal pressure: {pressure}")?;
+    }
+    if let Some(watts) = power_watts {
+        writeln!(text, "power: {watts:.1} W")?;
+    }
+    if let Some(reason) = power_unknown {
+        writeln!(text, "power: unknown: {reason}")?;
+    }
     for (name, backend) in backends {
         match backend {
             Backend::Missing(reason) => writeln!(text, "\n{name}: not usable: {reason}")?,

@@ -1,20 +1,13 @@
-//! Peak memory of a process, by the operating system's own account.
+//! Peak memory of a process, by the kernel's own account.
 
-/// The most memory that process `pid` has held so far: `VmHWM` on Linux. `None` where this build
-/// has no source for it, or the process is gone.
-#[cfg(target_os = "linux")]
+/// The most memory that process `pid` has held so far, in bytes: `VmHWM`. `None` when the process
+/// is gone.
 pub fn peak_memory_bytes(pid: u32) -> Option<u64> {
     let process = procfs::process::Process::new(pid.try_into().ok()?).ok()?;
     process.status().ok()?.vmhwm.map(|kib| kib * 1024)
 }
 
-/// The most memory that process `pid` has held so far. `None`: not implemented on this system.
-#[cfg(not(target_os = "linux"))]
-pub fn peak_memory_bytes(_pid: u32) -> Option<u64> {
-    None
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

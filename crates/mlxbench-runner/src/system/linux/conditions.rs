@@ -1,0 +1,62 @@
+//! What state the machine is in, from sysfs.
+
+use std::fs;
+use std::path::Path;
+
+use mlxbench_core::results::PowerSource;
+
+/// Where the power comes from; `None` for a machine that doesn't say.
+pub(crate) fn power_source() -> Option<PowerSource> {
+    source_of(Path::new("/sys/class/power_supply"))
+}
+
+/// Whether the firmware saves power, where it has such a profile.
+pub(crate) fn low_power_mode() -> Option<bool> {
+    let profile = fs::read_to_string("/sys/firmware/acpi/platform_profile").ok()?;
+    Some(profile.trim() == "low-power")
+}
+
+/// Linux has no one word for it.
+pub(crate) fn thermal_pressure() -> Option<String> {
+    None
+}
+
+fn source_of(supplies: &Path) -> Option<PowerSource> {
+    let supplies = fs::read_dir(supplies).ok()?.flatten();
+    let mut source = None;
+    for supply in supplies {
+        let read = |name| fs::read_to_string(supply.path().join(name)).unwrap_or_default();
+        match (
+            read("type").trim(),
+            read("online").trim(),
+            read("status").trim(),
+        ) {
+            ("Battery", _, "Discharging") => return Some(PowerSource::Battery),
+            ("Mains", "1", _) => source = Some(PowerSource::Mains),
+            _ => {}
+        }
+    }
+    source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_battery_that_discharges_is_the_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let supply = |name: &str, files: &[(&str, &str)]| {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            for (file, text) in files {
+                fs::write(path.join(file), format!("{text}\n")).unwrap();
+            }
+        };
+        assert_eq!(source_of(folder.path()), None);
+        supply("AC", &[("type", "Mains"), ("online", "1")]);
+        assert_eq!(source_of(folder.path()), Some(PowerSource::Mains));
+        supply("BAT0", &[("type", "Battery"), ("status", "Discharging")]);
+        assert_eq!(source_of(folder.path()), Some(PowerSource::Battery));
+    }
+}

@@ -1,0 +1,6 @@
+//! Linux.
+
+pub(super) mod conditions;
+pub(super) mod facts;
+pub(super) mod memory;
+pub(super) mod power;

@@ -1,0 +1,6 @@
+//! macOS on Apple silicon.
+
+pub(super) mod conditions;
+pub(super) mod facts;
+pub(super) mod memory;
+pub(super) mod power;
