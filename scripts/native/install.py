@@ -32,7 +32,7 @@ class Failure(Exception):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cuda", action="store_true", help="the builds for NVIDIA GPUs (Linux)")
+    parser.add_argument("--cuda", action="store_true", help="from now on the builds for NVIDIA GPUs (Linux); undone by removing .native")
     parser.add_argument("--platform", default=this_platform(), help="a name in wheels.json")
     parser.add_argument("--only", choices=["lib", "tools"], help="leave out the others")
     parser.add_argument("--into", type=Path, default=NATIVE, help="the folder to install into")
@@ -45,6 +45,12 @@ def main():
     target = pins[options.platform]
     if options.cuda and not any(wheel.get("cuda") for wheel in target["wheels"]):
         raise Failure(f"there are no CUDA builds for {options.platform}: leave out --cuda")
+    # The choice is kept: a later set-up without the option goes on with it.
+    chosen = options.into / "cuda"
+    if options.cuda:
+        options.into.mkdir(parents=True, exist_ok=True)
+        chosen.touch()
+    options.cuda = chosen.exists()
     for wheel in target["wheels"]:
         if options.only and wheel["into"] != options.only:
             continue

@@ -77,16 +77,18 @@ pub fn fidelity(
     (fidelity.positions > 0).then_some(fidelity)
 }
 
-/// The verdict on a target in `dtype`. Identical: in f32, within the limits, and the same token at
-/// every position. Equivalent: within the limits of its dtype.
-pub fn verdict(dtype: Dtype, fidelity: &Fidelity) -> Verdict {
-    let limits = Limits::of(dtype);
+/// The verdict on a target from the dtypes of the reference and its own. Equivalent: within the
+/// wider limits of the two. Identical: both in f32, too, and the same token at every position.
+pub fn verdict(reference: Dtype, target: Dtype, fidelity: &Fidelity) -> Verdict {
+    let wider = |a: Limits, b: Limits| if a.mean_kl > b.mean_kl { a } else { b };
+    let limits = wider(Limits::of(reference), Limits::of(target));
+    let exact = (reference, target) == (Dtype::F32, Dtype::F32);
     let within = fidelity.mean_kl <= limits.mean_kl && fidelity.largest_kl <= limits.largest_kl;
     let same_tokens = fidelity.agreeing_positions == fidelity.positions;
-    match (within, dtype) {
-        (true, Dtype::F32) if same_tokens => Verdict::Identical,
-        (true, _) => Verdict::Equivalent,
-        (false, _) => Verdict::Different,
+    match within {
+        true if exact && same_tokens => Verdict::Identical,
+        true => Verdict::Equivalent,
+        false => Verdict::Different,
     }
 }
 
@@ -133,8 +135,14 @@ mod tests {
         let same = [[1.0, 2.0, 0.0], [0.5, -1.0, 3.0]];
         let fidelity = compare(&same, &same).unwrap();
         assert_eq!((fidelity.mean_kl, fidelity.agreeing_positions), (0.0, 2));
-        assert_eq!(verdict(Dtype::F32, &fidelity), Verdict::Identical);
-        assert_eq!(verdict(Dtype::Bf16, &fidelity), Verdict::Equivalent);
+        assert_eq!(
+            verdict(Dtype::F32, Dtype::F32, &fidelity),
+            Verdict::Identical
+        );
+        assert_eq!(
+            verdict(Dtype::F32, Dtype::Bf16, &fidelity),
+            Verdict::Equivalent
+        );
     }
 
     #[test]
@@ -145,7 +153,10 @@ mod tests {
         let expected = 0.5 * 2f64.ln() + 0.5 * (2.0 / 3.0f64).ln();
         let fidelity = compare(&p, &q).unwrap();
         assert!((fidelity.mean_kl - expected).abs() < 1e-7, "{fidelity:?}");
-        assert_eq!(verdict(Dtype::Bf16, &fidelity), Verdict::Different);
+        assert_eq!(
+            verdict(Dtype::F32, Dtype::Bf16, &fidelity),
+            Verdict::Different
+        );
     }
 
     #[test]
@@ -175,6 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn a_coarse_reference_asks_for_no_more_than_its_own_rounding() {
+        let fidelity = Fidelity {
+            positions: 4,
+            largest_logit_difference: 0.5,
+            mean_kl: 1e-4,
+            largest_kl: 1e-3,
+            agreeing_positions: 4,
+            first_divergence: None,
+        };
+        let of = |reference, target| verdict(reference, target, &fidelity);
+        assert_eq!(of(Dtype::F32, Dtype::F32), Verdict::Different);
+        assert_eq!(of(Dtype::Bf16, Dtype::F32), Verdict::Equivalent);
+    }
+
+    #[test]
     fn one_position_far_off_is_different_whatever_the_mean() {
         let fidelity = Fidelity {
             positions: 1000,
@@ -184,6 +210,9 @@ mod tests {
             agreeing_positions: 999,
             first_divergence: None,
         };
-        assert_eq!(verdict(Dtype::Bf16, &fidelity), Verdict::Different);
+        assert_eq!(
+            verdict(Dtype::F32, Dtype::Bf16, &fidelity),
+            Verdict::Different
+        );
     }
 }

@@ -32,7 +32,9 @@ pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
     let uneven = result.targets.iter().filter(on_cpu);
     let uneven = uneven.filter(|facts| facts.threads != asked).map(|facts| {
         let (id, threads) = (&facts.id, facts.threads);
-        format!("{id} runs on {threads} threads, not on {asked}: its libraries can't be told")
+        format!(
+            "{id} uses {threads} of the {asked} CPU threads asked for: its libraries can't be told"
+        )
     });
     let general = [debug, fallback, unfinished, battery, saving, hot, few]
         .into_iter()

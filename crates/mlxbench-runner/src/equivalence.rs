@@ -165,10 +165,11 @@ fn compare(
             shape(&reference)
         )));
     }
+    let of_reference = check.reference.id.placement.dtype;
     Ok(match fidelity(reference.rows(), target.rows()) {
         Some(fidelity) => Equivalence {
             fidelity: Some(fidelity.clone()),
-            ..equivalence(id, verdict(id.placement.dtype, &fidelity))
+            ..equivalence(id, verdict(of_reference, id.placement.dtype, &fidelity))
         },
         None => Equivalence {
             reason: Some("logits aren't finite".into()),
