@@ -1,5 +1,6 @@
 """mlx-lm as a worker, through its own `generate_step`."""
 
+import ctypes
 import importlib.metadata
 
 import mlx.core as mx
@@ -13,6 +14,17 @@ from pathlib import Path
 from protocol import Clock, Unsupported, chunks, serve
 
 DTYPES = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}
+
+
+def set_blas_threads(threads):
+    """MLX's other work on the CPU is on one thread; without OpenBLAS that is all that is known."""
+    try:
+        loaded = ctypes.CDLL(None)
+        if threads:
+            loaded.openblas_set_num_threads(threads)
+        return loaded.openblas_get_num_threads()
+    except AttributeError:
+        return 1
 
 
 class Worker:
@@ -40,8 +52,7 @@ class Worker:
         mx.eval(model.parameters())
         mx.synchronize()
         self.model = model
-        # MLX has no say in its BLAS's threads; scripts/peers/mlx-lm sets OpenBLAS's.
-        return threads or 1
+        return set_blas_threads(threads)
 
     def generate(self, request):
         prompt, context = request["prompt"], request.get("context")

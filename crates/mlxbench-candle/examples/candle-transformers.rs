@@ -96,6 +96,10 @@ impl Model for PeerModel {
         &self.config
     }
 
+    fn is_asynchronous(&self) -> bool {
+        false
+    }
+
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
         self.model.clear_kv_cache();
         self.position = 0;

@@ -179,6 +179,10 @@ impl Model for GemmaModel {
         &self.config
     }
 
+    fn is_asynchronous(&self) -> bool {
+        !self.device.is_cpu()
+    }
+
     fn reset(&mut self, context: ContextShape) -> Result<()> {
         // The old cache goes first: two may not fit.
         self.context = None;

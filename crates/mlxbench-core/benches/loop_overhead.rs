@@ -17,6 +17,7 @@ fn loop_overhead(criterion: &mut Criterion) {
     let free = Script {
         prefill_ns_per_token: 0,
         step_ns: 0,
+        asynchronous: true,
         ..Script::default()
     };
     let prompt = TokenBatch::row(vec![2]);

@@ -48,6 +48,11 @@ pub trait Model {
     /// The model's configuration.
     fn config(&self) -> &GemmaConfig;
 
+    /// Whether [`Model::forward`] and [`Model::step`] return before their work is done. Only then
+    /// can a step be handed over ahead of a read-back: a framework that works while it is called
+    /// would do the next token's work in this token's time.
+    fn is_asynchronous(&self) -> bool;
+
     /// Empties the KV cache and makes room for `context`.
     ///
     /// # Errors

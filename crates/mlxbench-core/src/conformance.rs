@@ -24,9 +24,9 @@ pub struct Golden {
     folder: PathBuf,
     config: GemmaConfig,
     /// A prompt and its greedy continuation.
-    pub tokens: Vec<TokenId>,
+    tokens: Vec<TokenId>,
     /// Tokens of the prompt.
-    pub prompt: usize,
+    prompt: usize,
     /// Logits of the last positions, teacher-forced, one vector a position.
     logits: Vec<Vec<f32>>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::backend::{Backend, ContextShape, DeviceSupport, DtypeSupport, Identity, Model};
-use crate::clock::VirtualClock;
+use crate::clock::{Clock, VirtualClock};
 use crate::gemma::preset;
 use crate::{Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Result};
 use crate::{TokenBatch, TokenId};
@@ -28,6 +28,9 @@ pub struct Script {
     /// Each further generation takes this many per cent longer than the one before.
     #[arg(long, default_value_t = 0)]
     pub slowdown_percent: u64,
+    /// Work goes on while the host does something else, as on a GPU.
+    #[arg(long)]
+    pub asynchronous: bool,
     /// What goes wrong, as KIND@N: at the N-th generation, counted from 1, warm-up included.
     #[arg(long)]
     pub fault: Option<Fault>,
@@ -139,12 +142,16 @@ pub struct MockModel {
     script: Script,
     clock: VirtualClock,
     generations: u64,
+    /// When all work that was handed over is done.
+    done: Nanos,
 }
 
 /// The next token of each row.
 #[derive(Debug, Clone)]
 pub struct MockOutput {
     tokens: Vec<TokenId>,
+    /// When they are known.
+    done: Nanos,
 }
 
 impl MockModel {
@@ -156,14 +163,23 @@ impl MockModel {
             script,
             clock,
             generations: 0,
+            done: Nanos(0),
         }
     }
 
-    fn spend(&self, ns: u64) {
+    /// Work of the device: it starts when the work before it is done.
+    fn work(&mut self, ns: u64) {
         let repeated = self.generations.saturating_sub(1);
-        self.clock.advance(Nanos(
-            ns + ns * self.script.slowdown_percent * repeated / 100,
-        ));
+        let slowed = ns + ns * self.script.slowdown_percent * repeated / 100;
+        self.done = Nanos(self.done.0.max(self.clock.now().0) + slowed);
+        if !self.script.asynchronous {
+            self.wait_until(self.done);
+        }
+    }
+
+    fn wait_until(&self, done: Nanos) {
+        let left = done.0.saturating_sub(self.clock.now().0);
+        self.clock.advance(Nanos(left));
     }
 
     fn fault(&self) -> Option<FaultKind> {
@@ -184,13 +200,17 @@ impl Model for MockModel {
         &self.config
     }
 
+    fn is_asynchronous(&self) -> bool {
+        self.script.asynchronous
+    }
+
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
         self.generations += 1;
         Ok(())
     }
 
     fn prefill(&mut self, tokens: &TokenBatch) -> Result<()> {
-        self.spend(self.script.prefill_ns_per_token * tokens.len() as u64);
+        self.work(self.script.prefill_ns_per_token * tokens.len() as u64);
         Ok(())
     }
 
@@ -201,17 +221,19 @@ impl Model for MockModel {
             .map(|row| self.next(*row.last().unwrap_or(&0)));
         Ok(MockOutput {
             tokens: last.collect(),
+            done: self.done,
         })
     }
 
     fn step(&mut self, previous: &MockOutput) -> Result<MockOutput> {
-        self.spend(self.script.step_ns);
+        self.work(self.script.step_ns);
         Ok(MockOutput {
             tokens: previous
                 .tokens
                 .iter()
                 .map(|&token| self.next(token))
                 .collect(),
+            done: self.done,
         })
     }
 
@@ -229,7 +251,8 @@ impl Model for MockModel {
             }
             Some(FaultKind::NotFinite) | None => {}
         }
-        self.spend(self.script.read_ns);
+        self.wait_until(output.done);
+        self.clock.advance(Nanos(self.script.read_ns));
         Ok(output.tokens.clone())
     }
 
@@ -246,6 +269,7 @@ impl Model for MockModel {
     }
 
     fn synchronize(&mut self) -> Result<()> {
+        self.wait_until(self.done);
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! What a run leaves behind. A journal takes one [`Record`] a line as things happen; the result
 //! file is the same records, folded into one [`RunResult`].
 
+mod equivalence;
+mod machine;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Identity;
 use crate::generate::Mode;
 use crate::{Error, Nanos, Placement, TokenId};
+
+pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Verdict};
+pub use machine::{Conditions, Gpu, Machine, PowerSource};
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -151,64 +157,6 @@ pub struct Harness {
     pub profile: String,
 }
 
-/// The machine that measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// Operating system, with version.
-    pub os: String,
-    /// Kernel version.
-    pub kernel: Option<String>,
-    /// Instruction set: `x86_64`, `aarch64`.
-    pub arch: String,
-    /// Processor.
-    pub cpu: String,
-    /// Physical cores.
-    pub physical_cores: Option<usize>,
-    /// Physical cores of the fastest kind, where the processor has several kinds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub performance_cores: Option<usize>,
-    /// Hardware threads.
-    pub logical_cores: usize,
-    /// Main memory.
-    pub memory_bytes: u64,
-    /// The processor's own GPU, where the operating system names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gpu: Option<Gpu>,
-}
-
-/// A GPU that shares the processor's chip.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gpu {
-    /// The chip.
-    pub name: String,
-    /// Its GPU's cores.
-    pub cores: Option<usize>,
-}
-
-/// What state the machine was in when the run started; each absent where it doesn't say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conditions {
-    /// Where the power came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power_source: Option<PowerSource>,
-    /// Whether the system saved power.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub low_power_mode: Option<bool>,
-    /// How much the system slowed itself down for heat, in its own word; `nominal` is not at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thermal_pressure: Option<String>,
-}
-
-/// Where the power comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PowerSource {
-    /// The mains.
-    Mains,
-    /// A battery.
-    Battery,
-}
-
 /// The model that was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelFacts {
@@ -309,81 +257,6 @@ pub struct TargetFacts {
     pub threads: usize,
     /// Load times, one a process.
     pub load_ns: Vec<Nanos>,
-}
-
-/// A target beside the reference.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Equivalence {
-    /// Which target.
-    pub target: TargetId,
-    /// Whether it did the same work.
-    pub verdict: Verdict,
-    /// Why it is so, where figures don't say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The figures, where both gave finite logits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fidelity: Option<Fidelity>,
-}
-
-/// Whether a target did the reference's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It is the reference.
-    Reference,
-    /// Within the rounding of f32, and the same token at every position.
-    Identical,
-    /// Within what the rounding of its dtype explains.
-    Equivalent,
-    /// Something else was computed.
-    Different,
-    /// It could not be compared.
-    Unchecked,
-}
-
-impl Verdict {
-    /// The word for tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Reference => "reference",
-            Self::Identical => "identical",
-            Self::Equivalent => "equivalent",
-            Self::Different => "different",
-            Self::Unchecked => "unchecked",
-        }
-    }
-}
-
-/// How near two models are over the same text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Fidelity {
-    /// Positions compared.
-    pub positions: usize,
-    /// Largest |difference| of two logits.
-    pub largest_logit_difference: f64,
-    /// Mean of KL(reference || target) over the positions, in nats.
-    pub mean_kl: f64,
-    /// The largest of them.
-    pub largest_kl: f64,
-    /// Positions at which both would generate the same token.
-    pub agreeing_positions: usize,
-    /// The first position at which they wouldn't: there greedy generation parts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_divergence: Option<FirstDivergence>,
-}
-
-/// Where greedy generation parts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FirstDivergence {
-    /// Counted from 0, the first token after the prompt.
-    pub position: usize,
-    /// The reference's token.
-    pub reference_token: TokenId,
-    /// The target's.
-    pub token: TokenId,
-    /// By how much the reference's logit of its own token exceeds that of the target's.
-    pub margin: f64,
 }
 
 /// A workload: a context in the cache, a prompt, tokens to generate.

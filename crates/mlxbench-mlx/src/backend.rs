@@ -65,7 +65,9 @@ impl Backend for MlxBackend {
             checkpoint,
             dtype: placement.dtype,
         };
-        with_stream(&stream, || GemmaModel::load(&weights, stream.clone())).map_err(framework)
+        let asynchronous = placement.device.kind() != "cpu";
+        let load = || GemmaModel::load(&weights, stream.clone(), asynchronous);
+        with_stream(&stream, load).map_err(framework)
     }
 }
 

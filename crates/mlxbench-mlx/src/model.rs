@@ -25,6 +25,9 @@ use crate::weights::{self, LayerWeights, Weights};
 pub struct GemmaModel {
     config: GemmaConfig,
     stream: Stream,
+    /// Whether the stream is a GPU's. On the CPU MLX lets few operations wait, so handing over a
+    /// step was seen to take half of its work.
+    asynchronous: bool,
     dtype: Dtype,
     /// Shape `[vocab_size, hidden_size]`.
     embedding: Array,
@@ -79,8 +82,12 @@ struct KindContext {
 }
 
 impl GemmaModel {
-    /// Loads to `stream`.
-    pub(crate) fn load(weights: &Weights<'_>, stream: Stream) -> MlxResult<Self> {
+    /// Loads to `stream`, which is of a GPU when `asynchronous`.
+    pub(crate) fn load(
+        weights: &Weights<'_>,
+        stream: Stream,
+        asynchronous: bool,
+    ) -> MlxResult<Self> {
         let config = weights.checkpoint.config();
         // Largest first: while a tensor is copied, its file's pages are in memory too.
         let embedding = weights.matrix(&["model.embed_tokens.weight"], config.hidden_size)?;
@@ -95,6 +102,7 @@ impl GemmaModel {
         Ok(Self {
             config: config.clone(),
             stream,
+            asynchronous,
             dtype,
             embedding,
             embedding_scale: embedding_scale.as_dtype(dtype)?,
@@ -185,6 +193,10 @@ impl Model for GemmaModel {
 
     fn config(&self) -> &GemmaConfig {
         &self.config
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        self.asynchronous
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {

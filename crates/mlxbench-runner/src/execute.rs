@@ -11,9 +11,10 @@ use mlxbench_core::results::{
     Failure, FailureKind, Harness, Record, Residency, Run, RunResult, Sample, TargetFacts, Verdict,
 };
 
+use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal};
 use crate::plan::{Introduced, Plan};
-use crate::process::{Interrupt, Worker, WorkerError};
+use crate::process::{Worker, WorkerError};
 use crate::schedule::{Shape, Step, schedule};
 use crate::{Error, Result, system};
 

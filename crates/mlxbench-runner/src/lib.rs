@@ -7,6 +7,7 @@
 //! | [`prompt`] | token ids, made once for all workers |
 //! | [`schedule`] | the order of repetitions: interleaved over targets |
 //! | [`locate`] | where a backend's worker program is |
+//! | [`interrupt`] | the user's wish that the run end |
 //! | [`process`] | one worker process: requests, time-outs, last words |
 //! | [`journal`] | every case on disk as it ends; resuming |
 //! | [`execute`] | the run itself |
@@ -17,6 +18,7 @@ pub mod config;
 mod equivalence;
 mod error;
 pub mod execute;
+pub mod interrupt;
 pub mod journal;
 pub mod locate;
 pub mod plan;

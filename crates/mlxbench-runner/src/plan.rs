@@ -15,8 +15,9 @@ use mlxbench_core::{
 use mlxbench_models::source::Source;
 
 use crate::config::{Config, ModelConfig};
+use crate::interrupt::Interrupt;
 use crate::locate::{Command, worker_command};
-use crate::process::{Interrupt, Worker, WorkerError};
+use crate::process::{Worker, WorkerError};
 use crate::prompt::{Prompt, PromptSource};
 use crate::{Error, Result, system};
 

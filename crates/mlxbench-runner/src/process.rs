@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -16,13 +15,12 @@ use mlxbench_core::protocol::{
 use mlxbench_core::results::FailureKind;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::interrupt::{Interrupt, POLL};
 use crate::locate::Command;
 use crate::system;
 
 /// Lines of stderr kept to be quoted.
 const LAST_WORDS: usize = 12;
-/// How often a waiting runner looks whether it was interrupted.
-const POLL: Duration = Duration::from_millis(100);
 /// How long a worker whose pipes closed may take to end by itself, so that its own status is told.
 const GRACE: Duration = Duration::from_secs(2);
 /// The longest reply line that is read: a batch of long generations fits many times over.
@@ -30,31 +28,6 @@ const LONGEST_REPLY: u64 = 256 << 20;
 
 /// How the loaders of Linux and macOS say that a program lacks a library.
 const LOADERS_WORDS: [&str; 2] = ["error while loading shared libraries", "Library not loaded"];
-
-/// Set when the user wants the run to end (Ctrl-C).
-#[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// Asks everything that waits to stop.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Rests for `time`; false when it was asked to stop before the time was over.
-    pub fn rest(&self, time: Duration) -> bool {
-        let end = Instant::now() + time;
-        while !self.is_set() && Instant::now() < end {
-            thread::sleep(POLL.min(end.saturating_duration_since(Instant::now())));
-        }
-        !self.is_set()
-    }
-}
 
 /// Why a worker gave no good answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

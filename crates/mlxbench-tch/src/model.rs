@@ -203,6 +203,10 @@ impl Model for GemmaModel {
         &self.config
     }
 
+    fn is_asynchronous(&self) -> bool {
+        self.accelerator().is_some()
+    }
+
     fn reset(&mut self, context: ContextShape) -> Result<()> {
         // The old cache goes first: two may not fit.
         self.context = None;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{Conditions, Machine, PowerSource};
+use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::locate::worker_command;
-use mlxbench_runner::process::{Interrupt, Worker};
+use mlxbench_runner::process::Worker;
 use mlxbench_runner::system;
 use serde::Serialize;
 

@@ -9,8 +9,9 @@ use mlxbench_core::generate::Mode;
 use mlxbench_core::protocol::{Generate, Generated, Hello, Load};
 use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, TokenBatch, TokenId};
 use mlxbench_models::source::Source;
+use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::locate::worker_command;
-use mlxbench_runner::process::{Interrupt, Worker, WorkerError};
+use mlxbench_runner::process::{Worker, WorkerError};
 use mlxbench_runner::prompt::{encode, read_tokenizer};
 use serde::Serialize;
 

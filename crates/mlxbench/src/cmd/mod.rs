@@ -7,7 +7,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 
 use mlxbench_core::results::Harness;
-use mlxbench_runner::process::Interrupt;
+use mlxbench_runner::interrupt::Interrupt;
 
 /// How models are named.
 const MODEL_HELP: &str = "A model folder, hf:owner/name[@revision] or synthetic:PRESET[@seed]";

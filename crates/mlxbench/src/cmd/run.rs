@@ -6,8 +6,8 @@ use mlxbench_core::results::Residency;
 use mlxbench_report::Format;
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute};
+use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::plan::plan;
-use mlxbench_runner::process::Interrupt;
 
 use crate::exit::Exit;
 use crate::output::{Progress, print, terminal_width};

@@ -21,8 +21,8 @@ fn scripted_times_come_out_exactly() {
     let result = scene.result();
     let samples = result["samples"].as_array().unwrap();
     assert_eq!(samples.len(), 2);
-    // Pipelined: eight prompt tokens and the step ahead, then a step a token, none for the last.
-    let expected = serde_json::json!([20_000_000, 24_000_000, 28_000_000, 32_000_000, 32_000_000]);
+    // Eight prompt tokens, then a step a token.
+    let expected = serde_json::json!([16_000_000, 20_000_000, 24_000_000, 28_000_000, 32_000_000]);
     assert_eq!(samples[0]["token_ns"], expected);
     assert!(result["finished"].is_string());
     assert!(stdout(&run).contains("pp8+tg5"), "{}", stdout(&run));

@@ -1,0 +1,81 @@
+//! Whether a target did the same work as the reference, and how near it came.
+
+use serde::{Deserialize, Serialize};
+
+use super::TargetId;
+use crate::TokenId;
+
+/// A target beside the reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Equivalence {
+    /// Which target.
+    pub target: TargetId,
+    /// Whether it did the same work.
+    pub verdict: Verdict,
+    /// Why it is so, where figures don't say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The figures, where both gave finite logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
+}
+
+/// Whether a target did the reference's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is the reference.
+    Reference,
+    /// Within the rounding of f32, and the same token at every position.
+    Identical,
+    /// Within what the rounding of its dtype explains.
+    Equivalent,
+    /// Something else was computed.
+    Different,
+    /// It could not be compared.
+    Unchecked,
+}
+
+impl Verdict {
+    /// The word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Identical => "identical",
+            Self::Equivalent => "equivalent",
+            Self::Different => "different",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
+/// How near two models are over the same text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fidelity {
+    /// Positions compared.
+    pub positions: usize,
+    /// Largest |difference| of two logits.
+    pub largest_logit_difference: f64,
+    /// Mean of KL(reference || target) over the positions, in nats.
+    pub mean_kl: f64,
+    /// The largest of them.
+    pub largest_kl: f64,
+    /// Positions at which both would generate the same token.
+    pub agreeing_positions: usize,
+    /// The first position at which they wouldn't: there greedy generation parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_divergence: Option<FirstDivergence>,
+}
+
+/// Where greedy generation parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirstDivergence {
+    /// Counted from 0, the first token after the prompt.
+    pub position: usize,
+    /// The reference's token.
+    pub reference_token: TokenId,
+    /// The target's.
+    pub token: TokenId,
+    /// By how much the reference's logit of its own token exceeds that of the target's.
+    pub margin: f64,
+}
