@@ -1,16 +1,21 @@
 //! What an adapter implements: [`Backend`] says what a framework can do here and loads models,
-//! [`Model`] does the work. Neither has a clock: timing is [`crate::generate`]'s.
+//! [`Model`] does the work, [`Product`] a part of it. None has a clock: timing is
+//! [`crate::generate`]'s and [`crate::probe`]'s.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::probe::ProductShape;
 use crate::{Checkpoint, Device, Dtype, GemmaConfig, Placement, Result, TokenBatch, TokenId};
 
 /// A framework.
 pub trait Backend {
     /// Its loaded model.
     type Model: Model;
+    /// Its product with a weight matrix.
+    type Product: Product;
 
     /// What this is: names and versions, as the running library states them.
     ///
@@ -34,6 +39,35 @@ pub trait Backend {
     /// [`crate::Error::Unsupported`] when the framework can't use this device or dtype here, in
     /// its own words; never a silent fallback, which would mislabel the row.
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Self::Model>;
+
+    /// Makes `copies` weight matrices of random numbers and an input of `shape`, for the probes of
+    /// [`crate::probe`].
+    ///
+    /// # Errors
+    /// As for [`Backend::load`].
+    fn product(
+        &mut self,
+        shape: ProductShape,
+        copies: usize,
+        placement: &Placement,
+    ) -> Result<Self::Product>;
+}
+
+/// `x W^T`, done as the adapter's models do it.
+///
+/// Work may be asynchronous: only [`Product::synchronize`] has to wait for it.
+pub trait Product {
+    /// Multiplies the input by copy `copy` of the weights.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn multiply(&mut self, copy: usize) -> Result<()>;
+
+    /// Waits for all products.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn synchronize(&mut self) -> Result<()>;
 }
 
 /// A loaded model with its KV cache.
@@ -116,7 +150,7 @@ pub struct ContextShape {
 }
 
 /// A backend's names and versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
     /// The backend's name in configs and tables: `candle`.
     pub backend: String,

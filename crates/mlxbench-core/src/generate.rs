@@ -1,6 +1,7 @@
 //! The one generation loop. Prefill, greedy decode, pipelining and every timestamp are here, so
 //! that no adapter can time its work differently.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{ContextShape, Model};
@@ -8,7 +9,20 @@ use crate::clock::Clock;
 use crate::{Error, Nanos, Result, TokenBatch, TokenId};
 
 /// When the host waits for a token.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The next step is handed to the device before the last token is read, as mlx-lm does; where

@@ -6,9 +6,10 @@
 //! | module | its subject |
 //! |---|---|
 //! | [`backend`] | the traits that an adapter implements: [`Backend`], [`Model`] |
-//! | [`gemma`] | Gemma 1, 2 and 3: configuration, presets, tensors, RoPE, masks, KV cache arithmetic |
+//! | [`gemma`] | Gemma 1, 2 and 3: configuration, presets, tensors, RoPE, masks, KV cache arithmetic, bytes and operations |
 //! | [`checkpoint`] | memory-mapped safetensors in the Hugging Face layout, checked before use |
 //! | [`generate`] | the one generation loop: prefill, decode, pipelining, timestamps |
+//! | [`probe`] | the timing of single products: how fast a device can be |
 //! | [`score`] | teacher forcing: logits over a given text |
 //! | [`logits_file`] | logits on disk |
 //! | [`protocol`] | the JSON lines between runner and worker (see PROTOCOL.md) |
@@ -28,6 +29,7 @@ pub mod generate;
 pub mod logits_file;
 pub mod mock;
 mod placement;
+pub mod probe;
 pub mod protocol;
 pub mod results;
 pub mod score;

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::backend::{Backend, ContextShape, DeviceSupport, DtypeSupport, Identity, Model};
+use crate::backend::{
+    Backend, ContextShape, DeviceSupport, DtypeSupport, Identity, Model, Product,
+};
 use crate::clock::{Clock, VirtualClock};
 use crate::gemma::preset;
+use crate::probe::ProductShape;
 use crate::{Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Result};
 use crate::{TokenBatch, TokenId};
 
@@ -25,6 +28,12 @@ pub struct Script {
     /// Reading a token back, in nanoseconds.
     #[arg(long, default_value_t = 0)]
     pub read_ns: u64,
+    /// Reading weights in a product, in bytes a second.
+    #[arg(long, default_value_t = 100_000_000_000)]
+    pub bytes_per_second: u64,
+    /// Multiplying and adding in a product, in operations a second.
+    #[arg(long, default_value_t = 1_000_000_000_000)]
+    pub operations_per_second: u64,
     /// Each further generation takes this many per cent longer than the one before.
     #[arg(long, default_value_t = 0)]
     pub slowdown_percent: u64,
@@ -98,6 +107,7 @@ impl MockBackend {
 
 impl Backend for MockBackend {
     type Model = MockModel;
+    type Product = MockProduct;
 
     fn identity(&self) -> Result<Identity> {
         Ok(Identity {
@@ -132,6 +142,42 @@ impl Backend for MockBackend {
         let mut model = MockModel::new(self.script.clone(), self.clock.clone());
         model.config = checkpoint.config().clone();
         Ok(model)
+    }
+
+    fn product(
+        &mut self,
+        shape: ProductShape,
+        _copies: usize,
+        placement: &Placement,
+    ) -> Result<MockProduct> {
+        let seconds = |work: u64, rate: u64| work as f64 / rate as f64;
+        let reading = seconds(
+            shape.weight_bytes(placement.dtype),
+            self.script.bytes_per_second,
+        );
+        let multiplying = seconds(shape.operations(), self.script.operations_per_second);
+        Ok(MockProduct {
+            time: Nanos((reading.max(multiplying) * 1e9) as u64),
+            clock: self.clock.clone(),
+        })
+    }
+}
+
+/// A product whose time follows from its bytes and operations, whichever takes longer.
+#[derive(Debug)]
+pub struct MockProduct {
+    time: Nanos,
+    clock: VirtualClock,
+}
+
+impl Product for MockProduct {
+    fn multiply(&mut self, _copy: usize) -> Result<()> {
+        self.clock.advance(self.time);
+        Ok(())
+    }
+
+    fn synchronize(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

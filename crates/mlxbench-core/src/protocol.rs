@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{DeviceSupport, Identity};
 use crate::generate::Mode;
+use crate::probe::ProductShape;
 use crate::{Error, Nanos, Placement, TokenBatch, TokenId};
 
 /// The version of this protocol. Messages of another version are refused.
@@ -27,6 +28,8 @@ pub enum Request {
     Generate(Generate),
     /// Give the logits over a text; answered by [`Reply::Scored`].
     Score(Score),
+    /// Time a product with a weight matrix; needs no model; answered by [`Reply::Probed`].
+    Probe(Probe),
 }
 
 /// Which model to load, and how.
@@ -79,6 +82,22 @@ pub struct Score {
     pub logits: PathBuf,
 }
 
+/// A product with a weight matrix of random numbers, to be timed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Device and dtype.
+    pub placement: Placement,
+    /// CPU threads; the framework's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// The shapes of input and weights.
+    pub shape: ProductShape,
+    /// How many matrices of that shape take turns, so that no cache holds them all.
+    pub copies: usize,
+    /// Turns are repeated until this time is over.
+    pub least_ns: Nanos,
+}
+
 /// What the worker answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -91,6 +110,11 @@ pub enum Reply {
     Generated(Generated),
     /// The logits are written.
     Scored,
+    /// The product was timed.
+    Probed {
+        /// Time of one product, mean over the copies of the fastest turn.
+        product_ns: Nanos,
+    },
     /// The request could not be met. The worker stays ready for others.
     Error {
         /// What kind of failure.

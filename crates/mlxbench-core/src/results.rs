@@ -1,28 +1,48 @@
 //! What a run leaves behind. A journal takes one [`Record`] a line as things happen; the result
 //! file is the same records, folded into one [`RunResult`].
 
-mod equivalence;
-mod machine;
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `target` | targets and tests: the two sides of a case |
+//! | `samples` | repetitions, warm-ups, and why there were no more of them |
+//! | `failures` | what could not be measured, and why |
+//! | `equivalence` | whether a target did the reference's work |
+//! | `roofline` | how fast the machine can be |
+//! | `machine` | the machine that measured, and its state |
+//! | `timeline` | memory over time |
+//! | `migrate` | results of older versions |
 
-use std::fmt;
+mod equivalence;
+mod failures;
+mod machine;
+pub mod migrate;
+mod roofline;
+mod samples;
+mod target;
+mod timeline;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Identity;
-use crate::generate::Mode;
-use crate::{Error, Nanos, Placement, TokenId};
+use crate::{Device, GemmaConfig};
 
 pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Verdict};
+pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
+pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
+pub use samples::{PeakSince, Sample, StopReason, Stopped, Warmup};
+pub use target::{TargetFacts, TargetId, Test};
+pub use timeline::Timeline;
 
 /// The version of the result file's schema.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A whole run: one result file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunResult {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -33,11 +53,31 @@ pub struct RunResult {
     /// Whether each target did the reference's work.
     #[serde(default)]
     pub equivalences: Vec<Equivalence>,
+    /// How fast the CPU reads and writes memory without any framework.
+    #[serde(default)]
+    pub streams: Vec<StreamProbe>,
+    /// How fast each target's framework multiplies by matrices of the model's shapes.
+    #[serde(default)]
+    pub products: Vec<ProductProbe>,
+    /// What each process did before its repetitions counted.
+    #[serde(default)]
+    pub warmups: Vec<Warmup>,
     /// One a repetition that was measured.
     pub samples: Vec<Sample>,
     /// What could not be measured, and why.
     pub failures: Vec<Failure>,
+    /// Why each test wasn't repeated any more.
+    #[serde(default)]
+    pub stopped: Vec<Stopped>,
+    /// When the run was gone on with after it had been cut short.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub resumed: Vec<Timestamp>,
+    /// What state the machine was in at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions_after: Option<Conditions>,
     /// When the last case ended; absent when the run was cut short.
+    #[schemars(with = "Option<String>")]
     pub finished: Option<Timestamp>,
 }
 
@@ -49,8 +89,14 @@ impl RunResult {
             run,
             targets: Vec::new(),
             equivalences: Vec::new(),
+            streams: Vec::new(),
+            products: Vec::new(),
+            warmups: Vec::new(),
             samples: Vec::new(),
             failures: Vec::new(),
+            stopped: Vec::new(),
+            resumed: Vec::new(),
+            conditions_after: None,
             finished: None,
         }
     }
@@ -70,9 +116,20 @@ impl RunResult {
                     .retain(|known| known.target != equivalence.target);
                 self.equivalences.push(equivalence);
             }
+            Record::Stream(stream) => self.streams.push(stream),
+            Record::Product(product) => self.products.push(product),
+            Record::Warmup(warmup) => self.warmups.push(warmup),
             Record::Sample(sample) => self.samples.push(sample),
             Record::Failure(failure) => self.failures.push(failure),
-            Record::Finished { at } => self.finished = Some(at),
+            Record::Stopped(stopped) => self.stopped.push(stopped),
+            Record::Resumed { at } => {
+                self.failures.retain(|failure| failure.retried);
+                self.resumed.push(at);
+            }
+            Record::Finished { at, conditions } => {
+                self.finished = Some(at);
+                self.conditions_after = Some(conditions);
+            }
         }
     }
 
@@ -99,7 +156,7 @@ impl RunResult {
 }
 
 /// One line of a journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// The first line.
@@ -108,19 +165,36 @@ pub enum Record {
     Target(TargetFacts),
     /// A target was compared with the reference.
     Equivalence(Equivalence),
+    /// Memory was read and written.
+    Stream(StreamProbe),
+    /// A product was timed.
+    Product(ProductProbe),
+    /// A process was warmed up.
+    Warmup(Warmup),
     /// A repetition was measured.
     Sample(Sample),
     /// A case could not be measured.
     Failure(Failure),
+    /// A test isn't repeated any more.
+    Stopped(Stopped),
+    /// A run that was cut short goes on: what had failed is tried again.
+    Resumed {
+        /// When.
+        #[schemars(with = "String")]
+        at: Timestamp,
+    },
     /// The last line of a run that came to its end.
     Finished {
         /// When.
+        #[schemars(with = "String")]
         at: Timestamp,
+        /// What state the machine was in then.
+        conditions: Conditions,
     },
 }
 
 /// What was asked, and where it ran.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// The config's name.
     pub name: String,
@@ -128,6 +202,7 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// When the run started.
+    #[schemars(with = "String")]
     pub started: Timestamp,
     /// The harness.
     pub mlxbench: Harness,
@@ -136,6 +211,9 @@ pub struct Run {
     /// What state it was in.
     #[serde(default)]
     pub conditions: Conditions,
+    /// Where energy figures come from.
+    #[serde(default)]
+    pub power: Vec<PowerMeter>,
     /// The model.
     pub model: ModelFacts,
     /// How it was measured.
@@ -147,7 +225,7 @@ pub struct Run {
 }
 
 /// Which build of mlxbench measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Harness {
     /// Its version.
     pub version: String,
@@ -155,10 +233,33 @@ pub struct Harness {
     pub commit: Option<String>,
     /// `release` or `debug`. Figures of a debug build mean little.
     pub profile: String,
+    /// The compiler: `rustc 1.95.0 (...)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiler: Option<String>,
+    /// What it compiled for: `x86_64-unknown-linux-gnu`, with `target-cpu` and other flags of the
+    /// user's where there were some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiler_flags: Option<String>,
+}
+
+/// A meter of energy, or why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PowerMeter {
+    /// The device kind whose work it counts: `cpu`, `cuda:1`.
+    pub device: Device,
+    /// Where the figures come from: `RAPL, processor packages`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Mean watts before any worker was started, over some seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_watts: Option<f64>,
+    /// Why there are no figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
 }
 
 /// The model that was measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFacts {
     /// Its name in tables: the source's, or the folder's where the source is a path or a script.
     pub name: String,
@@ -175,22 +276,38 @@ pub struct ModelFacts {
     pub parameters: u64,
     /// Bytes of its tensors as stored.
     pub stored_bytes: u64,
+    /// Its shapes, from which bytes and operations are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<GemmaConfig>,
 }
 
 /// How it was measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
-    /// Measured repetitions a case.
+    /// Measured repetitions a case, at least.
     pub repetitions: usize,
-    /// Unmeasured repetitions before them.
+    /// Repetitions at most, while the intervals are wider than `interval_percent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_repetitions: Option<usize>,
+    /// The half-width of every rate's interval that ends a test, in per cent of the median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_percent: Option<f64>,
+    /// Measured seconds of a test after which it isn't repeated any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<f64>,
+    /// Rest before each repetition, in seconds.
+    #[serde(default)]
+    pub delay_seconds: f64,
+    /// Unmeasured repetitions before them, at least.
     pub warmup: usize,
-    /// When the host waits for a token.
-    pub mode: Mode,
+    /// Unmeasured repetitions at most, while they aren't steady.
+    #[serde(default)]
+    pub max_warmup: usize,
     /// The most tokens appended at once.
     pub chunk: usize,
     /// CPU threads asked for.
     pub threads: usize,
-    /// Seed of random prompts.
+    /// Seed of random prompts and of the targets' order.
     pub seed: u64,
     /// The target that the others are compared with; absent when the config says `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,176 +320,11 @@ pub struct Settings {
 }
 
 /// Which workers hold their model in memory at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Residency {
     /// All, so that repetitions interleave without loading again.
     Together,
     /// One: each turn of a target starts a worker and loads the model.
     OneAtATime,
-}
-
-/// Backend x device x dtype: `candle/cpu/f32`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct TargetId {
-    /// The backend's name.
-    pub backend: String,
-    /// Device and dtype.
-    pub placement: Placement,
-}
-
-impl FromStr for TargetId {
-    type Err = Error;
-
-    fn from_str(s: &str) -> Result<Self, Error> {
-        let malformed = || Error::Invalid(format!("`{s}`: write BACKEND/DEVICE/DTYPE"));
-        let (backend, placement) = s.split_once('/').ok_or_else(malformed)?;
-        let (device, dtype) = placement.rsplit_once('/').ok_or_else(malformed)?;
-        Ok(Self {
-            backend: backend.into(),
-            placement: Placement {
-                device: device.parse()?,
-                dtype: dtype.parse()?,
-            },
-        })
-    }
-}
-
-impl fmt::Display for TargetId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.backend, self.placement)
-    }
-}
-
-/// What a worker said of itself once its model was loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TargetFacts {
-    /// Which target.
-    pub id: TargetId,
-    /// Names and versions.
-    pub identity: Identity,
-    /// What the device is, where the framework says.
-    pub device_description: Option<String>,
-    /// CPU threads in effect.
-    pub threads: usize,
-    /// Load times, one a process.
-    pub load_ns: Vec<Nanos>,
-}
-
-/// A workload: a context in the cache, a prompt, tokens to generate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Test {
-    /// Tokens handed over when the clock starts; 0 measures decode alone.
-    pub prompt_tokens: usize,
-    /// Tokens generated; 0 measures prefill alone.
-    pub generate_tokens: usize,
-    /// Tokens in the cache before the clock starts.
-    pub depth: usize,
-    /// Rows.
-    pub batch: usize,
-}
-
-/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth, ` b4` for batch.
-impl fmt::Display for Test {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.prompt_tokens, self.generate_tokens) {
-            (prompt, 0) => write!(f, "pp{prompt}")?,
-            (0, generate) => write!(f, "tg{generate}")?,
-            (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
-        }
-        if self.depth > 0 {
-            write!(f, " @ d{}", self.depth)?;
-        }
-        if self.batch > 1 {
-            write!(f, " b{}", self.batch)?;
-        }
-        Ok(())
-    }
-}
-
-/// One measured repetition of a case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Which target.
-    pub target: TargetId,
-    /// Which test.
-    pub test: Test,
-    /// Which repetition, counted from 0.
-    pub repetition: usize,
-    /// When each token was readable on the host, from the handing over of the prompt.
-    pub token_ns: Vec<Nanos>,
-    /// The tokens of each row.
-    pub tokens: Vec<Vec<TokenId>>,
-    /// Whether the last logits were finite.
-    pub finite: bool,
-    /// Peak memory of the worker process up to here, by the operating system's account.
-    pub peak_memory_bytes: Option<u64>,
-    /// Peak of the framework's own device memory in this repetition.
-    pub device_peak_bytes: Option<u64>,
-}
-
-/// A case, or a whole target, that could not be measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Which target.
-    pub target: TargetId,
-    /// Which test; absent when the target never got to one.
-    pub test: Option<Test>,
-    /// What kind.
-    pub kind: FailureKind,
-    /// What happened, with the worker's last words.
-    pub message: String,
-}
-
-/// Why something was not measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// No worker program was found.
-    Missing,
-    /// The backend can't do it here.
-    Unsupported,
-    /// The worker reported an error.
-    Failed,
-    /// The worker process ended.
-    Died,
-    /// The worker didn't answer in time.
-    TimedOut,
-    /// The worker answered with something else than the protocol.
-    Protocol,
-}
-
-impl FailureKind {
-    /// The word for tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Unsupported => "unsupported",
-            Self::Failed => "failed",
-            Self::Died => "died",
-            Self::TimedOut => "timed out",
-            Self::Protocol => "protocol error",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tests_carry_the_names_of_llama_bench() {
-        let name = |prompt_tokens, generate_tokens, depth, batch| {
-            Test {
-                prompt_tokens,
-                generate_tokens,
-                depth,
-                batch,
-            }
-            .to_string()
-        };
-        assert_eq!(name(512, 0, 0, 1), "pp512");
-        assert_eq!(name(0, 128, 0, 1), "tg128");
-        assert_eq!(name(512, 128, 4096, 4), "pp512+tg128 @ d4096 b4");
-    }
 }

@@ -1,10 +1,22 @@
 //! Units that types carry.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A point in time or a duration in nanoseconds. As a point, the origin is the clock's own.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(transparent)]
 pub struct Nanos(pub u64);

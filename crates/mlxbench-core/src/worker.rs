@@ -9,7 +9,10 @@ use crate::backend::{Backend, Model};
 use crate::clock::{Clock, MonotonicClock};
 use crate::generate::{Job, generate};
 use crate::logits_file::LogitsWriter;
-use crate::protocol::{Generate, Generated, Hello, Load, Loaded, Reply, Request, Score, VERSION};
+use crate::probe::fastest;
+use crate::protocol::{
+    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
+};
 use crate::score::score;
 use crate::{Checkpoint, Error, Result};
 
@@ -80,6 +83,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             Ok(Request::Load(load)) => self.load(&load),
             Ok(Request::Generate(generate)) => self.generate(&generate),
             Ok(Request::Score(score)) => self.score(&score),
+            Ok(Request::Probe(probe)) => self.probe(&probe),
             Err(error) => Err(Error::Invalid(format!("not a request: {error}"))),
         };
         answer.unwrap_or_else(Reply::from)
@@ -130,6 +134,17 @@ impl<B: Backend, C: Clock> Session<B, C> {
         )?;
         file.finish()?;
         Ok(Reply::Scored)
+    }
+
+    fn probe(&mut self, request: &Probe) -> Result<Reply> {
+        self.backend.set_threads(request.threads)?;
+        let Probe { shape, copies, .. } = *request;
+        if copies == 0 || shape.elements() == 0 || shape.rows == 0 {
+            return Err(Error::Invalid("an empty product can't be timed".into()));
+        }
+        let mut product = self.backend.product(shape, copies, &request.placement)?;
+        let product_ns = fastest(&mut product, &self.clock, copies, request.least_ns)?;
+        Ok(Reply::Probed { product_ns })
     }
 
     fn generate(&mut self, request: &Generate) -> Result<Reply> {

@@ -1,12 +1,15 @@
 //! The configuration of a Gemma text model, once its defaults are resolved.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::Dtype;
 use crate::gemma::TensorSpec;
 
 /// A generation of Gemma.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Generation {
     /// Gemma and Gemma 1.1: two norms a layer, global attention only.
@@ -18,7 +21,7 @@ pub enum Generation {
 }
 
 /// What a layer's attention sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerKind {
     /// Every earlier position.
@@ -32,7 +35,7 @@ pub enum LayerKind {
 /// Read from Hugging Face's `config.json` by [`GemmaConfig::from_json`]; the fields carry the
 /// names of that file where it has one. Source: `configuration_gemma.py`,
 /// `configuration_gemma2.py` and `configuration_gemma3.py` of Hugging Face transformers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GemmaConfig {
     /// Which architecture.
     pub generation: Generation,

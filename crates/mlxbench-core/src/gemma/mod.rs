@@ -7,6 +7,7 @@ pub mod mask;
 mod presets;
 pub mod rope;
 mod tensors;
+mod work;
 
 pub use config::{GemmaConfig, Generation, LayerKind};
 pub use presets::{PRESETS, Preset, preset};

@@ -1,12 +1,13 @@
 //! Whether a target did the same work as the reference, and how near it came.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::TargetId;
 use crate::TokenId;
 
 /// A target beside the reference.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Equivalence {
     /// Which target.
     pub target: TargetId,
@@ -21,7 +22,7 @@ pub struct Equivalence {
 }
 
 /// Whether a target did the reference's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It is the reference.
@@ -50,7 +51,7 @@ impl Verdict {
 }
 
 /// How near two models are over the same text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fidelity {
     /// Positions compared.
     pub positions: usize,
@@ -68,7 +69,7 @@ pub struct Fidelity {
 }
 
 /// Where greedy generation parts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FirstDivergence {
     /// Counted from 0, the first token after the prompt.
     pub position: usize,

@@ -1,9 +1,10 @@
 //! The machine that measured, and what state it was in.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The machine that measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Operating system, with version.
     pub os: String,
@@ -28,7 +29,7 @@ pub struct Machine {
 }
 
 /// A GPU that shares the processor's chip.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gpu {
     /// The chip.
     pub name: String,
@@ -37,7 +38,7 @@ pub struct Gpu {
 }
 
 /// What state the machine was in when the run started; each absent where it doesn't say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Conditions {
     /// Where the power came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,7 +52,7 @@ pub struct Conditions {
 }
 
 /// Where the power comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PowerSource {
     /// The mains.

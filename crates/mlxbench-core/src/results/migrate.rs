@@ -1,0 +1,59 @@
+//! Results of older versions, read as if they had been written today.
+//!
+//! Each step takes a JSON document one version further. What an older version didn't measure stays
+//! absent; what it said elsewhere is moved.
+
+use serde_json::Value;
+
+use super::{Record, RunResult, SCHEMA_VERSION};
+
+/// Reads the result file `text` of any version up to [`SCHEMA_VERSION`].
+///
+/// # Errors
+/// When it isn't JSON, isn't a result, or is of a version that isn't known.
+pub fn result(text: &str) -> Result<RunResult, String> {
+    let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let version = value.get("schema_version").and_then(Value::as_u64);
+    match version.and_then(|version| u32::try_from(version).ok()) {
+        Some(1) => from_1(&mut value),
+        Some(SCHEMA_VERSION) => {}
+        Some(other) => {
+            return Err(format!(
+                "schema version {other} is not known: this mlxbench reads 1 to {SCHEMA_VERSION}"
+            ));
+        }
+        None => return Err("it has no schema_version".into()),
+    }
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// Reads one line of a journal.
+///
+/// # Errors
+/// When it isn't a record of this version: a journal is gone on with by the build that began it.
+pub fn record(line: &str) -> Result<Record, String> {
+    serde_json::from_str(line).map_err(|error| error.to_string())
+}
+
+/// Version 1 had one mode for all tests, in the settings.
+fn from_1(result: &mut Value) {
+    let settings = result.pointer_mut("/run/settings");
+    let settings = settings.and_then(Value::as_object_mut);
+    let mode = settings.and_then(|settings| settings.remove("mode"));
+    let set_mode = |test: Option<&mut Value>| {
+        if let (Some(Value::Object(test)), Some(mode)) = (test, &mode) {
+            test.insert("mode".into(), mode.clone());
+        }
+    };
+    each(result, "/run/tests", |test| set_mode(Some(test)));
+    for list in ["/samples", "/failures"] {
+        each(result, list, |of_test| set_mode(of_test.get_mut("test")));
+    }
+    result["schema_version"] = SCHEMA_VERSION.into();
+}
+
+/// Does `change` to each element of the list at `pointer`, where there is one.
+fn each(value: &mut Value, pointer: &str, change: impl FnMut(&mut Value)) {
+    let list = value.pointer_mut(pointer).and_then(Value::as_array_mut);
+    list.into_iter().flatten().for_each(change);
+}

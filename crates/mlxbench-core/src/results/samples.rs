@@ -1,0 +1,108 @@
+//! What was measured: repetitions, warm-ups, and why there were no more of them.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{TargetId, Test, Timeline};
+use crate::{Nanos, TokenId};
+
+/// One measured repetition of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sample {
+    /// Which target.
+    pub target: TargetId,
+    /// Which test.
+    pub test: Test,
+    /// Which repetition, counted from 0.
+    pub repetition: usize,
+    /// When the runner sent the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub started: Option<Timestamp>,
+    /// From the request to the worker's reply, by the runner's clock: the filling of the context
+    /// and the check of the logits are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_ns: Option<Nanos>,
+    /// When each token was readable on the host, from the handing over of the prompt.
+    pub token_ns: Vec<Nanos>,
+    /// The tokens of each row.
+    pub tokens: Vec<Vec<TokenId>>,
+    /// Whether the last logits were finite.
+    pub finite: bool,
+    /// Peak memory of the worker process, by the operating system's account.
+    pub peak_memory_bytes: Option<u64>,
+    /// Since when that peak counts.
+    #[serde(default)]
+    pub peak_memory_since: PeakSince,
+    /// Peak of the framework's own device memory in this repetition.
+    pub device_peak_bytes: Option<u64>,
+    /// The worker's memory while it worked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// Energy that the meter counted from request to reply, in joules; what the machine draws
+    /// when idle is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_joules: Option<f64>,
+}
+
+/// Since when a peak of memory counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PeakSince {
+    /// The start of the worker process: loading and earlier tests are in it.
+    #[default]
+    Process,
+    /// The start of the repetition.
+    Repetition,
+}
+
+/// The repetitions of a case that weren't measured, in one process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warmup {
+    /// Which target.
+    pub target: TargetId,
+    /// Which test.
+    pub test: Test,
+    /// The end-to-end time of each.
+    pub end_to_end_ns: Vec<Nanos>,
+    /// Whether the last two were alike.
+    pub steady: bool,
+}
+
+/// Why a test wasn't repeated any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stopped {
+    /// Which test.
+    pub test: Test,
+    /// Repetitions a target.
+    pub repetitions: usize,
+    /// Why.
+    pub reason: StopReason,
+}
+
+/// A rule that ends a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// As many as the config says, and no interval was asked for.
+    Repetitions,
+    /// Every interval is as narrow as the config asks for.
+    Interval,
+    /// `max_repetitions` was reached before the intervals were narrow enough.
+    MaxRepetitions,
+    /// `max_seconds` was reached.
+    MaxSeconds,
+}
+
+impl StopReason {
+    /// The word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Repetitions => "repetitions",
+            Self::Interval => "interval",
+            Self::MaxRepetitions => "max_repetitions",
+            Self::MaxSeconds => "max_seconds",
+        }
+    }
+}

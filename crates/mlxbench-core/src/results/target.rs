@@ -1,0 +1,170 @@
+//! Targets and tests: the two sides of a case.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Identity;
+use crate::generate::Mode;
+use crate::{Error, Nanos, Placement};
+
+/// Backend x device x dtype, and the number of threads where a config compares several:
+/// `candle/cpu/f32`, `candle/cpu/f32/t1`.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct TargetId {
+    /// The backend's name.
+    pub backend: String,
+    /// Device and dtype.
+    pub placement: Placement,
+    /// CPU threads asked for, where they differ from the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl FromStr for TargetId {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self, Error> {
+        let malformed = || Error::Invalid(format!("`{s}`: write BACKEND/DEVICE/DTYPE"));
+        let mut parts = s.split('/');
+        let mut part = || parts.next().ok_or_else(malformed);
+        let (backend, device, dtype) = (part()?, part()?, part()?);
+        let threads = parts.next().map(|part| {
+            let count = part.strip_prefix('t').and_then(|count| count.parse().ok());
+            count.ok_or_else(malformed)
+        });
+        if parts.next().is_some() {
+            return Err(malformed());
+        }
+        if backend.is_empty() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            backend: backend.into(),
+            placement: Placement {
+                device: device.parse()?,
+                dtype: dtype.parse()?,
+            },
+            threads: threads.transpose()?,
+        })
+    }
+}
+
+impl fmt::Display for TargetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.backend, self.placement)?;
+        match self.threads {
+            Some(threads) => write!(f, "/t{threads}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a worker said of itself once its model was loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TargetFacts {
+    /// Which target.
+    pub id: TargetId,
+    /// Names and versions.
+    pub identity: Identity,
+    /// What the device is, where the framework says.
+    pub device_description: Option<String>,
+    /// CPU threads in effect.
+    pub threads: usize,
+    /// Load times, one a process.
+    pub load_ns: Vec<Nanos>,
+}
+
+/// A workload: a context in the cache, a prompt, tokens to generate.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Test {
+    /// Tokens handed over when the clock starts; 0 measures decode alone.
+    pub prompt_tokens: usize,
+    /// Tokens generated; 0 measures prefill alone.
+    pub generate_tokens: usize,
+    /// Tokens in the cache before the clock starts.
+    pub depth: usize,
+    /// Rows.
+    pub batch: usize,
+    /// When the host waits for a token.
+    pub mode: Mode,
+}
+
+/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; ` b4` for batch and
+/// ` sync` where each token is read before the next step.
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.prompt_tokens, self.generate_tokens) {
+            (prompt, 0) => write!(f, "pp{prompt}")?,
+            (0, generate) => write!(f, "tg{generate}")?,
+            (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
+        }
+        if self.depth > 0 {
+            write!(f, " @ d{}", self.depth)?;
+        }
+        if self.batch > 1 {
+            write!(f, " b{}", self.batch)?;
+        }
+        match self.mode {
+            Mode::Pipelined => Ok(()),
+            Mode::Synchronous => write!(f, " sync"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_carry_the_names_of_llama_bench() {
+        let test = Test {
+            prompt_tokens: 512,
+            generate_tokens: 128,
+            depth: 4096,
+            batch: 4,
+            mode: Mode::Synchronous,
+        };
+        assert_eq!(test.to_string(), "pp512+tg128 @ d4096 b4 sync");
+        let plain = Test {
+            depth: 0,
+            batch: 1,
+            mode: Mode::Pipelined,
+            ..test
+        };
+        assert_eq!(plain.to_string(), "pp512+tg128");
+        let prefill = Test {
+            generate_tokens: 0,
+            ..plain
+        };
+        assert_eq!(prefill.to_string(), "pp512");
+        let decode = Test {
+            prompt_tokens: 0,
+            ..plain
+        };
+        assert_eq!(decode.to_string(), "tg128");
+    }
+
+    #[test]
+    fn a_target_reads_as_it_is_written() {
+        for name in ["candle/cpu/f32", "tch/cuda:1/bf16", "candle/cpu/f32/t3"] {
+            assert_eq!(name.parse::<TargetId>().unwrap().to_string(), name);
+        }
+        for name in [
+            "candle",
+            "candle/cpu",
+            "/cpu/f32",
+            "candle/cpu/f32/3",
+            "a/cpu/f32/t0",
+        ] {
+            assert!(name.parse::<TargetId>().is_err(), "{name} was taken");
+        }
+    }
+}
