@@ -3,7 +3,7 @@
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
-    Harness, Machine, ModelFacts, Residency, Run, RunResult, Sample, Settings, TargetFacts,
+    Harness, Machine, ModelFacts, PeakSince, Residency, Run, RunResult, Sample, Settings, TargetFacts,
     TargetId, Test,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement};
@@ -16,6 +16,7 @@ pub(crate) fn target() -> TargetId {
             device: Device::cpu(),
             dtype: Dtype::F32,
         },
+        threads: None,
     }
 }
 
@@ -26,6 +27,7 @@ pub(crate) fn test(prompt_tokens: usize, generate_tokens: usize) -> Test {
         generate_tokens,
         depth: 0,
         batch: 1,
+        mode: Mode::Pipelined,
     }
 }
 
@@ -39,7 +41,12 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         tokens: vec![vec![7; token_ns.len()]; test.batch],
         finite: true,
         peak_memory_bytes: Some(1024),
+        peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,
+        started: None,
+        wall_ns: None,
+        timeline: None,
+        energy_joules: None,
     }
 }
 
@@ -54,6 +61,8 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             version: "0.1.0".into(),
             commit: None,
             profile: "release".into(),
+            compiler: None,
+            compiler_flags: None,
         },
         machine: Machine {
             os: "Linux".into(),
@@ -67,6 +76,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             gpu: None,
         },
         conditions: Default::default(),
+        power: Vec::new(),
         model: ModelFacts {
             name: "synthetic:tiny".into(),
             source: "synthetic:tiny".into(),
@@ -75,11 +85,16 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             architecture: "gemma3".into(),
             parameters: 1000,
             stored_bytes: 4000,
+            config: None,
         },
         settings: Settings {
             repetitions: 3,
+            max_repetitions: None,
+            interval_percent: None,
+            max_seconds: None,
+            delay_seconds: 0.0,
             warmup: 1,
-            mode: Mode::Pipelined,
+            max_warmup: 1,
             chunk: 512,
             threads: 2,
             reference: None,

@@ -16,21 +16,29 @@ pub enum Metric {
     Decode,
     /// [`ttft`].
     Ttft,
+    /// [`tpot`].
+    Tpot,
     /// [`inter_token`].
     InterToken,
     /// [`end_to_end`].
     EndToEnd,
     /// From the request to load the model to all weights on the device.
     Load,
-    /// Peak memory of the worker process, by the operating system's account, from its start to
-    /// the end of the repetition.
+    /// Peak memory of the worker process, by the operating system's account: in the repetition, or
+    /// from the start of the process where the system can't forget a peak ([`PeakSince`]).
+    ///
+    /// [`PeakSince`]: mlxbench_core::results::PeakSince
     PeakMemory,
     /// Peak of the framework's own device memory in the repetition.
     DevicePeak,
+    /// [`watts`].
+    Power,
+    /// [`joules_per_token`].
+    EnergyPerToken,
 }
 
 impl Metric {
-    /// The measurements of a target's test, in tokens a second, nanoseconds or bytes: one a
+    /// The measurements of a target's test, in tokens a second, nanoseconds, bytes, watts or joules: one a
     /// repetition that has the figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
     /// one a worker process of the target, whatever the test.
     pub fn values(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<f64> {
@@ -41,6 +49,12 @@ impl Metric {
             Self::Prefill => samples.filter_map(prefill_rate).collect(),
             Self::Decode => samples.filter_map(decode_rate).collect(),
             Self::Ttft => samples.filter_map(ttft).map(nanos).collect(),
+            Self::Tpot => samples.filter_map(tpot).collect(),
+            Self::Power => samples.filter_map(watts).collect(),
+            Self::EnergyPerToken => {
+                let idle = idle_watts(result, target);
+                samples.filter_map(|sample| joules_per_token(sample, idle?)).collect()
+            }
             Self::InterToken => samples.flat_map(inter_token).map(nanos).collect(),
             Self::EndToEnd => samples.filter_map(end_to_end).map(nanos).collect(),
             Self::Load => {
@@ -84,6 +98,45 @@ pub fn decode_rate(sample: &Sample) -> Option<f64> {
     };
     let time = rest.last()?.since(*first);
     rate(sample.test.batch * rest.len(), time)
+}
+
+/// Time per output token in nanoseconds: (t_n - t_1) / (n - 1), the first token not counted
+/// (MLPerf Inference's TPOT). `None` for fewer than two tokens.
+pub fn tpot(sample: &Sample) -> Option<f64> {
+    let [first, rest @ ..] = sample.token_ns.as_slice() else {
+        return None;
+    };
+    Some(rest.last()?.since(*first).0 as f64 / rest.len() as f64)
+}
+
+/// Mean power that the meter counted while the worker had the request, in watts, idle power
+/// included. The filling of a context and the check of the logits are in that time.
+pub fn watts(sample: &Sample) -> Option<f64> {
+    let seconds = sample.wall_ns?.as_secs_f64();
+    (seconds > 0.0).then_some(sample.energy_joules? / seconds)
+}
+
+/// Energy a token in joules: what the meter counted beyond `idle_watts`, over all tokens of the
+/// repetition, prompt and generated. `None` where a context was filled before the clock started,
+/// whose energy can't be told apart.
+pub fn joules_per_token(sample: &Sample, idle_watts: f64) -> Option<f64> {
+    let Test {
+        prompt_tokens,
+        generate_tokens,
+        depth,
+        batch,
+        ..
+    } = sample.test;
+    let tokens = batch * (prompt_tokens + generate_tokens);
+    let net = sample.energy_joules? - idle_watts * sample.wall_ns?.as_secs_f64();
+    (depth == 0 && tokens > 0).then(|| net / tokens as f64)
+}
+
+/// What the meter of the target's device showed while nothing ran.
+fn idle_watts(result: &RunResult, target: &TargetId) -> Option<f64> {
+    let device = &target.placement.device;
+    let mut meters = result.run.power.iter();
+    meters.find(|meter| meter.device == *device)?.idle_watts
 }
 
 /// Inter-token latencies: t_2 - t_1, t_3 - t_2, ... None for fewer than two tokens.
@@ -153,6 +206,32 @@ mod tests {
             [Nanos(10), Nanos(15)]
         );
         assert_eq!(end_to_end(&sample), Some(Nanos(125)));
+    }
+
+    #[test]
+    fn time_per_output_token_leaves_the_first_out() {
+        assert_eq!(tpot(&sample(test(8, 3), &[100, 110, 125])), Some(12.5));
+        assert_eq!(tpot(&sample(test(8, 1), &[100])), None);
+    }
+
+    #[test]
+    fn energy_is_counted_beyond_idle_power() {
+        let metered = Sample {
+            wall_ns: Some(Nanos(2_000_000_000)),
+            energy_joules: Some(100.0),
+            ..sample(test(8, 2), &[1, 2])
+        };
+        assert_eq!(watts(&metered), Some(50.0));
+        // 100 J less 2 s of 20 W, over ten tokens.
+        assert_eq!(joules_per_token(&metered, 20.0), Some(6.0));
+        let deep = Sample {
+            test: Test {
+                depth: 5,
+                ..metered.test
+            },
+            ..metered
+        };
+        assert_eq!(joules_per_token(&deep, 20.0), None);
     }
 
     #[test]

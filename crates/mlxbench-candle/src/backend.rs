@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, utils};
 use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
 
-use crate::GemmaModel;
 use crate::weights::{self, Weights};
+use crate::{GemmaModel, Product};
 
 /// The threads variable that candle and rayon read.
 const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
@@ -18,6 +19,7 @@ pub struct CandleBackend {}
 
 impl Backend for CandleBackend {
     type Model = GemmaModel;
+    type Product = Product;
 
     fn identity(&self) -> Result<Identity> {
         let mut libraries = BTreeMap::new();
@@ -82,18 +84,34 @@ impl Backend for CandleBackend {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
-        let device = device(&placement.device)?;
-        if let Some(reason) = unsupported(&device, placement.dtype) {
-            return Err(Error::Unsupported(format!(
-                "candle can't run {placement}: {reason}"
-            )));
-        }
+        let device = usable(placement)?;
         let weights = Weights {
             checkpoint,
             device: &device,
             dtype: placement.dtype,
         };
         GemmaModel::load(&weights).map_err(Error::framework)
+    }
+
+    fn product(
+        &mut self,
+        shape: ProductShape,
+        copies: usize,
+        placement: &Placement,
+    ) -> Result<Product> {
+        let device = usable(placement)?;
+        Product::random(shape, copies, placement.dtype, &device).map_err(Error::framework)
+    }
+}
+
+/// The device of `placement`, where it can multiply in the dtype.
+fn usable(placement: &Placement) -> Result<Device> {
+    let device = device(&placement.device)?;
+    match unsupported(&device, placement.dtype) {
+        None => Ok(device),
+        Some(reason) => Err(Error::Unsupported(format!(
+            "candle can't run {placement}: {reason}"
+        ))),
     }
 }
 

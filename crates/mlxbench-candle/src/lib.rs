@@ -7,6 +7,7 @@
 //! | `weights` | from checkpoint tensors to candle's |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `product` | a product alone, for probes |
 //! | `model` | the whole: embeddings, layers, output projection |
 
 mod attention;
@@ -16,8 +17,10 @@ mod linear;
 mod mlp;
 mod model;
 mod norm;
+mod product;
 mod rope;
 mod weights;
 
 pub use backend::CandleBackend;
 pub use model::{GemmaModel, Output};
+pub use product::Product;

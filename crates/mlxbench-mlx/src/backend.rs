@@ -7,10 +7,11 @@ use std::ptr;
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Device, DeviceType, Stream, with_stream};
 use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
 
 use crate::weights::{self, Weights};
-use crate::{GemmaModel, blas};
+use crate::{GemmaModel, Product, blas};
 
 /// The MLX framework.
 #[derive(Debug, Default)]
@@ -18,6 +19,7 @@ pub struct MlxBackend {}
 
 impl Backend for MlxBackend {
     type Model = GemmaModel;
+    type Product = Product;
 
     fn identity(&self) -> Result<Identity> {
         let mut libraries = BTreeMap::new();
@@ -55,12 +57,7 @@ impl Backend for MlxBackend {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
-        let stream = stream(&placement.device)?;
-        if let Some(reason) = unsupported(&stream, placement.dtype) {
-            return Err(Error::Unsupported(format!(
-                "MLX can't run {placement}: {reason}"
-            )));
-        }
+        let stream = usable(placement)?;
         let weights = Weights {
             checkpoint,
             dtype: placement.dtype,
@@ -68,6 +65,28 @@ impl Backend for MlxBackend {
         let asynchronous = placement.device.kind() != "cpu";
         let load = || GemmaModel::load(&weights, stream.clone(), asynchronous);
         with_stream(&stream, load).map_err(framework)
+    }
+
+    fn product(
+        &mut self,
+        shape: ProductShape,
+        copies: usize,
+        placement: &Placement,
+    ) -> Result<Product> {
+        let stream = usable(placement)?;
+        let random = || Product::random(shape, copies, placement.dtype, stream.clone());
+        with_stream(&stream, random).map_err(framework)
+    }
+}
+
+/// The stream of `placement`, where it can multiply in the dtype.
+fn usable(placement: &Placement) -> Result<Stream> {
+    let stream = stream(&placement.device)?;
+    match unsupported(&stream, placement.dtype) {
+        None => Ok(stream),
+        Some(reason) => Err(Error::Unsupported(format!(
+            "MLX can't run {placement}: {reason}"
+        ))),
     }
 }
 

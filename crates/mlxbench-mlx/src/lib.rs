@@ -10,6 +10,7 @@
 //! | `fused` | chains of element-wise operations, compiled to one kernel |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `product` | a product alone, for probes |
 //! | `model` | the whole: embeddings, layers, output projection |
 
 mod attention;
@@ -21,8 +22,10 @@ mod linear;
 mod mlp;
 mod model;
 mod norm;
+mod product;
 mod rope;
 mod weights;
 
 pub use backend::MlxBackend;
 pub use model::{GemmaModel, Output};
+pub use product::Product;

@@ -1,5 +1,8 @@
 //! The benchmark's TOML file. Unknown keys are refused with the nearest valid one.
 
+mod check;
+mod sweep;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -7,12 +10,15 @@ use std::path::{Path, PathBuf};
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{Residency, TargetId};
 use mlxbench_core::{Device, Dtype};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{Error, Result};
 
+pub use sweep::Sweep;
+
 /// A benchmark: a model, tests and targets.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Names the folder of its results; letters, digits, `.`, `_` and `-`.
@@ -24,6 +30,9 @@ pub struct Config {
     /// How to measure.
     #[serde(default)]
     pub measure: MeasureConfig,
+    /// How the limits of the machine are measured.
+    #[serde(default)]
+    pub roofline: RooflineConfig,
     /// Against what every target is checked before it is timed.
     #[serde(default)]
     pub equivalence: EquivalenceConfig,
@@ -42,7 +51,7 @@ pub struct Config {
 }
 
 /// `[model]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// A folder, `hf:owner/name[@revision]` or `synthetic:PRESET[@seed]`.
@@ -52,25 +61,37 @@ pub struct ModelConfig {
 }
 
 /// `[measure]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MeasureConfig {
-    /// Measured repetitions a case.
+    /// Measured repetitions a case; at least, where `interval_percent` is given.
     pub repetitions: NonZeroUsize,
-    /// Unmeasured repetitions before them.
+    /// Go on until the 95 % interval of every rate of a test reaches no further than so many per
+    /// cent of the median to either side.
+    pub interval_percent: Option<f64>,
+    /// The most repetitions then.
+    pub max_repetitions: Option<NonZeroUsize>,
+    /// A test that has been measured for so long isn't repeated any more.
+    pub max_seconds: Option<f64>,
+    /// Unmeasured repetitions before them, at least.
     pub warmup: usize,
-    /// When the host waits for a token.
+    /// Unmeasured repetitions at most, while the last two differ by more than 5 %; `warmup` alone
+    /// where that is more.
+    pub max_warmup: usize,
+    /// When the host waits for a token, where a test doesn't say.
     pub mode: Mode,
     /// The most tokens appended at once.
     pub chunk: NonZeroUsize,
     /// CPU threads; as many as there are physical cores when absent.
     pub threads: Option<NonZeroUsize>,
-    /// Seed of random prompts.
+    /// Seed of random prompts and of the order in which targets take turns.
     pub seed: u64,
     /// A worker that takes longer for one request is killed.
     pub timeout_seconds: NonZeroUsize,
     /// Rest before each repetition, so that a machine can cool down.
-    pub pause_seconds: f64,
+    pub delay_seconds: f64,
+    /// A worker that holds more memory is killed; 90 % of the machine's when absent.
+    pub max_memory_bytes: Option<u64>,
     /// Which workers hold their model at the same time; by the machine's memory when absent.
     pub residency: Option<Residency>,
 }
@@ -80,20 +101,45 @@ impl Default for MeasureConfig {
         let count = |n| NonZeroUsize::new(n).expect("written as a non-zero literal");
         Self {
             repetitions: count(5),
+            interval_percent: None,
+            max_repetitions: None,
+            max_seconds: None,
             warmup: 1,
+            max_warmup: 4,
             mode: Mode::Pipelined,
             chunk: count(512),
             threads: None,
             seed: 0,
             timeout_seconds: count(600),
-            pause_seconds: 0.0,
+            delay_seconds: 0.0,
+            max_memory_bytes: None,
             residency: None,
         }
     }
 }
 
+/// `[roofline]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RooflineConfig {
+    /// Whether products and streams are timed before the run, so that rates can be shown as a
+    /// share of the machine's limit.
+    pub probe: bool,
+    /// How long each is repeated.
+    pub seconds: f64,
+}
+
+impl Default for RooflineConfig {
+    fn default() -> Self {
+        Self {
+            probe: true,
+            seconds: 0.3,
+        }
+    }
+}
+
 /// `[equivalence]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EquivalenceConfig {
     /// `BACKEND/DEVICE/DTYPE` of the target that the others are compared with, among the config's
@@ -130,7 +176,7 @@ impl EquivalenceConfig {
 }
 
 /// `[prompt]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptConfig {
     /// A text, repeated or cut to each test's number of tokens.
@@ -139,30 +185,36 @@ pub struct PromptConfig {
     pub file: Option<PathBuf>,
 }
 
-/// `[[test]]`
-#[derive(Debug, Clone, Deserialize)]
+/// `[[test]]`; a list in place of a value makes one test of each.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestConfig {
     /// Tokens handed over when the clock starts; 0 measures decode alone.
-    #[serde(default)]
-    pub prompt_tokens: usize,
+    #[serde(default = "zero")]
+    pub prompt_tokens: Sweep<usize>,
     /// Tokens to generate; 0 measures prefill alone.
-    #[serde(default)]
-    pub generate_tokens: usize,
+    #[serde(default = "zero")]
+    pub generate_tokens: Sweep<usize>,
     /// Tokens in the cache before the clock starts.
-    #[serde(default)]
-    pub depth: usize,
+    #[serde(default = "zero")]
+    pub depth: Sweep<usize>,
     /// Rows.
     #[serde(default = "one")]
-    pub batch: NonZeroUsize,
+    pub batch: Sweep<NonZeroUsize>,
+    /// When the host waits for a token; `[measure]`'s when absent.
+    pub mode: Option<Sweep<Mode>>,
 }
 
-fn one() -> NonZeroUsize {
-    NonZeroUsize::MIN
+fn zero() -> Sweep<usize> {
+    Sweep::one(0)
+}
+
+fn one() -> Sweep<NonZeroUsize> {
+    Sweep::one(NonZeroUsize::MIN)
 }
 
 /// `[[target]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetConfig {
     /// `candle`, `tch`, `mlx`, `mock` or a name of `[backend.NAME]`.
@@ -171,13 +223,15 @@ pub struct TargetConfig {
     pub device: Option<Device>,
     /// One target a dtype.
     pub dtypes: Vec<Dtype>,
+    /// CPU threads, one target each; `[measure]`'s when absent.
+    pub threads: Option<Sweep<NonZeroUsize>>,
     /// Whether the run is fine without it, where the machine lacks the worker or the device.
     #[serde(default)]
     pub optional: bool,
 }
 
 /// `[backend.NAME]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackendConfig {
     /// Program and arguments of a worker that speaks the protocol.
@@ -205,55 +259,6 @@ impl Config {
         })?;
         config.check()?;
         Ok(config)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
-            return Err(format!(
-                "name = {:?} names the folder of the results: write letters, digits, `.`, `_`, `-`",
-                self.name
-            ));
-        }
-        if self.tests.is_empty() {
-            return Err("no [[test]]: write at least one, such as prompt_tokens = 64".into());
-        }
-        if self.targets.is_empty() {
-            return Err("no [[target]]: write at least one, such as backend = \"candle\"".into());
-        }
-        for test in &self.tests {
-            if test.prompt_tokens == 0 && test.generate_tokens == 0 {
-                return Err("a [[test]] needs prompt_tokens, generate_tokens or both".into());
-            }
-            if test.prompt_tokens == 0 && test.generate_tokens == 1 {
-                return Err(
-                    "generate_tokens = 1 alone leaves no decode step to time: write 2 or \
-                            more, or add prompt_tokens"
-                        .into(),
-                );
-            }
-        }
-        if let Some(target) = self.targets.iter().find(|target| target.dtypes.is_empty()) {
-            return Err(format!(
-                "the [[target]] with backend = {:?} has no dtypes: write dtypes = [\"f32\"]",
-                target.backend
-            ));
-        }
-        if let Some((name, _)) = self.backends.iter().find(|(_, b)| b.command.is_empty()) {
-            return Err(format!("[backend.{name}] has an empty command"));
-        }
-        if !(self.measure.pause_seconds >= 0.0 && self.measure.pause_seconds.is_finite()) {
-            return Err("pause_seconds must be 0 or more".into());
-        }
-        if let Err(error) = self.equivalence.reference() {
-            return Err(format!(
-                "[equivalence] reference: {error}, such as candle/cpu/f32, or none"
-            ));
-        }
-        if self.prompt.text.is_some() && self.prompt.file.is_some() {
-            return Err("[prompt] takes `text` or `file`, not both".into());
-        }
-        Ok(())
     }
 }
 
@@ -295,7 +300,7 @@ dtypes = ["f32"]
     fn what_is_left_out_has_a_default() {
         let config = Config::parse(GOOD).unwrap();
         assert_eq!(config.measure.repetitions.get(), 5);
-        assert_eq!(config.tests[0].batch.get(), 1);
+        assert_eq!(config.tests[0].batch, one());
         assert_eq!(config.targets[0].device, None);
     }
 
@@ -332,6 +337,31 @@ dtypes = ["f32"]
             message.contains("prompt_tokens, generate_tokens or both"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_value_may_be_a_list() {
+        let swept = GOOD.replace("prompt_tokens = 64", "prompt_tokens = [64, 512]");
+        let swept = format!("{swept}threads = [1, 2]\n");
+        let config = Config::parse(&swept).unwrap();
+        assert_eq!(config.tests[0].prompt_tokens.values(), [64, 512]);
+        let threads = config.targets[0].threads.as_ref().unwrap().values();
+        assert_eq!(threads.iter().map(|n| n.get()).collect::<Vec<_>>(), [1, 2]);
+        let message = refusal(&GOOD.replace("= 64", "= [64, \"many\"]"));
+        assert!(message.contains("line 6"), "{message}");
+        let message = refusal(&GOOD.replace("= 64", "= []"));
+        assert!(message.contains("an empty list"), "{message}");
+        let message = refusal(&GOOD.replace("= 64", "= \"many\""));
+        assert!(message.contains("expected usize"), "{message}");
+    }
+
+    #[test]
+    fn a_stopping_rule_needs_an_end() {
+        let with = |line: &str| refusal(&format!("{GOOD}[measure]\n{line}\n"));
+        assert!(with("interval_percent = 2").contains("needs an end"));
+        assert!(with("max_repetitions = 9").contains("does nothing alone"));
+        assert!(with("interval_percent = 2.0\nmax_repetitions = 3").contains("below repetitions"));
+        assert!(with("max_seconds = 0.0").contains("more than 0"));
     }
 
     #[test]

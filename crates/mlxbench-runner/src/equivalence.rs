@@ -12,9 +12,10 @@ use mlxbench_core::results::{Equivalence, FailureKind, Record, TargetId, Verdict
 use mlxbench_core::{TokenBatch, TokenId};
 use tempfile::TempDir;
 
-use crate::execute::{Event, Runner, Stop};
+use crate::execute::Event;
 use crate::plan::Check;
 use crate::process::{Worker, WorkerError};
+use crate::rounds::{Runner, Stop};
 
 /// The text and the reference's logits over it.
 struct Yardstick {
@@ -64,30 +65,36 @@ impl Runner<'_> {
             let id = &plan.targets[target].id;
             (self.observe)(Event::Checking(&id.to_string()));
             let found = match &yardstick {
-                _ if *id == check.reference.id => Ok(equivalence(id, Verdict::Reference)),
-                Ok(yardstick) => {
-                    if !self.make_ready(target)? {
-                        continue;
-                    }
-                    let worker = self.workers.get_mut(&target).expect("made ready");
-                    compare(id, worker, yardstick, check, plan.settings.chunk)
-                }
-                Err(reason) => Err(Unmeasured::Unchecked(reason.clone())),
+                _ if *id == check.reference.id => Some(equivalence(id, Verdict::Reference)),
+                Ok(yardstick) => self.judge(target, yardstick, check)?,
+                Err(reason) => Some(unchecked(id, reason.clone())),
             };
-            let found = match found {
-                Ok(found) => found,
-                Err(Unmeasured::Unchecked(reason)) => Equivalence {
-                    reason: Some(reason),
-                    ..equivalence(id, Verdict::Unchecked)
-                },
-                Err(Unmeasured::Worker(error)) => {
-                    self.give_up_target(target, error)?;
-                    continue;
-                }
-            };
-            self.record(Record::Equivalence(found))?;
+            if let Some(found) = found {
+                self.record(Record::Equivalence(found))?;
+            }
         }
         Ok(())
+    }
+
+    /// The verdict on a target; `None` when it can't run at all: the failure is recorded then.
+    fn judge(
+        &mut self,
+        target: usize,
+        yardstick: &Yardstick,
+        check: &Check,
+    ) -> Result<Option<Equivalence>, Stop> {
+        let id = &self.plan.targets[target].id;
+        let chunk = self.plan.settings.chunk;
+        while self.make_ready(target)? {
+            match compare(id, self.worker(target), yardstick, check, chunk) {
+                Ok(found) => return Ok(Some(found)),
+                Err(Unmeasured::Unchecked(reason)) => return Ok(Some(unchecked(id, reason))),
+                Err(Unmeasured::Worker(error)) => {
+                    self.lose(target, None, error)?;
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Has the reference generate, in a process that ends with this. The inner error is one of
@@ -117,7 +124,7 @@ impl Runner<'_> {
             stop: Vec::new(),
             logits: Some(logits.clone()),
         };
-        let (mut worker, _) = self.start(introduced, &id.placement)?;
+        let (mut worker, _) = self.start(introduced, id)?;
         let generated = worker.generate(request)?;
         let generated = generated.tokens.concat();
         let prompt = check.prompt.ids().iter();
@@ -184,5 +191,12 @@ fn equivalence(id: &TargetId, verdict: Verdict) -> Equivalence {
         verdict,
         reason: None,
         fidelity: None,
+    }
+}
+
+fn unchecked(id: &TargetId, reason: String) -> Equivalence {
+    Equivalence {
+        reason: Some(reason),
+        ..equivalence(id, Verdict::Unchecked)
     }
 }

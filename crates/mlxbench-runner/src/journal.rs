@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use mlxbench_core::results::{Record, RunResult};
+use mlxbench_core::results::{Record, RunResult, migrate};
 
 use crate::{Error, Result};
 
@@ -108,30 +108,19 @@ pub fn read(path: &Path) -> Result<RunResult> {
     let parsed = if path.to_string_lossy().ends_with(JOURNAL_SUFFIX) {
         fold(&text)
     } else {
-        serde_json::from_str(&text).map_err(|error| error.to_string())
+        migrate::result(&text)
     };
-    let result = parsed.map_err(|message| {
-        let message = format!("not a result of mlxbench: {message}");
-        Error::Config {
-            path: path.to_owned(),
-            message,
-        }
-    })?;
-    if result.schema_version != mlxbench_core::results::SCHEMA_VERSION {
-        let message = format!("schema version {} is not known", result.schema_version);
-        return Err(Error::Config {
-            path: path.to_owned(),
-            message,
-        });
-    }
-    Ok(result)
+    parsed.map_err(|message| Error::Config {
+        path: path.to_owned(),
+        message: format!("not a result of mlxbench: {message}"),
+    })
 }
 
 /// The result that the lines of a journal add up to. A last line cut short is left out.
 fn fold(text: &str) -> Result<RunResult, String> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines().enumerate().map(|(n, line)| {
-        serde_json::from_str(line).map_err(|error| format!("line {}: {error}", n + 1))
+        migrate::record(line).map_err(|error| format!("line {}: {error}", n + 1))
     });
     let mut result = match lines.next() {
         Some(Ok(Record::Run(run))) => RunResult::new(*run),
@@ -144,7 +133,8 @@ fn fold(text: &str) -> Result<RunResult, String> {
     Ok(result)
 }
 
-/// The newest journal in `folder`, that of a run which was cut short.
+/// The newest journal in `folder`, that of a run which was cut short. One without a whole line
+/// holds nothing to go on with.
 ///
 /// # Errors
 /// When there is none.
@@ -153,6 +143,7 @@ pub fn newest(folder: &Path) -> Result<PathBuf> {
     let journals = entries.map(|entry| entry.path());
     journals
         .filter(|path| path.to_string_lossy().ends_with(JOURNAL_SUFFIX))
+        .filter(|path| std::fs::read(path).is_ok_and(|text| text.contains(&b'\n')))
         .max()
         .ok_or_else(|| {
             Error::Resume(format!(

@@ -5,14 +5,19 @@
 //! | [`config`] | the TOML file, with errors that name line and nearest key |
 //! | [`plan`] | config and model to tests, targets and prompts |
 //! | [`prompt`] | token ids, made once for all workers |
-//! | [`schedule`] | the order of repetitions: interleaved over targets |
 //! | [`locate`] | where a backend's worker program is |
 //! | [`interrupt`] | the user's wish that the run end |
 //! | [`process`] | one worker process: requests, time-outs, last words |
 //! | [`journal`] | every case on disk as it ends; resuming |
-//! | [`execute`] | the run itself |
+//! | [`execute`] | a run from its beginning to its end |
+//! | `rounds` | its heart: targets take turns until each test has been repeated enough |
+//! | `schedule` | the order of turns in a round |
+//! | `stop` | when a test has been repeated enough |
+//! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
 //! | `equivalence` | the check of every target before it is timed |
-//! | [`system`] | the machine: facts and a process's peak memory |
+//! | `roofline`, `stream` | how fast devices and memory can be |
+//! | `power` | energy of a device's work, and what it draws when idle |
+//! | [`system`] | the machine: facts, conditions, memory of a process, energy |
 
 pub mod config;
 mod equivalence;
@@ -23,8 +28,14 @@ pub mod journal;
 pub mod locate;
 pub mod plan;
 pub mod process;
+mod power;
 pub mod prompt;
-pub mod schedule;
+mod repetition;
+mod roofline;
+mod rounds;
+mod schedule;
+mod stop;
+mod stream;
 pub mod system;
 
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@ use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 use mlxbench_core::backend::{DeviceSupport, Identity};
+use mlxbench_core::generate::Mode;
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, TargetId, Test};
 use mlxbench_core::{
@@ -14,7 +15,7 @@ use mlxbench_core::{
 };
 use mlxbench_models::source::Source;
 
-use crate::config::{Config, ModelConfig};
+use crate::config::{Config, ModelConfig, Sweep, TestConfig};
 use crate::interrupt::Interrupt;
 use crate::locate::{Command, worker_command};
 use crate::process::{Worker, WorkerError};
@@ -23,6 +24,10 @@ use crate::{Error, Result, system};
 
 /// Share of the machine's memory that workers may fill together.
 const MEMORY_SHARE: f64 = 0.6;
+
+/// Share of the machine's memory that one worker may hold before it is killed: more would set the
+/// machine to swapping, or have the kernel choose whom to kill.
+const WORKER_MEMORY_SHARE: f64 = 0.9;
 
 /// A run, before any worker has loaded anything.
 #[derive(Debug)]
@@ -44,7 +49,11 @@ pub struct Plan {
     /// A worker that takes longer for one request is killed.
     pub timeout: Duration,
     /// Rest before each repetition.
-    pub pause: Duration,
+    pub delay: Duration,
+    /// A worker that holds more is killed.
+    pub memory_limit_bytes: u64,
+    /// How long each product and stream is timed before the run; `None` leaves them out.
+    pub probe: Option<Duration>,
 }
 
 /// How targets are checked.
@@ -56,6 +65,13 @@ pub struct Check {
     pub prompt: TokenBatch,
     /// Positions to compare.
     pub positions: usize,
+}
+
+impl Plan {
+    /// CPU threads that the worker of `target` is given.
+    pub(crate) fn threads(&self, target: &TargetId) -> usize {
+        target.threads.map_or(self.settings.threads, Into::into)
+    }
 }
 
 /// A target and how to start it, or why it can't run here.
@@ -103,8 +119,12 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
         model,
         settings: Settings {
             repetitions: measure.repetitions.get(),
+            max_repetitions: measure.max_repetitions.map(Into::into),
+            interval_percent: measure.interval_percent,
+            max_seconds: measure.max_seconds,
+            delay_seconds: measure.delay_seconds,
             warmup: measure.warmup,
-            mode: measure.mode,
+            max_warmup: measure.max_warmup.max(measure.warmup),
             chunk: measure.chunk.get(),
             threads: measure.threads.map_or_else(system::cores, Into::into),
             seed: measure.seed,
@@ -116,7 +136,12 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
         targets,
         check,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
-        pause: Duration::from_secs_f64(measure.pause_seconds),
+        delay: Duration::from_secs_f64(measure.delay_seconds),
+        memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(|| {
+            (system::machine().memory_bytes as f64 * WORKER_MEMORY_SHARE) as u64
+        }),
+        probe: (config.roofline.probe)
+            .then(|| Duration::from_secs_f64(config.roofline.seconds)),
     })
 }
 
@@ -139,6 +164,7 @@ fn resolve_model(model: &ModelConfig, base: &Path) -> Result<(ModelFacts, GemmaC
         architecture: format!("{:?}", gemma.generation).to_lowercase(),
         parameters: gemma.parameters(),
         stored_bytes: checkpoint.stored_bytes(),
+        config: Some(gemma.clone()),
     };
     Ok((facts, gemma))
 }
@@ -215,13 +241,19 @@ fn tests(
             seed: config.measure.seed,
         },
     };
-    let tests = config.tests.iter().map(|test| Test {
-        prompt_tokens: test.prompt_tokens,
-        generate_tokens: test.generate_tokens,
-        depth: test.depth,
-        batch: test.batch.get(),
-    });
+    let tests: Vec<Test> = config
+        .tests
+        .iter()
+        .flat_map(|test| expand(test, config.measure.mode))
+        .collect();
+    if let Some(twice) = (1..tests.len()).find(|&at| tests[..at].contains(&tests[at])) {
+        return Err(Error::Core(CoreError::Invalid(format!(
+            "the test {} is listed twice",
+            tests[twice]
+        ))));
+    }
     tests
+        .into_iter()
         .map(|test| {
             let needed = test.depth + test.prompt_tokens + test.generate_tokens;
             if needed > gemma.max_position_embeddings {
@@ -234,6 +266,30 @@ fn tests(
             Ok((test, prompt))
         })
         .collect()
+}
+
+/// One test of each combination of a `[[test]]`'s values.
+fn expand(config: &TestConfig, mode: Mode) -> Vec<Test> {
+    let modes = config.mode.clone().unwrap_or(Sweep::one(mode));
+    let mut tests = Vec::new();
+    for &mode in modes.values() {
+        for &batch in config.batch.values() {
+            for &depth in config.depth.values() {
+                for &prompt_tokens in config.prompt_tokens.values() {
+                    for &generate_tokens in config.generate_tokens.values() {
+                        tests.push(Test {
+                            prompt_tokens,
+                            generate_tokens,
+                            depth,
+                            batch: batch.get(),
+                            mode,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    tests
 }
 
 /// The reference with the longest test's prompt, cut to what the config allows.
@@ -276,13 +332,19 @@ fn targets(config: &Config, config_path: &Path, answers: &mut Answers<'_>) -> Re
     let mut targets: Vec<Target> = Vec::new();
     for target in &config.targets {
         let answer = answers.of(&target.backend);
-        for &dtype in &target.dtypes {
+        let threads: Vec<_> = match &target.threads {
+            Some(threads) => threads.values().iter().copied().map(Some).collect(),
+            None => vec![None],
+        };
+        let cases = target.dtypes.iter();
+        let cases = cases.flat_map(|&dtype| threads.iter().map(move |&threads| (dtype, threads)));
+        for (dtype, threads) in cases {
             let device = target.device.clone().or_else(|| best_device(answer));
             let device = device.unwrap_or_else(Device::cpu);
-            let placement = Placement { device, dtype };
             let id = TargetId {
                 backend: target.backend.clone(),
-                placement,
+                placement: Placement { device, dtype },
+                threads,
             };
             if targets.iter().any(|known| known.id == id) {
                 let message = format!("the target {id} is listed twice");

@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    ErrorKind, Generate, Generated, Hello, Load, Loaded, Reply, Request, Score, VERSION,
+    ErrorKind, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
 };
+use mlxbench_core::Nanos;
 use mlxbench_core::results::FailureKind;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -47,9 +48,9 @@ impl WorkerError {
         }
     }
 
-    /// Whether the worker is still of use after this.
-    pub fn leaves_worker_usable(&self) -> bool {
-        matches!(
+    /// Whether the worker is of no use any more.
+    pub fn loses_worker(&self) -> bool {
+        !matches!(
             self.kind,
             Some(FailureKind::Unsupported | FailureKind::Failed)
         )
@@ -212,6 +213,17 @@ impl Worker {
         }
     }
 
+    /// Times a product. Returns the time of one.
+    ///
+    /// # Errors
+    /// When the worker can't.
+    pub fn probe(&mut self, probe: Probe) -> Result<Nanos, WorkerError> {
+        match self.request(&Request::Probe(probe))? {
+            Reply::Probed { product_ns } => Ok(product_ns),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The most memory that the process has held so far.
     pub fn peak_memory_bytes(&self) -> Option<u64> {
         system::peak_memory_bytes(self.child.id())
@@ -348,6 +360,7 @@ fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Loaded(_) => "loaded",
         Reply::Generated(_) => "generated",
         Reply::Scored => "scored",
+        Reply::Probed { .. } => "probed",
         Reply::Error { .. } => "error",
     };
     WorkerError::new(

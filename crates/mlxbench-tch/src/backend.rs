@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
 use tch::{Cuda, Device, TchError, Tensor, utils};
 
 use crate::weights::{self, Weights};
-use crate::{GemmaModel, shim};
+use crate::{GemmaModel, Product, shim};
 
 /// The PyTorch framework, through its C++ library.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ pub struct TchBackend {}
 
 impl Backend for TchBackend {
     type Model = GemmaModel;
+    type Product = Product;
 
     fn identity(&self) -> Result<Identity> {
         let config = shim::config().ok_or_else(|| {
@@ -62,18 +64,52 @@ impl Backend for TchBackend {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
-        let device = device(&placement.device)?;
-        if let Some(reason) = unsupported(device, placement.dtype) {
-            return Err(Error::Unsupported(format!(
-                "PyTorch can't run {placement}: {reason}"
-            )));
-        }
+        let device = usable(placement)?;
         let weights = Weights {
             checkpoint,
             device,
             dtype: placement.dtype,
         };
         tch::no_grad(|| GemmaModel::load(&weights)).map_err(framework)
+    }
+
+    fn product(
+        &mut self,
+        shape: ProductShape,
+        copies: usize,
+        placement: &Placement,
+    ) -> Result<Product> {
+        let device = usable(placement)?;
+        let random = || Product::random(shape, copies, placement.dtype, device);
+        tch::no_grad(random).map_err(framework)
+    }
+}
+
+/// The device of `placement`, where it can multiply in the dtype.
+fn usable(placement: &Placement) -> Result<Device> {
+    let device = device(&placement.device)?;
+    match unsupported(device, placement.dtype) {
+        None => Ok(device),
+        Some(reason) => Err(Error::Unsupported(format!(
+            "PyTorch can't run {placement}: {reason}"
+        ))),
+    }
+}
+
+/// Which of libtorch's accelerators `device` is; `None` for the CPU.
+pub(crate) fn accelerator(device: Device) -> Option<usize> {
+    match device {
+        Device::Cuda(index) => Some(index),
+        Device::Mps | Device::Vulkan => Some(0),
+        Device::Cpu => None,
+    }
+}
+
+/// Waits for all work on `device`.
+pub(crate) fn synchronize(device: Device) -> Result<()> {
+    match accelerator(device) {
+        Some(index) => shim::synchronize(index),
+        None => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `weights` | from checkpoint tensors to libtorch's |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `product` | a product alone, for probes |
 //! | `model` | the whole: embeddings, layers, output projection |
 //! | `shim` | what libtorch can tell and tch doesn't ask |
 
@@ -17,9 +18,11 @@ mod linear;
 mod mlp;
 mod model;
 mod norm;
+mod product;
 mod rope;
 mod shim;
 mod weights;
 
 pub use backend::TchBackend;
 pub use model::{GemmaModel, Output};
+pub use product::Product;

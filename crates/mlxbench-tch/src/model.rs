@@ -7,7 +7,7 @@ use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
 use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use crate::attention::{Attention, Span};
-use crate::backend::framework;
+use crate::backend::{accelerator, framework, synchronize};
 use crate::cache::KvCache;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
@@ -108,15 +108,6 @@ impl GemmaModel {
         })
     }
 
-    /// Which of libtorch's accelerators this is on; `None` for the CPU.
-    fn accelerator(&self) -> Option<usize> {
-        match self.device {
-            Device::Cuda(index) => Some(index),
-            Device::Mps | Device::Vulkan => Some(0),
-            Device::Cpu => None,
-        }
-    }
-
     fn make_context(&self, shape: ContextShape) -> TchResult<Context> {
         let mut kinds = Vec::new();
         for kind in [LayerKind::Global, LayerKind::Local] {
@@ -204,13 +195,13 @@ impl Model for GemmaModel {
     }
 
     fn is_asynchronous(&self) -> bool {
-        self.accelerator().is_some()
+        accelerator(self.device).is_some()
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {
         // The old cache goes first: two may not fit.
         self.context = None;
-        if let Some(index) = self.accelerator() {
+        if let Some(index) = accelerator(self.device) {
             shim::reset_peak(index);
         }
         self.context = Some(self.make_context(context).map_err(framework)?);
@@ -252,14 +243,11 @@ impl Model for GemmaModel {
     }
 
     fn synchronize(&mut self) -> Result<()> {
-        match self.accelerator() {
-            Some(index) => shim::synchronize(index),
-            None => Ok(()),
-        }
+        synchronize(self.device)
     }
 
     fn device_peak_bytes(&self) -> Option<u64> {
-        self.accelerator().and_then(shim::peak_bytes)
+        accelerator(self.device).and_then(shim::peak_bytes)
     }
 }
 

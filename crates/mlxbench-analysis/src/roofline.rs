@@ -1,0 +1,250 @@
+//! Rates as shares of what the machine can do: MBU (memory bandwidth utilisation) of decode and
+//! MFU (FLOPs utilisation) of prefill. Source of the terms: Databricks, "LLM Inference Performance
+//! Engineering: Best Practices", 2023 (MBU); Chowdhery et al., "PaLM", 2022, appendix B (MFU).
+//!
+//! Bytes and operations are counted from the model's configuration (`GemmaConfig::decode_step_bytes`
+//! and `prefill_operations`), limits are measured in the same run. The limit of a device is the
+//! largest that any probe reached on it, whichever framework it was in: so a framework that makes
+//! poor use of the hardware shows a small share, not a small limit.
+
+use std::collections::BTreeMap;
+
+use mlxbench_core::results::{ProductProbe, RunResult, StreamProbe, TargetId, Test};
+use mlxbench_core::{Device, Dtype, GemmaConfig};
+use serde::Serialize;
+
+/// A limit and the probe that reached it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Limit {
+    /// Bytes a second, or operations a second.
+    pub per_second: f64,
+    /// Which probe: `STREAM read`, `tch/cpu/f32 lm_head`.
+    pub source: String,
+}
+
+/// What a device can do at most, as far as this run has seen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct DeviceLimits {
+    /// Memory, in bytes a second, whatever the dtype.
+    pub bandwidth: Option<Limit>,
+    /// Matrix products, in operations a second, a dtype.
+    pub matmul: BTreeMap<Dtype, Limit>,
+}
+
+/// The limits of every device that was probed, by the name of the hardware: `cpu`, `gpu`, `gpu:1`.
+pub fn device_limits(result: &RunResult) -> BTreeMap<String, DeviceLimits> {
+    let mut limits: BTreeMap<String, DeviceLimits> = BTreeMap::new();
+    for stream in &result.streams {
+        let cpu = limits.entry(hardware(&Device::cpu())).or_default();
+        let source = format!("STREAM {}", stream.kernel.name());
+        raise(&mut cpu.bandwidth, stream_rate(stream), source);
+    }
+    for product in &result.products {
+        let placement = &product.target.placement;
+        let device = limits.entry(hardware(&placement.device)).or_default();
+        let source = format!("{} {}", product.target, product.part);
+        if product.shape.rows == 1 {
+            raise(&mut device.bandwidth, Some(read_rate(product)), source);
+        } else {
+            let mut limit = device.matmul.remove(&placement.dtype);
+            raise(&mut limit, Some(operation_rate(product)), source);
+            device.matmul.extend(limit.map(|limit| (placement.dtype, limit)));
+        }
+    }
+    limits
+}
+
+/// What a target's own framework reached: bytes a second in its best product with one row, and
+/// operations a second in its best with many.
+pub fn own_limits(result: &RunResult, target: &TargetId) -> (Option<Limit>, Option<Limit>) {
+    let (mut bandwidth, mut matmul) = (None, None);
+    for product in result.products.iter().filter(|probe| probe.target == *target) {
+        match product.shape.rows {
+            1 => raise(&mut bandwidth, Some(read_rate(product)), product.part.clone()),
+            _ => raise(&mut matmul, Some(operation_rate(product)), product.part.clone()),
+        }
+    }
+    (bandwidth, matmul)
+}
+
+/// MBU of one token a second: the share of the device's bandwidth that a decode rate of 1 token a
+/// second uses. `None` where the model's shapes or the limit aren't known.
+pub fn mbu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
+    let config = result.run.model.config.as_ref()?;
+    let limits = device_limits(result);
+    let limit = limits.get(&hardware(&target.placement.device))?.bandwidth.as_ref()?;
+    let bytes = mean_step_bytes(config, target.placement.dtype, test)?;
+    Some(bytes / test.batch as f64 / limit.per_second)
+}
+
+/// MFU of one token a second: the share of the device's matmul rate that a prefill rate of 1 token
+/// a second uses. `None` where the model's shapes or the limit aren't known.
+pub fn mfu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
+    let config = result.run.model.config.as_ref()?;
+    let limits = device_limits(result);
+    let device = limits.get(&hardware(&target.placement.device))?;
+    let limit = device.matmul.get(&target.placement.dtype)?;
+    let tokens = test.batch * test.prompt_tokens;
+    let operations = config.prefill_operations(test.batch, test.depth, test.prompt_tokens);
+    (tokens > 0).then(|| operations as f64 / tokens as f64 / limit.per_second)
+}
+
+/// The least memory that any implementation needs: weights, and keys and values of the whole test.
+pub fn memory_floor_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> u64 {
+    let context = test.depth + test.prompt_tokens.max(1) + test.generate_tokens.max(1) - 1;
+    config.weights_bytes(dtype) + config.kv_cache_bytes(dtype, test.batch, context)
+}
+
+/// Mean bytes of the test's decode steps; `None` when it has none.
+fn mean_step_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> Option<f64> {
+    let steps = test.generate_tokens.checked_sub(1).filter(|&steps| steps > 0)?;
+    // The first token comes from the prompt; the first step finds the prompt in the cache.
+    let first = test.depth + test.prompt_tokens.max(1);
+    let bytes = (first..first + steps).map(|context| {
+        config.decode_step_bytes(dtype, test.batch, context)
+    });
+    Some(bytes.sum::<u64>() as f64 / steps as f64)
+}
+
+/// Bytes a second; `None` when no time passed.
+pub fn stream_rate(stream: &StreamProbe) -> Option<f64> {
+    Some(stream.moved_bytes as f64 / stream.time_ns.as_secs_f64()).filter(|rate| rate.is_finite())
+}
+
+fn read_rate(product: &ProductProbe) -> f64 {
+    let bytes = product.shape.weight_bytes(product.target.placement.dtype);
+    bytes as f64 / product.time_ns.as_secs_f64()
+}
+
+fn operation_rate(product: &ProductProbe) -> f64 {
+    product.shape.operations() as f64 / product.time_ns.as_secs_f64()
+}
+
+fn raise(limit: &mut Option<Limit>, rate: Option<f64>, source: String) {
+    let known = limit.as_ref().map_or(0.0, |limit| limit.per_second);
+    if let Some(per_second) = rate.filter(|rate| rate.is_finite() && *rate > known) {
+        *limit = Some(Limit { per_second, source });
+    }
+}
+
+/// One name for what frameworks call by several: `mps`, `gpu`, `metal` and `cuda` are the machine's
+/// GPU, which is Apple's or NVIDIA's and never both.
+fn hardware(device: &Device) -> String {
+    match (device.kind(), device.index()) {
+        ("mps" | "gpu" | "metal" | "cuda", 0) => "gpu".into(),
+        ("mps" | "gpu" | "metal" | "cuda", index) => format!("gpu:{index}"),
+        _ => device.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlxbench_core::Nanos;
+    use mlxbench_core::gemma::preset;
+    use mlxbench_core::probe::ProductShape;
+    use mlxbench_core::results::StreamKernel;
+
+    use super::*;
+    use crate::fixture;
+
+    fn product(target: &str, part: &str, rows: usize, time_ns: u64) -> ProductProbe {
+        let shape = ProductShape {
+            rows,
+            in_features: 1000,
+            out_features: 1000,
+        };
+        ProductProbe {
+            target: target.parse().unwrap(),
+            part: part.into(),
+            shape,
+            time_ns: Nanos(time_ns),
+        }
+    }
+
+    /// Memory at 40 GB/s by STREAM, 50 by a product; f32 products at 20 GFLOP/s.
+    fn probed() -> RunResult {
+        let mut result = fixture::result(Vec::new());
+        result.run.model.config = Some(preset("gemma-3-270m").unwrap().config());
+        result.streams = vec![StreamProbe {
+            kernel: StreamKernel::Read,
+            threads: 2,
+            moved_bytes: 4_000_000,
+            time_ns: Nanos(100_000),
+        }];
+        result.products = vec![
+            product("mock/cpu/f32", "o", 1, 100_000),
+            product("tch/cpu/f32", "qkv", 1, 80_000),
+            product("tch/cpu/f32", "qkv", 10, 1_000_000),
+            product("mock/cpu/f32", "o", 10, 4_000_000),
+            product("tch/cpu/bf16", "o", 10, 100_000),
+        ];
+        result
+    }
+
+    #[test]
+    fn a_devices_limit_is_the_best_that_any_probe_reached() {
+        let limits = device_limits(&probed());
+        let cpu = &limits["cpu"];
+        let bandwidth = cpu.bandwidth.as_ref().unwrap();
+        assert_eq!(bandwidth.source, "tch/cpu/f32 qkv");
+        assert!((bandwidth.per_second - 50e9).abs() < 1.0);
+        assert!((cpu.matmul[&Dtype::F32].per_second - 20e9).abs() < 1.0);
+        assert!((cpu.matmul[&Dtype::Bf16].per_second - 200e9).abs() < 1.0);
+    }
+
+    #[test]
+    fn a_framework_has_limits_of_its_own() {
+        let result = probed();
+        let (bandwidth, matmul) = own_limits(&result, &fixture::target());
+        assert!((bandwidth.unwrap().per_second - 40e9).abs() < 1.0);
+        assert!((matmul.unwrap().per_second - 5e9).abs() < 1.0);
+        let stranger = "mlx/cpu/f32".parse().unwrap();
+        assert_eq!(own_limits(&result, &stranger), (None, None));
+    }
+
+    #[test]
+    fn frameworks_names_of_the_gpu_are_one_device() {
+        let named = |name: &str| hardware(&name.parse().unwrap());
+        for name in ["mps", "gpu", "metal", "cuda"] {
+            assert_eq!(named(name), "gpu");
+        }
+        assert_eq!(named("cuda:1"), "gpu:1");
+        assert_eq!(named("cpu"), "cpu");
+    }
+
+    #[test]
+    fn mbu_is_bytes_a_token_over_the_limit() {
+        let result = probed();
+        let config = result.run.model.config.clone().unwrap();
+        let test = fixture::test(8, 3);
+        // Two steps, with 8 and 9 tokens in the cache.
+        let bytes = |context| config.decode_step_bytes(Dtype::F32, 1, context) as f64;
+        let expected = (bytes(8) + bytes(9)) / 2.0 / 50e9;
+        let mbu = mbu_per_rate(&result, &fixture::target(), &test).unwrap();
+        assert!((mbu / expected - 1.0).abs() < 1e-9, "{mbu} is not {expected}");
+        // The weights are read once for all rows of a batch.
+        let batched = Test { batch: 4, ..test };
+        let shared = mbu_per_rate(&result, &fixture::target(), &batched).unwrap();
+        assert!(shared < mbu / 3.9, "{shared} of {mbu}");
+        assert_eq!(mbu_per_rate(&result, &fixture::target(), &fixture::test(8, 0)), None);
+    }
+
+    #[test]
+    fn mfu_is_operations_a_token_over_the_limit_of_the_dtype() {
+        let result = probed();
+        let config = result.run.model.config.clone().unwrap();
+        let test = fixture::test(64, 0);
+        let expected = config.prefill_operations(1, 0, 64) as f64 / 64.0 / 20e9;
+        let mfu = mfu_per_rate(&result, &fixture::target(), &test).unwrap();
+        assert!((mfu / expected - 1.0).abs() < 1e-9, "{mfu} is not {expected}");
+        let unprobed = "mock/cpu/f16".parse().unwrap();
+        assert_eq!(mfu_per_rate(&result, &unprobed, &test), None);
+    }
+
+    #[test]
+    fn the_floor_is_weights_and_cache() {
+        let config = preset("gemma-3-270m").unwrap().config();
+        let floor = memory_floor_bytes(&config, Dtype::F32, &fixture::test(8, 3));
+        assert_eq!(floor, 4 * (268_098_176 + 18 * 512 * 10));
+    }
+}

@@ -1,0 +1,76 @@
+//! A key that takes one value or a list of them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IntoDeserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// The values of a key: one, or several of which each makes a case of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep<T>(Vec<T>);
+
+impl<T> Sweep<T> {
+    /// A single value.
+    pub fn one(value: T) -> Self {
+        Self(vec![value])
+    }
+
+    /// The values, at least one.
+    pub fn values(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Sweep<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMany(PhantomData))
+    }
+}
+
+/// Not an untagged enum: its errors would neither name the type nor the value.
+struct OneOrMany<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
+    type Value = Sweep<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or a list of values")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Sweep<T>, E> {
+        T::deserialize(value.into_deserializer()).map(Sweep::one)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Sweep<T>, E> {
+        T::deserialize(value.into_deserializer()).map(Sweep::one)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Sweep<T>, E> {
+        T::deserialize(value.into_deserializer()).map(Sweep::one)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Sweep<T>, A::Error> {
+        let values = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        match values.is_empty() {
+            true => Err(serde::de::Error::custom("an empty list: write a value")),
+            false => Ok(Sweep(values)),
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Sweep<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Sweep_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({
+            "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }]
+        })
+    }
+}

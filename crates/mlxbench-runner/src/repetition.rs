@@ -1,0 +1,183 @@
+//! One case: warm-up until its times are steady, and a repetition with all that is measured beside
+//! its timestamps.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use mlxbench_core::Nanos;
+use mlxbench_core::protocol::{Generate, Generated};
+use mlxbench_core::results::{FailureKind, PeakSince, Record, Sample, Timeline, Warmup};
+
+use crate::execute::Event;
+use crate::process::WorkerError;
+use crate::rounds::{Case, Runner, Stop};
+
+/// How far the last two warm-up repetitions of a steady case are apart, as a share of the first.
+const STEADY: f64 = 0.05;
+
+/// What a repetition gave.
+struct Measured {
+    generated: Generated,
+    started: Timestamp,
+    wall: Duration,
+    timeline: Option<Timeline>,
+    joules: Option<f64>,
+    peak_memory_bytes: Option<u64>,
+    peak_memory_since: PeakSince,
+}
+
+impl Runner<'_> {
+    /// Runs the case unmeasured until its times are steady, or as often as the config allows.
+    pub(crate) fn warm_up(&mut self, case: Case) -> Result<(), Stop> {
+        while !self.is_set_aside(case) && self.make_ready(case.target)? {
+            match self.try_to_warm_up(case)? {
+                Ok(()) => break,
+                Err(error) => {
+                    self.lose(case.target, Some(case.test), error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn try_to_warm_up(&mut self, case: Case) -> Result<Result<(), WorkerError>, Stop> {
+        let settings = &self.plan.settings;
+        if settings.max_warmup == 0 || !self.warm.insert(case) {
+            return Ok(Ok(()));
+        }
+        let mut times: Vec<Nanos> = Vec::new();
+        let mut steady = false;
+        while times.len() < settings.warmup || (!steady && times.len() < settings.max_warmup) {
+            let label = format!("{} warm-up", case.name(self.plan));
+            (self.observe)(Event::Step(label));
+            if self.interrupt.is_set() {
+                return Err(Stop::Interrupted);
+            }
+            let generated = match self.generate(case) {
+                Ok(generated) => generated,
+                Err(error) => return Ok(Err(error)),
+            };
+            times.extend(generated.token_ns.last());
+            steady = is_steady(&times);
+        }
+        self.record(Record::Warmup(Warmup {
+            target: self.plan.targets[case.target].id.clone(),
+            test: self.plan.tests[case.test].0,
+            end_to_end_ns: times,
+            steady,
+        }))?;
+        Ok(Ok(()))
+    }
+
+    /// Measures repetition `repetition` of the case, a second time in a new process where the
+    /// worker is lost for the first time.
+    pub(crate) fn repeat(&mut self, case: Case, repetition: usize) -> Result<(), Stop> {
+        loop {
+            self.warm_up(case)?;
+            if self.is_set_aside(case) || !self.make_ready(case.target)? {
+                return Ok(());
+            }
+            let (name, planned) = (case.name(self.plan), self.plan.settings.repetitions);
+            let label = format!("{name} {}/{}", repetition + 1, planned.max(repetition + 1));
+            (self.observe)(Event::Step(label));
+            if !self.interrupt.rest(self.plan.delay) {
+                return Err(Stop::Interrupted);
+            }
+            let measured = match self.measure(case) {
+                Ok(measured) => measured,
+                Err(error) => {
+                    if self.lose(case.target, Some(case.test), error)? {
+                        continue;
+                    }
+                    return Ok(());
+                }
+            };
+            let sample = Sample {
+                target: self.plan.targets[case.target].id.clone(),
+                test: self.plan.tests[case.test].0,
+                repetition,
+                started: Some(measured.started),
+                wall_ns: Some(measured.wall.into()),
+                token_ns: measured.generated.token_ns,
+                tokens: measured.generated.tokens,
+                finite: measured.generated.finite,
+                peak_memory_bytes: measured.peak_memory_bytes,
+                peak_memory_since: measured.peak_memory_since,
+                device_peak_bytes: measured.generated.device_peak_bytes,
+                timeline: measured.timeline,
+                energy_joules: measured.joules,
+            };
+            return Ok(self.record(Record::Sample(sample))?);
+        }
+    }
+
+    fn measure(&mut self, case: Case) -> Result<Measured, WorkerError> {
+        let device = self.plan.targets[case.target].id.placement.device.clone();
+        let limit = self.plan.memory_limit_bytes;
+        let worker = self.worker(case.target);
+        let peak_memory_since = match worker.reset_peak_memory() {
+            true => PeakSince::Repetition,
+            false => PeakSince::Process,
+        };
+        let watch = worker.watch_memory(limit);
+        let (started, joules) = (Timestamp::now(), self.meters.joules(&device));
+        let start = Instant::now();
+        let generated = self.generate(case);
+        let wall = start.elapsed();
+        let joules = self.meters.joules(&device).zip(joules);
+        let (timeline, exceeded) = watch.stop();
+        if let (Some(bytes), Err(_)) = (exceeded, &generated) {
+            return Err(WorkerError {
+                kind: Some(FailureKind::OutOfMemory),
+                message: format!(
+                    "the worker held {bytes} bytes of memory, more than the {limit} that it may \
+                     ([measure] max_memory_bytes): it was killed"
+                ),
+            });
+        }
+        Ok(Measured {
+            generated: generated?,
+            started,
+            wall,
+            timeline,
+            joules: joules.map(|(after, before)| after - before),
+            peak_memory_bytes: self.worker(case.target).peak_memory_bytes(),
+            peak_memory_since,
+        })
+    }
+
+    fn generate(&mut self, case: Case) -> Result<Generated, WorkerError> {
+        let (test, prompt) = &self.plan.tests[case.test];
+        let request = Generate {
+            context: prompt.context.clone(),
+            prompt: prompt.prompt.clone(),
+            new_tokens: test.generate_tokens.max(1),
+            chunk: self.plan.settings.chunk,
+            mode: test.mode,
+            stop: Vec::new(),
+            logits: None,
+        };
+        self.worker(case.target).generate(request)
+    }
+}
+
+fn is_steady(times: &[Nanos]) -> bool {
+    match times {
+        [.., before, last] => last.0.abs_diff(before.0) as f64 <= before.0 as f64 * STEADY,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_times_alike_are_steady() {
+        let steady = |times: &[u64]| is_steady(&times.iter().copied().map(Nanos).collect::<Vec<_>>());
+        assert!(!steady(&[100]));
+        assert!(!steady(&[200, 100]));
+        assert!(steady(&[200, 100, 105]));
+        assert!(!steady(&[200, 100, 106]));
+    }
+}

@@ -1,0 +1,101 @@
+//! The probes before a run: how fast memory is without a framework, and how fast each target's
+//! framework multiplies by matrices of the model's shapes, in a process of its own without a model.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mlxbench_core::probe::ProductShape;
+use mlxbench_core::protocol::Probe;
+use mlxbench_core::results::{FailureKind, ProductProbe, Record};
+
+use crate::execute::Event;
+use crate::process::WorkerError;
+use crate::rounds::{Runner, Stop};
+use crate::stream;
+
+/// Bytes of weights that take turns, so that no cache holds them all: more than the last-level
+/// caches of Apple's and NVIDIA's GPUs and of most CPUs.
+const WORKING_SET_BYTES: u64 = 256 << 20;
+
+/// The part whose product with a single position ends a pass: no product of prefill's.
+const OUTPUT: &str = "lm_head";
+
+impl Runner<'_> {
+    /// Probes the devices of `targets`, but for what a resumed run knows.
+    pub(crate) fn probe(&mut self, targets: &BTreeSet<usize>) -> Result<(), Stop> {
+        let Some(least) = self.plan.probe else {
+            return Ok(());
+        };
+        if self.result.streams.is_empty() {
+            (self.observe)(Event::Probing("memory"));
+            for probe in stream::measure(self.plan.settings.threads, least) {
+                self.record(Record::Stream(probe))?;
+            }
+        }
+        for &target in targets {
+            let id = &self.plan.targets[target].id;
+            let known = self.result.products.iter().any(|probe| probe.target == *id);
+            if known || self.plan.targets[target].worker.is_err() {
+                continue;
+            }
+            (self.observe)(Event::Probing(&id.to_string()));
+            match self.probe_target(target, least) {
+                Ok(probes) => {
+                    for probe in probes {
+                        self.record(Record::Product(probe))?;
+                    }
+                }
+                Err(WorkerError { kind: None, .. }) => return Err(Stop::Interrupted),
+                // A worker may lack probes: its rates are shown beside the limits of others.
+                Err(WorkerError {
+                    kind: Some(FailureKind::Failed | FailureKind::Unsupported),
+                    ..
+                }) => {}
+                Err(WorkerError {
+                    kind: Some(kind),
+                    message,
+                }) => self.fail(target, None, kind, format!("in a probe: {message}"), true)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn probe_target(
+        &mut self,
+        target: usize,
+        least: Duration,
+    ) -> Result<Vec<ProductProbe>, WorkerError> {
+        let (Some(gemma), Ok(introduced)) = (
+            &self.plan.model.config,
+            &self.plan.targets[target].worker,
+        ) else {
+            return Ok(Vec::new());
+        };
+        let id = &self.plan.targets[target].id;
+        let mut worker = self.start_empty(introduced)?;
+        let decode = gemma.products(1).into_iter();
+        let prefill = gemma.products(self.plan.settings.chunk).into_iter();
+        let prefill = prefill.filter(|(part, _)| *part != OUTPUT);
+        let probe = |(part, shape): (&str, ProductShape)| {
+            let bytes = shape.weight_bytes(id.placement.dtype);
+            let copies = match shape.rows {
+                1 => WORKING_SET_BYTES.div_ceil(bytes.max(1)),
+                _ => 1,
+            };
+            let time_ns = worker.probe(Probe {
+                placement: id.placement.clone(),
+                threads: Some(self.plan.threads(id)),
+                shape,
+                copies: copies as usize,
+                least_ns: least.into(),
+            })?;
+            Ok(ProductProbe {
+                target: id.clone(),
+                part: part.into(),
+                shape,
+                time_ns,
+            })
+        };
+        decode.chain(prefill).map(probe).collect()
+    }
+}

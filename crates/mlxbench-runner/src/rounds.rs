@@ -1,0 +1,359 @@
+//! The heart of a run: round after round in which targets take turns, until each test has been
+//! repeated often enough. Every case goes to the journal as it ends, and what fails costs its case
+//! and nothing more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use mlxbench_analysis::{Estimate, Metric};
+use mlxbench_core::protocol::{Load, Loaded};
+use mlxbench_core::results::{
+    Failure, FailureKind, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
+};
+
+use crate::execute::Event;
+use crate::interrupt::Interrupt;
+use crate::journal::Journal;
+use crate::plan::{Introduced, Plan};
+use crate::power::Meters;
+use crate::process::{Worker, WorkerError};
+use crate::schedule::order;
+use crate::stop::{Progress, stop};
+use crate::{Error, Result, system};
+
+/// A target's test, by their indices in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Case {
+    pub(crate) target: usize,
+    pub(crate) test: usize,
+}
+
+impl Case {
+    /// `candle/cpu/f32 pp64+tg16`.
+    pub(crate) fn name(self, plan: &Plan) -> String {
+        format!("{} {}", plan.targets[self.target].id, plan.tests[self.test].0)
+    }
+}
+
+/// A run while it goes on.
+pub(crate) struct Runner<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) interrupt: &'a Interrupt,
+    journal: Journal,
+    pub(crate) result: RunResult,
+    pub(crate) meters: Meters,
+    /// Workers with a loaded model, by target.
+    pub(crate) workers: BTreeMap<usize, Worker>,
+    /// Cases that the worker of now has been warmed up for.
+    pub(crate) warm: BTreeSet<Case>,
+    /// Cases, and targets while they load, whose worker was lost once.
+    lost_once: BTreeSet<(usize, Option<usize>)>,
+    /// Cases that are not tried any more.
+    pub(crate) given_up: BTreeSet<Case>,
+    /// Targets that can't run at all.
+    pub(crate) dead_targets: BTreeSet<usize>,
+    pub(crate) observe: &'a mut dyn FnMut(Event<'_>),
+}
+
+/// Why the run stops before its end.
+pub(crate) enum Stop {
+    Interrupted,
+    Output(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl<'a> Runner<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        interrupt: &'a Interrupt,
+        journal: Journal,
+        result: RunResult,
+        meters: Meters,
+        observe: &'a mut dyn FnMut(Event<'_>),
+    ) -> Self {
+        Self {
+            plan,
+            interrupt,
+            journal,
+            result,
+            meters,
+            workers: BTreeMap::new(),
+            warm: BTreeSet::new(),
+            lost_once: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            dead_targets: BTreeSet::new(),
+            observe,
+        }
+    }
+
+    /// Ends the workers and hands back what is kept.
+    pub(crate) fn into_parts(self) -> (Journal, RunResult) {
+        (self.journal, self.result)
+    }
+
+    /// Runs `cases`, sorted by test, from probes to the last repetition.
+    pub(crate) fn run(&mut self, cases: &[Case]) -> Result<(), Stop> {
+        let plan = self.plan;
+        let targets: BTreeSet<usize> = cases.iter().map(|case| case.target).collect();
+        for &index in &targets {
+            if let Err((kind, message)) = &plan.targets[index].worker {
+                self.dead_targets.insert(index);
+                self.fail(index, None, *kind, message.clone(), false)?;
+            }
+        }
+        self.probe(&targets)?;
+        self.check_equivalence(&targets)?;
+        (self.observe)(Event::Planned(cases.len() * plan.settings.repetitions));
+        match plan.settings.residency {
+            Residency::Together => self.test_by_test(cases)?,
+            Residency::OneAtATime => self.target_by_target(cases)?,
+        }
+        self.record(Record::Finished {
+            at: Timestamp::now(),
+            conditions: system::conditions(),
+        })?;
+        Ok(())
+    }
+
+    /// Workers stay loaded: each test is repeated to its end before the next.
+    fn test_by_test(&mut self, cases: &[Case]) -> Result<(), Stop> {
+        for cases in cases.chunk_by(|a, b| a.test == b.test) {
+            if self.is_stopped(cases[0].test) {
+                continue;
+            }
+            let last = self.plan.settings.repetitions - 1;
+            for &case in cases.iter().filter(|case| !self.is_measured(**case, last)) {
+                self.warm_up(case)?;
+            }
+            for round in 0.. {
+                self.round(cases, round)?;
+                if self.stop_test(cases, round)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One worker at a time: a round takes each target through all tests before the next.
+    fn target_by_target(&mut self, cases: &[Case]) -> Result<(), Stop> {
+        let mut open: Vec<Case> = cases.to_vec();
+        open.retain(|case| !self.is_stopped(case.test));
+        for round in 0.. {
+            if open.is_empty() {
+                break;
+            }
+            self.round(&open, round)?;
+            let mut stopped = BTreeSet::new();
+            for cases in open.chunk_by(|a, b| a.test == b.test) {
+                if self.stop_test(cases, round)? {
+                    stopped.insert(cases[0].test);
+                }
+            }
+            open.retain(|case| !stopped.contains(&case.test));
+        }
+        Ok(())
+    }
+
+    /// One repetition of each case, target by target in the round's order.
+    fn round(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
+        let targets: BTreeSet<usize> = cases.iter().map(|case| case.target).collect();
+        let targets: Vec<usize> = targets.into_iter().collect();
+        for target in order(&targets, self.plan.settings.seed, round) {
+            for &case in cases.iter().filter(|case| case.target == target) {
+                if self.interrupt.is_set() {
+                    return Err(Stop::Interrupted);
+                }
+                if !self.is_measured(case, round) {
+                    self.repeat(case, round)?;
+                }
+                (self.observe)(Event::StepDone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the test of `cases` ends with `round`.
+    fn stop_test(&mut self, cases: &[Case], round: usize) -> Result<bool, Stop> {
+        let settings = &self.plan.settings;
+        let test = self.plan.tests[cases[0].test].0;
+        let live: Vec<&TargetId> = cases
+            .iter()
+            .filter(|case| !self.is_set_aside(**case))
+            .map(|case| &self.plan.targets[case.target].id)
+            .collect();
+        let half_widths: Vec<Option<f64>> = live
+            .iter()
+            .flat_map(|target| [Metric::Prefill, Metric::Decode].map(|metric| (target, metric)))
+            .map(|(target, metric)| metric.values(&self.result, target, &test))
+            .filter(|values| !values.is_empty())
+            .map(|values| Estimate::of(&values)?.relative_half_width())
+            .collect();
+        let of_test = self.result.samples.iter().filter(|s| s.test == test);
+        let seconds = of_test.filter_map(|sample| sample.wall_ns).map(|ns| ns.as_secs_f64());
+        let progress = Progress {
+            rounds: round + 1,
+            seconds: seconds.sum(),
+            half_widths: &half_widths,
+        };
+        let Some(reason) = stop(settings, &progress) else {
+            if round + 1 >= settings.repetitions {
+                (self.observe)(Event::Planned(cases.len()));
+            }
+            return Ok(false);
+        };
+        self.record(Record::Stopped(Stopped {
+            test,
+            repetitions: round + 1,
+            reason,
+        }))?;
+        Ok(true)
+    }
+
+    /// Whether a run that is gone on with was done with the test.
+    fn is_stopped(&self, test: usize) -> bool {
+        let test = self.plan.tests[test].0;
+        self.result.stopped.iter().any(|known| known.test == test)
+    }
+
+    /// Whether a run that is gone on with has the repetition already.
+    fn is_measured(&self, case: Case, repetition: usize) -> bool {
+        let target = &self.plan.targets[case.target].id;
+        let mut samples = self.result.samples_of(target, &self.plan.tests[case.test].0);
+        samples.any(|sample| sample.repetition == repetition)
+    }
+
+    /// Whether the case is not tried any more.
+    pub(crate) fn is_set_aside(&self, case: Case) -> bool {
+        self.dead_targets.contains(&case.target) || self.given_up.contains(&case)
+    }
+
+    /// Sees to it that the target's worker has its model loaded. False when it can't be had: the
+    /// failure is recorded then.
+    pub(crate) fn make_ready(&mut self, target: usize) -> Result<bool, Stop> {
+        if self.plan.settings.residency == Residency::OneAtATime {
+            self.workers.retain(|&other, _| other == target);
+            self.warm.retain(|case| case.target == target);
+        }
+        if self.dead_targets.contains(&target) {
+            return Ok(false);
+        }
+        while !self.workers.contains_key(&target) {
+            match self.load(target) {
+                Ok(worker) => {
+                    self.workers.insert(target, worker?);
+                }
+                Err(error) => {
+                    if !self.lose(target, None, error)? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Records that a worker failed, at a test or before any. True when it should be tried again,
+    /// in a new process: once for each case whose worker was lost.
+    pub(crate) fn lose(
+        &mut self,
+        target: usize,
+        test: Option<usize>,
+        error: WorkerError,
+    ) -> Result<bool, Stop> {
+        let kind = error.kind.ok_or(Stop::Interrupted)?;
+        let lost = error.loses_worker();
+        if lost {
+            self.workers.remove(&target);
+            self.warm.retain(|case| case.target != target);
+        }
+        let again = lost && self.lost_once.insert((target, test));
+        if !again {
+            match test {
+                Some(test) => self.given_up.insert(Case { target, test }),
+                None => self.dead_targets.insert(target),
+            };
+        }
+        self.fail(target, test, kind, error.message, again)?;
+        Ok(again)
+    }
+
+    /// Starts a target's worker and loads the model. The inner error is the journal's.
+    fn load(&mut self, target: usize) -> Result<Result<Worker, Stop>, WorkerError> {
+        let plan = self.plan;
+        let id = &plan.targets[target].id;
+        let Ok(introduced) = &plan.targets[target].worker else {
+            unreachable!("targets without a worker were set aside at the start")
+        };
+        (self.observe)(Event::Loading(&id.to_string()));
+        let (worker, loaded) = self.start(introduced, id)?;
+        let facts = TargetFacts {
+            id: id.clone(),
+            identity: introduced.identity.clone(),
+            device_description: introduced.device_description.clone(),
+            threads: loaded.threads,
+            load_ns: vec![loaded.load_ns],
+        };
+        let recorded = self.record(Record::Target(facts));
+        Ok(recorded.map(|()| worker).map_err(Stop::Output))
+    }
+
+    /// A new process with the model loaded.
+    pub(crate) fn start(
+        &self,
+        introduced: &Introduced,
+        id: &TargetId,
+    ) -> Result<(Worker, Loaded), WorkerError> {
+        let mut worker = self.start_empty(introduced)?;
+        let loaded = worker.load(Load {
+            model: self.plan.model.folder.clone(),
+            placement: id.placement.clone(),
+            threads: Some(self.plan.threads(id)),
+        })?;
+        Ok((worker, loaded))
+    }
+
+    /// A new process without a model.
+    pub(crate) fn start_empty(&self, introduced: &Introduced) -> Result<Worker, WorkerError> {
+        let interrupt = self.interrupt.clone();
+        let mut worker = Worker::start(&introduced.command, self.plan.timeout, interrupt)?;
+        worker.hello()?;
+        Ok(worker)
+    }
+
+    /// The worker of a target that was made ready.
+    pub(crate) fn worker(&mut self, target: usize) -> &mut Worker {
+        let worker = self.workers.get_mut(&target);
+        worker.expect("the caller made it ready")
+    }
+
+    pub(crate) fn fail(
+        &mut self,
+        target: usize,
+        test: Option<usize>,
+        kind: FailureKind,
+        message: String,
+        retried: bool,
+    ) -> Result<(), Stop> {
+        let failure = Failure {
+            target: self.plan.targets[target].id.clone(),
+            test: test.map(|test| self.plan.tests[test].0),
+            kind,
+            message,
+            retried,
+        };
+        (self.observe)(Event::Failed(&failure));
+        Ok(self.record(Record::Failure(failure))?)
+    }
+
+    /// Keeps `record` in memory first, so that a full disk loses nothing that can be shown.
+    pub(crate) fn record(&mut self, record: Record) -> Result<()> {
+        self.result.apply(record.clone());
+        self.journal.append(&record)
+    }
+}
