@@ -2,16 +2,19 @@
 //!
 //! | module | its subject |
 //! |---|---|
+//! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
 
+pub mod chips;
 pub mod equivalence;
 pub mod metrics;
 pub mod stats;
 pub mod summary;
 
+pub use chips::published_bandwidth;
 pub use metrics::Metric;
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};
