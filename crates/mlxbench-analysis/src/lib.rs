@@ -5,17 +5,20 @@
 //! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
+//! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
 
 pub mod chips;
 pub mod equivalence;
 pub mod metrics;
+pub mod outliers;
 pub mod stats;
 pub mod summary;
 
 pub use chips::published_bandwidth;
 pub use metrics::Metric;
+pub use outliers::{Fences, Outlier, Outliers};
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};
 
