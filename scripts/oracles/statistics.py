@@ -47,8 +47,8 @@ def samples():
 
 def interval(values):
     """Where the ends of the expanded percentile interval (Hesterberg 2015) may lie: the bootstrap
-    distribution's quantiles as far to both sides of its tails as a million resamples in place of
-    ours would move them."""
+    distribution's quantiles three standard errors of our fewer resamples to both sides of its
+    tails."""
     n = len(values)
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     bootstrap = stats.bootstrap(
