@@ -2,19 +2,28 @@
 //!
 //! | module | its subject |
 //! |---|---|
+//! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
+//! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
+//! | [`trend`] | did a figure drift while the run went on? |
 
+pub mod chips;
 pub mod equivalence;
 pub mod metrics;
+pub mod outliers;
 pub mod stats;
 pub mod summary;
+pub mod trend;
 
+pub use chips::published_bandwidth;
 pub use metrics::Metric;
+pub use outliers::{Fences, Outlier, Outliers};
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};
+pub use trend::{CommonTrend, Trend, lag_one_autocorrelation, theil_sen_slope};
 
 #[cfg(test)]
 mod fixture;

@@ -3,9 +3,10 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-/// Resamples behind an [`Interval`]: the Monte-Carlo error of a 95 % bound's position is then
-/// about 0.16 % of probability, and five repetitions cost less than a millisecond.
+/// Resamples behind an [`Interval`]: the Monte-Carlo error of a bound's position is then at most
+/// 0.16 % of probability.
 pub const BOOTSTRAP_RESAMPLES: usize = 10_000;
 
 /// Seed of the resampling, so that the same samples give the same interval always.
@@ -14,8 +15,13 @@ pub const BOOTSTRAP_SEED: u64 = 0x6d6c_7862_656e_6368;
 /// Probability that an [`Interval`] is meant to cover.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// The fewest samples that get an [`Interval`]: two say nothing of their spread.
-pub const FEWEST_FOR_INTERVAL: usize = 3;
+/// The fewest samples that get an [`Interval`].
+///
+/// No interval within the sample is wider than from its smallest to its largest, and those miss the
+/// median only when all `n` lie on one side of it: it is covered with probability 1 - 2^(1 - n)
+/// (David & Nagaraja, *Order Statistics*, 2003, section 7.1), whatever the noise. That is 75 % for
+/// three samples, 87.5 % for four and 93.75 % for five, the first near 95 %.
+pub const FEWEST_FOR_INTERVAL: usize = 5;
 
 /// A median with its uncertainty, in the unit of the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -40,8 +46,16 @@ pub struct Interval {
 impl Estimate {
     /// Estimates the median of finite `samples`, in any order. `None` when there are none.
     ///
-    /// The interval is the percentile bootstrap's (Efron & Tibshirani, *An Introduction to the
-    /// Bootstrap*, 1993, section 13.3) from [`BOOTSTRAP_RESAMPLES`] resamples.
+    /// The interval is the expanded percentile bootstrap's (Hesterberg, "What Teachers Should Know
+    /// About the Bootstrap", *The American Statistician* 69, 2015, its section on that interval)
+    /// from [`BOOTSTRAP_RESAMPLES`] resamples: the percentile interval with its tails moved
+    /// outwards, since a small sample's bootstrap is too narrow.
+    ///
+    /// It was chosen by simulation: of 10,000 medians of normal, lognormal and right-skewed noise
+    /// and of noise with slow outliers, it covers between 93 and 98.6 % for every n from 5 to 50.
+    /// The plain percentile interval and BCa, which hardly differ for a median, fall to 87 % at
+    /// n = 7 and 91 % at n = 13 and 23. More than 98 % are only those of n = 7 and 8, where the
+    /// next narrower interval between samples would cover less than 93 %.
     pub fn of(samples: &[f64]) -> Option<Self> {
         let sorted = sorted(samples);
         Some(Self {
@@ -55,6 +69,13 @@ impl Estimate {
     pub fn half_width(&self) -> Option<f64> {
         let Interval { low, high } = self.interval?;
         Some((self.median - low).max(high - self.median))
+    }
+
+    /// [`half_width`](Self::half_width) as a share of the median: 0.01 is ±1 %. `None` without an
+    /// interval, and where the median is 0.
+    pub fn relative_half_width(&self) -> Option<f64> {
+        let share = self.half_width()? / self.median.abs();
+        share.is_finite().then_some(share)
     }
 }
 
@@ -94,19 +115,30 @@ fn bootstrap_interval(sorted_samples: &[f64]) -> Option<Interval> {
         return None;
     }
     let mut random = Xoshiro256PlusPlus::seed_from_u64(BOOTSTRAP_SEED);
-    let mut resample = vec![0; n];
+    let mut counts = vec![0; n];
     let medians: Vec<f64> = (0..BOOTSTRAP_RESAMPLES)
         .map(|_| {
-            resample.fill_with(|| index_below(n, &mut random));
-            median_of_indices(sorted_samples, &mut resample)
+            counts.fill(0);
+            (0..n).for_each(|_| counts[index_below(n, &mut random)] += 1);
+            median_of_counts(sorted_samples, &counts)
         })
         .collect();
     let medians = sorted(&medians);
-    let tail = (1.0 - CONFIDENCE) / 2.0;
+    let tail = expanded_tail(n)?;
     Some(Interval {
         low: quantile(&medians, tail)?,
         high: quantile(&medians, 1.0 - tail)?,
     })
+}
+
+/// The probability that an interval leaves out at either end of the bootstrap distribution of `n`
+/// samples: Φ(-√(n / (n - 1)) t), with t the quantile of Student's distribution with n - 1 degrees
+/// of freedom (Hesterberg 2015). `None` for fewer than two samples.
+fn expanded_tail(n: usize) -> Option<f64> {
+    let freedom = n.checked_sub(1)? as f64;
+    let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
+    let reach = student.inverse_cdf(0.5 + CONFIDENCE / 2.0);
+    Some(Normal::standard().cdf(-(n as f64 / freedom).sqrt() * reach))
 }
 
 /// A uniform index below `n` (Lemire 2019, without rejection: the bias is below n / 2^64).
@@ -114,20 +146,20 @@ fn index_below(n: usize, random: &mut Xoshiro256PlusPlus) -> usize {
     ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
 }
 
-/// The median of the samples that `indices` name. As the samples ascend, the indices' order is
-/// theirs, and a selection does in place of a sort.
-fn median_of_indices(sorted_samples: &[f64], indices: &mut [usize]) -> f64 {
-    let middle = indices.len() / 2;
-    let odd = indices.len() % 2 == 1;
-    let (below, &mut upper, _) = indices.select_nth_unstable(middle);
-    let upper = sorted_samples[upper];
-    match below.iter().max() {
-        Some(&lower) if !odd => {
-            let lower = sorted_samples[lower];
-            lower + (upper - lower) * 0.5
-        }
-        _ => upper,
-    }
+/// The median of a resample that has each of the samples as often as `counts` says. They ascend, so
+/// counting does in place of a sort.
+fn median_of_counts(sorted_samples: &[f64], counts: &[usize]) -> f64 {
+    let n = counts.len();
+    let ranked = |rank: usize| {
+        let mut drawn = 0;
+        let before = counts.iter().take_while(|&count| {
+            drawn += count;
+            drawn <= rank
+        });
+        sorted_samples[before.count()]
+    };
+    let (lower, upper) = (ranked((n - 1) / 2), ranked(n / 2));
+    lower + (upper - lower) * 0.5
 }
 
 #[cfg(test)]
@@ -136,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    // The expected values are NumPy 2's: np.quantile, and np.quantile of the medians of a million
-    // np.random.default_rng resamples.
+    // The expected values are NumPy 2's and SciPy 1.17's: np.quantile, and scipy.stats.bootstrap of
+    // np.median with a million resamples and the expanded confidence level.
     const ODD: [f64; 7] = [12.5, 3.25, 7.0, 9.75, 1.5, 22.0, 4.5];
 
     fn assert_close(actual: Option<f64>, expected: f64) {
@@ -176,11 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn intervals_of_small_samples_are_numpys() {
+    fn intervals_of_small_samples_are_scipys() {
         for (samples, median, low, high) in [
-            (&ODD[..], 7.0, 3.25, 12.5),
-            (&[12.5, 3.25, 7.0, 9.75, 1.5, 22.0], 8.375, 2.375, 17.25),
-            (&[100.0, 101.0, 102.0], 101.0, 100.0, 102.0),
+            (&ODD[..], 7.0, 1.5, 22.0),
+            (&[12.5, 3.25, 7.0, 9.75, 1.5, 22.0], 8.375, 1.5, 22.0),
             (&[24.1, 23.8, 24.6, 24.0, 25.2], 24.1, 23.8, 25.2),
         ] {
             let estimate = Estimate::of(samples).unwrap();
@@ -191,28 +222,51 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_twenty_samples_is_numpys() {
+    fn tails_shrink_with_the_sample() {
+        // scipy.stats.norm.cdf(-np.sqrt(n / (n - 1)) * scipy.stats.t.ppf(0.975, n - 1))
+        for (n, expected) in [
+            (5, 0.0009541005518824907),
+            (10, 0.008550639024406366),
+            (50, 0.02117941121137757),
+        ] {
+            assert!((expanded_tail(n).unwrap() - expected).abs() < 1e-9);
+        }
+        assert_eq!(expanded_tail(1), None);
+    }
+
+    #[test]
+    fn the_interval_of_twenty_samples_is_scipys() {
         let samples = [
             100.01, 101.49, 98.63, 95.55, 97.73, 95.04, 100.3, 106.7, 97.54, 96.9, 102.45, 101.78,
             100.53, 95.35, 99.85, 103.48, 93.28, 97.71, 90.49, 93.55,
         ];
         let interval = Estimate::of(&samples).unwrap().interval.unwrap();
-        assert!((interval.low - 96.225).abs() < 0.4, "{interval:?}");
-        assert!((interval.high - 100.415).abs() < 0.4, "{interval:?}");
+        assert!((interval.low - 95.55).abs() < 0.4, "{interval:?}");
+        assert!((interval.high - 100.53).abs() < 0.4, "{interval:?}");
     }
 
     #[test]
-    fn two_samples_have_a_median_and_no_interval() {
-        let estimate = Estimate::of(&[3.0, 5.0]).unwrap();
-        assert_eq!((estimate.median, estimate.interval), (4.0, None));
+    fn four_samples_have_a_median_and_no_interval() {
+        let estimate = Estimate::of(&[3.0, 5.0, 4.0, 6.0]).unwrap();
+        assert_eq!((estimate.median, estimate.interval), (4.5, None));
         assert_eq!(estimate.half_width(), None);
+        assert_eq!(estimate.relative_half_width(), None);
         assert_eq!(Estimate::of(&[]), None);
     }
 
     #[test]
     fn the_larger_half_is_the_spread() {
-        let estimate = Estimate::of(&[100.0, 101.0, 105.0]).unwrap();
-        assert_eq!(estimate.half_width(), Some(4.0));
+        let estimate = Estimate::of(&[99.0, 99.5, 100.0, 101.0, 105.0]).unwrap();
+        assert_eq!(estimate.half_width(), Some(5.0));
+        assert_eq!(estimate.relative_half_width(), Some(0.05));
+    }
+
+    #[test]
+    fn a_spread_is_no_share_of_nothing() {
+        let estimate = Estimate::of(&[-2.0, -1.0, 0.0, 1.0, 2.0]).unwrap();
+        assert_eq!(estimate.half_width(), Some(2.0));
+        assert_eq!(estimate.relative_half_width(), None);
+        assert_eq!(Estimate::of(&[0.0; 5]).unwrap().relative_half_width(), None);
     }
 
     proptest! {
@@ -220,7 +274,7 @@ mod tests {
 
         #[test]
         fn the_interval_holds_the_median_and_stays_in_the_sample(
-            samples in prop::collection::vec(1e-3..1e9_f64, 3..40),
+            samples in prop::collection::vec(1e-3..1e9_f64, 5..40),
         ) {
             let Estimate { median, interval, n } = Estimate::of(&samples).unwrap();
             let Interval { low, high } = interval.unwrap();
@@ -232,7 +286,7 @@ mod tests {
 
         #[test]
         fn the_order_of_samples_changes_nothing(
-            samples in prop::collection::vec(1e-3..1e9_f64, 3..20),
+            samples in prop::collection::vec(1e-3..1e9_f64, 5..20),
         ) {
             let reversed: Vec<f64> = samples.iter().rev().copied().collect();
             prop_assert_eq!(Estimate::of(&samples), Estimate::of(&reversed));

@@ -1,0 +1,96 @@
+//! Do the intervals cover what they say? Simulated experiments whose true median is known.
+
+use mlxbench_analysis::Estimate;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+const EXPERIMENTS: usize = 2_000;
+const TOKENS: usize = 32;
+const SEED: u64 = 7;
+
+/// Random numbers: uniform ones below 1, and standard normal ones (Box & Muller 1958).
+struct Noise(Xoshiro256PlusPlus);
+
+impl Noise {
+    fn seeded(seed: u64) -> Self {
+        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
+    }
+
+    fn uniform(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
+/// The token latencies of one repetition, in milliseconds: 10, times what the repetition has in
+/// common (2 %, the clock or the memory it got), times a disturbance that outlives a token (AR(1)
+/// with phi 0.9, 3 %), and one token in 500 takes three times as long.
+fn latencies(noise: &mut Noise) -> Vec<f64> {
+    const PHI: f64 = 0.9;
+    let repetition = (0.02 * noise.normal()).exp();
+    let mut disturbance = noise.normal();
+    let token = |_| {
+        disturbance = PHI * disturbance + (1.0 - PHI * PHI).sqrt() * noise.normal();
+        let spike = if noise.uniform() < 0.002 { 3.0 } else { 1.0 };
+        10.0 * repetition * (0.03 * disturbance).exp() * spike
+    };
+    (0..TOKENS).map(token).collect()
+}
+
+/// A repetition's decode rate in tokens per second: all its tokens but the first, which prefill
+/// made, over the time from the first to the last.
+fn decode_rate(latencies: &[f64]) -> f64 {
+    1000.0 * latencies.len() as f64 / latencies.iter().sum::<f64>()
+}
+
+/// The median of `figure`'s numbers from 100,000 repetitions.
+fn true_median(figure: impl Fn(&mut Noise) -> Vec<f64>) -> f64 {
+    let mut noise = Noise::seeded(SEED + 1);
+    let mut figures: Vec<f64> = (0..100_000).flat_map(|_| figure(&mut noise)).collect();
+    let middle = figures.len() / 2;
+    *figures.select_nth_unstable_by(middle, f64::total_cmp).1
+}
+
+/// The share of `experiments` whose interval covers `truth`.
+fn coverage(
+    truth: f64,
+    experiments: usize,
+    mut samples: impl FnMut(&mut Noise) -> Vec<f64>,
+) -> f64 {
+    let mut noise = Noise::seeded(SEED);
+    let covers = |_: &usize| {
+        let estimate = Estimate::of(&samples(&mut noise));
+        let interval = estimate.and_then(|estimate| estimate.interval);
+        interval.is_some_and(|interval| interval.low <= truth && truth <= interval.high)
+    };
+    (0..experiments).filter(covers).count() as f64 / experiments as f64
+}
+
+#[test]
+fn intervals_of_repetitions_cover_the_true_median() {
+    let truth = true_median(|noise| vec![decode_rate(&latencies(noise))]);
+    std::thread::scope(|scope| {
+        for n in [5, 10, 20] {
+            scope.spawn(move || {
+                let repetitions =
+                    |noise: &mut Noise| (0..n).map(|_| decode_rate(&latencies(noise))).collect();
+                let covered = coverage(truth, EXPERIMENTS, repetitions);
+                assert!((0.92..=0.98).contains(&covered), "{covered} at n = {n}");
+            });
+        }
+    });
+}
+
+#[test]
+fn intervals_of_pooled_tokens_do_not() {
+    // Tokens of one repetition resemble each other: 160 of them say hardly more than five
+    // repetitions, and an interval that takes them as independent is far too narrow.
+    let truth = true_median(latencies);
+    let tokens = |noise: &mut Noise| (0..5).flat_map(|_| latencies(noise)).collect();
+    let covered = coverage(truth, 100, tokens);
+    assert!(covered < 0.8, "{covered}");
+}
