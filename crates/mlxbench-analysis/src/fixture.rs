@@ -3,8 +3,8 @@
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
-    Harness, Machine, ModelFacts, PeakSince, Residency, Run, RunResult, Sample, Settings, TargetFacts,
-    TargetId, Test,
+    Harness, Machine, ModelFacts, PeakSince, Residency, Run, RunResult, Sample, Settings,
+    TargetFacts, TargetId, Test,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement};
 

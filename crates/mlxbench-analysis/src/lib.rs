@@ -6,6 +6,7 @@
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
+//! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
 //! | [`trend`] | did a figure drift while the run went on? |
@@ -14,6 +15,7 @@ pub mod chips;
 pub mod equivalence;
 pub mod metrics;
 pub mod outliers;
+pub mod roofline;
 pub mod stats;
 pub mod summary;
 pub mod trend;

@@ -53,7 +53,9 @@ impl Metric {
             Self::Power => samples.filter_map(watts).collect(),
             Self::EnergyPerToken => {
                 let idle = idle_watts(result, target);
-                samples.filter_map(|sample| joules_per_token(sample, idle?)).collect()
+                samples
+                    .filter_map(|sample| joules_per_token(sample, idle?))
+                    .collect()
             }
             Self::InterToken => samples.flat_map(inter_token).map(nanos).collect(),
             Self::EndToEnd => samples.filter_map(end_to_end).map(nanos).collect(),

@@ -48,7 +48,9 @@ pub fn device_limits(result: &RunResult) -> BTreeMap<String, DeviceLimits> {
         } else {
             let mut limit = device.matmul.remove(&placement.dtype);
             raise(&mut limit, Some(operation_rate(product)), source);
-            device.matmul.extend(limit.map(|limit| (placement.dtype, limit)));
+            device
+                .matmul
+                .extend(limit.map(|limit| (placement.dtype, limit)));
         }
     }
     limits
@@ -58,10 +60,22 @@ pub fn device_limits(result: &RunResult) -> BTreeMap<String, DeviceLimits> {
 /// operations a second in its best with many.
 pub fn own_limits(result: &RunResult, target: &TargetId) -> (Option<Limit>, Option<Limit>) {
     let (mut bandwidth, mut matmul) = (None, None);
-    for product in result.products.iter().filter(|probe| probe.target == *target) {
+    for product in result
+        .products
+        .iter()
+        .filter(|probe| probe.target == *target)
+    {
         match product.shape.rows {
-            1 => raise(&mut bandwidth, Some(read_rate(product)), product.part.clone()),
-            _ => raise(&mut matmul, Some(operation_rate(product)), product.part.clone()),
+            1 => raise(
+                &mut bandwidth,
+                Some(read_rate(product)),
+                product.part.clone(),
+            ),
+            _ => raise(
+                &mut matmul,
+                Some(operation_rate(product)),
+                product.part.clone(),
+            ),
         }
     }
     (bandwidth, matmul)
@@ -72,7 +86,10 @@ pub fn own_limits(result: &RunResult, target: &TargetId) -> (Option<Limit>, Opti
 pub fn mbu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
     let config = result.run.model.config.as_ref()?;
     let limits = device_limits(result);
-    let limit = limits.get(&hardware(&target.placement.device))?.bandwidth.as_ref()?;
+    let limit = limits
+        .get(&hardware(&target.placement.device))?
+        .bandwidth
+        .as_ref()?;
     let bytes = mean_step_bytes(config, target.placement.dtype, test)?;
     Some(bytes / test.batch as f64 / limit.per_second)
 }
@@ -97,12 +114,14 @@ pub fn memory_floor_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> u6
 
 /// Mean bytes of the test's decode steps; `None` when it has none.
 fn mean_step_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> Option<f64> {
-    let steps = test.generate_tokens.checked_sub(1).filter(|&steps| steps > 0)?;
+    let steps = test
+        .generate_tokens
+        .checked_sub(1)
+        .filter(|&steps| steps > 0)?;
     // The first token comes from the prompt; the first step finds the prompt in the cache.
     let first = test.depth + test.prompt_tokens.max(1);
-    let bytes = (first..first + steps).map(|context| {
-        config.decode_step_bytes(dtype, test.batch, context)
-    });
+    let bytes =
+        (first..first + steps).map(|context| config.decode_step_bytes(dtype, test.batch, context));
     Some(bytes.sum::<u64>() as f64 / steps as f64)
 }
 
@@ -221,12 +240,18 @@ mod tests {
         let bytes = |context| config.decode_step_bytes(Dtype::F32, 1, context) as f64;
         let expected = (bytes(8) + bytes(9)) / 2.0 / 50e9;
         let mbu = mbu_per_rate(&result, &fixture::target(), &test).unwrap();
-        assert!((mbu / expected - 1.0).abs() < 1e-9, "{mbu} is not {expected}");
+        assert!(
+            (mbu / expected - 1.0).abs() < 1e-9,
+            "{mbu} is not {expected}"
+        );
         // The weights are read once for all rows of a batch.
         let batched = Test { batch: 4, ..test };
         let shared = mbu_per_rate(&result, &fixture::target(), &batched).unwrap();
         assert!(shared < mbu / 3.9, "{shared} of {mbu}");
-        assert_eq!(mbu_per_rate(&result, &fixture::target(), &fixture::test(8, 0)), None);
+        assert_eq!(
+            mbu_per_rate(&result, &fixture::target(), &fixture::test(8, 0)),
+            None
+        );
     }
 
     #[test]
@@ -236,7 +261,10 @@ mod tests {
         let test = fixture::test(64, 0);
         let expected = config.prefill_operations(1, 0, 64) as f64 / 64.0 / 20e9;
         let mfu = mfu_per_rate(&result, &fixture::target(), &test).unwrap();
-        assert!((mfu / expected - 1.0).abs() < 1e-9, "{mfu} is not {expected}");
+        assert!(
+            (mfu / expected - 1.0).abs() < 1e-9,
+            "{mfu} is not {expected}"
+        );
         let unprobed = "mock/cpu/f16".parse().unwrap();
         assert_eq!(mfu_per_rate(&result, &unprobed, &test), None);
     }

@@ -65,6 +65,19 @@ impl Estimate {
         })
     }
 
+    /// The estimate of a figure that is `factor` times as large.
+    pub fn scaled(&self, factor: f64) -> Self {
+        let interval = self.interval.map(|Interval { low, high }| Interval {
+            low: low * factor,
+            high: high * factor,
+        });
+        Self {
+            median: self.median * factor,
+            interval,
+            n: self.n,
+        }
+    }
+
     /// The larger distance from the median to an end of its interval: the ± of tables.
     pub fn half_width(&self) -> Option<f64> {
         let Interval { low, high } = self.interval?;

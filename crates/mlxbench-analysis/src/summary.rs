@@ -1,10 +1,17 @@
 //! One row per target and test: what tables show.
 
+use std::collections::BTreeMap;
+
 use mlxbench_core::results::{Failure, FailureKind, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
 use crate::metrics::Metric;
+use crate::outliers::Outliers;
+use crate::roofline::{
+    DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
+};
 use crate::stats::{Estimate, percentile, sorted};
+use crate::trend::{CommonTrend, Trend};
 
 /// The rows of a run: every target of the config with every test, in the config's order, those
 /// included that could not be measured.
@@ -12,6 +19,10 @@ use crate::stats::{Estimate, percentile, sorted};
 pub struct Summary {
     /// The rows, target by target.
     pub rows: Vec<Row>,
+    /// Whether the whole machine grew slower or faster: the end-to-end times of all cases.
+    pub drift: Option<CommonTrend>,
+    /// What each device can do at most, by the name of the hardware.
+    pub limits: BTreeMap<String, DeviceLimits>,
 }
 
 /// A target's test. Figures cover the repetitions that were measured, whatever the status.
@@ -25,14 +36,26 @@ pub struct Row {
     pub status: RowStatus,
     /// Repetitions that were measured.
     pub repetitions: usize,
+    /// Repetitions that the run took of this test in the end, or should have taken.
+    pub planned_repetitions: usize,
     /// [`Metric::Prefill`].
     pub prefill_tokens_per_second: Option<Estimate>,
     /// [`Metric::Decode`].
     pub decode_tokens_per_second: Option<Estimate>,
+    /// Share of the device's matmul rate that prefill used.
+    pub mfu: Option<Estimate>,
+    /// Share of the device's memory bandwidth that decode used.
+    pub mbu: Option<Estimate>,
     /// [`Metric::Ttft`].
     pub ttft_ns: Option<Estimate>,
     /// [`Metric::EndToEnd`].
     pub end_to_end_ns: Option<Estimate>,
+    /// [`Metric::Tpot`].
+    pub tpot_ns: Option<Estimate>,
+    /// Which end-to-end times lie far from the others.
+    pub outliers: Option<Outliers>,
+    /// Whether end-to-end times drifted from repetition to repetition.
+    pub trend: Option<Trend>,
     /// [`Metric::InterToken`], over all repetitions together.
     pub inter_token_ns: Option<InterToken>,
     /// [`Metric::Load`], over the target's processes.
@@ -41,6 +64,12 @@ pub struct Row {
     pub peak_memory_bytes: Option<u64>,
     /// The largest [`Metric::DevicePeak`] of the repetitions.
     pub device_peak_bytes: Option<u64>,
+    /// Weights and KV cache: what any implementation needs.
+    pub memory_floor_bytes: Option<u64>,
+    /// [`Metric::Power`].
+    pub watts: Option<Estimate>,
+    /// [`Metric::EnergyPerToken`].
+    pub joules_per_token: Option<Estimate>,
 }
 
 /// Whether a row's figures stand.
@@ -99,23 +128,52 @@ pub fn summarize(result: &RunResult) -> Summary {
         .targets
         .iter()
         .flat_map(|target| tests.iter().map(move |test| (target, test)));
+    let cases: Vec<(&TargetId, &Test)> = cases.collect();
+    let times = cases.iter();
+    let times = times.map(|(target, test)| Metric::EndToEnd.values(result, target, test));
+    let times: Vec<Vec<f64>> = times.collect();
     Summary {
         rows: cases
+            .into_iter()
             .map(|(target, test)| row(result, target, test))
             .collect(),
+        drift: CommonTrend::of(times.iter().map(Vec::as_slice)),
+        limits: device_limits(result),
     }
+}
+
+/// Repetitions that the run took of `test`, or should have taken.
+fn planned_repetitions(result: &RunResult, test: &Test) -> usize {
+    let stopped = result.stopped.iter().find(|known| known.test == *test);
+    stopped.map_or(result.run.settings.repetitions, |known| known.repetitions)
 }
 
 fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
     let samples: Vec<&Sample> = result.samples_of(target, test).collect();
     let estimate = |metric: Metric| Estimate::of(&metric.values(result, target, test));
+    let prefill = estimate(Metric::Prefill);
+    let decode = estimate(Metric::Decode);
+    let share =
+        |rate: &Option<Estimate>, per_rate: Option<f64>| Some(rate.as_ref()?.scaled(per_rate?));
+    let config = result.run.model.config.as_ref();
+    let end_to_end = Metric::EndToEnd.values(result, target, test);
     Row {
         target: target.clone(),
         test: *test,
         status: status(result, target, test, &samples),
         repetitions: samples.len(),
-        prefill_tokens_per_second: estimate(Metric::Prefill),
-        decode_tokens_per_second: estimate(Metric::Decode),
+        planned_repetitions: planned_repetitions(result, test),
+        mfu: share(&prefill, mfu_per_rate(result, target, test)),
+        mbu: share(&decode, mbu_per_rate(result, target, test)),
+        tpot_ns: estimate(Metric::Tpot),
+        outliers: Outliers::of(&end_to_end),
+        trend: Trend::of(&end_to_end),
+        memory_floor_bytes: config
+            .map(|config| memory_floor_bytes(config, target.placement.dtype, test)),
+        watts: estimate(Metric::Power),
+        joules_per_token: estimate(Metric::EnergyPerToken),
+        prefill_tokens_per_second: prefill,
+        decode_tokens_per_second: decode,
         ttft_ns: estimate(Metric::Ttft),
         end_to_end_ns: estimate(Metric::EndToEnd),
         inter_token_ns: InterToken::of(&Metric::InterToken.values(result, target, test)),
@@ -130,7 +188,7 @@ fn status(result: &RunResult, target: &TargetId, test: &Test, samples: &[&Sample
         return RowStatus::NotFinite;
     }
     // A journal keeps the failures of a first try that a resumed run has made good.
-    if samples.len() >= result.run.settings.repetitions {
+    if samples.len() >= planned_repetitions(result, test) {
         return RowStatus::Ok;
     }
     match failure(result, target, test) {
@@ -145,10 +203,15 @@ fn status(result: &RunResult, target: &TargetId, test: &Test, samples: &[&Sample
 
 /// Why a case failed: its own last failure says more than one of the whole target.
 fn failure<'a>(result: &'a RunResult, target: &TargetId, test: &Test) -> Option<&'a Failure> {
+    let lost = || {
+        result
+            .failures_of(target)
+            .filter(|failure| !failure.retried)
+    };
     let own = |failure: &&Failure| failure.test.as_ref() == Some(test);
     let of_target = |failure: &&Failure| failure.test.is_none();
-    let last_own = result.failures_of(target).filter(own).last();
-    last_own.or_else(|| result.failures_of(target).filter(of_target).last())
+    let last_own = lost().filter(own).last();
+    last_own.or_else(|| lost().filter(of_target).last())
 }
 
 #[cfg(test)]
@@ -157,7 +220,7 @@ mod tests {
     use crate::fixture::{result, sample, target, test};
 
     fn only_status(result: &RunResult) -> RowStatus {
-        let Summary { rows } = summarize(result);
+        let Summary { rows, .. } = summarize(result);
         assert_eq!(rows.len(), 1);
         rows[0].status.clone()
     }
@@ -168,6 +231,7 @@ mod tests {
             test,
             kind: FailureKind::Died,
             message: message.into(),
+            retried: false,
         }
     }
 
