@@ -272,6 +272,8 @@ mod tests {
         let estimate = Estimate::of(&[99.0, 99.5, 100.0, 101.0, 105.0]).unwrap();
         assert_eq!(estimate.half_width(), Some(5.0));
         assert_eq!(estimate.relative_half_width(), Some(0.05));
+        let negative = Estimate::of(&[-99.0, -99.5, -100.0, -101.0, -105.0]).unwrap();
+        assert_eq!(negative.relative_half_width(), Some(0.05));
     }
 
     #[test]

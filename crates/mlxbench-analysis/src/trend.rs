@@ -254,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn as_many_ascending_pairs_as_descending_are_nothing_rare() {
+        let trend = Trend::of(&[2.0, 5.0, 1.0, 4.0, 3.0]).unwrap();
+        assert_eq!((trend.tau, trend.p_value), (0.0, 1.0));
+    }
+
+    #[test]
+    fn negative_samples_that_ascend_change_upwards() {
+        let trend = Trend::of(&[-5.0, -4.0, -3.0, -2.0, -1.0]).unwrap();
+        assert_close(trend.change, 4.0 / 3.0);
+    }
+
+    #[test]
     fn equal_samples_have_no_drift() {
         let trend = Trend::of(&[7.0; 6]).unwrap();
         assert_eq!((trend.tau, trend.p_value, trend.change), (0.0, 1.0, 0.0));
