@@ -1,12 +1,12 @@
 //! A row of a table as words, in llama-bench's columns.
 
-use mlxbench_analysis::{Row, RowStatus};
+use mlxbench_analysis::{Estimate, Row, RowStatus};
 use mlxbench_core::results::{RunResult, Verdict};
 
 use crate::units;
 
 /// The columns of both tables.
-pub(crate) const HEADER: [&str; 12] = [
+pub(crate) const HEADER: [&str; 14] = [
     "model",
     "backend",
     "device",
@@ -14,7 +14,9 @@ pub(crate) const HEADER: [&str; 12] = [
     "threads",
     "test",
     "prefill t/s",
+    "MFU",
     "decode t/s",
+    "MBU",
     "TTFT",
     "peak memory",
     "work",
@@ -34,19 +36,22 @@ pub(crate) const TEST: usize = 5;
 pub(crate) const PREFILL: usize = 6;
 
 /// Where the decode rate stands in [`HEADER`].
-pub(crate) const DECODE: usize = 7;
+pub(crate) const DECODE: usize = 8;
+
+/// Where the share of memory bandwidth stands in [`HEADER`].
+pub(crate) const MBU: usize = 9;
 
 /// Where the peak memory stands in [`HEADER`].
-pub(crate) const MEMORY: usize = 9;
+pub(crate) const MEMORY: usize = 11;
 
 /// Where the verdict on the work done stands in [`HEADER`].
-pub(crate) const WORK: usize = 10;
+pub(crate) const WORK: usize = 12;
 
 /// Where the note stands in [`HEADER`].
 pub(crate) const NOTE: usize = HEADER.len() - 1;
 
 /// The columns of [`HEADER`] that hold figures.
-pub(crate) const FIGURES: std::ops::Range<usize> = 6..10;
+pub(crate) const FIGURES: std::ops::Range<usize> = 6..12;
 
 /// A row's words, one a column of [`HEADER`].
 pub(crate) type Cells = [String; HEADER.len()];
@@ -56,6 +61,10 @@ pub(crate) type Cells = [String; HEADER.len()];
 pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
     let facts = result.targets.iter().find(|facts| facts.id == row.target);
     let rate = |rate: &Option<_>| rate.as_ref().map(units::rate).unwrap_or_default();
+    let share = |share: &Option<Estimate>| {
+        let share = share.map(|share| units::share(share.median));
+        share.unwrap_or_default()
+    };
     [
         result.run.model.name.clone(),
         row.target.backend.clone(),
@@ -64,7 +73,9 @@ pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
         facts.map(|f| f.threads.to_string()).unwrap_or_default(),
         row.test.to_string(),
         rate(&row.prefill_tokens_per_second),
+        share(&row.mfu),
         rate(&row.decode_tokens_per_second),
+        share(&row.mbu),
         row.ttft_ns
             .map(|ttft| units::time(ttft.median))
             .unwrap_or_default(),
@@ -86,7 +97,7 @@ fn work(result: &RunResult, row: &Row) -> String {
 
 /// Why a row's figures are missing, few or worthless; empty for a row as it should be.
 fn note(result: &RunResult, row: &Row) -> String {
-    let planned = result.run.settings.repetitions;
+    let planned = row.planned_repetitions;
     let measured = match row.repetitions {
         some if (1..planned).contains(&some) => Some(format!("{some} of {planned} repetitions")),
         _ => None,
@@ -104,6 +115,18 @@ fn note(result: &RunResult, row: &Row) -> String {
         Verdict::Different | Verdict::Unchecked => Some(units::fidelity(equivalence)),
         Verdict::Reference | Verdict::Identical | Verdict::Equivalent => None,
     });
-    let parts: Vec<String> = measured.into_iter().chain(status).chain(work).collect();
+    let retried = result.failures_of(&row.target).filter(|failure| {
+        failure.retried && (failure.test == Some(row.test) || failure.test.is_none())
+    });
+    let retried = retried.last().map(|failure| {
+        let (kind, message) = (failure.kind.name(), &failure.message);
+        format!("{kind} once, tried again: {message}")
+    });
+    let parts = measured
+        .into_iter()
+        .chain(status)
+        .chain(retried)
+        .chain(work);
+    let parts: Vec<String> = parts.collect();
     parts.join("; ")
 }

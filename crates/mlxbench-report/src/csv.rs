@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use mlxbench_analysis::metrics;
+use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
 use mlxbench_core::Nanos;
 use mlxbench_core::results::{Failure, RunResult, Sample, TargetFacts, TargetId, Test};
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition.
-const COLUMNS: [&str; 29] = [
+const COLUMNS: [&str; 35] = [
     "run",
     "started",
     "model",
@@ -30,13 +31,19 @@ const COLUMNS: [&str; 29] = [
     "depth",
     "batch",
     "repetition",
+    "started_at",
+    "wall_ns",
     "finite",
     "ttft_ns",
+    "tpot_ns",
     "end_to_end_ns",
     "prefill_tokens_per_second",
     "decode_tokens_per_second",
+    "mfu",
+    "mbu",
     "peak_memory_bytes",
     "device_peak_bytes",
+    "energy_joules",
 ];
 
 /// The columns of a failure, after [`COLUMNS`].
@@ -78,21 +85,30 @@ fn of_sample(result: &RunResult, sample: &Sample) -> Line {
     let nanos = |time: Option<Nanos>| time.map(|time| time.0.to_string());
     let number = |value: Option<f64>| value.map(|value| value.to_string());
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes.to_string());
+    let (prefill, decode) = (metrics::prefill_rate(sample), metrics::decode_rate(sample));
+    let mfu = mfu_per_rate(result, &sample.target, &sample.test);
+    let mbu = mbu_per_rate(result, &sample.target, &sample.test);
     let figures = [
         ("repetition", Some(sample.repetition.to_string())),
         ("finite", Some(sample.finite.to_string())),
+        ("started_at", sample.started.map(|time| time.to_string())),
+        ("wall_ns", nanos(sample.wall_ns)),
         ("ttft_ns", nanos(metrics::ttft(sample))),
+        ("tpot_ns", number(metrics::tpot(sample))),
         ("end_to_end_ns", nanos(metrics::end_to_end(sample))),
+        ("prefill_tokens_per_second", number(prefill)),
+        ("decode_tokens_per_second", number(decode)),
         (
-            "prefill_tokens_per_second",
-            number(metrics::prefill_rate(sample)),
+            "mfu",
+            number(prefill.zip(mfu).map(|(rate, share)| rate * share)),
         ),
         (
-            "decode_tokens_per_second",
-            number(metrics::decode_rate(sample)),
+            "mbu",
+            number(decode.zip(mbu).map(|(rate, share)| rate * share)),
         ),
         ("peak_memory_bytes", bytes(sample.peak_memory_bytes)),
         ("device_peak_bytes", bytes(sample.device_peak_bytes)),
+        ("energy_joules", number(sample.energy_joules)),
     ];
     let known = figures
         .into_iter()
@@ -124,7 +140,6 @@ fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
         ("os", run.machine.os.clone()),
         ("arch", run.machine.arch.clone()),
         ("cpu", run.machine.cpu.clone()),
-        ("mode", run.settings.mode.name().to_owned()),
         ("backend", target.backend.clone()),
         ("device", target.placement.device.to_string()),
         ("dtype", target.placement.dtype.to_string()),
@@ -143,6 +158,7 @@ fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
         line.insert("generate_tokens", test.generate_tokens.to_string());
         line.insert("depth", test.depth.to_string());
         line.insert("batch", test.batch.to_string());
+        line.insert("mode", test.mode.name().to_owned());
     }
     line
 }

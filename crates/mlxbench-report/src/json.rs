@@ -1,8 +1,11 @@
 //! The results themselves, each with its summary.
 
 use jiff::Timestamp;
-use mlxbench_analysis::{Row, summarize};
-use mlxbench_core::results::{Equivalence, Failure, Run, RunResult, Sample, TargetFacts};
+use mlxbench_analysis::{Summary, summarize};
+use mlxbench_core::results::{
+    Conditions, Equivalence, Failure, ProductProbe, Run, RunResult, Sample, Stopped, StreamProbe,
+    TargetFacts, Warmup,
+};
 use serde::Serialize;
 
 /// The keys of a result file, and `summary`: so a report in JSON is a result file, too.
@@ -12,10 +15,16 @@ struct Document<'a> {
     run: &'a Run,
     targets: &'a [TargetFacts],
     equivalences: &'a [Equivalence],
+    streams: &'a [StreamProbe],
+    products: &'a [ProductProbe],
+    warmups: &'a [Warmup],
     samples: &'a [Sample],
     failures: &'a [Failure],
+    stopped: &'a [Stopped],
+    resumed: &'a [Timestamp],
+    conditions_after: Option<&'a Conditions>,
     finished: Option<Timestamp>,
-    summary: Vec<Row>,
+    summary: Summary,
 }
 
 impl<'a> From<&'a RunResult> for Document<'a> {
@@ -25,8 +34,14 @@ impl<'a> From<&'a RunResult> for Document<'a> {
             run,
             targets,
             equivalences,
+            streams,
+            products,
+            warmups,
             samples,
             failures,
+            stopped,
+            resumed,
+            conditions_after,
             finished,
         } = result;
         Self {
@@ -34,10 +49,16 @@ impl<'a> From<&'a RunResult> for Document<'a> {
             run,
             targets,
             equivalences,
+            streams,
+            products,
+            warmups,
             samples,
             failures,
+            stopped,
+            resumed,
+            conditions_after: conditions_after.as_ref(),
             finished: *finished,
-            summary: summarize(result).rows,
+            summary: summarize(result),
         }
     }
 }

@@ -7,12 +7,14 @@
 //! | `csv` | every repetition's raw figures |
 //! | `json` | the results themselves, with their summaries |
 //! | `cells` | what the two tables share: one row as words |
+//! | `limits` | what the machine can do at most |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
 
 mod cells;
 mod csv;
 mod json;
+mod limits;
 mod markdown;
 mod terminal;
 mod units;

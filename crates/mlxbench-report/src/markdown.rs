@@ -1,9 +1,11 @@
 //! A GitHub table below a header that says what was measured where.
 
-use mlxbench_analysis::summarize;
+use mlxbench_analysis::roofline::own_limits;
+use mlxbench_analysis::{published_bandwidth, summarize};
 use mlxbench_core::results::{Residency, RunResult, Verdict};
 
 use crate::cells::{Cells, FIGURES, HEADER, cells};
+use crate::limits::limits;
 use crate::units;
 use crate::warnings::warnings;
 
@@ -41,6 +43,8 @@ fn section(result: &RunResult) -> String {
         lines.push(table_line(&cells(result, row).map(|cell| escape(&cell))));
     }
     lines.extend(equivalence_table(result));
+    lines.extend(limits_list(result));
+    lines.extend(energy_table(result));
     for warning in warnings(result) {
         lines.extend([
             String::new(),
@@ -74,6 +78,75 @@ fn equivalence_table(result: &RunResult) -> Vec<String> {
     let head = [String::new(), escape(&heading), String::new()];
     let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
     head.into_iter().chain(rule).chain(rows).collect()
+}
+
+/// What the machine can do at most, and what each target's own framework reaches of it.
+fn limits_list(result: &RunResult) -> Vec<String> {
+    let devices = limits(result);
+    if devices.is_empty() {
+        return Vec::new();
+    }
+    let own = result.run.targets.iter().filter_map(|target| {
+        let (bandwidth, matmul) = own_limits(result, target);
+        let read = units::bandwidth(bandwidth?.per_second);
+        let multiply = units::operations(matmul?.per_second);
+        Some(format!(
+            "{target}, its products alone: read {read}, multiply at {multiply}"
+        ))
+    });
+    let published = result.run.machine.gpu.as_ref().and_then(|gpu| {
+        let bytes = published_bandwidth(&gpu.name, gpu.cores)?;
+        let rate = units::bandwidth(bytes as f64);
+        Some(format!("{}, as published by Apple: {rate}", gpu.name))
+    });
+    let lines = devices.into_iter().chain(published).chain(own);
+    let lines = lines.map(|line| format!("- {}", escape(&line)));
+    let head = "MBU and MFU are shares of the limits that probes measured in this run:";
+    [String::new(), head.into(), String::new()]
+        .into_iter()
+        .chain(lines)
+        .collect()
+}
+
+/// Power and energy of the targets that a meter was read for; nothing where there is none.
+fn energy_table(result: &RunResult) -> Vec<String> {
+    let rows = summarize(result).rows;
+    let rows = rows.iter().filter_map(|row| {
+        let watts = units::rate(&row.watts?);
+        let joules = row
+            .joules_per_token
+            .as_ref()
+            .map(units::rate)
+            .unwrap_or_default();
+        let target = escape(&row.target.to_string());
+        Some(format!(
+            "| {target} | {} | {watts} | {joules} |",
+            escape(&row.test.to_string())
+        ))
+    });
+    let rows: Vec<String> = rows.collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let meters = result.run.power.iter().filter_map(|meter| {
+        let (source, idle) = (meter.source.as_ref()?, meter.idle_watts?);
+        Some(format!(
+            "{} by {source}, {idle:.1} W when idle",
+            meter.device
+        ))
+    });
+    let meters: Vec<String> = meters.collect();
+    let head = [
+        String::new(),
+        format!(
+            "Energy ({}; idle power is subtracted from joules a token):",
+            escape(&meters.join("; "))
+        ),
+        String::new(),
+        "| target | test | mean watts | joules a token |".into(),
+        "| --- | --- | ---: | ---: |".into(),
+    ];
+    head.into_iter().chain(rows).collect()
 }
 
 fn table_line(cells: &Cells) -> String {
@@ -127,10 +200,10 @@ fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
         (
             "settings",
             format!(
-                "{} repetitions after {} of warm-up, {}, chunks of {} tokens, seed {}, {residency}",
-                settings.repetitions,
+                "{} after {} to {} of warm-up, chunks of {} tokens, seed {}, {residency}",
+                units::repetitions(settings),
                 settings.warmup,
-                settings.mode.name(),
+                settings.max_warmup,
                 settings.chunk,
                 settings.seed,
             ),

@@ -8,8 +8,9 @@ use mlxbench_analysis::summarize;
 use mlxbench_core::results::RunResult;
 
 use crate::cells::{
-    Cells, DECODE, FIGURES, HEADER, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK, cells,
+    Cells, DECODE, FIGURES, HEADER, MBU, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK, cells,
 };
+use crate::limits::limits;
 use crate::units;
 use crate::warnings::warnings;
 
@@ -17,11 +18,12 @@ use crate::warnings::warnings;
 const TEXT_WIDTH: u16 = 48;
 
 /// The columns of a table for a terminal that the whole one doesn't fit.
-const NARROW_HEADER: [&str; 6] = [
+const NARROW_HEADER: [&str; 7] = [
     "target",
     "test",
     "prefill t/s",
     "decode t/s",
+    "MBU",
     "memory",
     "work",
 ];
@@ -54,6 +56,9 @@ fn block(result: &RunResult, width: Option<u16>) -> String {
         }
         _ => push_lines(&mut text, &whole.to_string()),
     }
+    for line in limits(result) {
+        push_lines(&mut text, &plain(&line));
+    }
     for warning in warnings(result) {
         push_lines(&mut text, &plain(&format!("warning: {warning}")));
     }
@@ -64,14 +69,13 @@ fn heading(result: &RunResult) -> String {
     let run = &result.run;
     let settings = &run.settings;
     format!(
-        "{}: {} ({} parameters) on {}, {} of memory; {} repetitions, {}, {} threads",
+        "{}: {} ({} parameters) on {}, {} of memory; {}, {} threads",
         run.name,
         run.model.name,
         units::count(run.model.parameters),
         run.machine.cpu,
         units::bytes(run.machine.memory_bytes),
-        settings.repetitions,
-        settings.mode.name(),
+        units::repetitions(settings),
         settings.threads,
     )
 }
@@ -104,14 +108,14 @@ fn narrow(rows: &[Cells], width: u16) -> Table {
         .set_header(NARROW_HEADER);
     for row in rows {
         let target = row[TARGET].join("/");
-        let cells = [PREFILL, DECODE, MEMORY, WORK].map(|column| &row[column]);
+        let cells = [PREFILL, DECODE, MBU, MEMORY, WORK].map(|column| &row[column]);
         let cells = [&target, &row[TEST]].into_iter().chain(cells);
         table.add_row(cells.map(|cell| plain(cell)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    for column in 2..5 {
+    for column in 2..6 {
         align_right(&mut table, column);
     }
     table

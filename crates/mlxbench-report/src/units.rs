@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use humansize::{BINARY, format_size};
 use mlxbench_analysis::Estimate;
-use mlxbench_core::results::Equivalence;
+use mlxbench_core::results::{Equivalence, Settings};
 
 /// A duration in nanoseconds to three significant digits: `1.23 ms`, `45.6 s`.
 pub(crate) fn time(ns: f64) -> String {
@@ -34,6 +34,36 @@ pub(crate) fn rate(rate: &Estimate) -> String {
         Some(half) => format!("{median:.decimals$} ± {half:.decimals$}"),
         None => format!("{median:.decimals$}"),
     }
+}
+
+/// How often a case is measured: `5 repetitions`, `5 to 30 repetitions`.
+pub(crate) fn repetitions(settings: &Settings) -> String {
+    match settings.max_repetitions {
+        Some(most) => format!("{} to {most} repetitions", settings.repetitions),
+        None => format!("{} repetitions", settings.repetitions),
+    }
+}
+
+/// A share in per cent: `73 %`, `4.2 %`.
+pub(crate) fn share(share: f64) -> String {
+    let percent = share * 100.0;
+    let decimals = if percent < 10.0 { 1 } else { 0 };
+    format!("{percent:.decimals$} %")
+}
+
+/// Bytes a second in decimal units, as memory is sold: `38.1 GB/s`.
+pub(crate) fn bandwidth(bytes_per_second: f64) -> String {
+    format!("{} GB/s", three_significant(bytes_per_second / 1e9))
+}
+
+/// Operations a second: `165 GFLOP/s`.
+pub(crate) fn operations(per_second: f64) -> String {
+    format!("{} GFLOP/s", three_significant(per_second / 1e9))
+}
+
+fn three_significant(value: f64) -> String {
+    let decimals = decimals(value, 3);
+    format!("{value:.decimals$}")
 }
 
 /// A count with its magnitude, to three significant digits: `268M`, `2.61B`.
@@ -117,9 +147,19 @@ mod tests {
     #[test]
     fn rates_carry_their_spread_in_the_same_decimals() {
         let text = |samples: &[f64]| rate(&Estimate::of(samples).unwrap());
-        assert_eq!(text(&[24.0, 24.123, 24.5]), "24.12 ± 0.38");
-        assert_eq!(text(&[16_000.4, 16_100.0, 16_101.0]), "16100 ± 100");
+        assert_eq!(text(&[24.0, 24.1, 24.123, 24.3, 24.5]), "24.12 ± 0.38");
+        assert_eq!(text(&[16_000.4, 16_050.0, 16_100.0, 16_100.5, 16_101.0]), "16100 ± 100");
         assert_eq!(text(&[2.6]), "2.600");
+    }
+
+    #[test]
+    fn shares_and_limits_have_three_digits_at_most() {
+        assert_eq!(
+            (share(0.733), share(0.0421)),
+            ("73 %".into(), "4.2 %".into())
+        );
+        assert_eq!(bandwidth(38.149e9), "38.1 GB/s");
+        assert_eq!(operations(1.65e11), "165 GFLOP/s");
     }
 
     #[test]

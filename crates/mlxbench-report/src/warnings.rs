@@ -1,10 +1,45 @@
 //! What a reader must know before believing a run's figures.
 
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
-use mlxbench_core::results::{PowerSource, RunResult, TargetFacts};
+use mlxbench_analysis::{Estimate, Metric, Row, Trend, summarize};
+use mlxbench_core::results::{
+    Conditions, PeakSince, PowerSource, RunResult, StopReason, TargetFacts,
+};
+
+use crate::units;
+
+/// Share of the CPUs that others may keep busy before it is worth a word.
+const BUSY: f64 = 0.1;
+
+/// Below this probability a drift of one case is no chance; for one of the whole run, which many
+/// repetitions show, below the second.
+const UNLIKELY: (f64, f64) = (0.05, 0.01);
+
+/// Changes from the first repetition to the last that are worth a word: of one case, of all.
+const DRIFT: (f64, f64) = (0.05, 0.02);
 
 /// One sentence a warning; none for a run as it should be.
 pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
+    let summary = summarize(result);
+    let mut warnings = of_build_and_run(result);
+    warnings.extend(of_machine(&result.run.conditions, "when the run started"));
+    if let Some(after) = &result.conditions_after {
+        let hot = thermal(after, "when the run ended");
+        warnings.extend(hot);
+    }
+    warnings.extend(summary.drift.and_then(|drift| {
+        let grown = drift.p_value < UNLIKELY.1 && drift.change.abs() >= DRIFT.1;
+        let change = change(drift.change);
+        grown.then(|| {
+            format!("the machine drifted: over the run, times {change} (all cases together)")
+        })
+    }));
+    warnings.extend(summary.rows.iter().flat_map(|row| of_case(result, row)));
+    warnings.extend(of_targets(result));
+    warnings
+}
+
+fn of_build_and_run(result: &RunResult) -> Vec<String> {
     let run = &result.run;
     let debug = (run.mlxbench.profile == "debug")
         .then(|| "built without optimisation: figures mean little".to_owned());
@@ -15,29 +50,144 @@ pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
     let unfinished = result.finished.is_none().then(|| {
         "the run was cut short: `mlxbench run CONFIG --resume` goes on from here".to_owned()
     });
-    let conditions = &run.conditions;
+    let resumed = (!result.resumed.is_empty()).then(|| {
+        let times = result.resumed.len();
+        format!(
+            "the run was cut short and gone on with, {times} times: the machine may have changed"
+        )
+    });
+    let repetitions = run.settings.repetitions;
+    let few = (repetitions < FEWEST_FOR_INTERVAL && run.settings.interval_percent.is_none()).then(|| {
+        format!("no interval (±): it takes {FEWEST_FOR_INTERVAL} repetitions, the config says {repetitions}")
+    });
+    let stopped = result.stopped.iter().filter_map(|stopped| {
+        let (test, repetitions) = (stopped.test, stopped.repetitions);
+        match stopped.reason {
+            StopReason::MaxSeconds => Some(format!(
+                "{test} ended after {repetitions} repetitions: max_seconds was reached"
+            )),
+            StopReason::MaxRepetitions => Some(format!(
+                "{test} ended after {repetitions} repetitions with wider intervals than asked for"
+            )),
+            StopReason::Repetitions | StopReason::Interval => None,
+        }
+    });
+    let general = [debug, fallback, unfinished, resumed, few];
+    general.into_iter().flatten().chain(stopped).collect()
+}
+
+fn of_machine(conditions: &Conditions, when: &str) -> Vec<String> {
     let battery = (conditions.power_source == Some(PowerSource::Battery))
         .then(|| "measured on battery, where a machine may be slower".to_owned());
     let saving = (conditions.low_power_mode == Some(true))
         .then(|| "measured in low-power mode, in which the machine is slower".to_owned());
-    let pressure = conditions.thermal_pressure.as_deref();
-    let hot = pressure.filter(|&pressure| pressure != "nominal");
-    let hot = hot.map(|hot| format!("the machine was hot when the run started: pressure {hot}"));
-    let repetitions = run.settings.repetitions;
-    let few = (repetitions < FEWEST_FOR_INTERVAL).then(|| {
-        format!("no interval (±): it takes {FEWEST_FOR_INTERVAL} repetitions, the config says {repetitions}")
+    let busy = conditions.cpu_busy.filter(|&busy| busy > BUSY).map(|busy| {
+        let busy = units::share(busy);
+        format!("other work kept {busy} of the CPUs busy {when}")
     });
-    let asked = run.settings.threads;
-    let on_cpu = |facts: &&TargetFacts| facts.id.placement.device.kind() == "cpu";
-    let uneven = result.targets.iter().filter(on_cpu);
-    let uneven = uneven.filter(|facts| facts.threads != asked).map(|facts| {
-        let (id, threads) = (&facts.id, facts.threads);
-        format!(
-            "{id} uses {threads} of the {asked} CPU threads asked for: its libraries can't be told"
-        )
-    });
-    let general = [debug, fallback, unfinished, battery, saving, hot, few]
+    let governor = conditions.frequency_governor.as_deref();
+    let scaling = governor
+        .filter(|&governor| governor != "performance")
+        .map(|governor| {
+            format!("the CPU's clock is scaled by the governor `{governor}`: speeds may vary")
+        });
+    let hot = thermal(conditions, when);
+    [battery, saving, busy, scaling, hot]
         .into_iter()
-        .flatten();
-    general.chain(uneven).collect()
+        .flatten()
+        .collect()
+}
+
+fn thermal(conditions: &Conditions, when: &str) -> Option<String> {
+    let pressure = conditions.thermal_pressure.as_deref()?;
+    (pressure != "nominal").then(|| format!("the machine was hot {when}: pressure {pressure}"))
+}
+
+fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
+    let case = format!("{} {}", row.target, row.test);
+    let outliers = row
+        .outliers
+        .filter(|outliers| outliers.total() > 0)
+        .map(|outliers| {
+            let (total, severe) = (outliers.total(), outliers.low_severe + outliers.high_severe);
+            let all = row.repetitions;
+            format!("{case}: {total} of {all} repetitions are outliers, {severe} of them severe")
+        });
+    let drift = row.trend.filter(is_drift).map(|trend| {
+        let change = change(trend.change);
+        format!("{case} drifted: from the first repetition to the last, times {change}")
+    });
+    let unsteady = result
+        .warmups
+        .iter()
+        .filter(|warmup| warmup.target == row.target && warmup.test == row.test && !warmup.steady);
+    let unsteady = unsteady
+        .last()
+        .filter(|warmup| warmup.end_to_end_ns.len() > 1);
+    let unsteady = unsteady.map(|warmup| {
+        let times = warmup.end_to_end_ns.len();
+        format!("{case} wasn't steady after {times} repetitions of warm-up")
+    });
+    let leak = leak(result, row).map(|change| {
+        let grown = units::share(change);
+        format!("{case}: the worker's memory grew by {grown} over the repetitions: it leaks")
+    });
+    let beyond = |share: &Option<Estimate>, what: &str| {
+        let share = share.filter(|share| share.median > 1.0)?;
+        let share = units::share(share.median);
+        Some(format!(
+            "{case}: {what} reaches {share} of the measured limit: {}",
+            why_beyond(result, row)
+        ))
+    };
+    let beyond = [beyond(&row.mfu, "prefill"), beyond(&row.mbu, "decode")];
+    let mut warnings: Vec<String> = beyond.into_iter().flatten().collect();
+    warnings.extend([outliers, drift, unsteady, leak].into_iter().flatten());
+    warnings
+}
+
+fn is_drift(trend: &Trend) -> bool {
+    trend.p_value < UNLIKELY.0 && trend.change.abs() >= DRIFT.0
+}
+
+/// How a share above 100 % can be: the limit is that of main memory and of large products.
+fn why_beyond(result: &RunResult, row: &Row) -> &'static str {
+    let config = result.run.model.config.as_ref();
+    let weights = config.map(|config| config.weights_bytes(row.target.placement.dtype));
+    // The probes' working set: what doesn't exceed it may live in a cache.
+    if weights.is_some_and(|bytes| bytes < 256 << 20) {
+        "the model is so small that caches hold its weights"
+    } else {
+        "the probes were disturbed, or the framework does less than all of the work"
+    }
+}
+
+/// The growth of a worker's memory from the first repetition to the last, where it is no chance.
+fn leak(result: &RunResult, row: &Row) -> Option<f64> {
+    let mut samples = result.samples_of(&row.target, &row.test);
+    if !samples.all(|sample| sample.peak_memory_since == PeakSince::Repetition) {
+        return None;
+    }
+    let peaks = Metric::PeakMemory.values(result, &row.target, &row.test);
+    let trend = Trend::of(&peaks)?;
+    (is_drift(&trend) && trend.change > 0.0).then_some(trend.change)
+}
+
+fn of_targets(result: &RunResult) -> Vec<String> {
+    let on_cpu = |facts: &&TargetFacts| facts.id.placement.device.kind() == "cpu";
+    let uneven = result.targets.iter().filter(on_cpu).filter_map(|facts| {
+        let asked = facts.id.threads.map_or(result.run.settings.threads, Into::into);
+        let (id, threads) = (&facts.id, facts.threads);
+        (threads != asked).then(|| {
+            format!(
+                "{id} uses {threads} of the {asked} CPU threads asked for: its libraries can't be told"
+            )
+        })
+    });
+    uneven.collect()
+}
+
+fn change(change: f64) -> String {
+    let way = if change > 0.0 { "rose" } else { "fell" };
+    format!("{way} by {}", units::share(change.abs()))
 }

@@ -1,11 +1,13 @@
 //! What a person or a script sees, of one run with every kind of row in it.
 
 use mlxbench_core::backend::Identity;
+use mlxbench_core::gemma::preset;
 use mlxbench_core::generate::Mode;
+use mlxbench_core::probe::ProductShape;
 use mlxbench_core::results::{
     Conditions, Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, Harness, Machine,
-    ModelFacts, PowerSource, Residency, Run, RunResult, Sample, Settings, TargetFacts, TargetId,
-    Test, Verdict,
+    ModelFacts, PeakSince, PowerMeter, PowerSource, ProductProbe, Residency, Run, RunResult,
+    Sample, Settings, TargetFacts, TargetId, Test, Verdict,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement};
 use mlxbench_report::{Format, render};
@@ -15,6 +17,7 @@ const PREFILL: Test = Test {
     generate_tokens: 0,
     depth: 0,
     batch: 1,
+    mode: Mode::Pipelined,
 };
 
 const BOTH: Test = Test {
@@ -22,6 +25,7 @@ const BOTH: Test = Test {
     generate_tokens: 4,
     depth: 0,
     batch: 1,
+    mode: Mode::Pipelined,
 };
 
 fn target(dtype: Dtype) -> TargetId {
@@ -31,6 +35,7 @@ fn target(dtype: Dtype) -> TargetId {
             device: Device::cpu(),
             dtype,
         },
+        threads: None,
     }
 }
 
@@ -58,7 +63,12 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
         peak_memory_bytes: Some(1_200_000_000),
+        peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,
+        started: None,
+        wall_ns: Some(Nanos(2_000_000_000)),
+        timeline: None,
+        energy_joules: Some(40.0),
     }
 }
 
@@ -88,6 +98,8 @@ fn run() -> RunResult {
             version: "0.1.0".into(),
             commit: Some("deee1a1".into()),
             profile: "debug".into(),
+            compiler: None,
+            compiler_flags: None,
         },
         machine: Machine {
             os: "Debian 12".into(),
@@ -96,6 +108,7 @@ fn run() -> RunResult {
             cpu: "a processor".into(),
             physical_cores: Some(2),
             performance_cores: None,
+            efficiency_cores: None,
             logical_cores: 4,
             memory_bytes: 24 << 30,
             gpu: None,
@@ -104,7 +117,15 @@ fn run() -> RunResult {
             power_source: Some(PowerSource::Battery),
             low_power_mode: Some(true),
             thermal_pressure: Some("heavy".into()),
+            cpu_busy: Some(0.37),
+            frequency_governor: Some("powersave".into()),
         },
+        power: vec![PowerMeter {
+            device: Device::cpu(),
+            source: Some("a meter".into()),
+            idle_watts: Some(5.0),
+            unavailable: None,
+        }],
         model: ModelFacts {
             name: "=evil|`model`\nname".into(),
             source: "=evil|`model`\nname".into(),
@@ -113,11 +134,16 @@ fn run() -> RunResult {
             architecture: "gemma3".into(),
             parameters: 268_098_176,
             stored_bytes: 536_196_352,
+            config: Some(preset("gemma-3-270m").expect("a preset").config()),
         },
         settings: Settings {
-            repetitions: 3,
+            repetitions: 5,
+            max_repetitions: None,
+            interval_percent: None,
+            max_seconds: None,
+            delay_seconds: 0.0,
             warmup: 1,
-            mode: Mode::Pipelined,
+            max_warmup: 4,
             chunk: 512,
             threads: 2,
             reference: Some(target(Dtype::F32)),
@@ -129,7 +155,7 @@ fn run() -> RunResult {
         targets: vec![target(Dtype::F32), target(Dtype::F16)],
     });
     result.targets = vec![facts(Dtype::F32), facts(Dtype::F16)];
-    for (repetition, drift) in [0, 4, 1].into_iter().enumerate() {
+    for (repetition, drift) in [0, 4, 1, 3, 2].into_iter().enumerate() {
         let ms = |ms: u64| ms * 1_000_000 + drift * 500_000;
         let both = |step: u64| (0..4).map(|i| ms(200) + i * ms(step)).collect();
         let prefill = sample(Dtype::F32, PREFILL, repetition, vec![ms(1500)]);
@@ -145,7 +171,22 @@ fn run() -> RunResult {
         kind: FailureKind::Died,
         message: "the worker was killed by signal 9; its last words:\n\u{1b}[31mout of | memory"
             .into(),
+        retried: false,
     });
+    let product = |part: &str, rows, out_features, time_ns| ProductProbe {
+        target: target(Dtype::F32),
+        part: part.into(),
+        shape: ProductShape {
+            rows,
+            in_features: 640,
+            out_features,
+        },
+        time_ns: Nanos(time_ns),
+    };
+    result.products = vec![
+        product("lm_head", 1, 262_144, 19_000_000),
+        product("qkv", 512, 1536, 6_000_000),
+    ];
     let compared = |dtype, verdict, fidelity| Equivalence {
         target: target(dtype),
         verdict,

@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use mlxbench_core::results::{
-    Failure, FailureKind, Harness, Record, Run, RunResult, Verdict,
-};
+use mlxbench_core::results::{Failure, FailureKind, Harness, Record, Run, RunResult, Verdict};
 
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal};
@@ -104,7 +102,9 @@ fn cases(plan: &Plan, options: &Options) -> Result<Vec<Case>> {
     let Some(filter) = &options.filter else {
         return Ok(all.collect());
     };
-    let cases: Vec<Case> = all.filter(|case| case.name(plan).contains(filter)).collect();
+    let cases: Vec<Case> = all
+        .filter(|case| case.name(plan).contains(filter))
+        .collect();
     if cases.is_empty() {
         let first = Case { target: 0, test: 0 };
         return Err(Error::Core(mlxbench_core::Error::Invalid(format!(

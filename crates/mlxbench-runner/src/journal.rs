@@ -119,9 +119,10 @@ pub fn read(path: &Path) -> Result<RunResult> {
 /// The result that the lines of a journal add up to. A last line cut short is left out.
 fn fold(text: &str) -> Result<RunResult, String> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let mut lines = whole.lines().enumerate().map(|(n, line)| {
-        migrate::record(line).map_err(|error| format!("line {}: {error}", n + 1))
-    });
+    let mut lines = whole
+        .lines()
+        .enumerate()
+        .map(|(n, line)| migrate::record(line).map_err(|error| format!("line {}: {error}", n + 1)));
     let mut result = match lines.next() {
         Some(Ok(Record::Run(run))) => RunResult::new(*run),
         Some(Err(message)) => return Err(message),

@@ -140,8 +140,7 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
         memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(|| {
             (system::machine().memory_bytes as f64 * WORKER_MEMORY_SHARE) as u64
         }),
-        probe: (config.roofline.probe)
-            .then(|| Duration::from_secs_f64(config.roofline.seconds)),
+        probe: (config.roofline.probe).then(|| Duration::from_secs_f64(config.roofline.seconds)),
     })
 }
 

@@ -19,7 +19,10 @@ pub(crate) struct Meters(BTreeMap<Device, Result<EnergyMeter, String>>);
 impl Meters {
     /// Opens what there is for the devices of the plan's targets.
     pub(crate) fn open(plan: &Plan) -> Self {
-        let devices = plan.targets.iter().map(|target| &target.id.placement.device);
+        let devices = plan
+            .targets
+            .iter()
+            .map(|target| &target.id.placement.device);
         let meters = devices.map(|device| (device.clone(), EnergyMeter::for_device(device)));
         Self(meters.collect())
     }

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mlxbench_core::Nanos;
 use mlxbench_core::protocol::{
     ErrorKind, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
 };
-use mlxbench_core::Nanos;
 use mlxbench_core::results::FailureKind;
 use rustix::process::{Pid, Signal, kill_process_group};
 

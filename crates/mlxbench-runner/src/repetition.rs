@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn two_times_alike_are_steady() {
-        let steady = |times: &[u64]| is_steady(&times.iter().copied().map(Nanos).collect::<Vec<_>>());
+        let steady =
+            |times: &[u64]| is_steady(&times.iter().copied().map(Nanos).collect::<Vec<_>>());
         assert!(!steady(&[100]));
         assert!(!steady(&[200, 100]));
         assert!(steady(&[200, 100, 105]));

@@ -65,10 +65,9 @@ impl Runner<'_> {
         target: usize,
         least: Duration,
     ) -> Result<Vec<ProductProbe>, WorkerError> {
-        let (Some(gemma), Ok(introduced)) = (
-            &self.plan.model.config,
-            &self.plan.targets[target].worker,
-        ) else {
+        let (Some(gemma), Ok(introduced)) =
+            (&self.plan.model.config, &self.plan.targets[target].worker)
+        else {
             return Ok(Vec::new());
         };
         let id = &self.plan.targets[target].id;

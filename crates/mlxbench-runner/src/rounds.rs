@@ -31,7 +31,10 @@ pub(crate) struct Case {
 impl Case {
     /// `candle/cpu/f32 pp64+tg16`.
     pub(crate) fn name(self, plan: &Plan) -> String {
-        format!("{} {}", plan.targets[self.target].id, plan.tests[self.test].0)
+        format!(
+            "{} {}",
+            plan.targets[self.target].id, plan.tests[self.test].0
+        )
     }
 }
 
@@ -195,7 +198,9 @@ impl<'a> Runner<'a> {
             .map(|values| Estimate::of(&values)?.relative_half_width())
             .collect();
         let of_test = self.result.samples.iter().filter(|s| s.test == test);
-        let seconds = of_test.filter_map(|sample| sample.wall_ns).map(|ns| ns.as_secs_f64());
+        let seconds = of_test
+            .filter_map(|sample| sample.wall_ns)
+            .map(|ns| ns.as_secs_f64());
         let progress = Progress {
             rounds: round + 1,
             seconds: seconds.sum(),
@@ -224,7 +229,9 @@ impl<'a> Runner<'a> {
     /// Whether a run that is gone on with has the repetition already.
     fn is_measured(&self, case: Case, repetition: usize) -> bool {
         let target = &self.plan.targets[case.target].id;
-        let mut samples = self.result.samples_of(target, &self.plan.tests[case.test].0);
+        let mut samples = self
+            .result
+            .samples_of(target, &self.plan.tests[case.test].0);
         samples.any(|sample| sample.repetition == repetition)
     }
 

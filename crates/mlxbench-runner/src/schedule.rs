@@ -32,7 +32,11 @@ mod tests {
 
     #[test]
     fn rounds_differ_and_repeat_by_seed() {
-        let rounds = |seed| (0..20).map(|round| order(&[0, 1, 2], seed, round)).collect::<Vec<_>>();
+        let rounds = |seed| {
+            (0..20)
+                .map(|round| order(&[0, 1, 2], seed, round))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(rounds(5), rounds(5));
         assert_ne!(rounds(5), rounds(6));
         let orders: BTreeSet<_> = rounds(5).into_iter().collect();

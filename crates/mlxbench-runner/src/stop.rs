@@ -16,7 +16,10 @@ pub(crate) struct Progress<'a> {
 
 /// Why the test is not repeated any more; `None` to go on.
 pub(crate) fn stop(settings: &Settings, progress: &Progress<'_>) -> Option<StopReason> {
-    if settings.max_seconds.is_some_and(|most| progress.seconds >= most) {
+    if settings
+        .max_seconds
+        .is_some_and(|most| progress.seconds >= most)
+    {
         return Some(StopReason::MaxSeconds);
     }
     if progress.rounds < settings.repetitions {
@@ -57,7 +60,11 @@ mod tests {
         }
     }
 
-    fn after(settings: &Settings, rounds: usize, half_widths: &[Option<f64>]) -> Option<StopReason> {
+    fn after(
+        settings: &Settings,
+        rounds: usize,
+        half_widths: &[Option<f64>],
+    ) -> Option<StopReason> {
         let seconds = rounds as f64;
         let progress = Progress {
             rounds,
@@ -70,7 +77,10 @@ mod tests {
     #[test]
     fn without_rules_the_count_decides() {
         assert_eq!(after(&settings(), 4, &[]), None);
-        assert_eq!(after(&settings(), 5, &[Some(0.5)]), Some(StopReason::Repetitions));
+        assert_eq!(
+            after(&settings(), 5, &[Some(0.5)]),
+            Some(StopReason::Repetitions)
+        );
     }
 
     #[test]
@@ -83,8 +93,14 @@ mod tests {
         assert_eq!(after(&settings, 4, &[Some(0.01)]), None);
         assert_eq!(after(&settings, 5, &[Some(0.01), Some(0.03)]), None);
         assert_eq!(after(&settings, 5, &[Some(0.01), None]), None);
-        assert_eq!(after(&settings, 6, &[Some(0.01), Some(0.02)]), Some(StopReason::Interval));
-        assert_eq!(after(&settings, 9, &[Some(0.03)]), Some(StopReason::MaxRepetitions));
+        assert_eq!(
+            after(&settings, 6, &[Some(0.01), Some(0.02)]),
+            Some(StopReason::Interval)
+        );
+        assert_eq!(
+            after(&settings, 9, &[Some(0.03)]),
+            Some(StopReason::MaxRepetitions)
+        );
     }
 
     #[test]
@@ -95,6 +111,9 @@ mod tests {
             ..settings()
         };
         assert_eq!(after(&settings, 2, &[Some(0.5)]), None);
-        assert_eq!(after(&settings, 3, &[Some(0.5)]), Some(StopReason::MaxSeconds));
+        assert_eq!(
+            after(&settings, 3, &[Some(0.5)]),
+            Some(StopReason::MaxSeconds)
+        );
     }
 }

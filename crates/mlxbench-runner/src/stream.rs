@@ -22,13 +22,21 @@ pub(crate) fn measure(threads: usize, least: Duration) -> [StreamProbe; 2] {
     let mut b = vec![0.0_f64; ELEMENTS];
     let mut c = vec![0.0_f64; ELEMENTS];
     // Each thread touches its part first, so that the pages lie near it.
-    in_parallel(a.chunks_mut(block).zip(b.chunks_mut(block)).zip(c.chunks_mut(block)), |((a, b), c)| {
-        a.fill(1.0);
-        b.fill(2.0);
-        c.fill(0.5);
-    });
+    in_parallel(
+        a.chunks_mut(block)
+            .zip(b.chunks_mut(block))
+            .zip(c.chunks_mut(block)),
+        |((a, b), c)| {
+            a.fill(1.0);
+            b.fill(2.0);
+            c.fill(0.5);
+        },
+    );
     let triad = fastest(least, || {
-        let parts = a.chunks_mut(block).zip(b.chunks(block)).zip(c.chunks(block));
+        let parts = a
+            .chunks_mut(block)
+            .zip(b.chunks(block))
+            .zip(c.chunks(block));
         in_parallel(parts, |((a, b), c)| triad(a, b, c, black_box(3.0)));
     });
     let read = fastest(least, || {
@@ -106,7 +114,10 @@ mod tests {
     #[test]
     fn both_kernels_are_timed_by_streams_count() {
         let [triad, read] = measure(2, Duration::ZERO);
-        assert_eq!((triad.kernel, read.kernel), (StreamKernel::Triad, StreamKernel::Read));
+        assert_eq!(
+            (triad.kernel, read.kernel),
+            (StreamKernel::Triad, StreamKernel::Read)
+        );
         assert_eq!(triad.moved_bytes, 3 * read.moved_bytes);
         assert!(triad.time_ns.0 > 0 && read.time_ns.0 > 0);
     }

@@ -19,6 +19,9 @@ pub struct Machine {
     /// Physical cores of the fastest kind, where the processor has several kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub performance_cores: Option<usize>,
+    /// Physical cores of slower kinds, where the processor has several kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efficiency_cores: Option<usize>,
     /// Hardware threads.
     pub logical_cores: usize,
     /// Main memory.
@@ -38,7 +41,7 @@ pub struct Gpu {
 }
 
 /// What state the machine was in when the run started; each absent where it doesn't say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Conditions {
     /// Where the power came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +52,12 @@ pub struct Conditions {
     /// How much the system slowed itself down for heat, in its own word; `nominal` is not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thermal_pressure: Option<String>,
+    /// The share of all processors that was busy, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_busy: Option<f64>,
+    /// The policy by which the processor's clock is scaled, where there is a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency_governor: Option<String>,
 }
 
 /// Where the power comes from.

@@ -54,13 +54,23 @@ impl MeasureConfig {
         if self.max_seconds.is_some_and(|seconds| !positive(seconds)) {
             return Err("max_seconds must be more than 0".into());
         }
-        if self.interval_percent.is_some_and(|percent| !positive(percent)) {
+        if self
+            .interval_percent
+            .is_some_and(|percent| !positive(percent))
+        {
             return Err("interval_percent must be more than 0".into());
         }
-        if self.max_repetitions.is_some_and(|most| most < self.repetitions) {
+        if self
+            .max_repetitions
+            .is_some_and(|most| most < self.repetitions)
+        {
             return Err("max_repetitions is below repetitions".into());
         }
-        match (self.interval_percent, self.max_repetitions, self.max_seconds) {
+        match (
+            self.interval_percent,
+            self.max_repetitions,
+            self.max_seconds,
+        ) {
             (Some(_), None, None) => Err("interval_percent needs an end: add max_repetitions or \
                                           max_seconds"
                 .into()),
@@ -78,7 +88,9 @@ impl TestConfig {
             for &generate in self.generate_tokens.values() {
                 match (prompt, generate) {
                     (0, 0) => {
-                        return Err("a [[test]] needs prompt_tokens, generate_tokens or both".into());
+                        return Err(
+                            "a [[test]] needs prompt_tokens, generate_tokens or both".into()
+                        );
                     }
                     (0, 1) => {
                         return Err("generate_tokens = 1 alone leaves no decode step to time: \
