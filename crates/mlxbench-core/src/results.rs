@@ -3,6 +3,7 @@
 
 mod equivalence;
 mod machine;
+mod timeline;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::{Error, Nanos, Placement, TokenId};
 
 pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Verdict};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
+pub use timeline::Timeline;
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 1;
