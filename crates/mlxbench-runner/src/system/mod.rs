@@ -6,18 +6,20 @@
 //! |---|---|
 //! | `facts` | `performance_cores`, `gpu`: what the machine has |
 //! | `conditions` | `power_source`, `low_power_mode`, `thermal_pressure`: what state it is in |
-//! | `memory` | `peak_memory_bytes` of a process |
+//! | `memory` | `memory_bytes`, `peak_memory_bytes` of a process, `reset_peak` |
 //! | `power` | `Meter`: the power that the machine draws |
 
 mod machine;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
 mod os;
+mod sampler;
 // What macOS's tools print is read by pure functions, which every system tests.
 #[cfg(any(test, target_os = "macos"))]
 #[path = "macos/tools.rs"]
 mod tools;
 
 pub use machine::{conditions, cores, machine};
-pub use os::memory::peak_memory_bytes;
+pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};
 pub use os::power::Meter;
+pub use sampler::MemorySampler;
