@@ -148,7 +148,10 @@ mod tests {
     fn rates_carry_their_spread_in_the_same_decimals() {
         let text = |samples: &[f64]| rate(&Estimate::of(samples).unwrap());
         assert_eq!(text(&[24.0, 24.1, 24.123, 24.3, 24.5]), "24.12 ± 0.38");
-        assert_eq!(text(&[16_000.4, 16_050.0, 16_100.0, 16_100.5, 16_101.0]), "16100 ± 100");
+        assert_eq!(
+            text(&[16_000.4, 16_050.0, 16_100.0, 16_100.5, 16_101.0]),
+            "16100 ± 100"
+        );
         assert_eq!(text(&[2.6]), "2.600");
     }
 

@@ -31,6 +31,12 @@ pub enum Error {
         /// The operating system's reason.
         reason: std::io::Error,
     },
+    /// Another run goes on.
+    #[error(
+        "another run is measuring on this machine ({0}): two at once would measure each other. Wait \
+         for it to end"
+    )]
+    Busy(String),
     /// There is nothing to resume, or it doesn't belong to this config.
     #[error("{0}")]
     Resume(String),

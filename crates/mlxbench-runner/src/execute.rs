@@ -8,6 +8,7 @@ use mlxbench_core::results::{Failure, FailureKind, Harness, Record, Run, RunResu
 
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal};
+use crate::lock::MachineLock;
 use crate::plan::Plan;
 use crate::power::Meters;
 use crate::rounds::{Case, Runner, Stop};
@@ -84,6 +85,7 @@ pub fn execute(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     let cases = cases(plan, options)?;
+    let _lock = MachineLock::acquire(&plan.name)?;
     let mut meters = Meters::open(plan);
     let (journal, result) = open(plan, options, &mut meters)?;
     observe(Event::Started {

@@ -8,6 +8,7 @@
 //! | [`locate`] | where a backend's worker program is |
 //! | [`interrupt`] | the user's wish that the run end |
 //! | [`process`] | one worker process: requests, time-outs, last words |
+//! | `lock` | one run at a time on a machine |
 //! | [`journal`] | every case on disk as it ends; resuming |
 //! | [`execute`] | a run from its beginning to its end |
 //! | `rounds` | its heart: targets take turns until each test has been repeated enough |
@@ -26,6 +27,7 @@ pub mod execute;
 pub mod interrupt;
 pub mod journal;
 pub mod locate;
+mod lock;
 pub mod plan;
 mod power;
 pub mod process;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use mlxbench_core::Nanos;
 use mlxbench_core::protocol::{
     ErrorKind, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
 };
-use mlxbench_core::results::FailureKind;
+use mlxbench_core::results::{FailureKind, Timeline};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt::{Interrupt, POLL};
 use crate::locate::Command;
-use crate::system;
+use crate::system::{self, MemorySampler};
 
 /// Lines of stderr kept to be quoted.
 const LAST_WORDS: usize = 12;
@@ -26,6 +26,9 @@ const LAST_WORDS: usize = 12;
 const GRACE: Duration = Duration::from_secs(2);
 /// The longest reply line that is read: a batch of long generations fits many times over.
 const LONGEST_REPLY: u64 = 256 << 20;
+
+/// How often a worker's memory is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How the loaders of Linux and macOS say that a program lacks a library.
 const LOADERS_WORDS: [&str; 2] = ["error while loading shared libraries", "Library not loaded"];
@@ -224,9 +227,28 @@ impl Worker {
         }
     }
 
-    /// The most memory that the process has held so far.
+    /// The most memory that the process has held so far, or since [`Self::reset_peak_memory`].
     pub fn peak_memory_bytes(&self) -> Option<u64> {
         system::peak_memory_bytes(self.child.id())
+    }
+
+    /// Forgets the peak. False where the system can't.
+    pub fn reset_peak_memory(&self) -> bool {
+        system::reset_peak(self.child.id())
+    }
+
+    /// Watches the process's memory, and kills it with its group as soon as it holds more than
+    /// `limit_bytes`.
+    pub fn watch_memory(&self, limit_bytes: u64) -> MemoryWatch {
+        let pid = self.child.id();
+        let exceeded = Arc::new(OnceLock::new());
+        let tell = Arc::clone(&exceeded);
+        let kill = move |bytes| {
+            let _ = tell.set(bytes);
+            kill_group(pid);
+        };
+        let sampler = MemorySampler::start(pid, LOOK, Some(limit_bytes), kill);
+        MemoryWatch { sampler, exceeded }
     }
 
     fn request(&mut self, request: &Request) -> Result<Reply, WorkerError> {
@@ -336,12 +358,31 @@ impl Worker {
 
     fn kill(&mut self) {
         // A process that ends by itself keeps its own status: it is reaped only by `wait`.
-        if matches!(self.child.try_wait(), Ok(None))
-            && let Ok(pid) = i32::try_from(self.child.id())
-            && let Some(group) = Pid::from_raw(pid)
-        {
-            let _ = kill_process_group(group, Signal::KILL);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill_group(self.child.id());
         }
+    }
+}
+
+/// Kills the process group that process `leader` leads.
+fn kill_group(leader: u32) {
+    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// A look at a worker's memory from time to time.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    sampler: MemorySampler,
+    exceeded: Arc<OnceLock<u64>>,
+}
+
+impl MemoryWatch {
+    /// What was seen, and the bytes that were too many where the worker was killed for them.
+    pub fn stop(self) -> (Timeline, Option<u64>) {
+        let timeline = self.sampler.stop();
+        (timeline, self.exceeded.get().copied())
     }
 }
 

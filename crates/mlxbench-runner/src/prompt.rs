@@ -136,6 +136,7 @@ pub fn encode(
 mod tests {
     use super::*;
     use mlxbench_core::gemma::preset;
+    use mlxbench_core::generate::Mode;
 
     fn config() -> GemmaConfig {
         preset("gemma-3-270m").unwrap().config()
@@ -147,6 +148,7 @@ mod tests {
             generate_tokens: 4,
             depth,
             batch,
+            mode: Mode::Pipelined,
         }
     }
 

@@ -20,7 +20,7 @@ struct Measured {
     generated: Generated,
     started: Timestamp,
     wall: Duration,
-    timeline: Option<Timeline>,
+    timeline: Timeline,
     joules: Option<f64>,
     peak_memory_bytes: Option<u64>,
     peak_memory_since: PeakSince,
@@ -104,7 +104,7 @@ impl Runner<'_> {
                 peak_memory_bytes: measured.peak_memory_bytes,
                 peak_memory_since: measured.peak_memory_since,
                 device_peak_bytes: measured.generated.device_peak_bytes,
-                timeline: measured.timeline,
+                timeline: Some(measured.timeline),
                 energy_joules: measured.joules,
             };
             return Ok(self.record(Record::Sample(sample))?);

@@ -130,8 +130,10 @@ impl<'a> Runner<'a> {
                 continue;
             }
             let last = self.plan.settings.repetitions - 1;
-            for &case in cases.iter().filter(|case| !self.is_measured(**case, last)) {
-                self.warm_up(case)?;
+            for &case in cases {
+                if !self.is_measured(case, last) {
+                    self.warm_up(case)?;
+                }
             }
             for round in 0.. {
                 self.round(cases, round)?;

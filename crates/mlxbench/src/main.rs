@@ -26,6 +26,7 @@ enum Verb {
     Report(cmd::report::Args),
     Doctor(cmd::doctor::Args),
     Model(cmd::model::Args),
+    Schema(cmd::schema::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Report(args) => cmd::report::run(args),
         Verb::Doctor(args) => cmd::doctor::run(&args),
         Verb::Model(args) => cmd::model::run(args),
+        Verb::Schema(args) => cmd::schema::run(&args),
     };
     let exit = outcome.unwrap_or_else(|error| {
         if output::is_broken_pipe(&error) {

@@ -43,10 +43,13 @@ impl Progress {
             return;
         }
         match event {
-            Event::Started { steps, journal } => {
-                eprintln!("journal: {}", journal.display());
-                if io::stderr().is_terminal() {
-                    let bar = ProgressBar::new(*steps as u64);
+            Event::Started { journal } => eprintln!("journal: {}", journal.display()),
+            Event::Probing(what) => self.line(&format!("{what}: measuring the limit")),
+            Event::Planned(repetitions) => {
+                if let Some(bar) = &self.bar {
+                    bar.inc_length(*repetitions as u64);
+                } else if io::stderr().is_terminal() {
+                    let bar = ProgressBar::new(*repetitions as u64);
                     let style = "{wide_msg} [{bar:30}] {pos}/{len} {elapsed} (eta {eta})";
                     bar.set_style(
                         ProgressStyle::with_template(style)
@@ -73,7 +76,11 @@ impl Progress {
                     .map(|test| format!(" {test}"))
                     .unwrap_or_default();
                 let kind = failure.kind.name();
-                let text = format!("{}{test}: {kind}: {}", failure.target, failure.message);
+                let again = if failure.retried { ", tried again" } else { "" };
+                let text = format!(
+                    "{}{test}: {kind}{again}: {}",
+                    failure.target, failure.message
+                );
                 match &self.bar {
                     Some(bar) => bar.println(text),
                     None => eprintln!("{text}"),

@@ -1,7 +1,11 @@
 //! The machine, by the sysinfo crate where that suffices.
 
+use std::thread;
+
 use mlxbench_core::results::{Conditions, Machine};
-use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{
+    CpuRefreshKind, MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, RefreshKind, System,
+};
 
 use super::os::{conditions, facts};
 
@@ -21,6 +25,7 @@ pub fn machine() -> Machine {
             .map_or_else(String::new, |cpu| cpu.brand().trim().into()),
         physical_cores: System::physical_core_count().ok(),
         performance_cores: facts::performance_cores(),
+        efficiency_cores: facts::efficiency_cores(),
         logical_cores: cpus.len(),
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
         gpu: facts::gpu(),
@@ -33,13 +38,25 @@ pub fn conditions() -> Conditions {
         power_source: conditions::power_source(),
         low_power_mode: conditions::low_power_mode(),
         thermal_pressure: conditions::thermal_pressure(),
+        cpu_busy: cpu_busy(),
+        frequency_governor: conditions::frequency_governor(),
     }
+}
+
+/// The share of all processors that is busy, over a moment that this waits for.
+fn cpu_busy() -> Option<f64> {
+    let mut system = System::new().ok()?;
+    system.refresh_cpu_usage();
+    thread::sleep(MINIMUM_CPU_UPDATE_INTERVAL);
+    system.refresh_cpu_usage();
+    let share = f64::from(system.global_cpu_usage()) / 100.0;
+    share.is_finite().then_some(share.clamp(0.0, 1.0))
 }
 
 /// How many threads a framework is given where nobody says: one a physical core of the fast kind,
 /// and no more than this process may use.
 pub fn cores() -> usize {
-    let usable = std::thread::available_parallelism().map_or(1, usize::from);
+    let usable = thread::available_parallelism().map_or(1, usize::from);
     let physical = || System::physical_core_count().ok();
     let fast = facts::performance_cores().or_else(physical);
     fast.unwrap_or(usable).clamp(1, usable)

@@ -5,6 +5,7 @@ pub(crate) mod generate;
 pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod schema;
 
 use mlxbench_core::results::Harness;
 use mlxbench_runner::interrupt::Interrupt;
@@ -23,6 +24,8 @@ fn harness() -> Harness {
             "release"
         }
         .into(),
+        compiler: option_env!("MLXBENCH_COMPILER").map(Into::into),
+        compiler_flags: option_env!("MLXBENCH_COMPILER_FLAGS").map(Into::into),
     }
 }
 

@@ -21,6 +21,13 @@ pub(crate) fn thermal_pressure() -> Option<String> {
     None
 }
 
+/// The policy by which the first processor's clock is scaled. Source: the kernel's
+/// Documentation/admin-guide/pm/cpufreq.rst.
+pub(crate) fn frequency_governor() -> Option<String> {
+    let policy = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
+    Some(fs::read_to_string(policy).ok()?.trim().to_owned())
+}
+
 fn source_of(supplies: &Path) -> Option<PowerSource> {
     let supplies = fs::read_dir(supplies).ok()?.flatten();
     let mut source = None;

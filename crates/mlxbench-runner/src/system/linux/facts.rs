@@ -8,7 +8,17 @@ use mlxbench_core::results::Gpu;
 /// Cores of the fast kind of a hybrid processor; `None` where all are alike. Source: the kernel's
 /// Documentation/ABI/testing/sysfs-bus-event_source-devices (Intel's hybrid PMUs).
 pub(crate) fn performance_cores() -> Option<usize> {
-    let list = fs::read_to_string("/sys/devices/cpu_core/cpus").ok()?;
+    physical_cores("/sys/devices/cpu_core/cpus")
+}
+
+/// Cores of the slow kind of a hybrid processor; `None` where all are alike.
+pub(crate) fn efficiency_cores() -> Option<usize> {
+    physical_cores("/sys/devices/cpu_atom/cpus")
+}
+
+/// Physical cores of the processors that the file lists.
+fn physical_cores(list: &str) -> Option<usize> {
+    let list = fs::read_to_string(list).ok()?;
     let cores: BTreeSet<String> = cpus(list.trim())
         .filter_map(|cpu| {
             let topology = format!("/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list");
