@@ -3,7 +3,7 @@
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
 use mlxbench_analysis::{Estimate, Metric, Row, Trend, summarize};
 use mlxbench_core::results::{
-    Conditions, PeakSince, PowerSource, RunResult, StopReason, TargetFacts,
+    Conditions, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
 };
 
 use crate::units;
@@ -117,13 +117,9 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
         let change = change(trend.change);
         format!("{case} drifted: from the first repetition to the last, times {change}")
     });
-    let unsteady = result
-        .warmups
-        .iter()
-        .filter(|warmup| warmup.target == row.target && warmup.test == row.test && !warmup.steady);
-    let unsteady = unsteady
-        .last()
-        .filter(|warmup| warmup.end_to_end_ns.len() > 1);
+    let of_case = |warmup: &&Warmup| warmup.target == row.target && warmup.test == row.test;
+    let unsteady = result.warmups.iter().rev().find(of_case);
+    let unsteady = unsteady.filter(|warmup| !warmup.steady && warmup.end_to_end_ns.len() > 1);
     let unsteady = unsteady.map(|warmup| {
         let times = warmup.end_to_end_ns.len();
         format!("{case} wasn't steady after {times} repetitions of warm-up")

@@ -13,7 +13,7 @@ const NAME: &str = "mlxbench.lock";
 
 /// Held while a run goes on. The kernel gives it back however the process ends.
 #[derive(Debug)]
-pub struct MachineLock {
+pub(crate) struct MachineLock {
     /// Locked while it is open; `None` where another user's file can't be opened.
     _file: Option<File>,
 }
@@ -23,7 +23,7 @@ impl MachineLock {
     ///
     /// # Errors
     /// When another run has it: the message names that run.
-    pub fn acquire(name: &str) -> Result<Self> {
+    pub(crate) fn acquire(name: &str) -> Result<Self> {
         Self::acquire_in(&std::env::temp_dir(), name)
     }
 

@@ -5,7 +5,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 /// The order of `targets` in a round. The same seed and round give the same order.
-pub fn order(targets: &[usize], seed: u64, round: usize) -> Vec<usize> {
+pub(crate) fn order(targets: &[usize], seed: u64, round: usize) -> Vec<usize> {
     let mut order = targets.to_vec();
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(round as u64));
     // Fisher and Yates; the bias of the remainder is below 2^-50 for any count of targets.

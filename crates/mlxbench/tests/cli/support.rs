@@ -43,13 +43,18 @@ impl Scene {
         self.folder.path().join(name)
     }
 
-    /// Writes `config.toml`: the tiny model, no check of equivalence, `rest`.
+    /// Writes `config.toml`: the tiny model, no check of equivalence, no probes, `rest`.
     pub(crate) fn config(&self, rest: &str) {
         self.checked_config(&format!("[equivalence]\nreference = \"none\"\n{rest}"));
     }
 
-    /// Writes `config.toml`: the tiny model, `rest`.
+    /// Writes `config.toml`: the tiny model, no probes, `rest`.
     pub(crate) fn checked_config(&self, rest: &str) {
+        self.whole_config(&format!("{rest}\n[roofline]\nprobe = false\n"));
+    }
+
+    /// Writes `config.toml`: the tiny model, `rest`.
+    pub(crate) fn whole_config(&self, rest: &str) {
         let text = format!("name = \"scene\"\n[model]\nsource = \"model\"\n{rest}");
         std::fs::write(self.path("config.toml"), text).unwrap();
     }
@@ -59,6 +64,8 @@ impl Scene {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlxbench"));
         command.args(arguments).current_dir(self.folder.path());
         command.env("MLXBENCH_CACHE", self.path("cache"));
+        // The lock of the machine lies there: tests run beside one another.
+        command.env("TMPDIR", self.folder.path());
         command
     }
 
