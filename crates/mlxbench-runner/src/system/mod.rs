@@ -7,9 +7,11 @@
 //! | `facts` | `performance_cores`, `gpu`: what the machine has |
 //! | `conditions` | `power_source`, `low_power_mode`, `thermal_pressure`: what state it is in |
 //! | `memory` | `memory_bytes`, `peak_memory_bytes` of a process, `reset_peak` |
-//! | `power` | `Meter`: the power that the machine draws |
+//! | `power` | `Meter`: the energy that the machine spends |
 
+mod energy;
 mod machine;
+mod nvidia;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
 mod os;
@@ -19,7 +21,9 @@ mod sampler;
 #[path = "macos/tools.rs"]
 mod tools;
 
+pub use energy::EnergyMeter;
 pub use machine::{conditions, cores, machine};
+pub use nvidia::{NvidiaMeter, process_memory_bytes};
 pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};
 pub use os::power::Meter;
 pub use sampler::MemorySampler;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{Conditions, Machine, PowerSource};
@@ -20,7 +21,7 @@ use crate::output::print;
 const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 const PREFIX: &str = "mlxbench-worker-";
 /// How long power is looked at.
-const POWER_TIME: Duration = Duration::from_millis(300);
+const POWER_TIME: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Show what can be measured on this machine.
@@ -70,8 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         (name, found)
     });
     let power = system::Meter::open().and_then(|mut meter| {
-        let watts = meter.watts(POWER_TIME);
-        watts.ok_or_else(|| "the counters can't be read any more".to_owned())
+        watts(&mut meter).ok_or_else(|| "the counters can't be read any more".to_owned())
     });
     let findings = Findings {
         backends: backends.collect(),
@@ -88,6 +88,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     print(text.as_bytes())?;
     Ok(Exit::Fine)
+}
+
+/// Mean watts over [`POWER_TIME`], which this waits for.
+fn watts(meter: &mut system::Meter) -> Option<f64> {
+    let (before, start) = (meter.joules()?, Instant::now());
+    thread::sleep(POWER_TIME);
+    Some((meter.joules()? - before) / start.elapsed().as_secs_f64())
 }
 
 /// Workers beside the executable that mlxbench doesn't come with.
