@@ -62,6 +62,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             cpu: "a processor".into(),
             physical_cores: None,
             performance_cores: None,
+            efficiency_cores: None,
             logical_cores: 2,
             memory_bytes: 1 << 30,
             gpu: None,

@@ -96,6 +96,7 @@ fn run() -> RunResult {
             cpu: "a processor".into(),
             physical_cores: Some(2),
             performance_cores: None,
+            efficiency_cores: None,
             logical_cores: 4,
             memory_bytes: 24 << 30,
             gpu: None,
@@ -104,6 +105,7 @@ fn run() -> RunResult {
             power_source: Some(PowerSource::Battery),
             low_power_mode: Some(true),
             thermal_pressure: Some("heavy".into()),
+            ..Conditions::default()
         },
         model: ModelFacts {
             name: "=evil|`model`\nname".into(),

@@ -1,7 +1,11 @@
 //! The machine, by the sysinfo crate where that suffices.
 
+use std::thread;
+
 use mlxbench_core::results::{Conditions, Machine};
-use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{
+    CpuRefreshKind, MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, RefreshKind, System,
+};
 
 use super::os::{conditions, facts};
 
@@ -21,25 +25,44 @@ pub fn machine() -> Machine {
             .map_or_else(String::new, |cpu| cpu.brand().trim().into()),
         physical_cores: System::physical_core_count().ok(),
         performance_cores: facts::performance_cores(),
+        efficiency_cores: facts::efficiency_cores(),
         logical_cores: cpus.len(),
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
         gpu: facts::gpu(),
     }
 }
 
-/// What state the machine is in now.
+/// What state the machine is in now, which takes [`MINIMUM_CPU_UPDATE_INTERVAL`] to see.
 pub fn conditions() -> Conditions {
     Conditions {
         power_source: conditions::power_source(),
         low_power_mode: conditions::low_power_mode(),
         thermal_pressure: conditions::thermal_pressure(),
+        cpu_busy: cpu_busy(),
+        frequency_governor: conditions::frequency_governor(),
     }
+}
+
+/// The share of all CPUs that is busy, from 0 to 1, over [`MINIMUM_CPU_UPDATE_INTERVAL`], which this
+/// waits for.
+fn cpu_busy() -> Option<f64> {
+    let usage = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_usage());
+    let mut system = System::new_with_specifics(usage).ok()?;
+    thread::sleep(MINIMUM_CPU_UPDATE_INTERVAL);
+    system.refresh_cpu_usage();
+    share(system.global_cpu_usage())
+}
+
+/// The share that is so many percent; none where no time was counted at all.
+fn share(percent: f32) -> Option<f64> {
+    let share = f64::from(percent) / 100.0;
+    share.is_finite().then(|| share.clamp(0.0, 1.0))
 }
 
 /// How many threads a framework is given where nobody says: one a physical core of the fast kind,
 /// and no more than this process may use.
 pub fn cores() -> usize {
-    let usable = std::thread::available_parallelism().map_or(1, usize::from);
+    let usable = thread::available_parallelism().map_or(1, usize::from);
     let physical = || System::physical_core_count().ok();
     let fast = facts::performance_cores().or_else(physical);
     fast.unwrap_or(usable).clamp(1, usable)
@@ -47,11 +70,36 @@ pub fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
     fn there_is_a_core_for_a_thread() {
         assert!(cores() >= 1);
+    }
+
+    #[test]
+    fn cpus_at_work_are_seen() {
+        let usable = thread::available_parallelism().unwrap().get();
+        let done = AtomicBool::new(false);
+        let busy = thread::scope(|scope| {
+            for _ in 0..usable {
+                scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+            }
+            let busy = cpu_busy();
+            done.store(true, Ordering::Relaxed);
+            busy.unwrap()
+        });
+        let most = usable as f64 / machine().logical_cores as f64;
+        assert!(busy > 0.6 * most && busy <= 1.0, "{busy} of {most}");
+    }
+
+    #[test]
+    fn percents_become_shares() {
+        assert_eq!(share(25.0), Some(0.25));
+        assert_eq!(share(100.5), Some(1.0));
+        assert_eq!(share(f32::NAN), None);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //!
 //! | file | its functions |
 //! |---|---|
-//! | `facts` | `performance_cores`, `gpu`: what the machine has |
-//! | `conditions` | `power_source`, `low_power_mode`, `thermal_pressure`: what state it is in |
+//! | `facts` | `performance_cores`, `efficiency_cores`, `gpu`: what the machine has |
+//! | `conditions` | `power_source`, `low_power_mode`, `thermal_pressure`, `frequency_governor`: what state it is in |
 //! | `memory` | `memory_bytes`, `peak_memory_bytes` of a process, `reset_peak` |
 //! | `power` | `Meter`: the energy that the machine spends |
 

@@ -22,6 +22,11 @@ pub(crate) fn thermal_pressure() -> Option<String> {
     tools::thermal_pressure(&run("notifyutil", &["-g", key])?)
 }
 
+/// macOS doesn't let its choice of frequencies be seen.
+pub(crate) fn frequency_governor() -> Option<String> {
+    None
+}
+
 fn run(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     String::from_utf8(output.stdout).ok()
