@@ -12,7 +12,7 @@
 //! | [`journal`] | every case on disk as it ends; resuming |
 //! | [`execute`] | the run itself |
 //! | `equivalence` | the check of every target before it is timed |
-//! | [`system`] | the machine: facts and a process's peak memory |
+//! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
 pub mod config;
 mod equivalence;

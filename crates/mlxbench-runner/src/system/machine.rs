@@ -85,7 +85,11 @@ mod tests {
         let done = AtomicBool::new(false);
         let busy = thread::scope(|scope| {
             for _ in 0..usable {
-                scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
             let busy = cpu_busy();
             done.store(true, Ordering::Relaxed);
