@@ -117,8 +117,7 @@ fn run() -> RunResult {
             power_source: Some(PowerSource::Battery),
             low_power_mode: Some(true),
             thermal_pressure: Some("heavy".into()),
-            cpu_busy: Some(0.37),
-            frequency_governor: Some("powersave".into()),
+            ..Conditions::default()
         },
         power: vec![PowerMeter {
             device: Device::cpu(),

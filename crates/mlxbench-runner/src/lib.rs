@@ -16,9 +16,7 @@
 //! | `stop` | when a test has been repeated enough |
 //! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
 //! | `equivalence` | the check of every target before it is timed |
-//! | `roofline`, `stream` | how fast devices and memory can be |
-//! | `power` | energy of a device's work, and what it draws when idle |
-//! | [`system`] | the machine: facts, conditions, memory of a process, energy |
+//! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
 pub mod config;
 mod equivalence;

@@ -32,7 +32,7 @@ pub fn machine() -> Machine {
     }
 }
 
-/// What state the machine is in now.
+/// What state the machine is in now, which takes [`MINIMUM_CPU_UPDATE_INTERVAL`] to see.
 pub fn conditions() -> Conditions {
     Conditions {
         power_source: conditions::power_source(),
@@ -43,14 +43,20 @@ pub fn conditions() -> Conditions {
     }
 }
 
-/// The share of all processors that is busy, over a moment that this waits for.
+/// The share of all CPUs that is busy, from 0 to 1, over [`MINIMUM_CPU_UPDATE_INTERVAL`], which this
+/// waits for.
 fn cpu_busy() -> Option<f64> {
-    let mut system = System::new().ok()?;
-    system.refresh_cpu_usage();
+    let usage = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_usage());
+    let mut system = System::new_with_specifics(usage).ok()?;
     thread::sleep(MINIMUM_CPU_UPDATE_INTERVAL);
     system.refresh_cpu_usage();
-    let share = f64::from(system.global_cpu_usage()) / 100.0;
-    share.is_finite().then_some(share.clamp(0.0, 1.0))
+    share(system.global_cpu_usage())
+}
+
+/// The share that is so many percent; none where no time was counted at all.
+fn share(percent: f32) -> Option<f64> {
+    let share = f64::from(percent) / 100.0;
+    share.is_finite().then(|| share.clamp(0.0, 1.0))
 }
 
 /// How many threads a framework is given where nobody says: one a physical core of the fast kind,
@@ -64,11 +70,40 @@ pub fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
     fn there_is_a_core_for_a_thread() {
         assert!(cores() >= 1);
+    }
+
+    #[test]
+    fn cpus_at_work_are_seen() {
+        let usable = thread::available_parallelism().unwrap().get();
+        let done = AtomicBool::new(false);
+        let busy = thread::scope(|scope| {
+            for _ in 0..usable {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            let busy = cpu_busy();
+            done.store(true, Ordering::Relaxed);
+            busy.unwrap()
+        });
+        let most = usable as f64 / machine().logical_cores as f64;
+        assert!(busy > 0.6 * most && busy <= 1.0, "{busy} of {most}");
+    }
+
+    #[test]
+    fn percents_become_shares() {
+        assert_eq!(share(25.0), Some(0.25));
+        assert_eq!(share(100.5), Some(1.0));
+        assert_eq!(share(f32::NAN), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The machine: what it is, what state it is in, and what a process has used. The only place that
-//! knows operating systems apart: `linux` and `macos` have the same functions in files of the same
-//! names.
+//! The machine: what it is, what state it is in, what it spends, and what a process has used. The
+//! only place that knows operating systems apart: `linux` and `macos` have the same functions in
+//! files of the same names. The other files are for both.
 //!
 //! | file | its functions |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `power` | `Meter`: the energy that the machine spends |
 
 mod energy;
+mod lock;
 mod machine;
 mod nvidia;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
@@ -22,6 +23,7 @@ mod sampler;
 mod tools;
 
 pub use energy::EnergyMeter;
+pub use lock::{LockError, MachineLock};
 pub use machine::{conditions, cores, machine};
 pub use nvidia::{NvidiaMeter, process_memory_bytes};
 pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};

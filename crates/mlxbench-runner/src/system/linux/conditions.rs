@@ -16,16 +16,21 @@ pub(crate) fn low_power_mode() -> Option<bool> {
     Some(profile.trim() == "low-power")
 }
 
+/// How the kernel chooses the frequency of the first CPU, where it does. Source: the kernel's
+/// Documentation/admin-guide/pm/cpufreq.rst.
+pub(crate) fn frequency_governor() -> Option<String> {
+    governor_of(Path::new("/sys/devices/system/cpu/cpu0"))
+}
+
 /// Linux has no one word for it.
 pub(crate) fn thermal_pressure() -> Option<String> {
     None
 }
 
-/// The policy by which the first processor's clock is scaled. Source: the kernel's
-/// Documentation/admin-guide/pm/cpufreq.rst.
-pub(crate) fn frequency_governor() -> Option<String> {
-    let policy = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
-    Some(fs::read_to_string(policy).ok()?.trim().to_owned())
+fn governor_of(cpu: &Path) -> Option<String> {
+    let name = fs::read_to_string(cpu.join("cpufreq/scaling_governor")).ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.into())
 }
 
 fn source_of(supplies: &Path) -> Option<PowerSource> {
@@ -65,5 +70,15 @@ mod tests {
         assert_eq!(source_of(folder.path()), Some(PowerSource::Mains));
         supply("BAT0", &[("type", "Battery"), ("status", "Discharging")]);
         assert_eq!(source_of(folder.path()), Some(PowerSource::Battery));
+    }
+
+    #[test]
+    fn the_governor_is_read_where_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(governor_of(folder.path()), None);
+        let cpufreq = folder.path().join("cpufreq");
+        fs::create_dir(&cpufreq).unwrap();
+        fs::write(cpufreq.join("scaling_governor"), "powersave\n").unwrap();
+        assert_eq!(governor_of(folder.path()).as_deref(), Some("powersave"));
     }
 }

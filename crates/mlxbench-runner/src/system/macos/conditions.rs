@@ -22,7 +22,7 @@ pub(crate) fn thermal_pressure() -> Option<String> {
     tools::thermal_pressure(&run("notifyutil", &["-g", key])?)
 }
 
-/// macOS has no choice of policies.
+/// macOS doesn't let its choice of frequencies be seen.
 pub(crate) fn frequency_governor() -> Option<String> {
     None
 }

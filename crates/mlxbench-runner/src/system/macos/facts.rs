@@ -9,11 +9,11 @@ pub(crate) fn performance_cores() -> Option<usize> {
     Some(SocInfo::new().ok()?.cpu_tiers.last()?.cores.into())
 }
 
-/// Cores of all slower kinds.
+/// Cores of the kind that Apple calls efficiency cores; some chips have none.
 pub(crate) fn efficiency_cores() -> Option<usize> {
-    let chip = SocInfo::new().ok()?;
-    let (_fastest, slower) = chip.cpu_tiers.split_last()?;
-    Some(slower.iter().map(|tier| usize::from(tier.cores)).sum())
+    let tiers = SocInfo::new().ok()?.cpu_tiers;
+    let tier = tiers.into_iter().find(|tier| tier.label == "E")?;
+    Some(tier.cores.into())
 }
 
 /// The GPU of the chip.
