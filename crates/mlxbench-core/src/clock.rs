@@ -37,17 +37,41 @@ impl Clock for MonotonicClock {
 #[derive(Debug, Clone, Default)]
 pub struct VirtualClock {
     now: Arc<AtomicU64>,
+    /// Where to be told means to wait: the operating system's clock.
+    real: Option<MonotonicClock>,
 }
 
 impl VirtualClock {
+    /// A clock whose time passes for everybody: to move it is to wait, with the processor busy, so
+    /// that others can time the one who waits.
+    pub fn in_real_time() -> Self {
+        Self {
+            now: Arc::default(),
+            real: Some(MonotonicClock::default()),
+        }
+    }
+
     /// Moves the time forward.
     pub fn advance(&self, by: Nanos) {
-        self.now.fetch_add(by.0, Ordering::Relaxed);
+        match &self.real {
+            None => {
+                self.now.fetch_add(by.0, Ordering::Relaxed);
+            }
+            Some(clock) => {
+                let start = clock.now();
+                while clock.now().since(start) < by {
+                    std::hint::spin_loop();
+                }
+            }
+        }
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Nanos {
-        Nanos(self.now.load(Ordering::Relaxed))
+        match &self.real {
+            None => Nanos(self.now.load(Ordering::Relaxed)),
+            Some(clock) => clock.now(),
+        }
     }
 }

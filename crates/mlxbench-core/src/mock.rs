@@ -40,6 +40,12 @@ pub struct Script {
     /// Work goes on while the host does something else, as on a GPU.
     #[arg(long)]
     pub asynchronous: bool,
+    /// Times pass in earnest, so that others can measure them.
+    #[arg(long)]
+    pub real_time: bool,
+    /// Memory that each generation takes and never gives back, in bytes.
+    #[arg(long, default_value_t = 0)]
+    pub leak_bytes: usize,
     /// What goes wrong, as KIND@N: at the N-th generation, counted from 1, warm-up included.
     #[arg(long)]
     pub fault: Option<Fault>,
@@ -188,6 +194,7 @@ pub struct MockModel {
     script: Script,
     clock: VirtualClock,
     generations: u64,
+    leaked: Vec<Vec<u8>>,
     /// When all work that was handed over is done.
     done: Nanos,
 }
@@ -209,6 +216,7 @@ impl MockModel {
             script,
             clock,
             generations: 0,
+            leaked: Vec::new(),
             done: Nanos(0),
         }
     }
@@ -252,6 +260,9 @@ impl Model for MockModel {
 
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
         self.generations += 1;
+        if self.script.leak_bytes > 0 {
+            self.leaked.push(vec![1; self.script.leak_bytes]);
+        }
         Ok(())
     }
 

@@ -117,7 +117,8 @@ fn run() -> RunResult {
             power_source: Some(PowerSource::Battery),
             low_power_mode: Some(true),
             thermal_pressure: Some("heavy".into()),
-            ..Conditions::default()
+            cpu_busy: Some(0.37),
+            frequency_governor: Some("powersave".into()),
         },
         power: vec![PowerMeter {
             device: Device::cpu(),

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::system::LockError;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -32,11 +34,8 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// Another run goes on.
-    #[error(
-        "another run is measuring on this machine ({0}): two at once would measure each other. Wait \
-         for it to end"
-    )]
-    Busy(String),
+    #[error(transparent)]
+    Busy(#[from] LockError),
     /// There is nothing to resume, or it doesn't belong to this config.
     #[error("{0}")]
     Resume(String),

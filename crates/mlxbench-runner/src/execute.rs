@@ -8,10 +8,10 @@ use mlxbench_core::results::{Failure, FailureKind, Harness, Record, Run, RunResu
 
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal};
-use crate::lock::MachineLock;
 use crate::plan::Plan;
 use crate::power::Meters;
 use crate::rounds::{Case, Runner, Stop};
+use crate::system::MachineLock;
 use crate::{Error, Result, system};
 
 /// What the command line decides.
@@ -37,6 +37,8 @@ pub enum Event<'a> {
     },
     /// So many repetitions are planned, or more than were planned before.
     Planned(usize),
+    /// Something that the user should know of.
+    Warning(&'a str),
     /// The machine's own speed is measured.
     Probing(&'a str),
     /// A worker loads its model.
@@ -85,7 +87,10 @@ pub fn execute(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     let cases = cases(plan, options)?;
-    let _lock = MachineLock::acquire(&plan.name)?;
+    let lock = MachineLock::acquire(&plan.name)?;
+    if let Some(warning) = lock.warning() {
+        observe(Event::Warning(warning));
+    }
     let mut meters = Meters::open(plan);
     let (journal, result) = open(plan, options, &mut meters)?;
     observe(Event::Started {

@@ -8,7 +8,6 @@
 //! | [`locate`] | where a backend's worker program is |
 //! | [`interrupt`] | the user's wish that the run end |
 //! | [`process`] | one worker process: requests, time-outs, last words |
-//! | `lock` | one run at a time on a machine |
 //! | [`journal`] | every case on disk as it ends; resuming |
 //! | [`execute`] | a run from its beginning to its end |
 //! | `rounds` | its heart: targets take turns until each test has been repeated enough |
@@ -16,6 +15,8 @@
 //! | `stop` | when a test has been repeated enough |
 //! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
 //! | `equivalence` | the check of every target before it is timed |
+//! | `roofline`, `stream` | how fast devices and memory can be |
+//! | `power` | energy of a device's work, and what it draws when idle |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
 pub mod config;
@@ -25,7 +26,6 @@ pub mod execute;
 pub mod interrupt;
 pub mod journal;
 pub mod locate;
-mod lock;
 pub mod plan;
 mod power;
 pub mod process;

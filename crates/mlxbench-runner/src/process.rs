@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mlxbench_core::Nanos;
 use mlxbench_core::protocol::{
     ErrorKind, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
 };
 use mlxbench_core::results::{FailureKind, Timeline};
+use mlxbench_core::{Device, Nanos};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt::{Interrupt, POLL};
@@ -230,6 +230,14 @@ impl Worker {
     /// The most memory that the process has held so far, or since [`Self::reset_peak_memory`].
     pub fn peak_memory_bytes(&self) -> Option<u64> {
         system::peak_memory_bytes(self.child.id())
+    }
+
+    /// What the process holds of an NVIDIA GPU's memory, where the driver says.
+    pub fn device_memory_bytes(&self, device: &Device) -> Option<u64> {
+        match device.kind() {
+            "cuda" => system::process_memory_bytes(device.index(), self.child.id()),
+            _ => None,
+        }
     }
 
     /// Forgets the peak. False where the system can't.

@@ -17,6 +17,10 @@ use crate::stream;
 /// caches of Apple's and NVIDIA's GPUs and of most CPUs.
 const WORKING_SET_BYTES: u64 = 256 << 20;
 
+/// The most matrices that take turns: only those of toy models are small enough to stay in a cache
+/// all the same.
+const MOST_COPIES: u64 = 4096;
+
 /// The part whose product with a single position ends a pass: no product of prefill's.
 const OUTPUT: &str = "lm_head";
 
@@ -78,7 +82,7 @@ impl Runner<'_> {
         let probe = |(part, shape): (&str, ProductShape)| {
             let bytes = shape.weight_bytes(id.placement.dtype);
             let copies = match shape.rows {
-                1 => WORKING_SET_BYTES.div_ceil(bytes.max(1)),
+                1 => WORKING_SET_BYTES.div_ceil(bytes.max(1)).min(MOST_COPIES),
                 _ => 1,
             };
             let time_ns = worker.probe(Probe {

@@ -44,6 +44,7 @@ impl Progress {
         }
         match event {
             Event::Started { journal } => eprintln!("journal: {}", journal.display()),
+            Event::Warning(warning) => eprintln!("warning: {warning}"),
             Event::Probing(what) => self.line(&format!("{what}: measuring the limit")),
             Event::Planned(repetitions) => {
                 if let Some(bar) = &self.bar {

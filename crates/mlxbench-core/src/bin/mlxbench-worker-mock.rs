@@ -15,7 +15,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let clock = VirtualClock::default();
-    let backend = MockBackend::new(Args::parse().script, clock.clone());
+    let script = Args::parse().script;
+    let clock = match script.real_time {
+        true => VirtualClock::in_real_time(),
+        false => VirtualClock::default(),
+    };
+    let backend = MockBackend::new(script, clock.clone());
     worker::serve_with_clock(backend, clock)
 }

@@ -19,7 +19,7 @@ pub struct Machine {
     /// Physical cores of the fastest kind, where the processor has several kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub performance_cores: Option<usize>,
-    /// Physical cores of the thrifty kind, where the processor has one.
+    /// Physical cores of slower kinds, where the processor has several kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub efficiency_cores: Option<usize>,
     /// Hardware threads.
@@ -41,7 +41,7 @@ pub struct Gpu {
 }
 
 /// What state the machine was in when the run started; each absent where it doesn't say.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Conditions {
     /// Where the power came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,10 +52,10 @@ pub struct Conditions {
     /// How much the system slowed itself down for heat, in its own word; `nominal` is not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thermal_pressure: Option<String>,
-    /// The share of all CPUs that was busy just before, from 0 to 1.
+    /// The share of all processors that was busy, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_busy: Option<f64>,
-    /// How Linux chose the CPUs' frequency: `performance`, `powersave`, `schedutil`.
+    /// The policy by which the processor's clock is scaled, where there is a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequency_governor: Option<String>,
 }
@@ -68,24 +68,4 @@ pub enum PowerSource {
     Mains,
     /// A battery.
     Battery,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_machine_does_not_say_is_left_out() {
-        let text = serde_json::to_string(&Conditions::default()).expect("plain data");
-        assert_eq!(text, "{}");
-        let older: Conditions = serde_json::from_str(r#"{"low_power_mode":true}"#).expect("known");
-        assert_eq!((older.low_power_mode, older.cpu_busy), (Some(true), None));
-        let busy = Conditions {
-            cpu_busy: Some(0.25),
-            frequency_governor: Some("powersave".into()),
-            ..older
-        };
-        let text = serde_json::to_string(&busy).expect("plain data");
-        assert_eq!(serde_json::from_str::<Conditions>(&text).ok(), Some(busy));
-    }
 }

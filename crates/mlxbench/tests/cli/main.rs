@@ -7,5 +7,7 @@
 mod bad_input;
 mod equivalence;
 mod generate;
+mod measure;
 mod run;
+mod schema;
 mod support;
