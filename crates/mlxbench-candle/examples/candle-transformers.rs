@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{Activation, VarBuilder};
 use candle_transformers::models::gemma3;
-use mlxbench_candle::CandleBackend;
+use mlxbench_candle::{CandleBackend, Product};
 use mlxbench_core::backend::{ContextShape, DeviceSupport, Identity};
 use mlxbench_core::gemma::{Generation, LayerKind};
+use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{
     Backend, Checkpoint, Dtype, Error, GemmaConfig, Model, Placement, Result, TokenBatch, TokenId,
 };
@@ -26,6 +27,7 @@ struct Peer {
 
 impl Backend for Peer {
     type Model = PeerModel;
+    type Product = Product;
 
     fn identity(&self) -> Result<Identity> {
         let candle = self.candle.identity()?;
@@ -71,6 +73,16 @@ impl Backend for Peer {
             model,
             position: 0,
         })
+    }
+
+    /// The adapter's: the limit of candle on this device.
+    fn product(
+        &mut self,
+        shape: ProductShape,
+        copies: usize,
+        placement: &Placement,
+    ) -> Result<Product> {
+        self.candle.product(shape, copies, placement)
     }
 }
 
