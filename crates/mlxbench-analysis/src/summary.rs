@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mlxbench_core::results::{Failure, FailureKind, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
+use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::metrics::Metric;
 use crate::outliers::Outliers;
 use crate::roofline::{
@@ -21,6 +22,8 @@ pub struct Summary {
     pub rows: Vec<Row>,
     /// Whether the whole machine grew slower or faster: the end-to-end times of all cases.
     pub drift: Option<CommonTrend>,
+    /// Whether this may be compared with others.
+    pub fingerprint: Fingerprint,
     /// What each device can do at most, by the name of the hardware.
     pub limits: BTreeMap<String, DeviceLimits>,
 }
@@ -138,6 +141,7 @@ pub fn summarize(result: &RunResult) -> Summary {
             .map(|(target, test)| row(result, target, test))
             .collect(),
         drift: CommonTrend::of(times.iter().map(Vec::as_slice)),
+        fingerprint: fingerprint(result),
         limits: device_limits(result),
     }
 }

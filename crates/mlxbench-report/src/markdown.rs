@@ -1,7 +1,7 @@
 //! A GitHub table below a header that says what was measured where.
 
 use mlxbench_analysis::roofline::own_limits;
-use mlxbench_analysis::{published_bandwidth, summarize};
+use mlxbench_analysis::{fingerprint, published_bandwidth, summarize};
 use mlxbench_core::results::{Residency, RunResult, Verdict};
 
 use crate::cells::{Cells, FIGURES, HEADER, cells};
@@ -163,6 +163,7 @@ fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
         Residency::OneAtATime => "one worker loaded at a time",
     };
     let commit = run.mlxbench.commit.as_deref();
+    let fingerprint = fingerprint(result);
     vec![
         (
             "model",
@@ -191,6 +192,13 @@ fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
                 run.mlxbench.version,
                 commit.map_or("commit unknown".to_owned(), |c| format!("commit {c}")),
                 run.mlxbench.profile,
+            ),
+        ),
+        (
+            "fingerprint",
+            format!(
+                "{} (machine), {} (work): results with both alike may be compared",
+                fingerprint.machine, fingerprint.work
             ),
         ),
         (

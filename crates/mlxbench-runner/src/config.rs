@@ -73,7 +73,7 @@ pub struct MeasureConfig {
     pub max_repetitions: Option<NonZeroUsize>,
     /// A test that has been measured for so long isn't repeated any more.
     pub max_seconds: Option<f64>,
-    /// Unmeasured repetitions before them, at least.
+    /// Unmeasured repetitions before them, at least; 0 for none.
     pub warmup: usize,
     /// Unmeasured repetitions at most, while the last two differ by more than 5 %; `warmup` alone
     /// where that is more.

@@ -124,7 +124,10 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
             max_seconds: measure.max_seconds,
             delay_seconds: measure.delay_seconds,
             warmup: measure.warmup,
-            max_warmup: measure.max_warmup.max(measure.warmup),
+            max_warmup: match measure.warmup {
+                0 => 0,
+                least => measure.max_warmup.max(least),
+            },
             chunk: measure.chunk.get(),
             threads: measure.threads.map_or_else(system::cores, Into::into),
             seed: measure.seed,
