@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn rounds_differ_and_repeat_by_seed() {
         let rounds = |seed| {
-            (0..20)
+            (0..60)
                 .map(|round| order(&[0, 1, 2], seed, round))
                 .collect::<Vec<_>>()
         };
