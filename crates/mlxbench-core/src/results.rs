@@ -116,8 +116,8 @@ impl RunResult {
                     .retain(|known| known.target != equivalence.target);
                 self.equivalences.push(equivalence);
             }
-            Record::Stream(stream) => self.streams.push(stream),
-            Record::Product(product) => self.products.push(product),
+            Record::Streams { probes } => self.streams.extend(probes),
+            Record::Products { probes } => self.products.extend(probes),
             Record::Warmup(warmup) => self.warmups.push(warmup),
             Record::Sample(sample) => self.samples.push(sample),
             Record::Failure(failure) => self.failures.push(failure),
@@ -166,9 +166,15 @@ pub enum Record {
     /// A target was compared with the reference.
     Equivalence(Equivalence),
     /// Memory was read and written.
-    Stream(StreamProbe),
-    /// A product was timed.
-    Product(ProductProbe),
+    Streams {
+        /// One a kernel.
+        probes: Vec<StreamProbe>,
+    },
+    /// A target's products were timed.
+    Products {
+        /// One a shape: all of the target, so that a run which is gone on with has all or none.
+        probes: Vec<ProductProbe>,
+    },
     /// A process was warmed up.
     Warmup(Warmup),
     /// A repetition was measured.

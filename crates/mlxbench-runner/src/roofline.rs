@@ -32,9 +32,8 @@ impl Runner<'_> {
         };
         if self.result.streams.is_empty() {
             (self.observe)(Event::Probing("memory"));
-            for probe in stream::measure(self.plan.settings.threads, least) {
-                self.record(Record::Stream(probe))?;
-            }
+            let probes = stream::measure(self.plan.settings.threads, least).into();
+            self.record(Record::Streams { probes })?;
         }
         for &target in targets {
             let id = &self.plan.targets[target].id;
@@ -44,11 +43,7 @@ impl Runner<'_> {
             }
             (self.observe)(Event::Probing(&id.to_string()));
             match self.probe_target(target, least) {
-                Ok(probes) => {
-                    for probe in probes {
-                        self.record(Record::Product(probe))?;
-                    }
-                }
+                Ok(probes) => self.record(Record::Products { probes })?,
                 Err(WorkerError { kind: None, .. }) => return Err(Stop::Interrupted),
                 // A worker may lack probes: its rates are shown beside the limits of others.
                 Err(WorkerError {

@@ -354,17 +354,21 @@ fn times_agree_with_an_observer_outside_to_half_a_per_cent() {
     let placement = json!({"device": "cpu", "dtype": "f32"});
     let model = scene.path("model");
     ask(json!({"type": "load", "model": model, "placement": placement}));
-    // Scripted: 20 ms of prefill and 19 steps of 20 ms. The best of several, as the machine may have
-    // other work when the observer's turn comes.
-    let errors = (0..5).map(|_| {
+    // Scripted: 20 ms of prefill and 19 steps of 20 ms. The machine may have other work when the
+    // observer's turn comes, so that a few tries may be needed.
+    let scripted = 400e6;
+    let mut closest = f64::INFINITY;
+    for _ in 0..20 {
         let (seen, reply) = ask(json!({"type": "generate", "prompt": [vec![7; 20]],
             "new_tokens": 20, "chunk": 512, "mode": "pipelined"}));
         let told = reply["token_ns"][19].as_f64().unwrap();
-        let scripted = 400e6;
-        ((seen - told).abs() / seen).max((told - scripted).abs() / scripted)
-    });
-    let best = errors.fold(f64::INFINITY, f64::min);
-    assert!(best < 0.005, "off by {:.2} %", best * 100.0);
+        assert!(told >= scripted && told <= seen, "{scripted} {told} {seen}");
+        closest = closest.min((seen - told) / seen);
+        if closest < 0.005 {
+            break;
+        }
+    }
+    assert!(closest < 0.005, "off by {:.2} %", closest * 100.0);
     drop(requests);
     worker.wait().unwrap();
 }
