@@ -121,9 +121,13 @@ impl RunResult {
             Record::Warmup(warmup) => self.warmups.push(warmup),
             Record::Sample(sample) => self.samples.push(sample),
             Record::Failure(failure) => self.failures.push(failure),
-            Record::Stopped(stopped) => self.stopped.push(stopped),
+            Record::Stopped(stopped) => {
+                self.stopped.retain(|known| known.test != stopped.test);
+                self.stopped.push(stopped);
+            }
             Record::Resumed { at } => {
                 self.failures.retain(|failure| failure.retried);
+                self.finished = None;
                 self.resumed.push(at);
             }
             Record::Finished { at, conditions } => {

@@ -120,7 +120,7 @@ fn note(result: &RunResult, row: &Row) -> String {
     });
     let retried = retried.last().map(|failure| {
         let (kind, message) = (failure.kind.name(), &failure.message);
-        format!("{kind} once, tried again: {message}")
+        format!("{kind} once: {message}")
     });
     let parts = measured
         .into_iter()

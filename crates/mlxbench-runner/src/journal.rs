@@ -104,7 +104,9 @@ fn write_whole(path: &Path, result: &RunResult) -> io::Result<()> {
 /// # Errors
 /// When the file can't be read, or is neither.
 pub fn read(path: &Path) -> Result<RunResult> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    // A last line that was cut short may end within a character.
+    let text = String::from_utf8_lossy(&bytes);
     let parsed = if path.to_string_lossy().ends_with(JOURNAL_SUFFIX) {
         fold(&text)
     } else {

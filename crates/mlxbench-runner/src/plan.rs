@@ -140,11 +140,17 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
         check,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
         delay: Duration::from_secs_f64(measure.delay_seconds),
-        memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(|| {
-            (system::machine().memory_bytes as f64 * WORKER_MEMORY_SHARE) as u64
-        }),
+        memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(worker_memory),
         probe: (config.roofline.probe).then(|| Duration::from_secs_f64(config.roofline.seconds)),
     })
+}
+
+/// The most memory that one worker may hold where nobody says.
+fn worker_memory() -> u64 {
+    match system::machine().memory_bytes {
+        0 => u64::MAX,
+        bytes => (bytes as f64 * WORKER_MEMORY_SHARE) as u64,
+    }
 }
 
 /// The model's folder, checked, from its source or else from its fallback.

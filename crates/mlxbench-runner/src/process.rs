@@ -71,6 +71,12 @@ pub struct Worker {
     stderr_reader: Option<thread::JoinHandle<()>>,
     timeout: Duration,
     interrupt: Interrupt,
+    /// Whether the whole group is dead and its number may be another's.
+    buried: bool,
+    /// The most memory that the process may hold.
+    memory_limit_bytes: Option<u64>,
+    /// The process's memory during the last request.
+    timeline: Option<Timeline>,
 }
 
 impl Worker {
@@ -138,6 +144,9 @@ impl Worker {
             stderr_reader,
             timeout,
             interrupt,
+            buried: false,
+            memory_limit_bytes: None,
+            timeline: None,
         })
     }
 
@@ -245,9 +254,21 @@ impl Worker {
         system::reset_peak(self.child.id())
     }
 
-    /// Watches the process's memory, and kills it with its group as soon as it holds more than
-    /// `limit_bytes`.
-    pub fn watch_memory(&self, limit_bytes: u64) -> MemoryWatch {
+    /// From now on the process's memory is watched during every request, and the process is killed as
+    /// soon as it holds more than `bytes`.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        self.memory_limit_bytes = Some(bytes);
+    }
+
+    /// The process's memory during the last request, where it was watched.
+    pub fn take_timeline(&mut self) -> Option<Timeline> {
+        self.timeline.take()
+    }
+
+    fn request(&mut self, request: &Request) -> Result<Reply, WorkerError> {
+        let Some(limit) = self.memory_limit_bytes else {
+            return self.exchange(request);
+        };
         let pid = self.child.id();
         let exceeded = Arc::new(OnceLock::new());
         let tell = Arc::clone(&exceeded);
@@ -255,11 +276,22 @@ impl Worker {
             let _ = tell.set(bytes);
             kill_group(pid);
         };
-        let sampler = MemorySampler::start(pid, LOOK, Some(limit_bytes), kill);
-        MemoryWatch { sampler, exceeded }
+        let sampler = MemorySampler::start(pid, LOOK, Some(limit), kill);
+        let reply = self.exchange(request);
+        self.timeline = Some(sampler.stop());
+        match exceeded.get() {
+            None => reply,
+            Some(bytes) => Err(WorkerError::new(
+                FailureKind::OutOfMemory,
+                format!(
+                    "the worker held {bytes} bytes of memory, more than the {limit} that it may \
+                     ([measure] max_memory_bytes): it was killed"
+                ),
+            )),
+        }
     }
 
-    fn request(&mut self, request: &Request) -> Result<Reply, WorkerError> {
+    fn exchange(&mut self, request: &Request) -> Result<Reply, WorkerError> {
         let mut line = serde_json::to_vec(request).expect("requests are plain data");
         line.push(b'\n');
         let sent = match &mut self.stdin {
@@ -336,6 +368,7 @@ impl Worker {
             Ok(status) => describe(status),
             Err(error) => error.to_string(),
         };
+        self.buried = true;
         if let Some(reader) = self.stderr_reader.take() {
             let _ = reader.join();
         }
@@ -364,9 +397,10 @@ impl Worker {
         }
     }
 
+    /// Kills the process and whatever it started: its group outlives it as long as a child runs. A
+    /// process that has ended by itself keeps its own status.
     fn kill(&mut self) {
-        // A process that ends by itself keeps its own status: it is reaped only by `wait`.
-        if matches!(self.child.try_wait(), Ok(None)) {
+        if !self.buried {
             kill_group(self.child.id());
         }
     }
@@ -376,21 +410,6 @@ impl Worker {
 fn kill_group(leader: u32) {
     if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(group, Signal::KILL);
-    }
-}
-
-/// A look at a worker's memory from time to time.
-#[derive(Debug)]
-pub struct MemoryWatch {
-    sampler: MemorySampler,
-    exceeded: Arc<OnceLock<u64>>,
-}
-
-impl MemoryWatch {
-    /// What was seen, and the bytes that were too many where the worker was killed for them.
-    pub fn stop(self) -> (Timeline, Option<u64>) {
-        let timeline = self.sampler.stop();
-        (timeline, self.exceeded.get().copied())
     }
 }
 
@@ -466,6 +485,24 @@ mod tests {
         assert!(
             error.message.contains("run scripts/setup; its last words"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn what_a_dead_worker_started_dies_too() {
+        let mut worker = shell(
+            "read line; sleep 1000 >/dev/null 2>&1 & echo $! >&2; exit 7",
+            LONG,
+        );
+        let message = worker.hello().unwrap_err().message;
+        let pid = message.rsplit(' ').next().unwrap();
+        let alive = std::process::Command::new("ps")
+            .args(["-o", "stat=", "-p", pid])
+            .output();
+        let state = String::from_utf8(alive.unwrap().stdout).unwrap();
+        assert!(
+            state.is_empty() || state.starts_with('Z'),
+            "{pid} is still there: {state}"
         );
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mlxbench_core::Nanos;
 use mlxbench_core::protocol::{Generate, Generated};
-use mlxbench_core::results::{FailureKind, PeakSince, Record, Sample, Timeline, Warmup};
+use mlxbench_core::results::{PeakSince, Record, Sample, Timeline, Warmup};
 
 use crate::execute::Event;
 use crate::process::WorkerError;
@@ -20,7 +20,7 @@ struct Measured {
     generated: Generated,
     started: Timestamp,
     wall: Duration,
-    timeline: Timeline,
+    timeline: Option<Timeline>,
     joules: Option<f64>,
     peak_memory_bytes: Option<u64>,
     peak_memory_since: PeakSince,
@@ -105,37 +105,27 @@ impl Runner<'_> {
                 peak_memory_bytes: measured.peak_memory_bytes,
                 peak_memory_since: measured.peak_memory_since,
                 device_peak_bytes: measured.device_peak_bytes,
-                timeline: Some(measured.timeline),
+                timeline: measured.timeline,
                 energy_joules: measured.joules,
             };
+            // The target can run: a worker that is lost while it loads later on is a new case.
+            self.lost_once.remove(&(case.target, None));
             return Ok(self.record(Record::Sample(sample))?);
         }
     }
 
     fn measure(&mut self, case: Case) -> Result<Measured, WorkerError> {
         let device = self.plan.targets[case.target].id.placement.device.clone();
-        let limit = self.plan.memory_limit_bytes;
         let worker = self.worker(case.target);
         let peak_memory_since = match worker.reset_peak_memory() {
             true => PeakSince::Repetition,
             false => PeakSince::Process,
         };
-        let watch = worker.watch_memory(limit);
         let (started, joules) = (Timestamp::now(), self.meters.joules(&device));
         let start = Instant::now();
         let generated = self.generate(case);
         let wall = start.elapsed();
         let joules = self.meters.joules(&device).zip(joules);
-        let (timeline, exceeded) = watch.stop();
-        if let (Some(bytes), Err(_)) = (exceeded, &generated) {
-            return Err(WorkerError {
-                kind: Some(FailureKind::OutOfMemory),
-                message: format!(
-                    "the worker held {bytes} bytes of memory, more than the {limit} that it may \
-                     ([measure] max_memory_bytes): it was killed"
-                ),
-            });
-        }
         let generated = generated?;
         let worker = self.worker(case.target);
         let own = generated.device_peak_bytes;
@@ -144,10 +134,10 @@ impl Runner<'_> {
             // near the peak, as allocators keep what they have had.
             device_peak_bytes: own.or_else(|| worker.device_memory_bytes(&device)),
             peak_memory_bytes: worker.peak_memory_bytes(),
+            timeline: worker.take_timeline(),
             generated,
             started,
             wall,
-            timeline,
             joules: joules.map(|(after, before)| after - before),
             peak_memory_since,
         })

@@ -50,7 +50,7 @@ pub(crate) struct Runner<'a> {
     /// Cases that the worker of now has been warmed up for.
     pub(crate) warm: BTreeSet<Case>,
     /// Cases, and targets while they load, whose worker was lost once.
-    lost_once: BTreeSet<(usize, Option<usize>)>,
+    pub(crate) lost_once: BTreeSet<(usize, Option<usize>)>,
     /// Cases that are not tried any more.
     pub(crate) given_up: BTreeSet<Case>,
     /// Targets that can't run at all.
@@ -126,7 +126,7 @@ impl<'a> Runner<'a> {
     /// Workers stay loaded: each test is repeated to its end before the next.
     fn test_by_test(&mut self, cases: &[Case]) -> Result<(), Stop> {
         for cases in cases.chunk_by(|a, b| a.test == b.test) {
-            if self.is_stopped(cases[0].test) {
+            if self.is_stopped(cases) {
                 continue;
             }
             let last = self.plan.settings.repetitions - 1;
@@ -147,8 +147,12 @@ impl<'a> Runner<'a> {
 
     /// One worker at a time: a round takes each target through all tests before the next.
     fn target_by_target(&mut self, cases: &[Case]) -> Result<(), Stop> {
-        let mut open: Vec<Case> = cases.to_vec();
-        open.retain(|case| !self.is_stopped(case.test));
+        let mut open: Vec<Case> = cases
+            .chunk_by(|a, b| a.test == b.test)
+            .filter(|cases| !self.is_stopped(cases))
+            .flatten()
+            .copied()
+            .collect();
         for round in 0.. {
             if open.is_empty() {
                 break;
@@ -187,6 +191,15 @@ impl<'a> Runner<'a> {
     fn stop_test(&mut self, cases: &[Case], round: usize) -> Result<bool, Stop> {
         let settings = &self.plan.settings;
         let test = self.plan.tests[cases[0].test].0;
+        // A run that is gone on with went further than this round.
+        if self
+            .result
+            .samples
+            .iter()
+            .any(|s| s.test == test && s.repetition > round)
+        {
+            return Ok(false);
+        }
         let live: Vec<&TargetId> = cases
             .iter()
             .filter(|case| !self.is_set_aside(**case))
@@ -222,10 +235,17 @@ impl<'a> Runner<'a> {
         Ok(true)
     }
 
-    /// Whether a run that is gone on with was done with the test.
-    fn is_stopped(&self, test: usize) -> bool {
-        let test = self.plan.tests[test].0;
-        self.result.stopped.iter().any(|known| known.test == test)
+    /// Whether a run that is gone on with was done with the test of `cases`: what failed then, or was
+    /// left out, is tried again.
+    fn is_stopped(&self, cases: &[Case]) -> bool {
+        let test = self.plan.tests[cases[0].test].0;
+        let stopped = self.result.stopped.iter().find(|known| known.test == test);
+        stopped.is_some_and(|stopped| {
+            cases.iter().all(|case| {
+                let target = &self.plan.targets[case.target].id;
+                self.result.samples_of(target, &test).count() >= stopped.repetitions
+            })
+        })
     }
 
     /// Whether a run that is gone on with has the repetition already.
@@ -331,6 +351,7 @@ impl<'a> Runner<'a> {
     pub(crate) fn start_empty(&self, introduced: &Introduced) -> Result<Worker, WorkerError> {
         let interrupt = self.interrupt.clone();
         let mut worker = Worker::start(&introduced.command, self.plan.timeout, interrupt)?;
+        worker.limit_memory(self.plan.memory_limit_bytes);
         worker.hello()?;
         Ok(worker)
     }

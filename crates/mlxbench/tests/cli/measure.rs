@@ -120,7 +120,7 @@ fn a_worker_that_is_lost_once_is_replaced_and_the_table_says_so() {
     assert_eq!(samples(&result).len(), 3);
     assert_eq!(result["failures"][0]["retried"], true);
     assert!(
-        stdout(&run).contains("died once, tried again"),
+        stdout(&run).contains("died once: the worker died"),
         "{}",
         stdout(&run)
     );
@@ -275,6 +275,38 @@ fn a_result_that_was_written_before_its_journal_went_is_written_again() {
     assert!(run.status.success(), "{}", stderr(&run));
     assert_eq!(samples(&scene.result()).len(), 4);
     assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn what_a_filter_left_out_is_measured_by_a_resumed_run() {
+    let scene = Scene::new();
+    let both = [mock("one", &[]), mock("two", &[])].concat();
+    scene.config(&format!("{FOUR}{TEST}{both}"));
+    let run = scene.mlxbench(&["run", "config.toml", "--filter", "one/"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let finished = scene.written("Z.json");
+    let result = scene.result();
+    // As a kill right after the last test of the filtered run leaves it.
+    let record = |name: &str, value: &Value| {
+        let mut record = value.clone();
+        record["record"] = name.into();
+        format!("{record}\n")
+    };
+    let run = record("run", &result["run"]);
+    let kept = samples(&result)
+        .iter()
+        .map(|sample| record("sample", sample));
+    let stopped = record("stopped", &result["stopped"][0]);
+    let text: String = [run].into_iter().chain(kept).chain([stopped]).collect();
+    let path = finished
+        .to_str()
+        .unwrap()
+        .replace(".json", ".journal.jsonl");
+    std::fs::write(path, text).unwrap();
+    let run = scene.mlxbench(&["run", "config.toml", "--resume"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    assert_eq!(samples(&scene.result()).len(), 8);
+    assert_eq!(scene.result()["stopped"].as_array().unwrap().len(), 1);
 }
 
 /// Whether process `pid` still runs; one that is dead and not yet buried doesn't.
