@@ -65,6 +65,7 @@ fn parts_of_work(result: &RunResult) -> Value {
     let frameworks = frameworks.map(|facts| (facts.id.to_string(), json!(facts.identity)));
     json!({
         "the model": [json!(run.model.architecture), json!(run.model.parameters), json!(run.model.config)],
+        "the prompts": run.prompts_sha256,
         "chunk": settings.chunk,
         "threads": settings.threads,
         "seed": settings.seed,

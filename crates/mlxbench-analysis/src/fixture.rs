@@ -104,6 +104,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             residency: Residency::Together,
         },
         tests: vec![test(8, 2)],
+        prompts_sha256: None,
         targets: vec![target()],
     });
     result.targets.push(TargetFacts {

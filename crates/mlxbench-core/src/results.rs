@@ -230,6 +230,9 @@ pub struct Run {
     pub settings: Settings,
     /// The tests, in the order of the config.
     pub tests: Vec<Test>,
+    /// SHA-256 of the token ids of all tests, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts_sha256: Option<String>,
     /// The targets, in the order of the config.
     pub targets: Vec<TargetId>,
 }

@@ -152,6 +152,7 @@ fn run() -> RunResult {
             residency: Residency::Together,
         },
         tests: vec![PREFILL, BOTH],
+        prompts_sha256: None,
         targets: vec![target(Dtype::F32), target(Dtype::F16)],
     });
     result.targets = vec![facts(Dtype::F32), facts(Dtype::F16)];

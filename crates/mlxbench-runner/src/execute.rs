@@ -8,11 +8,11 @@ use mlxbench_core::results::{Failure, FailureKind, Harness, Record, Run, RunResu
 
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal};
-use crate::plan::Plan;
+use crate::plan::{Plan, Target};
 use crate::power::Meters;
 use crate::rounds::{Case, Runner, Stop};
 use crate::system::MachineLock;
-use crate::{Error, Result, system};
+use crate::{Error, Result, prompt, system};
 
 /// What the command line decides.
 #[derive(Debug)]
@@ -136,6 +136,7 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
         model: plan.model.clone(),
         settings: plan.settings.clone(),
         tests: plan.tests.iter().map(|(test, _)| *test).collect(),
+        prompts_sha256: Some(prompt::sha256(plan.tests.iter().map(|(_, prompt)| prompt))),
         targets: plan
             .targets
             .iter()
@@ -163,11 +164,32 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
             path.display()
         )));
     }
+    if let Some(target) = plan
+        .targets
+        .iter()
+        .find(|target| is_another(target, &result))
+    {
+        return Err(Error::Resume(format!(
+            "{} can't be resumed: the framework or a library of {} changed since; run without \
+             --resume",
+            path.display(),
+            target.id
+        )));
+    }
     let resumed = Record::Resumed { at: run.started };
     let mut journal = Journal::reopen(&path)?;
     journal.append(&resumed)?;
     result.apply(resumed);
     Ok((journal, result))
+}
+
+/// Whether the target's worker isn't what it was when `result` was measured.
+fn is_another(target: &Target, result: &RunResult) -> bool {
+    let known = result.targets.iter().find(|facts| facts.id == target.id);
+    let now = target.worker.as_ref().ok();
+    known
+        .zip(now)
+        .is_some_and(|(known, now)| known.identity != now.identity)
 }
 
 /// Names of the parts in which two runs differ.
@@ -178,6 +200,7 @@ fn differing(then: &Run, now: &Run) -> Vec<&'static str> {
         ("the model", then.model == now.model),
         ("[measure]", then.settings == now.settings),
         ("the tests", then.tests == now.tests),
+        ("the prompt", then.prompts_sha256 == now.prompts_sha256),
         ("the targets", then.targets == now.targets),
     ];
     let differ: Vec<_> = parts

@@ -6,6 +6,7 @@ use mlxbench_core::results::Test;
 use mlxbench_core::{GemmaConfig, TokenBatch, TokenId};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use crate::{Error, Result};
@@ -90,6 +91,21 @@ impl PromptSource {
     }
 }
 
+/// SHA-256 of all ids, in hexadecimal digits: whether two runs had the same prompts.
+pub fn sha256<'a>(prompts: impl IntoIterator<Item = &'a Prompt>) -> String {
+    let mut hash = Sha256::new();
+    for prompt in prompts {
+        for part in prompt.context.iter().chain([&prompt.prompt]) {
+            hash.update((part.ids().len() as u64).to_le_bytes());
+            for id in part.ids() {
+                hash.update(id.to_le_bytes());
+            }
+        }
+    }
+    let digest = hash.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The tokenizer of a model's folder.
 ///
 /// # Errors
@@ -150,6 +166,17 @@ mod tests {
             batch,
             mode: Mode::Pipelined,
         }
+    }
+
+    #[test]
+    fn other_ids_have_another_digest() {
+        let digest = |seed| {
+            let source = PromptSource::Random { seed };
+            sha256([&source.prompt(&test(5, 2, 1), &config())])
+        };
+        assert_eq!(digest(7), digest(7));
+        assert_ne!(digest(7), digest(8));
+        assert_eq!(digest(7).len(), 64);
     }
 
     #[test]
