@@ -26,7 +26,8 @@ const fn variant(name: &'static str, gpu_cores: usize, gigabytes_per_second: f64
     }
 }
 
-/// From Apple's newsroom at each chip's announcement and, for the variants that it leaves out,
+/// As copies of Apple's announcements give them: none of Apple's own pages could be fetched when this
+/// was written, so titles and dates are to be checked. From Apple's newsroom at each chip's announcement and, for the variants that it leaves out,
 /// Apple's technical specifications of the MacBook Pro and the Mac Studio; GPU cores likewise.
 const CHIPS: [Chip; 22] = [
     // Apple never said; AnandTech's "The 2020 Mac Mini Unleashed": 128 bits of LPDDR4X-4266.

@@ -9,6 +9,9 @@ use crate::backend::Product;
 use crate::clock::Clock;
 use crate::{Dtype, Nanos, Result};
 
+/// Bytes of weights that take turns in a product with one row, so that no cache holds them all.
+pub const WORKING_SET_BYTES: u64 = 256 << 20;
+
 /// Turns that are timed at least, unless one takes longer than the whole probe should.
 const FEWEST_TURNS: usize = 3;
 

@@ -97,7 +97,7 @@ fn limits_list(result: &RunResult) -> Vec<String> {
     let published = result.run.machine.gpu.as_ref().and_then(|gpu| {
         let bytes = published_bandwidth(&gpu.name, gpu.cores)?;
         let rate = units::bandwidth(bytes as f64);
-        Some(format!("{}, as published by Apple: {rate}", gpu.name))
+        Some(format!("{}, as published: {rate}", gpu.name))
     });
     let lines = devices.into_iter().chain(published).chain(own);
     let lines = lines.map(|line| format!("- {}", escape(&line)));

@@ -2,6 +2,7 @@
 
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
 use mlxbench_analysis::{Estimate, Metric, Row, Trend, summarize};
+use mlxbench_core::probe::WORKING_SET_BYTES;
 use mlxbench_core::results::{
     Conditions, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
 };
@@ -150,8 +151,8 @@ fn is_drift(trend: &Trend) -> bool {
 fn why_beyond(result: &RunResult, row: &Row) -> &'static str {
     let config = result.run.model.config.as_ref();
     let weights = config.map(|config| config.weights_bytes(row.target.placement.dtype));
-    // The probes' working set: what doesn't exceed it may live in a cache.
-    if weights.is_some_and(|bytes| bytes < 256 << 20) {
+    // What doesn't exceed the probes' working set may live in a cache.
+    if weights.is_some_and(|bytes| bytes < WORKING_SET_BYTES) {
         "the model is so small that caches hold its weights"
     } else {
         "the probes were disturbed, or the framework does less than all of the work"

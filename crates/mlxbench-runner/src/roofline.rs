@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mlxbench_core::probe::ProductShape;
+use mlxbench_core::probe::{ProductShape, WORKING_SET_BYTES};
 use mlxbench_core::protocol::Probe;
 use mlxbench_core::results::{FailureKind, ProductProbe, Record};
 
@@ -12,10 +12,6 @@ use crate::execute::Event;
 use crate::process::WorkerError;
 use crate::rounds::{Runner, Stop};
 use crate::stream;
-
-/// Bytes of weights that take turns, so that no cache holds them all: more than the last-level
-/// caches of Apple's and NVIDIA's GPUs and of most CPUs.
-const WORKING_SET_BYTES: u64 = 256 << 20;
 
 /// The most matrices that take turns: only those of toy models are small enough to stay in a cache
 /// all the same.

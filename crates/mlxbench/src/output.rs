@@ -77,7 +77,11 @@ impl Progress {
                     .map(|test| format!(" {test}"))
                     .unwrap_or_default();
                 let kind = failure.kind.name();
-                let again = if failure.retried { ", tried again" } else { "" };
+                let again = if failure.retried {
+                    ", a new process goes on"
+                } else {
+                    ""
+                };
                 let text = format!(
                     "{}{test}: {kind}{again}: {}",
                     failure.target, failure.message

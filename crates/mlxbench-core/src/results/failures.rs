@@ -16,7 +16,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What happened, with the worker's last words.
     pub message: String,
-    /// Whether the repetition was tried again in a new process.
+    /// Whether the target went on in a new process: a repetition was tried again, a probe left out.
     #[serde(default)]
     pub retried: bool,
 }
