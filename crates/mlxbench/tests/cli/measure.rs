@@ -149,14 +149,7 @@ fn a_second_run_is_refused_while_one_goes_on() {
     let scene = Scene::new();
     let hanging = mock("hanging", &["--fault", "hang@1"]);
     scene.config(&format!("{TEST}{hanging}"));
-    let mut first = scene.command(&["run", "config.toml"]);
-    let mut first = first
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("warm-up")));
+    let mut first = scene.run_until("warm-up");
     let second = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(second.status.code(), Some(2));
     assert!(
@@ -211,14 +204,7 @@ fn journal_of_a_hanging_run(scene: &Scene) -> String {
         "{FOUR}{TEST}{}",
         mock("mock", &["--fault", "hang@5"])
     ));
-    let mut run = scene.command(&["run", "config.toml"]);
-    let mut run = run
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("4/4")));
+    let mut run = scene.run_until("4/4");
     run.kill().unwrap();
     run.wait().unwrap();
     std::fs::read_to_string(scene.written(".journal.jsonl")).unwrap()
@@ -277,6 +263,41 @@ fn a_result_that_was_written_before_its_journal_went_is_written_again() {
     assert!(!Path::new(&path).exists());
 }
 
+/// A line of a journal.
+fn record(name: &str, value: &Value) -> String {
+    let mut record = value.clone();
+    record["record"] = name.into();
+    format!("{record}\n")
+}
+
+/// The journal of a run that was killed after these samples.
+fn journal(result: &Value, samples: &[Value]) -> String {
+    let samples = samples.iter().map(|sample| record("sample", sample));
+    record("run", &result["run"]) + &samples.collect::<String>()
+}
+
+#[test]
+fn a_resumed_run_stops_where_it_would_have_stopped() {
+    let scene = Scene::new();
+    let rule = "[measure]\nrepetitions = 5\nmax_warmup = 1\nmax_seconds = 3\n";
+    scene.config(&format!("{rule}{TEST}{}", mock("mock", &[])));
+    assert!(scene.mlxbench(&["run", "config.toml"]).status.success());
+    // Four repetitions of a second: a kill came before it was noted that the time is over.
+    let mut measured = samples(&scene.result())[..4].to_vec();
+    for sample in &mut measured {
+        sample["wall_ns"] = 1_000_000_000.into();
+    }
+    let text = journal(&scene.result(), &measured);
+    let path = scene.written("Z.json");
+    let path = path.to_str().unwrap().replace(".json", ".journal.jsonl");
+    std::fs::write(path, text).unwrap();
+    let run = scene.mlxbench(&["run", "config.toml", "--resume"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let stopped = &scene.result()["stopped"][0];
+    assert_eq!(stopped["reason"], "max_seconds");
+    assert_eq!(stopped["repetitions"], 4);
+}
+
 #[test]
 fn what_a_filter_left_out_is_measured_by_a_resumed_run() {
     let scene = Scene::new();
@@ -287,17 +308,7 @@ fn what_a_filter_left_out_is_measured_by_a_resumed_run() {
     let finished = scene.written("Z.json");
     let result = scene.result();
     // As a kill right after the last test of the filtered run leaves it.
-    let record = |name: &str, value: &Value| {
-        let mut record = value.clone();
-        record["record"] = name.into();
-        format!("{record}\n")
-    };
-    let run = record("run", &result["run"]);
-    let kept = samples(&result)
-        .iter()
-        .map(|sample| record("sample", sample));
-    let stopped = record("stopped", &result["stopped"][0]);
-    let text: String = [run].into_iter().chain(kept).chain([stopped]).collect();
+    let text = journal(&result, samples(&result)) + &record("stopped", &result["stopped"][0]);
     let path = finished
         .to_str()
         .unwrap()
@@ -327,18 +338,11 @@ fn a_kill_at_any_generation_loses_no_case_and_leaves_no_worker() {
             "echo $$ >> pids; exec WORKER --fault hang@{generation}"
         ));
         scene.config(&format!("{FOUR}{TEST}{hanging}"));
-        let mut run = scene.command(&["run", "config.toml"]);
-        let mut run = run
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
         let last = match generation {
             1 => "warm-up".to_owned(),
             _ => format!("{}/4", generation - 1),
         };
-        assert!(lines.any(|line| line.unwrap().ends_with(&last)));
+        let mut run = scene.run_until(&last);
         run.kill().unwrap();
         run.wait().unwrap();
         let pids = std::fs::read_to_string(scene.path("pids")).unwrap();

@@ -1,7 +1,6 @@
 //! `mlxbench run` through real processes: exact figures on the mock's clock, and every fault.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
 
@@ -185,19 +184,7 @@ fn a_filter_picks_cases_and_a_wrong_one_is_told() {
 fn hanging_run(scene: &Scene) -> Child {
     // Generations: warm-up, first repetition, then the one that hangs.
     config(scene, &[mock("mock", &["--fault", "hang@3"])]);
-    let mut run = scene
-        .command(&["run", "config.toml"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
-    assert!(
-        lines.any(|line| line.unwrap().ends_with("2/2")),
-        "the second repetition starts"
-    );
-    std::thread::spawn(move || lines.for_each(drop));
-    run
+    scene.run_until("2/2")
 }
 
 /// Goes on with the scene's run, its worker mended, and checks that nothing was measured twice.

@@ -1,7 +1,8 @@
 //! A user's folder: a tiny model, a config, and the programs of this build.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -71,6 +72,23 @@ impl Scene {
 
     pub(crate) fn mlxbench(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    /// Starts a run and waits until a line of its progress ends so: its worker should hang there.
+    pub(crate) fn run_until(&self, ending: &str) -> Child {
+        let mut run = self.command(&["run", "config.toml"]);
+        let mut run = run
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+        assert!(
+            lines.any(|line| line.unwrap().ends_with(ending)),
+            "no line of progress ends with {ending:?}"
+        );
+        std::thread::spawn(move || lines.for_each(drop));
+        run
     }
 
     /// The only file below `results/scene` that ends in `ending`.
