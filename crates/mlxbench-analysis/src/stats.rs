@@ -1,4 +1,7 @@
-//! Medians, quantiles and the bootstrap interval of a median.
+//! Medians, quantiles and the bootstrap intervals of a median and of a ratio of two.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -65,6 +68,30 @@ impl Estimate {
         })
     }
 
+    /// How many times as large the median of `numerator` is as that of `denominator`, both
+    /// positive and measured independently of each other. `None` when there are none of either.
+    ///
+    /// The interval is that of [`Estimate::of`], of the ratio of the medians of two resamples, with
+    /// the tails of the smaller sample.
+    pub fn of_ratio(numerator: &[f64], denominator: &[f64]) -> Option<Self> {
+        let (above, below) = (sorted(numerator), sorted(denominator));
+        let median = quantile(&above, 0.5)? / quantile(&below, 0.5)?;
+        let n = above.len().min(below.len());
+        let interval = || {
+            let above = resampled_medians(&above, BOOTSTRAP_SEED);
+            // Another seed: samples of one size would move together under the same draws.
+            let below = resampled_medians(&below, !BOOTSTRAP_SEED);
+            let ratios: Vec<f64> = above.iter().zip(&below).map(|(a, b)| a / b).collect();
+            percentile_interval(&sorted(&ratios), n)
+        };
+        let enough = n >= FEWEST_FOR_INTERVAL;
+        Some(Self {
+            median,
+            interval: enough.then(interval).flatten(),
+            n,
+        })
+    }
+
     /// The estimate of a figure that is `factor` times as large.
     pub fn scaled(&self, factor: f64) -> Self {
         let interval = self.interval.map(|Interval { low, high }| Interval {
@@ -127,21 +154,48 @@ fn bootstrap_interval(sorted_samples: &[f64]) -> Option<Interval> {
     if n < FEWEST_FOR_INTERVAL {
         return None;
     }
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(BOOTSTRAP_SEED);
-    let mut counts = vec![0; n];
-    let medians: Vec<f64> = (0..BOOTSTRAP_RESAMPLES)
-        .map(|_| {
-            counts.fill(0);
-            (0..n).for_each(|_| counts[index_below(n, &mut random)] += 1);
-            median_of_counts(sorted_samples, &counts)
-        })
-        .collect();
-    let medians = sorted(&medians);
+    let medians = resampled_medians(sorted_samples, BOOTSTRAP_SEED);
+    percentile_interval(&sorted(&medians), n)
+}
+
+/// The expanded percentile interval in ascending `resampled` figures of `n` samples.
+fn percentile_interval(resampled: &[f64], n: usize) -> Option<Interval> {
     let tail = expanded_tail(n)?;
     Some(Interval {
-        low: quantile(&medians, tail)?,
-        high: quantile(&medians, 1.0 - tail)?,
+        low: quantile(resampled, tail)?,
+        high: quantile(resampled, 1.0 - tail)?,
     })
+}
+
+/// The median of each of [`BOOTSTRAP_RESAMPLES`] resamples of an ascending sample that isn't empty.
+fn resampled_medians(sorted_samples: &[f64], seed: u64) -> Vec<f64> {
+    let ranks = resampled_ranks(sorted_samples.len(), seed);
+    let median = |&(lower, upper): &(u32, u32)| {
+        let (lower, upper) = (
+            sorted_samples[lower as usize],
+            sorted_samples[upper as usize],
+        );
+        lower + (upper - lower) * 0.5
+    };
+    ranks.iter().map(median).collect()
+}
+
+/// Which of `n` ascending samples the two middle ones of each resample are. It depends on nothing
+/// else, so it is drawn once for all figures that have as many samples.
+fn resampled_ranks(n: usize, seed: u64) -> Arc<[(u32, u32)]> {
+    static DRAWN: Mutex<BTreeMap<(usize, u64), Arc<[(u32, u32)]>>> = Mutex::new(BTreeMap::new());
+    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let ranks = drawn.entry((n, seed)).or_insert_with(|| {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut counts = vec![0; n];
+        let resamples = (0..BOOTSTRAP_RESAMPLES).map(|_| {
+            counts.fill(0);
+            (0..n).for_each(|_| counts[index_below(n, &mut random)] += 1);
+            (rank(&counts, (n - 1) / 2), rank(&counts, n / 2))
+        });
+        resamples.collect()
+    });
+    Arc::clone(ranks)
 }
 
 /// The probability that an interval leaves out at either end of the bootstrap distribution of `n`
@@ -159,20 +213,15 @@ fn index_below(n: usize, random: &mut Xoshiro256PlusPlus) -> usize {
     ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
 }
 
-/// The median of a resample that has each of the samples as often as `counts` says. They ascend, so
-/// counting does in place of a sort.
-fn median_of_counts(sorted_samples: &[f64], counts: &[usize]) -> f64 {
-    let n = counts.len();
-    let ranked = |rank: usize| {
-        let mut drawn = 0;
-        let before = counts.iter().take_while(|&count| {
-            drawn += count;
-            drawn <= rank
-        });
-        sorted_samples[before.count()]
-    };
-    let (lower, upper) = (ranked((n - 1) / 2), ranked(n / 2));
-    lower + (upper - lower) * 0.5
+/// Which sample stands at `position` of a resample that has each of them as often as `counts` says.
+/// They ascend, so counting does in place of a sort.
+fn rank(counts: &[usize], position: usize) -> u32 {
+    let mut drawn = 0;
+    let before = counts.iter().take_while(|&count| {
+        drawn += count;
+        drawn <= position
+    });
+    before.count() as u32
 }
 
 #[cfg(test)]
@@ -316,5 +365,32 @@ mod tests {
             let ascends = quantile(&sorted, p.min(q)) <= quantile(&sorted, p.max(q));
             prop_assert!(ascends);
         }
+    }
+
+    #[test]
+    fn a_ratio_has_an_interval_that_knows_both_sides() {
+        let fast = [24.0, 24.5, 24.2, 23.9, 24.1, 24.3];
+        let slow = [11.9, 12.1, 12.0, 12.4, 11.8, 12.2];
+        let ratio = Estimate::of_ratio(&fast, &slow).unwrap();
+        assert_close(Some(ratio.median), 24.15 / 12.05);
+        let Interval { low, high } = ratio.interval.unwrap();
+        // Narrower than the extremes allow, wider than one side alone.
+        assert!(23.9 / 12.4 <= low && high <= 24.5 / 11.8);
+        let one_side = Estimate::of(&fast).unwrap().scaled(1.0 / 12.05);
+        let one_side = one_side.interval.unwrap();
+        assert!(low < one_side.low && one_side.high < high);
+    }
+
+    #[test]
+    fn a_ratio_to_itself_is_uncertain_too() {
+        let samples = [24.0, 24.5, 24.2, 23.9, 24.1];
+        let ratio = Estimate::of_ratio(&samples, &samples).unwrap();
+        let interval = ratio.interval.unwrap();
+        assert!(interval.low < 1.0 && 1.0 < interval.high);
+        assert_eq!(Estimate::of_ratio(&samples, &[]), None);
+        assert_eq!(
+            Estimate::of_ratio(&samples, &[2.0; 4]).unwrap().interval,
+            None
+        );
     }
 }
