@@ -5,6 +5,7 @@
 //! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
+//! | [`leader`](mod@leader) | which framework is fastest, and how surely |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
@@ -15,6 +16,7 @@
 pub mod chips;
 pub mod equivalence;
 pub mod fingerprint;
+pub mod leader;
 pub mod metrics;
 pub mod outliers;
 pub mod roofline;
@@ -24,6 +26,7 @@ pub mod trend;
 
 pub use chips::published_bandwidth;
 pub use fingerprint::{Fingerprint, differences, fingerprint};
+pub use leader::{Leader, RunnerUp, leader};
 pub use metrics::Metric;
 pub use outliers::{Fences, Outlier, Outliers};
 pub use stats::{Estimate, Interval};

@@ -81,48 +81,85 @@ pub fn own_limits(result: &RunResult, target: &TargetId) -> (Option<Limit>, Opti
     (bandwidth, matmul)
 }
 
-/// MBU of one token a second: the share of the device's bandwidth that a decode rate of 1 token a
-/// second uses. `None` where the model's shapes or the limit aren't known.
-pub fn mbu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
-    let config = result.run.model.config.as_ref()?;
-    let limits = device_limits(result);
-    let limit = limits
-        .get(&hardware(&target.placement.device))?
-        .bandwidth
-        .as_ref()?;
-    let bytes = mean_step_bytes(config, target.placement.dtype, test)?;
-    Some(bytes / test.batch as f64 / limit.per_second)
+/// What a token costs at least, on the mean of a test's tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Multiplications and additions.
+    pub operations: f64,
+    /// Bytes read and written.
+    pub bytes: f64,
 }
 
-/// MFU of one token a second: the share of the device's matmul rate that a prefill rate of 1 token
-/// a second uses. `None` where the model's shapes or the limit aren't known.
-pub fn mfu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
+impl Work {
+    /// Arithmetic intensity: operations a byte (Williams, Waterman & Patterson, "Roofline", 2009).
+    pub fn intensity(&self) -> f64 {
+        self.operations / self.bytes
+    }
+}
+
+/// What a token of the test's prompt costs: its operations, and its share of the weights, which
+/// every chunk reads once, and of the keys and values. `None` without a prompt, and where the
+/// model's shapes aren't known.
+pub fn prefill_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Work> {
     let config = result.run.model.config.as_ref()?;
-    let limits = device_limits(result);
-    let device = limits.get(&hardware(&target.placement.device))?;
-    let limit = device.matmul.get(&target.placement.dtype)?;
-    let tokens = test.batch * test.prompt_tokens;
+    let tokens = (test.batch * test.prompt_tokens) as f64;
+    let chunks = test
+        .prompt_tokens
+        .div_ceil(result.run.settings.chunk.max(1)) as u64;
+    let context = test.depth + test.prompt_tokens;
+    let cache = config.kv_cache_bytes(dtype, test.batch, context);
+    let bytes = chunks * config.weights_bytes(dtype) + cache;
     let operations = config.prefill_operations(test.batch, test.depth, test.prompt_tokens);
-    (tokens > 0).then(|| operations as f64 / tokens as f64 / limit.per_second)
+    (tokens > 0.0).then(|| Work {
+        operations: operations as f64 / tokens,
+        bytes: bytes as f64 / tokens,
+    })
 }
 
-/// The least memory that any implementation needs: weights, and keys and values of the whole test.
-pub fn memory_floor_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> u64 {
-    let context = test.depth + test.prompt_tokens.max(1) + test.generate_tokens.max(1) - 1;
-    config.weights_bytes(dtype) + config.kv_cache_bytes(dtype, test.batch, context)
-}
-
-/// Mean bytes of the test's decode steps; `None` when it has none.
-fn mean_step_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> Option<f64> {
+/// What a token of the test's decode steps costs. `None` when it has none, and where the model's
+/// shapes aren't known.
+pub fn decode_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Work> {
+    let config = result.run.model.config.as_ref()?;
     let steps = test
         .generate_tokens
         .checked_sub(1)
         .filter(|&steps| steps > 0)?;
     // The first token comes from the prompt; the first step finds the prompt in the cache.
     let first = test.depth + test.prompt_tokens.max(1);
-    let bytes =
-        (first..first + steps).map(|context| config.decode_step_bytes(dtype, test.batch, context));
-    Some(bytes.sum::<u64>() as f64 / steps as f64)
+    let contexts = || first..first + steps;
+    let bytes = contexts().map(|context| config.decode_step_bytes(dtype, test.batch, context));
+    let operations = contexts().map(|context| config.prefill_operations(test.batch, context, 1));
+    let tokens = (steps * test.batch) as f64;
+    Some(Work {
+        operations: operations.sum::<u64>() as f64 / tokens,
+        bytes: bytes.sum::<u64>() as f64 / tokens,
+    })
+}
+
+/// MBU of one token a second: the share of the device's bandwidth that a decode rate of 1 token a
+/// second uses. `None` where the model's shapes or the limit aren't known.
+pub fn mbu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
+    let limits = device_limits(result);
+    let device = limits.get(&hardware(&target.placement.device))?;
+    let limit = device.bandwidth.as_ref()?;
+    let work = decode_work(result, target.placement.dtype, test)?;
+    Some(work.bytes / limit.per_second)
+}
+
+/// MFU of one token a second: the share of the device's matmul rate that a prefill rate of 1 token
+/// a second uses. `None` where the model's shapes or the limit aren't known.
+pub fn mfu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
+    let limits = device_limits(result);
+    let device = limits.get(&hardware(&target.placement.device))?;
+    let limit = device.matmul.get(&target.placement.dtype)?;
+    let work = prefill_work(result, target.placement.dtype, test)?;
+    Some(work.operations / limit.per_second)
+}
+
+/// The least memory that any implementation needs: weights, and keys and values of the whole test.
+pub fn memory_floor_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> u64 {
+    let context = test.depth + test.prompt_tokens.max(1) + test.generate_tokens.max(1) - 1;
+    config.weights_bytes(dtype) + config.kv_cache_bytes(dtype, test.batch, context)
 }
 
 /// Bytes a second; `None` when no time passed.
@@ -148,7 +185,7 @@ fn raise(limit: &mut Option<Limit>, rate: Option<f64>, source: String) {
 
 /// One name for what frameworks call by several: `mps`, `gpu`, `metal` and `cuda` are the machine's
 /// GPU, which is Apple's or NVIDIA's and never both.
-fn hardware(device: &Device) -> String {
+pub fn hardware(device: &Device) -> String {
     match (device.kind(), device.index()) {
         ("mps" | "gpu" | "metal" | "cuda", 0) => "gpu".into(),
         ("mps" | "gpu" | "metal" | "cuda", index) => format!("gpu:{index}"),

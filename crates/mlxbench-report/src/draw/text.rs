@@ -1,0 +1,53 @@
+//! How wide words are, and where they are cut.
+
+/// Width of `text` in pixels, in a wide sans-serif font of `size`: no font is at hand when an SVG
+/// is drawn, so it is what DejaVu Sans, the widest of the usual ones, needs at most of the time.
+pub(super) fn width(text: &str, size: i32) -> i32 {
+    let units: f64 = text.chars().map(units).sum();
+    (units * f64::from(size)).ceil() as i32
+}
+
+/// Width of a character in ems.
+fn units(character: char) -> f64 {
+    match character {
+        'i' | 'j' | 'l' | '\'' | '|' => 0.29,
+        ' ' | '.' | ',' | ':' | ';' | '/' | '(' | ')' | 'f' | 't' | 'r' | 'I' | '-' => 0.4,
+        'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.98,
+        '+' | '±' | '=' | '×' | '<' | '>' => 0.84,
+        character if character.is_ascii_uppercase() => 0.72,
+        character if character.is_ascii() => 0.64,
+        // CJK and emoji are squares.
+        character if character as u32 >= 0x1100 => 1.05,
+        _ => 0.7,
+    }
+}
+
+/// `text` without what a drawing can't show, and with its end cut off where it needs more than
+/// `room` pixels.
+pub(super) fn cut(text: &str, room: i32, size: i32) -> String {
+    let words = text.split(|character: char| character.is_whitespace() || character.is_control());
+    let text: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let mut text = text.join(" ");
+    if width(&text, size) <= room {
+        return text;
+    }
+    while width(&text, size) + width("…", size) > room && text.pop().is_some() {}
+    let end = text.trim_end().len();
+    text.truncate(end);
+    text.push('…');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_cut_to_their_room() {
+        assert_eq!(cut("candle/cpu/f32", 200, 12), "candle/cpu/f32");
+        let short = cut("candle/cpu/f32", 60, 12);
+        assert!(short.ends_with('…') && width(&short, 12) <= 60, "{short}");
+        assert_eq!(cut("a\nb\u{7}c", 100, 12), "a b c");
+        assert_eq!(cut("anything", 0, 12), "…");
+    }
+}
