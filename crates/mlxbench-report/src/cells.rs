@@ -96,7 +96,7 @@ fn work(result: &RunResult, row: &Row) -> String {
 }
 
 /// Why a row's figures are missing, few or worthless; empty for a row as it should be.
-fn note(result: &RunResult, row: &Row) -> String {
+pub(crate) fn note(result: &RunResult, row: &Row) -> String {
     let planned = row.planned_repetitions;
     let measured = match row.repetitions {
         some if (1..planned).contains(&some) => Some(format!("{some} of {planned} repetitions")),

@@ -20,7 +20,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use plane::Plane;
 use rows::Rows;
-use theme::{Colour, INK, MUTED, SURFACE};
+use theme::{Colour, INK, SURFACE};
 
 pub(crate) use ticks::number;
 
@@ -134,8 +134,12 @@ impl Chart {
         } else {
             String::new()
         };
-        let (attributes, rest) = drawn.split_once(">\n").expect("plotters opens an svg first");
-        format!("<svg class=\"chart\" role=\"img\" aria-label=\"{alt}\" {attributes}>\n{style}{rest}\n")
+        let (attributes, rest) = drawn
+            .split_once(">\n")
+            .expect("plotters opens an svg first");
+        format!(
+            "<svg class=\"chart\" role=\"img\" aria-label=\"{alt}\" {attributes}>\n{style}{rest}\n"
+        )
     }
 }
 
@@ -153,20 +157,23 @@ impl<'a> Styled<'a> {
 fn style<'a>(size: i32, colour: Colour, horizontal: HPos, vertical: VPos) -> Styled<'a> {
     // plotters-svg writes a font's size divided by 1.24.
     let font = (FONT, f64::from(size) * 1.24).into_font();
-    let style = TextStyle::from(font).color(&colour.rgb());
-    Styled(style.pos(Pos::new(horizontal, vertical)))
+    let mut style = TextStyle::from(font).pos(Pos::new(horizontal, vertical));
+    style.color = colour.rgb().to_backend_color();
+    Styled(style)
 }
 
 /// Writes `words` at a place, cut to what `room` pixels take.
 fn write(area: &Area<'_>, words: &str, at: (i32, i32), room: i32, style: &Styled<'_>, size: i32) {
     let words = text::cut(words, room, size);
-    area.draw(&Text::new(words, at, style.0.clone())).expect(DRAWN);
+    area.draw(&Text::new(words, at, style.0.clone()))
+        .expect(DRAWN);
 }
 
 /// A straight line of one pixel or more.
 fn line(area: &Area<'_>, from: (i32, i32), to: (i32, i32), colour: Colour, width: u32) {
     let style = colour.rgb().stroke_width(width);
-    area.draw(&PathElement::new([from, to], style)).expect(DRAWN);
+    area.draw(&PathElement::new([from, to], style))
+        .expect(DRAWN);
 }
 
 /// A mark at a place; the shape tells targets of one framework apart.
@@ -175,7 +182,10 @@ fn marker(area: &Area<'_>, (x, y): (i32, i32), shape: usize, colour: Colour) {
     let drawn = match shape % 4 {
         0 => area.draw(&Circle::new((x, y), 4, fill)),
         1 => area.draw(&Rectangle::new([(x - 4, y - 4), (x + 4, y + 4)], fill)),
-        2 => area.draw(&Polygon::new([(x, y - 5), (x + 5, y + 4), (x - 5, y + 4)], fill)),
+        2 => area.draw(&Polygon::new(
+            [(x, y - 5), (x + 5, y + 4), (x - 5, y + 4)],
+            fill,
+        )),
         _ => area.draw(&Polygon::new(
             [(x, y - 6), (x + 6, y), (x, y + 6), (x - 6, y)],
             fill,

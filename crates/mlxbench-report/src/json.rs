@@ -1,12 +1,14 @@
 //! The results themselves, each with its summary.
 
 use jiff::Timestamp;
-use mlxbench_analysis::{Summary, summarize};
+use mlxbench_analysis::Summary;
 use mlxbench_core::results::{
     Conditions, Equivalence, Failure, ProductProbe, Run, RunResult, Sample, Stopped, StreamProbe,
     TargetFacts, Warmup,
 };
 use serde::Serialize;
+
+use crate::Digest;
 
 /// The keys of a result file, and `summary`: so a report in JSON is a result file, too.
 #[derive(Serialize)]
@@ -27,8 +29,8 @@ struct Document<'a> {
     summary: Summary,
 }
 
-impl<'a> From<&'a RunResult> for Document<'a> {
-    fn from(result: &'a RunResult) -> Self {
+impl<'a> From<Digest<'a>> for Document<'a> {
+    fn from(Digest { result, summary }: Digest<'a>) -> Self {
         let RunResult {
             schema_version,
             run,
@@ -58,14 +60,14 @@ impl<'a> From<&'a RunResult> for Document<'a> {
             resumed,
             conditions_after: conditions_after.as_ref(),
             finished: *finished,
-            summary: summarize(result),
+            summary,
         }
     }
 }
 
 /// The object of a single result, an array of them otherwise.
-pub(crate) fn render(results: &[RunResult]) -> Vec<u8> {
-    let documents: Vec<Document<'_>> = results.iter().map(Document::from).collect();
+pub(crate) fn render(digests: Vec<Digest<'_>>) -> Vec<u8> {
+    let documents: Vec<Document<'_>> = digests.into_iter().map(Document::from).collect();
     let written = match documents.as_slice() {
         [only] => serde_json::to_vec_pretty(only),
         all => serde_json::to_vec_pretty(all),

@@ -1,7 +1,12 @@
-//! Tables and files of results: results in, bytes out, nothing else touched.
+//! Pages, charts, tables and files of results: results in, bytes out, nothing else touched.
 //!
 //! | module | its subject |
 //! |---|---|
+//! | `html` | one page with everything, for a browser |
+//! | `charts` | what a result becomes on axes, one file a chart |
+//! | `draw` | charts as data, and their drawing |
+//! | `answer` | the answer in words |
+//! | `digest` | a result with its summary |
 //! | `terminal` | a table for people, in llama-bench's manner |
 //! | `markdown` | the same for GitHub, with what was measured where |
 //! | `csv` | every repetition's raw figures |
@@ -11,8 +16,13 @@
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
 
+mod answer;
 mod cells;
+mod charts;
 mod csv;
+mod digest;
+mod draw;
+mod html;
 mod json;
 mod limits;
 mod markdown;
@@ -24,9 +34,13 @@ use std::str::FromStr;
 
 use mlxbench_core::results::RunResult;
 
+use digest::Digest;
+
 /// What [`render`] makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// One page for a browser, with charts and all figures.
+    Html,
     /// A table for people.
     Terminal {
         /// Columns of the terminal; lines aren't fitted to one when `None`.
@@ -44,11 +58,8 @@ pub enum Format {
 /// A format's name that isn't known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownFormat {
-    /// HTML, which is planned.
-    #[error("HTML reports are not implemented yet: write text, md, csv or json")]
-    Html,
-    /// Anything else.
-    #[error("`{0}` is no report format: write text, md, csv or json")]
+    /// None that is known.
+    #[error("`{0}` is no report format: write html, text, md, csv or json")]
     Other(String),
 }
 
@@ -62,7 +73,7 @@ impl FromStr for Format {
             "md" | "markdown" => Ok(Self::Markdown),
             "csv" => Ok(Self::Csv),
             "json" => Ok(Self::Json),
-            "html" | "htm" => Err(UnknownFormat::Html),
+            "html" | "htm" => Ok(Self::Html),
             other => Err(UnknownFormat::Other(other.into())),
         }
     }
@@ -70,11 +81,13 @@ impl FromStr for Format {
 
 /// Renders `results`, in their order, as UTF-8 that ends in a newline.
 pub fn render(results: &[RunResult], format: Format) -> Vec<u8> {
+    let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     match format {
-        Format::Terminal { width } => terminal::render(results, width).into_bytes(),
-        Format::Markdown => markdown::render(results).into_bytes(),
+        Format::Html => html::render(&digests).into_bytes(),
+        Format::Terminal { width } => terminal::render(&digests, width).into_bytes(),
+        Format::Markdown => markdown::render(&digests).into_bytes(),
         Format::Csv => csv::render(results),
-        Format::Json => json::render(results),
+        Format::Json => json::render(digests),
     }
 }
 

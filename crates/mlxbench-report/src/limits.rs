@@ -1,15 +1,16 @@
 //! What the machine can do at most, in words.
 
-use mlxbench_analysis::roofline::device_limits;
+use mlxbench_analysis::roofline::own_limits;
+use mlxbench_analysis::{Summary, published_bandwidth};
 use mlxbench_core::results::RunResult;
 
 use crate::units;
 
 /// One line a device that was probed: `cpu: reads 38.1 GB/s (STREAM read), multiplies ...`.
-pub(crate) fn limits(result: &RunResult) -> Vec<String> {
-    let devices = device_limits(result).into_iter();
+pub(crate) fn limits(summary: &Summary) -> Vec<String> {
+    let devices = summary.limits.iter();
     let lines = devices.map(|(device, limits)| {
-        let read = limits.bandwidth.map(|limit| {
+        let read = limits.bandwidth.as_ref().map(|limit| {
             let rate = units::bandwidth(limit.per_second);
             format!("reads {rate} ({})", limit.source)
         });
@@ -21,4 +22,22 @@ pub(crate) fn limits(result: &RunResult) -> Vec<String> {
         format!("measured limits of {device}: {}", parts.join("; "))
     });
     lines.collect()
+}
+
+/// What is published of the machine, then what each target's own framework reached: a line each.
+pub(crate) fn details(result: &RunResult) -> Vec<String> {
+    let own = result.run.targets.iter().filter_map(|target| {
+        let (bandwidth, matmul) = own_limits(result, target);
+        let read = units::bandwidth(bandwidth?.per_second);
+        let multiply = units::operations(matmul?.per_second);
+        Some(format!(
+            "{target}, its products alone: read {read}, multiply at {multiply}"
+        ))
+    });
+    let published = result.run.machine.gpu.as_ref().and_then(|gpu| {
+        let bytes = published_bandwidth(&gpu.name, gpu.cores)?;
+        let rate = units::bandwidth(bytes as f64);
+        Some(format!("{}, as published: {rate}", gpu.name))
+    });
+    published.into_iter().chain(own).collect()
 }

@@ -1,29 +1,36 @@
 //! A GitHub table below a header that says what was measured where.
 
-use mlxbench_analysis::roofline::own_limits;
-use mlxbench_analysis::{fingerprint, published_bandwidth, summarize};
 use mlxbench_core::results::{Residency, RunResult, Verdict};
 
+use crate::Digest;
+use crate::answer::answer;
 use crate::cells::{Cells, FIGURES, HEADER, cells};
-use crate::limits::limits;
+use crate::limits::{details, limits};
 use crate::units;
 use crate::warnings::warnings;
 
 /// One section a result.
-pub(crate) fn render(results: &[RunResult]) -> String {
-    let sections: Vec<String> = results.iter().map(section).collect();
+pub(crate) fn render(digests: &[Digest<'_>]) -> String {
+    let sections: Vec<String> = digests.iter().map(section).collect();
     if sections.is_empty() {
         return "No results.\n".into();
     }
     sections.join("\n")
 }
 
-fn section(result: &RunResult) -> String {
+fn section(digest: &Digest<'_>) -> String {
+    let Digest { result, summary } = digest;
     let mut lines = vec![format!("## {}", escape(&result.run.name)), String::new()];
     if let Some(description) = &result.run.description {
         lines.extend([escape(description), String::new()]);
     }
-    let facts = facts(result);
+    let answer = answer(digest);
+    let headline = escape(&answer.headline);
+    lines.extend([format!("**{headline}.**"), String::new()]);
+    let said = answer.facts.iter();
+    lines.extend(said.map(|(name, text)| format!("- {name}: {}", escape(text))));
+    lines.push(String::new());
+    let facts = facts(digest);
     lines.extend(
         facts
             .iter()
@@ -39,13 +46,13 @@ fn section(result: &RunResult) -> String {
         }
     };
     lines.push(table_line(&std::array::from_fn(|c| rule(c).to_owned())));
-    for row in &summarize(result).rows {
+    for row in &summary.rows {
         lines.push(table_line(&cells(result, row).map(|cell| escape(&cell))));
     }
     lines.extend(equivalence_table(result));
-    lines.extend(limits_list(result));
-    lines.extend(energy_table(result));
-    for warning in warnings(result) {
+    lines.extend(limits_list(digest));
+    lines.extend(energy_table(digest));
+    for warning in warnings(digest) {
         lines.extend([
             String::new(),
             format!("> **Warning:** {}", escape(&warning)),
@@ -81,25 +88,13 @@ fn equivalence_table(result: &RunResult) -> Vec<String> {
 }
 
 /// What the machine can do at most, and what each target's own framework reaches of it.
-fn limits_list(result: &RunResult) -> Vec<String> {
-    let devices = limits(result);
+fn limits_list(digest: &Digest<'_>) -> Vec<String> {
+    let Digest { result, summary } = digest;
+    let devices = limits(summary);
     if devices.is_empty() {
         return Vec::new();
     }
-    let own = result.run.targets.iter().filter_map(|target| {
-        let (bandwidth, matmul) = own_limits(result, target);
-        let read = units::bandwidth(bandwidth?.per_second);
-        let multiply = units::operations(matmul?.per_second);
-        Some(format!(
-            "{target}, its products alone: read {read}, multiply at {multiply}"
-        ))
-    });
-    let published = result.run.machine.gpu.as_ref().and_then(|gpu| {
-        let bytes = published_bandwidth(&gpu.name, gpu.cores)?;
-        let rate = units::bandwidth(bytes as f64);
-        Some(format!("{}, as published: {rate}", gpu.name))
-    });
-    let lines = devices.into_iter().chain(published).chain(own);
+    let lines = devices.into_iter().chain(details(result));
     let lines = lines.map(|line| format!("- {}", escape(&line)));
     let head = "MBU and MFU are shares of the limits that probes measured in this run:";
     [String::new(), head.into(), String::new()]
@@ -109,9 +104,9 @@ fn limits_list(result: &RunResult) -> Vec<String> {
 }
 
 /// Power and energy of the targets that a meter was read for; nothing where there is none.
-fn energy_table(result: &RunResult) -> Vec<String> {
-    let rows = summarize(result).rows;
-    let rows = rows.iter().filter_map(|row| {
+fn energy_table(digest: &Digest<'_>) -> Vec<String> {
+    let Digest { result, summary } = digest;
+    let rows = summary.rows.iter().filter_map(|row| {
         let watts = units::rate(&row.watts?);
         let joules = row
             .joules_per_token
@@ -154,8 +149,8 @@ fn table_line(cells: &Cells) -> String {
 }
 
 /// What was measured, where and how, as name and value.
-fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
-    let run = &result.run;
+pub(crate) fn facts(digest: &Digest<'_>) -> Vec<(&'static str, String)> {
+    let run = &digest.result.run;
     let (model, machine, settings) = (&run.model, &run.machine, &run.settings);
     let cores = machine.physical_cores.unwrap_or(machine.logical_cores);
     let residency = match settings.residency {
@@ -163,7 +158,7 @@ fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
         Residency::OneAtATime => "one worker loaded at a time",
     };
     let commit = run.mlxbench.commit.as_deref();
-    let fingerprint = fingerprint(result);
+    let fingerprint = &digest.summary.fingerprint;
     vec![
         (
             "model",

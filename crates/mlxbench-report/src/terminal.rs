@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
-use mlxbench_analysis::summarize;
 use mlxbench_core::results::RunResult;
 
+use crate::Digest;
 use crate::cells::{
     Cells, DECODE, FIGURES, HEADER, MBU, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK, cells,
 };
@@ -29,22 +29,19 @@ const NARROW_HEADER: [&str; 7] = [
 ];
 
 /// One heading, table and list of warnings a result.
-pub(crate) fn render(results: &[RunResult], width: Option<u16>) -> String {
-    let blocks: Vec<String> = results.iter().map(|result| block(result, width)).collect();
+pub(crate) fn render(digests: &[Digest<'_>], width: Option<u16>) -> String {
+    let blocks: Vec<String> = digests.iter().map(|digest| block(digest, width)).collect();
     if blocks.is_empty() {
         return "no results\n".into();
     }
     blocks.join("\n")
 }
 
-fn block(result: &RunResult, width: Option<u16>) -> String {
+fn block(digest: &Digest<'_>, width: Option<u16>) -> String {
+    let Digest { result, summary } = digest;
     let mut text = plain(&heading(result));
     text.push('\n');
-    let rows: Vec<_> = summarize(result)
-        .rows
-        .iter()
-        .map(|row| cells(result, row))
-        .collect();
+    let rows: Vec<_> = summary.rows.iter().map(|row| cells(result, row)).collect();
     let whole = wide(&rows);
     match width {
         Some(width) if !fits(&whole, width) => {
@@ -56,10 +53,10 @@ fn block(result: &RunResult, width: Option<u16>) -> String {
         }
         _ => push_lines(&mut text, &whole.to_string()),
     }
-    for line in limits(result) {
+    for line in limits(summary) {
         push_lines(&mut text, &plain(&line));
     }
-    for warning in warnings(result) {
+    for warning in warnings(digest) {
         push_lines(&mut text, &plain(&format!("warning: {warning}")));
     }
     text

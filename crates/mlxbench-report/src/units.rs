@@ -44,6 +44,11 @@ pub(crate) fn repetitions(settings: &Settings) -> String {
     }
 }
 
+/// Power: `5.2 W`.
+pub(crate) fn watts(watts: f64) -> String {
+    format!("{watts:.1} W")
+}
+
 /// A share in per cent: `73 %`, `4.2 %`.
 pub(crate) fn share(share: f64) -> String {
     let percent = share * 100.0;

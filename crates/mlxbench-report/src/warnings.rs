@@ -1,13 +1,13 @@
 //! What a reader must know before believing a run's figures.
 
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
-use mlxbench_analysis::{Estimate, Metric, Row, Trend, summarize};
+use mlxbench_analysis::{Estimate, Metric, Row, Trend};
 use mlxbench_core::probe::WORKING_SET_BYTES;
 use mlxbench_core::results::{
     Conditions, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
 };
 
-use crate::units;
+use crate::{Digest, units};
 
 /// Share of the CPUs that others may keep busy before it is worth a word.
 const BUSY: f64 = 0.1;
@@ -20,15 +20,15 @@ const UNLIKELY: (f64, f64) = (0.05, 0.01);
 const DRIFT: (f64, f64) = (0.05, 0.02);
 
 /// One sentence a warning; none for a run as it should be.
-pub(crate) fn warnings(result: &RunResult) -> Vec<String> {
-    let summary = summarize(result);
+pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
+    let Digest { result, summary } = digest;
     let mut warnings = of_build_and_run(result);
     warnings.extend(of_machine(&result.run.conditions, "when the run started"));
     if let Some(after) = &result.conditions_after {
         let hot = thermal(after, "when the run ended");
         warnings.extend(hot);
     }
-    warnings.extend(summary.drift.and_then(|drift| {
+    warnings.extend(summary.drift.as_ref().and_then(|drift| {
         let grown = drift.p_value < UNLIKELY.1 && drift.change.abs() >= DRIFT.1;
         let change = change(drift.change);
         grown.then(|| {

@@ -116,7 +116,9 @@ impl Mapped<'_> {
         let share = (self.transformed(value) - low) / (high - low);
         let reach = f64::from(self.to - self.from);
         // Beyond the range by a rounding is at its end; an interval may lie beyond it, too.
-        share.is_finite().then(|| self.from + (share.clamp(0.0, 1.0) * reach).round() as i32)
+        share
+            .is_finite()
+            .then(|| self.from + (share.clamp(0.0, 1.0) * reach).round() as i32)
     }
 
     fn ticks(&self, wanted: usize) -> Vec<(f64, String)> {
@@ -129,7 +131,10 @@ impl Mapped<'_> {
             Scale::Logarithmic => ticks::logarithmic(self.low, self.high, wanted),
             _ => ticks::linear(self.low, self.high, wanted),
         };
-        values.into_iter().map(|value| (value, number(value))).collect()
+        values
+            .into_iter()
+            .map(|value| (value, number(value)))
+            .collect()
     }
 }
 
@@ -154,7 +159,14 @@ impl Axis {
             Scale::Linear => {
                 let room = (high - low) * 0.04;
                 // Nothing that is counted here goes below zero.
-                (if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room)
+                (
+                    if low >= 0.0 {
+                        (low - room).max(0.0)
+                    } else {
+                        low - room
+                    },
+                    high + room,
+                )
             }
             Scale::Named(names) => (-0.5, names.len().max(1) as f64 - 0.5),
         }
@@ -221,18 +233,37 @@ impl Plane {
         });
         let (low, high) = self.y.range(ends);
         let bottom = ABOVE + self.plot_height(layout);
-        let y = Mapped { axis: &self.y, low, high, from: bottom, to: ABOVE };
-        let words = y.ticks(5).iter().map(|(_, words)| text::width(words, 11)).max();
+        let y = Mapped {
+            axis: &self.y,
+            low,
+            high,
+            from: bottom,
+            to: ABOVE,
+        };
+        let words = y
+            .ticks(5)
+            .iter()
+            .map(|(_, words)| text::width(words, 11))
+            .max();
         let left = words.unwrap_or(0).min(90) + 8;
         let names = match layout {
             Layout::Wide => {
-                let widest = self.named().map(|series| text::width(&series.label, SIZE)).max();
+                let widest = self
+                    .named()
+                    .map(|series| text::width(&series.label, SIZE))
+                    .max();
                 widest.unwrap_or(0).min(220) + 36
             }
             Layout::Narrow => 10,
         };
         let (low, high) = self.x.range(points().map(|point| point.x));
-        let x = Mapped { axis: &self.x, low, high, from: left, to: layout.width() - names };
+        let x = Mapped {
+            axis: &self.x,
+            low,
+            high,
+            from: left,
+            to: layout.width() - names,
+        };
         (x, y)
     }
 
@@ -250,7 +281,11 @@ impl Plane {
         for (value, words) in x.ticks(((x.to - x.from) / 60).max(2) as usize) {
             let Some(at) = x.place(value) else { continue };
             line(area, (at, y.to), (at, y.from + 4), GRID, 1);
-            let room = if matches!(self.x.scale, Scale::Named(_)) { 58 } else { 60 };
+            let room = if matches!(self.x.scale, Scale::Named(_)) {
+                58
+            } else {
+                60
+            };
             let half = text::width(&text::cut(&words, room, 11), 11) / 2;
             // Words that would leave the chart or touch their neighbour's are left out.
             let centre = at.clamp(half, layout.width() - half);
@@ -262,8 +297,19 @@ impl Plane {
         line(area, (x.from, y.from), (x.to, y.from), MUTED, 1);
         let half = text::width(&self.x.title, 11) / 2;
         let centre = ((x.from + x.to) / 2).min(layout.width() - half).max(half);
-        let centre = if half * 2 > layout.width() { layout.width() / 2 } else { centre };
-        write(area, &self.x.title, (centre, y.from + 23), layout.width(), &below, 11);
+        let centre = if half * 2 > layout.width() {
+            layout.width() / 2
+        } else {
+            centre
+        };
+        write(
+            area,
+            &self.x.title,
+            (centre, y.from + 23),
+            layout.width(),
+            &below,
+            11,
+        );
     }
 
     /// Names to the right of the plot, each as near to its last point as the others let it.
@@ -271,9 +317,11 @@ impl Plane {
         let mut names: Vec<(&Series, (i32, i32), i32)> = self
             .named()
             .filter_map(|series| {
-                let end = series.points.iter().rev().find_map(|point| {
-                    Some((x.place(point.x)?, y.place(point.y)?))
-                })?;
+                let end = series
+                    .points
+                    .iter()
+                    .rev()
+                    .find_map(|point| Some((x.place(point.x)?, y.place(point.y)?)))?;
                 Some((series, end, end.1))
             })
             .collect();
@@ -332,9 +380,9 @@ impl Series {
             Stroke::Marks | Stroke::Rings => {}
         }
         for (point, at) in placed {
-            let ends = point.interval.and_then(|interval| {
-                Some((y.place(interval.low)?, y.place(interval.high)?))
-            });
+            let ends = point
+                .interval
+                .and_then(|interval| Some((y.place(interval.low)?, y.place(interval.high)?)));
             if let Some((low, high)) = ends {
                 line(area, (at.0, low), (at.0, high), self.colour, 2);
                 for end in [low, high] {

@@ -87,8 +87,18 @@ impl Rows {
         let axis = style(11, MUTED, HPos::Center, VPos::Top);
         // The words may be wider than the bars, not than the chart.
         let half = text::width(&self.axis, 11) / 2;
-        let centre = centre.clamp(half.min(layout.width() / 2), (layout.width() - half).max(layout.width() / 2));
-        write(area, &self.axis, (centre, bottom + 22), layout.width(), &axis, 11);
+        let centre = centre.clamp(
+            half.min(layout.width() / 2),
+            (layout.width() - half).max(layout.width() / 2),
+        );
+        write(
+            area,
+            &self.axis,
+            (centre, bottom + 22),
+            layout.width(),
+            &axis,
+            11,
+        );
         let mut top = 0;
         for row in &self.rows {
             match row {
@@ -101,7 +111,13 @@ impl Rows {
             }
             top += row_height(row, layout);
         }
-        line(area, (columns.bars.start, 0), (columns.bars.start, bottom), MUTED, 1);
+        line(
+            area,
+            (columns.bars.start, 0),
+            (columns.bars.start, bottom),
+            MUTED,
+            1,
+        );
     }
 
     fn bars(&self) -> impl Iterator<Item = &Bar> {
@@ -117,7 +133,10 @@ impl Rows {
             let high = bar.interval.map(|interval| interval.high);
             [bar.value, high, bar.limit]
         });
-        let most = ends.flatten().filter(|end| end.is_finite()).fold(0.0, f64::max);
+        let most = ends
+            .flatten()
+            .filter(|end| end.is_finite())
+            .fold(0.0, f64::max);
         if most > 0.0 { most * 1.02 } else { 1.0 }
     }
 
@@ -130,7 +149,10 @@ impl Rows {
             },
             Layout::Wide => {
                 let widest = |words: &mut dyn Iterator<Item = &str>| {
-                    words.map(|words| text::width(words, SIZE)).max().unwrap_or(0)
+                    words
+                        .map(|words| text::width(words, SIZE))
+                        .max()
+                        .unwrap_or(0)
                 };
                 let labels = widest(&mut self.bars().map(|bar| bar.label.as_str())).min(230);
                 let measured = self.bars().filter(|bar| bar.value.is_some());
@@ -170,7 +192,14 @@ impl Bar {
         match layout {
             Layout::Wide => {
                 let label = style(SIZE, INK, HPos::Right, VPos::Center);
-                write(area, &self.label, (bars.start - 8, middle), bars.start - 8, &label, SIZE);
+                write(
+                    area,
+                    &self.label,
+                    (bars.start - 8, middle),
+                    bars.start - 8,
+                    &label,
+                    SIZE,
+                );
                 let (at, room) = match self.value {
                     Some(_) => (words.start, words.end - words.start),
                     None => (bars.start + 6, words.end - bars.start - 6),
@@ -197,7 +226,10 @@ impl Bar {
         }
         let Some(value) = self.value else { return };
         let fill = self.colour.rgb().filled();
-        let corners = [(bars.start, middle - 7), (place(value).max(bars.start + 1), middle + 7)];
+        let corners = [
+            (bars.start, middle - 7),
+            (place(value).max(bars.start + 1), middle + 7),
+        ];
         area.draw(&Rectangle::new(corners, fill)).expect(DRAWN);
         if let Some(interval) = self.interval {
             let (low, high) = (place(interval.low), place(interval.high));

@@ -85,7 +85,10 @@ impl Palette {
         others.dedup();
         let others = others.into_iter().zip(OTHERS.iter().cycle().copied());
         let all = KNOWN.into_iter().chain(others);
-        Self(all.map(|(name, colour)| (name.to_owned(), colour)).collect())
+        Self(
+            all.map(|(name, colour)| (name.to_owned(), colour))
+                .collect(),
+        )
     }
 
     /// The colour of `backend`.

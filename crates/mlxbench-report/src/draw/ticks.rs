@@ -30,7 +30,9 @@ pub(super) fn logarithmic(low: f64, high: f64, wanted: usize) -> Vec<f64> {
         few if few * 3 <= wanted => (&[1.0, 2.0, 5.0], 1),
         many => (&[1.0], many.div_ceil(wanted.max(1))),
     };
-    let powers = (first..=last).step_by(every).map(|power| 10_f64.powi(power));
+    let powers = (first..=last)
+        .step_by(every)
+        .map(|power| 10_f64.powi(power));
     let ticks = powers.flat_map(|power| factors.iter().map(move |factor| factor * power));
     let within = |tick: &f64| *tick >= low * (1.0 - 1e-9) && *tick <= high * (1.0 + 1e-9);
     let ticks: Vec<f64> = ticks.filter(within).collect();

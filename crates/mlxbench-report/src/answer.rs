@@ -1,0 +1,276 @@
+//! The answer in words: which framework is fastest here, by how much with what certainty, at what
+//! memory, and was it the same work?
+
+use mlxbench_analysis::{Estimate, Leader, Metric, Row, leader};
+use mlxbench_core::results::{Test, Verdict};
+
+use crate::{Digest, units};
+
+/// What the first lines of a report say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// One sentence.
+    pub(crate) headline: String,
+    /// What it rests on: a name and a sentence or two.
+    pub(crate) facts: Vec<(&'static str, String)>,
+}
+
+/// A rate that there may be a fastest of.
+struct Race {
+    metric: Metric,
+    rate: fn(&Row) -> Option<Estimate>,
+    /// `generates`, `generate`.
+    verb: (&'static str, &'static str),
+}
+
+const DECODE: Race = Race {
+    metric: Metric::Decode,
+    rate: |row| row.decode_tokens_per_second,
+    verb: ("generates", "generate"),
+};
+
+const PREFILL: Race = Race {
+    metric: Metric::Prefill,
+    rate: |row| row.prefill_tokens_per_second,
+    verb: ("reads prompts", "read prompts"),
+};
+
+/// The answer that `digest` gives.
+pub(crate) fn answer(digest: &Digest<'_>) -> Answer {
+    let decode = raced(digest, &DECODE);
+    let prefill = raced(digest, &PREFILL);
+    let headline = match (&decode, &prefill) {
+        (Some((_, leader)), _) => headline(digest, leader, &DECODE),
+        (None, Some((_, leader))) => headline(digest, leader, &PREFILL),
+        (None, None) => nothing(digest),
+    };
+    let sentence = |race: &Option<(Test, Leader<'_>)>, what: &Race| {
+        let (test, leader) = race.as_ref()?;
+        Some(of_leader(digest, *test, leader, what))
+    };
+    let leading = decode.as_ref().or(prefill.as_ref());
+    let facts = [
+        ("Generation", sentence(&decode, &DECODE)),
+        ("Prompt", sentence(&prefill, &PREFILL)),
+        (
+            "Memory",
+            leading.and_then(|(_, leader)| memory(digest, leader.row)),
+        ),
+        ("Same work?", Some(work(digest))),
+        ("Not measured", failures(digest)),
+    ];
+    let facts = facts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)));
+    Answer {
+        headline,
+        facts: facts.collect(),
+    }
+}
+
+/// The leader of the main test; of the first test that has one where that has none.
+fn raced<'a>(digest: &'a Digest<'_>, race: &Race) -> Option<(Test, Leader<'a>)> {
+    let tests = digest.result.run.tests.iter().copied();
+    let mut tests = digest.main_test().into_iter().chain(tests);
+    tests.find_map(|test| {
+        let leader = leader(
+            digest.result,
+            &digest.summary,
+            &test,
+            race.metric,
+            race.rate,
+        )?;
+        Some((test, leader))
+    })
+}
+
+fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
+    let name = |row: &Row| digest.framework(&row.target);
+    let first = name(leader.row);
+    let (verb, verbs) = race.verb;
+    let Some(second) = &leader.runner_up else {
+        let rate = (race.rate)(leader.row).map(|rate| units::rate(&rate));
+        let rate = rate.unwrap_or_default();
+        return format!("{first} {verb} at {rate} tokens a second");
+    };
+    let mut other = name(second.row);
+    let mut one = first.clone();
+    if one == other {
+        // Targets of one framework: device, dtype or threads make the difference.
+        (one, other) = (leader.row.target.to_string(), second.row.target.to_string());
+    }
+    let times = times(second.ratio.median);
+    match second.certain() {
+        Some(true) => format!("{one} {verb} fastest: {times} as fast as {other}"),
+        Some(false) => {
+            format!("{one} and {other} {verbs} equally fast, as far as this run can tell")
+        }
+        None => format!(
+            "{one} {verb} fastest, {times} as fast as {other}, but too few repetitions make it sure"
+        ),
+    }
+}
+
+/// `1.32 times`.
+fn times(ratio: f64) -> String {
+    format!("{ratio:.2} times")
+}
+
+fn of_leader(digest: &Digest<'_>, test: Test, leader: &Leader<'_>, race: &Race) -> String {
+    let row = leader.row;
+    let rate = (race.rate)(row)
+        .map(|rate| units::rate(&rate))
+        .unwrap_or_default();
+    let mut text = format!(
+        "{} {} {rate} tokens a second in {test}",
+        row.target, race.verb.0
+    );
+    if let Some(second) = &leader.runner_up {
+        let ratio = &second.ratio;
+        let interval = ratio.interval.map(|interval| {
+            format!(
+                ", 95 % sure between {:.2} and {:.2}",
+                interval.low, interval.high
+            )
+        });
+        let same = second.row.target.backend == row.target.backend;
+        let whose = if same {
+            "the next"
+        } else {
+            "the fastest of the next framework"
+        };
+        text += &format!(
+            ": {}{} as fast as {}, {whose}",
+            times(ratio.median),
+            interval
+                .map(|interval| format!(" ({})", interval.trim_start_matches(", ")))
+                .unwrap_or_default(),
+            second.row.target
+        );
+    }
+    text += ".";
+    if !leader.set_aside.is_empty() {
+        let aside = leader.set_aside.iter().map(|row| row.target.to_string());
+        let aside: Vec<String> = aside.collect();
+        text += &format!(
+            " Faster, but not counted, for it is not the same work: {}.",
+            aside.join(", ")
+        );
+    }
+    let others = wins(digest, race, row);
+    text + &others
+}
+
+/// In how many of the other tests the same framework leads.
+fn wins(digest: &Digest<'_>, race: &Race, row: &Row) -> String {
+    let tests = digest.result.run.tests.iter();
+    let leaders = tests
+        .filter_map(|test| leader(digest.result, &digest.summary, test, race.metric, race.rate));
+    let leaders: Vec<Leader<'_>> = leaders.collect();
+    if leaders.len() < 2 {
+        return String::new();
+    }
+    let backend = |leader: &&Leader<'_>| leader.row.target.backend == row.target.backend;
+    let won = leaders.iter().filter(backend).count();
+    let framework = digest.framework(&row.target);
+    format!(" {framework} leads in {won} of {} tests.", leaders.len())
+}
+
+fn memory(digest: &Digest<'_>, fastest: &Row) -> Option<String> {
+    let peak = |row: &Row| row.peak_memory_bytes.max(row.device_peak_bytes);
+    let held = units::bytes(peak(fastest)?);
+    let floor = fastest.memory_floor_bytes.map(|floor| {
+        let share = units::share(peak(fastest).unwrap_or(0) as f64 / floor as f64);
+        format!(
+            ", {share} of the {} that weights and cache need",
+            units::bytes(floor)
+        )
+    });
+    let rows = digest
+        .summary
+        .rows
+        .iter()
+        .filter(|row| row.test == fastest.test);
+    let leanest = rows
+        .filter(|row| peak(row).is_some())
+        .min_by_key(|row| peak(row))?;
+    let leanest = if leanest.target == fastest.target {
+        "; no target needs less".to_owned()
+    } else {
+        let least = units::bytes(peak(leanest)?);
+        format!("; the leanest is {} with {least}", leanest.target)
+    };
+    let floor = floor.unwrap_or_default();
+    Some(format!(
+        "{} holds {held} at the peak{floor}{leanest}.",
+        fastest.target
+    ))
+}
+
+fn work(digest: &Digest<'_>) -> String {
+    let result = digest.result;
+    let Some(reference) = &result.run.settings.reference else {
+        return "Not checked: the config has no reference.".into();
+    };
+    let of = |verdict: Verdict| {
+        let known = result
+            .equivalences
+            .iter()
+            .filter(move |known| known.verdict == verdict);
+        known
+            .map(|known| known.target.to_string())
+            .collect::<Vec<_>>()
+    };
+    let count = |verdict: Verdict, name: &str| match of(verdict).len() {
+        0 => None,
+        some => Some(format!("{some} {name}")),
+    };
+    let good = [
+        count(Verdict::Identical, "identical"),
+        count(Verdict::Equivalent, "equivalent"),
+    ];
+    let good: Vec<String> = good.into_iter().flatten().collect();
+    let named = |verdict: Verdict, name: &str| match of(verdict).as_slice() {
+        [] => None,
+        targets => Some(format!("{name}: {}", targets.join(", "))),
+    };
+    let bad = [
+        named(Verdict::Different, "different"),
+        named(Verdict::Unchecked, "not compared"),
+    ];
+    let bad: Vec<String> = bad.into_iter().flatten().collect();
+    match (good.as_slice(), bad.as_slice()) {
+        ([], []) => format!("Nothing was compared with the reference, {reference}."),
+        (good, []) => format!("Yes: compared with {reference}, {}.", good.join(", ")),
+        ([], bad) => format!("Compared with {reference}, {}.", bad.join("; ")),
+        (good, bad) => format!(
+            "Not all: compared with {reference}, {}; {}.",
+            good.join(", "),
+            bad.join("; ")
+        ),
+    }
+}
+
+/// What is missing, in one sentence.
+fn failures(digest: &Digest<'_>) -> Option<String> {
+    let rows = &digest.summary.rows;
+    let without = rows.iter().filter(|row| row.repetitions == 0);
+    let mut targets: Vec<String> = without.map(|row| row.target.to_string()).collect();
+    targets.dedup();
+    let listed = match targets.as_slice() {
+        [] => return None,
+        [first, second, third, _, ..] => {
+            format!("{first}, {second}, {third} and {} more", targets.len() - 3)
+        }
+        few => few.join(", "),
+    };
+    Some(format!("{listed}: see why in the table."))
+}
+
+fn nothing(digest: &Digest<'_>) -> String {
+    match digest.result.run.targets.len() {
+        0 => "The run has no targets".into(),
+        1 => "Nothing was measured: the only target failed".into(),
+        targets => format!("Nothing was measured: none of {targets} targets gave a figure"),
+    }
+}

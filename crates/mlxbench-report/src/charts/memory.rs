@@ -1,0 +1,79 @@
+//! Memory: peaks beside what any implementation needs, and what a worker held while it worked.
+
+use mlxbench_analysis::Row;
+use mlxbench_core::results::Sample;
+
+use super::{Figure, bars, series, thinned};
+use crate::draw::plane::{Axis, Plane, Point, Scale, Stroke};
+use crate::draw::theme::Palette;
+use crate::draw::{Chart, Form};
+use crate::{Digest, units};
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// The largest peak of each row, with the floor.
+pub(super) fn peaks(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
+    let figure = |row: &Row| {
+        let peak = row.peak_memory_bytes.max(row.device_peak_bytes)?;
+        Some(Figure {
+            value: peak as f64 / GIB,
+            interval: None,
+            limit: row.memory_floor_bytes.map(|floor| floor as f64 / GIB),
+            words: units::bytes(peak),
+        })
+    };
+    let rows = bars(digest, palette, "GiB at the peak", |_| true, figure)?;
+    Some(Chart {
+        name: "memory".into(),
+        title: "Peak memory".into(),
+        caption:
+            "The most that the worker process held, or its framework on the device where that \
+                  is more. The grey mark is the floor: weights, keys and values in this dtype, \
+                  which no implementation goes below unless it leaves weights on disk."
+                .into(),
+        form: Form::Rows(rows),
+    })
+}
+
+/// The memory of a repetition in the middle of each target's, in the test that took the longest.
+pub(super) fn over_time(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
+    let seen = |sample: &&Sample| {
+        let timeline = sample.timeline.as_ref();
+        timeline.is_some_and(|timeline| timeline.memory_bytes.len() > 1)
+    };
+    let samples = digest.result.samples.iter().filter(seen);
+    let longest = samples.max_by_key(|sample| sample.token_ns.last().copied())?;
+    let test = longest.test;
+    let targets = digest.result.run.targets.iter();
+    let lines = targets.filter_map(|target| {
+        let samples: Vec<&Sample> = digest
+            .result
+            .samples_of(target, &test)
+            .filter(seen)
+            .collect();
+        let timeline = samples.get(samples.len() / 2)?.timeline.as_ref()?;
+        let every = timeline.every_ns.as_secs_f64();
+        let held = timeline.memory_bytes.iter().enumerate();
+        let points = held.map(|(at, &bytes)| Point::new(at as f64 * every, bytes as f64 / GIB));
+        let points = thinned(points.collect(), 64);
+        Some(series(digest, palette, target, Stroke::Line, points))
+    });
+    Some(Chart {
+        name: "memory-over-time".into(),
+        title: format!("Memory over time, {test}"),
+        caption: "What the worker process held during one repetition, by the operating system's \
+                  account."
+            .into(),
+        form: Form::Plane(Plane {
+            x: Axis {
+                title: "seconds from the request".into(),
+                scale: Scale::FromZero,
+            },
+            y: Axis {
+                title: "GiB".into(),
+                scale: Scale::FromZero,
+            },
+            series: lines.collect(),
+        }),
+    })
+}

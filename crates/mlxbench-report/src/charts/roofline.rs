@@ -1,0 +1,108 @@
+//! The roofline: rates against arithmetic intensity, below what was measured as the device's limit
+//! (Williams, Waterman & Patterson, "Roofline", *Communications of the ACM* 52, 2009).
+
+use std::collections::BTreeMap;
+
+use mlxbench_analysis::roofline::{DeviceLimits, Limit, Work, decode_work, hardware, prefill_work};
+use mlxbench_analysis::{Estimate, Row};
+use mlxbench_core::Dtype;
+
+use super::{limit, point};
+use crate::draw::plane::{Axis, Plane, Point, Scale, Series, Stroke};
+use crate::draw::theme::{MUTED, Palette};
+use crate::draw::{Chart, Form};
+use crate::{Digest, units};
+
+/// One chart a device that was probed.
+pub(super) fn charts(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
+    let devices = digest.summary.limits.iter();
+    let charts = devices.filter_map(|(device, limits)| chart(digest, palette, device, limits));
+    charts.collect()
+}
+
+fn chart(
+    digest: &Digest<'_>,
+    palette: &Palette,
+    device: &str,
+    limits: &DeviceLimits,
+) -> Option<Chart> {
+    let test = digest.main_test()?;
+    let rows = digest.summary.rows.iter().filter(|row| row.test == test);
+    let here = rows.filter(|row| hardware(&row.target.placement.device) == device);
+    let marks: Vec<Series> = here.flat_map(|row| of_row(digest, palette, row)).collect();
+    let bandwidth = limits.bandwidth.as_ref()?.per_second / 1e9;
+    let reach = || {
+        marks
+            .iter()
+            .flat_map(|series| series.points.iter().map(|point| point.x))
+    };
+    let left = reach().fold(f64::INFINITY, f64::min) / 2.0;
+    let right = reach().fold(0.0, f64::max) * 2.0;
+    if marks.is_empty() || !left.is_finite() {
+        return None;
+    }
+    let roofs = roofs(&limits.matmul, bandwidth, left, right);
+    Some(Chart {
+        name: format!("roofline-{}", device.replace(':', "-")),
+        title: format!("Roofline of {device}, {test}"),
+        caption: format!(
+            "Operations a second against operations a byte. The slope is the measured memory \
+             bandwidth, {}; the flat parts are the measured rates of matrix products. Decode lies \
+             to the left, where bandwidth is the limit, prefill to the right: the distance to the \
+             roof is what an implementation leaves unused.",
+            units::bandwidth(bandwidth * 1e9)
+        ),
+        form: Form::Plane(Plane {
+            x: Axis {
+                title: "operations a byte".into(),
+                scale: Scale::Logarithmic,
+            },
+            y: Axis {
+                title: "GFLOP/s".into(),
+                scale: Scale::Logarithmic,
+            },
+            series: marks.into_iter().chain(roofs).collect(),
+        }),
+    })
+}
+
+/// The marks of a row: decode and prefill.
+fn of_row(digest: &Digest<'_>, palette: &Palette, row: &Row) -> Vec<Series> {
+    let dtype = row.target.placement.dtype;
+    let mark = |what: &str, rate: Option<Estimate>, work: Option<Work>| {
+        let (rate, work) = (rate?, work?);
+        let at = point(work.intensity(), rate.scaled(work.operations / 1e9));
+        Some(Series {
+            label: format!("{} {what}", digest.label(&row.target)),
+            colour: palette.of(&row.target.backend),
+            shape: digest.shape(&row.target),
+            stroke: Stroke::Marks,
+            points: vec![at],
+        })
+    };
+    let result = digest.result;
+    let decode = decode_work(result, dtype, &row.test);
+    let prefill = prefill_work(result, dtype, &row.test);
+    let marks = [
+        mark("decode", row.decode_tokens_per_second, decode),
+        mark("prefill", row.prefill_tokens_per_second, prefill),
+    ];
+    marks.into_iter().flatten().collect()
+}
+
+/// One roof a dtype: the slope of the bandwidth up to the rate of products, then flat.
+fn roofs(matmul: &BTreeMap<Dtype, Limit>, bandwidth: f64, left: f64, right: f64) -> Vec<Series> {
+    let roofs = matmul.iter().map(|(dtype, product)| {
+        let rate = product.per_second / 1e9;
+        let ridge = (rate / bandwidth).clamp(left, right);
+        let at = |x: f64| Point::new(x, (x * bandwidth).min(rate));
+        let points = vec![at(left), at(ridge), at(right)];
+        limit(format!("limit {dtype}"), MUTED, points)
+    });
+    let roofs: Vec<Series> = roofs.collect();
+    if roofs.is_empty() {
+        let ends = [left, right].map(|x| Point::new(x, x * bandwidth));
+        return vec![limit("bandwidth".into(), MUTED, ends.to_vec())];
+    }
+    roofs
+}

@@ -1,0 +1,62 @@
+//! A result with what follows from it, computed once for all parts of a report.
+
+use mlxbench_analysis::{RowStatus, Summary, summarize};
+use mlxbench_core::results::{RunResult, TargetId, Test};
+
+use mlxbench_analysis::Row;
+
+use crate::cells;
+
+/// A result and its summary.
+pub(crate) struct Digest<'a> {
+    pub(crate) result: &'a RunResult,
+    pub(crate) summary: Summary,
+}
+
+impl<'a> Digest<'a> {
+    /// Summarises `result`.
+    pub(crate) fn new(result: &'a RunResult) -> Self {
+        let summary = summarize(result);
+        Self { result, summary }
+    }
+
+    /// The test that charts show which have room for one, and that the answer is about: of those
+    /// that were measured, the one that generates the most tokens; the first of several.
+    pub(crate) fn main_test(&self) -> Option<Test> {
+        let measured = self.summary.rows.iter().filter(|row| row.repetitions > 0);
+        let tests = measured.map(|row| row.test);
+        tests.reduce(|most, test| {
+            let more = test.generate_tokens > most.generate_tokens;
+            if more { test } else { most }
+        })
+    }
+
+    /// A target's name in charts.
+    pub(crate) fn label(&self, target: &TargetId) -> String {
+        target.to_string()
+    }
+
+    /// Which of its framework's targets it is, counted from 0.
+    pub(crate) fn shape(&self, target: &TargetId) -> usize {
+        let targets = self.result.run.targets.iter();
+        let mut own = targets.filter(|other| other.backend == target.backend);
+        own.position(|other| other == target).unwrap_or(0)
+    }
+
+    /// The framework's own name: `PyTorch`; the backend's where no worker said it.
+    pub(crate) fn framework(&self, target: &TargetId) -> String {
+        let facts = self.result.targets.iter().find(|facts| facts.id == *target);
+        facts.map_or_else(
+            || target.backend.clone(),
+            |facts| facts.identity.framework.clone(),
+        )
+    }
+
+    /// Why a row has no figure where others have one.
+    pub(crate) fn why_not(&self, row: &Row) -> String {
+        match &row.status {
+            RowStatus::Ok => "no such figure".into(),
+            _ => cells::note(self.result, row),
+        }
+    }
+}

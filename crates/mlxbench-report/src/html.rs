@@ -1,0 +1,118 @@
+//! One page with everything: no request leaves it, and all but sorting and filtering works without
+//! a script.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `answer` | the first screen |
+//! | `figures` | charts |
+//! | `table` | every row of every result, to sort and filter |
+//! | `proof` | equivalence, limits, energy, warnings, the machine |
+//! | `raw` | what was measured, to download |
+
+mod answer;
+mod figures;
+mod proof;
+mod raw;
+mod table;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::Digest;
+use crate::draw::theme::{self, Palette};
+
+const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = include_str!("html/page.js");
+
+/// What the page may do: nothing but show itself.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                      img-src data:; base-uri 'none'; form-action 'none'";
+
+/// The page of `digests`.
+pub(crate) fn render(digests: &[Digest<'_>]) -> String {
+    let backends = digests.iter().flat_map(|digest| &digest.result.run.targets);
+    let palette = Palette::new(backends.map(|target| target.backend.as_str()));
+    let body = html! {
+        header {
+            p.brand { "mlxbench" }
+            (answer::header(digests))
+        }
+        main {
+            @for (at, digest) in digests.iter().enumerate() {
+                (answer::section(digest, at, digests.len()))
+            }
+            @if digests.len() > 1 { (proof::comparable(digests)) }
+            (table::section(digests))
+            @for (at, digest) in digests.iter().enumerate() {
+                @let name = answer::name(digest, digests.len());
+                (figures::section(digest, &palette, at, &name))
+                (proof::section(digest, at, &name))
+            }
+            (method())
+            (raw::section(digests))
+        }
+        footer {
+            p { "Written by mlxbench " (env!("CARGO_PKG_VERSION")) ". This page needs no network and sends nothing." }
+        }
+    };
+    page(&answer::title(digests), body)
+}
+
+/// A whole document.
+pub(crate) fn page(title: &str, body: Markup) -> String {
+    let document = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                link rel="icon" href="data:,";
+                title { (title) }
+                style {
+                    (PreEscaped(STYLE))
+                    "@media screen and (prefers-color-scheme: dark){" (PreEscaped(theme::css())) "}"
+                }
+            }
+            body {
+                (body)
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    document.into_string()
+}
+
+/// METHODOLOGY.md in short.
+fn method() -> Markup {
+    html! {
+        section #method {
+            h2 { "How this was measured" }
+            ul {
+                li { "Every target runs in a process of its own, one after the other in turns, in an order that is drawn anew each round, so that a drift of the machine falls on all alike. Repetitions before the pace is steady don't count." }
+                li { "All get the same token ids and generate the same number of tokens, greedily. Before any figure counts, their logits are compared with the reference's over the same text." }
+                li { "Decode rate: (n - 1) / (t" sub { "n" } " - t" sub { "1" } "), the first token never counted. Prefill rate: tokens of the prompt / time to the first token." }
+                li { "Figures are medians over repetitions; ± and whiskers are 95 % intervals of the median, by the expanded percentile bootstrap. Tokens within a repetition are never pooled for them." }
+                li { "MBU and MFU are shares of the memory bandwidth and of the matrix-product rate that were measured on the same device in the same run; bytes and operations are counted from the model's shapes." }
+                li { "Peak memory is that of the whole process by the operating system's account, or the framework's own on the device where that is more. The floor is weights, keys and values." }
+                li { "Energy is what the meter counted beyond the machine's idle power." }
+            }
+            p { "METHODOLOGY.md in mlxbench's repository defines every figure, with its sources." }
+        }
+    }
+}
+
+/// `text` as one word of an id.
+fn id(text: &str, at: usize) -> String {
+    let word: String = text
+        .chars()
+        .map(|character| {
+            if character.is_ascii_alphanumeric() {
+                character.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    format!("{word}-{at}")
+}

@@ -1,0 +1,179 @@
+//! What the answer rests on: equivalence, limits, energy, warnings, the machine; and whether several
+//! results may be compared.
+
+use maud::{Markup, html};
+use mlxbench_analysis::differences;
+use mlxbench_core::results::{Equivalence, Verdict};
+
+use super::answer::name;
+use crate::limits::{details, limits};
+use crate::markdown::facts;
+use crate::warnings::warnings;
+use crate::{Digest, units};
+
+/// What is known of one result beside its figures.
+pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
+    html! {
+        section aria-labelledby=(format!("proof-{at}")) {
+            h2 #(format!("proof-{at}")) { "What it rests on: " (name) }
+            (warned(digest, at))
+            (equivalence(digest))
+            (limited(digest))
+            (power(digest))
+            h3 { "Machine and settings" }
+            dl.facts {
+                @for (name, text) in facts(digest) {
+                    div { dt { (name) } dd { (text) } }
+                }
+            }
+            (frameworks(digest))
+        }
+    }
+}
+
+/// Which results may be compared with the first, and what stands against it.
+pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
+    let first = digests.first();
+    let others = digests.iter().skip(1).filter_map(|other| {
+        let differs = differences(first?.result, other.result);
+        Some((name(other, digests.len()), differs))
+    });
+    html! {
+        section #comparable {
+            h2 { "May these be compared?" }
+            @if let Some(first) = first {
+                p { "Beside " strong { (name(first, digests.len())) } ":" }
+            }
+            ul {
+                @for (name, differs) in others {
+                    li {
+                        strong { (name) } ": "
+                        @if differs.is_empty() {
+                            "yes, machine and work are the same."
+                        } @else {
+                            "only with care, other than there are " (differs.join(", ")) "."
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn warned(digest: &Digest<'_>, at: usize) -> Markup {
+    let warnings = warnings(digest);
+    html! {
+        @if !warnings.is_empty() {
+            div.warnings #(format!("warnings-{at}")) {
+                h3 { "Warnings" }
+                ul { @for warning in &warnings { li { (warning) } } }
+            }
+        }
+    }
+}
+
+fn equivalence(digest: &Digest<'_>) -> Markup {
+    let result = digest.result;
+    let Some(reference) = &result.run.settings.reference else {
+        return html! {};
+    };
+    html! {
+        @if !result.equivalences.is_empty() {
+            h3 { "The same work? Compared with " (reference.to_string()) }
+            div.scroll tabindex="0" role="region" aria-label="Equivalence with the reference" {
+                table {
+                    thead { tr {
+                        @for column in ["target", "work", "mean KL", "largest KL", "same token", "first divergence", "reason"] {
+                            th scope="col" { (column) }
+                        }
+                    } }
+                    tbody { @for known in &result.equivalences { (compared(known)) } }
+                }
+            }
+            p.hint { "KL is the Kullback-Leibler divergence of the next token's probabilities, in nats. The margin is by how much the reference preferred its own token where the two part: a small one is a matter of rounding." }
+        }
+    }
+}
+
+fn compared(known: &Equivalence) -> Markup {
+    let class = if known.verdict == Verdict::Different {
+        "different"
+    } else {
+        "ok"
+    };
+    let fidelity = known.fidelity.as_ref();
+    let first = fidelity.and_then(|fidelity| fidelity.first_divergence.as_ref());
+    html! {
+        tr class=(class) {
+            td { (known.target.to_string()) }
+            td { (known.verdict.name()) }
+            @if let Some(fidelity) = fidelity {
+                td.figure { (format!("{:.1e}", fidelity.mean_kl)) }
+                td.figure { (format!("{:.1e}", fidelity.largest_kl)) }
+                td.figure { (fidelity.agreeing_positions) " of " (fidelity.positions) }
+            } @else { td {} td {} td {} }
+            td {
+                @if let Some(first) = first {
+                    "position " (first.position) ": " (first.token) " for " (first.reference_token)
+                    ", margin " (format!("{:.2}", first.margin))
+                } @else if fidelity.is_some() { "none" }
+            }
+            td { (known.reason.as_deref().unwrap_or_default()) }
+        }
+    }
+}
+
+fn limited(digest: &Digest<'_>) -> Markup {
+    let limits = limits(&digest.summary);
+    html! {
+        @if !limits.is_empty() {
+            h3 { "What the machine can do" }
+            ul {
+                @for limit in &limits { li { (limit) } }
+                @for detail in &details(digest.result) { li { (detail) } }
+            }
+        }
+    }
+}
+
+/// Meters, and why there are none.
+fn power(digest: &Digest<'_>) -> Markup {
+    let meters = &digest.result.run.power;
+    html! {
+        @if !meters.is_empty() {
+            h3 { "Power" }
+            ul { @for meter in meters { li {
+                (meter.device.to_string()) ": "
+                @if let Some(source) = &meter.source { "by " (source) }
+                @if let Some(idle) = meter.idle_watts { ", " (units::watts(idle)) " when idle" }
+                @if let Some(why) = &meter.unavailable { "not measured: " (why) }
+            } } }
+        }
+    }
+}
+
+fn frameworks(digest: &Digest<'_>) -> Markup {
+    let targets = &digest.result.targets;
+    html! {
+        @if !targets.is_empty() {
+            h3 { "Frameworks" }
+            div.scroll tabindex="0" role="region" aria-label="Frameworks and their libraries" {
+                table {
+                    thead { tr { @for column in ["target", "framework", "threads", "libraries", "device"] { th scope="col" { (column) } } } }
+                    tbody { @for facts in targets { tr {
+                        td { (facts.id.to_string()) }
+                        td { (facts.identity.framework) " " (facts.identity.version) }
+                        td.figure { (facts.threads) }
+                        td {
+                            @for (at, (name, version)) in facts.identity.libraries.iter().enumerate() {
+                                @if at > 0 { ", " }
+                                (name) " " (version)
+                            }
+                        }
+                        td { (facts.device_description.as_deref().unwrap_or_default()) }
+                    } } }
+                }
+            }
+        }
+    }
+}
