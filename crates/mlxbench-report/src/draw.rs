@@ -51,7 +51,7 @@ pub(crate) enum Form {
 pub(crate) enum Layout {
     /// 288 pixels: a phone of 320 with margins.
     Narrow,
-    /// 680 pixels.
+    /// 620 pixels.
     Wide,
 }
 
@@ -59,13 +59,16 @@ impl Layout {
     fn width(self) -> i32 {
         match self {
             Self::Narrow => 288,
-            Self::Wide => 680,
+            Self::Wide => 620,
         }
     }
 }
 
 /// Where a drawing goes.
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Around a chart that stands alone.
+const MARGIN: i32 = 12;
 
 /// Height of the title of a chart that stands alone.
 const TITLE: i32 = 34;
@@ -97,24 +100,23 @@ impl Chart {
     }
 
     fn draw(&self, layout: Layout, alone: bool) -> String {
-        let width = layout.width();
+        let margin = if alone { MARGIN } else { 0 };
         let top = if alone { TITLE } else { 0 };
-        let height = top
-            + match &self.form {
-                Form::Rows(rows) => rows.height(layout),
-                Form::Plane(plane) => plane.height(layout),
-            };
+        let height = match &self.form {
+            Form::Rows(rows) => rows.height(layout),
+            Form::Plane(plane) => plane.height(layout),
+        };
         let mut svg = String::new();
         {
-            let size = (width as u32, height as u32);
+            let width = layout.width() + 2 * margin;
+            let size = (width as u32, (top + height + margin) as u32);
             let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
             if alone {
                 root.fill(&SURFACE.rgb()).expect(DRAWN);
-                let title = text::cut(&self.title, width - 16, 16);
                 let style = style(16, INK, HPos::Left, VPos::Top).bold();
-                root.draw(&Text::new(title, (8, 8), style.0)).expect(DRAWN);
+                write(&root, &self.title, (margin, 8), layout.width(), &style, 16);
             }
-            let (_, area) = root.split_vertically(top);
+            let area = root.margin(top, 0, margin, margin);
             match &self.form {
                 Form::Rows(rows) => rows.draw(&area, layout),
                 Form::Plane(plane) => plane.draw(&area, layout),

@@ -2,6 +2,8 @@
 //!
 //! | module | its subject |
 //! |---|---|
+//! | `png` | charts as pictures |
+//! | `splice` | tables inside of a document |
 //! | `html` | one page with everything, for a browser |
 //! | `charts` | what a result becomes on axes, one file a chart |
 //! | `draw` | charts as data, and their drawing |
@@ -26,6 +28,8 @@ mod html;
 mod json;
 mod limits;
 mod markdown;
+mod png;
+mod splice;
 mod terminal;
 mod units;
 mod warnings;
@@ -35,6 +39,10 @@ use std::str::FromStr;
 use mlxbench_core::results::RunResult;
 
 use digest::Digest;
+use draw::theme::Palette;
+
+pub use png::PngError;
+pub use splice::{SpliceError, splice};
 
 /// What [`render`] makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +99,50 @@ pub fn render(results: &[RunResult], format: Format) -> Vec<u8> {
     }
 }
 
+/// How a chart is written to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picture {
+    /// With colours for light and dark.
+    Svg,
+    /// For where no SVG is taken.
+    Png,
+}
+
+/// A chart as a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChartFile {
+    /// The file's name: `decode.svg`; it begins with the run's number where there are several.
+    pub name: String,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// Every chart of `results`, one file each.
+///
+/// # Errors
+/// A PNG needs a font.
+pub fn charts(results: &[RunResult], picture: Picture) -> Result<Vec<ChartFile>, PngError> {
+    let backends = results.iter().flat_map(|result| &result.run.targets);
+    let palette = Palette::new(backends.map(|target| target.backend.as_str()));
+    let mut files = Vec::new();
+    for (at, result) in results.iter().enumerate() {
+        for chart in charts::of_result(&Digest::new(result), &palette) {
+            let stem = match results.len() {
+                1 => chart.name.clone(),
+                _ => format!("{}-{}", at + 1, chart.name),
+            };
+            let svg = chart.file();
+            let (ending, bytes) = match picture {
+                Picture::Svg => ("svg", svg.into_bytes()),
+                Picture::Png => ("png", png::png(&stem, &svg)?),
+            };
+            let name = format!("{stem}.{ending}");
+            files.push(ChartFile { name, bytes });
+        }
+    }
+    Ok(files)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +151,7 @@ mod tests {
     fn formats_parse_from_names_and_endings() {
         let terminal = Format::Terminal { width: None };
         for (name, format) in [
+            ("html", Format::Html),
             ("text", terminal),
             ("txt", terminal),
             ("md", Format::Markdown),
@@ -111,20 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn html_says_that_it_is_not_there_and_what_is() {
-        let message = "html".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "HTML reports are not implemented yet: write text, md, csv or json"
-        );
-    }
-
-    #[test]
     fn an_unknown_format_names_those_that_are_known() {
         let message = "pdf".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "`pdf` is no report format: write text, md, csv or json"
+            "`pdf` is no report format: write html, text, md, csv or json"
         );
     }
 }

@@ -1,10 +1,12 @@
 //! A GitHub table below a header that says what was measured where.
 
+use std::ops::Range;
+
 use mlxbench_core::results::{Residency, RunResult, Verdict};
 
 use crate::Digest;
 use crate::answer::answer;
-use crate::cells::{Cells, FIGURES, HEADER, cells};
+use crate::cells::{FIGURES, HEADER, MODEL, cells};
 use crate::limits::{details, limits};
 use crate::units;
 use crate::warnings::warnings;
@@ -19,7 +21,7 @@ pub(crate) fn render(digests: &[Digest<'_>]) -> String {
 }
 
 fn section(digest: &Digest<'_>) -> String {
-    let Digest { result, summary } = digest;
+    let result = digest.result;
     let mut lines = vec![format!("## {}", escape(&result.run.name)), String::new()];
     if let Some(description) = &result.run.description {
         lines.extend([escape(description), String::new()]);
@@ -37,18 +39,7 @@ fn section(digest: &Digest<'_>) -> String {
             .map(|(name, value)| format!("- {name}: {}", escape(value))),
     );
     lines.push(String::new());
-    lines.push(table_line(&HEADER.map(str::to_owned)));
-    let rule = |column| {
-        if FIGURES.contains(&column) {
-            "---:"
-        } else {
-            "---"
-        }
-    };
-    lines.push(table_line(&std::array::from_fn(|c| rule(c).to_owned())));
-    for row in &summary.rows {
-        lines.push(table_line(&cells(result, row).map(|cell| escape(&cell))));
-    }
+    lines.extend(rows(digest, 0..HEADER.len()));
     lines.extend(equivalence_table(result));
     lines.extend(limits_list(digest));
     lines.extend(energy_table(digest));
@@ -60,6 +51,49 @@ fn section(digest: &Digest<'_>) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What a document shows of a result: what was measured on which machine, and a table.
+pub(crate) fn table(digest: &Digest<'_>) -> String {
+    let run = &digest.result.run;
+    let intro = format!(
+        "{} ({} parameters) on {}, {} cores, {}; {}, {}:",
+        run.model.name,
+        units::count(run.model.parameters),
+        run.machine.cpu,
+        run.machine
+            .physical_cores
+            .unwrap_or(run.machine.logical_cores),
+        run.machine.os,
+        units::repetitions(&run.settings),
+        run.started.strftime("%Y-%m-%d"),
+    );
+    // The model stands above.
+    let rows = rows(digest, MODEL + 1..HEADER.len()).join("\n");
+    format!("\n{}\n\n{rows}\n\n", escape(&intro))
+}
+
+/// The lines of a table with some of the columns.
+fn rows(digest: &Digest<'_>, columns: Range<usize>) -> Vec<String> {
+    let rule = |column| {
+        if FIGURES.contains(&column) {
+            "---:"
+        } else {
+            "---"
+        }
+    };
+    let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let head = HEADER.map(str::to_owned);
+    let rule: Vec<String> = columns
+        .clone()
+        .map(|column| rule(column).to_owned())
+        .collect();
+    let mut lines = vec![line(&head[columns.clone()]), line(&rule)];
+    lines.extend(digest.summary.rows.iter().map(|row| {
+        let cells = cells(digest.result, row).map(|cell| escape(&cell));
+        line(&cells[columns.clone()])
+    }));
+    lines
 }
 
 /// How near each target is to the reference; nothing where none was compared.
@@ -142,10 +176,6 @@ fn energy_table(digest: &Digest<'_>) -> Vec<String> {
         "| --- | --- | ---: | ---: |".into(),
     ];
     head.into_iter().chain(rows).collect()
-}
-
-fn table_line(cells: &Cells) -> String {
-    format!("| {} |", cells.join(" | "))
 }
 
 /// What was measured, where and how, as name and value.

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// All is well.
     Fine = 0,
+    /// What was compared isn't as it should be: a document's tables are stale.
+    Regression = 1,
     /// The command, a config or a file is wrong; nothing was run.
     Usage = 2,
     /// Measured, but a target failed or computed something different.
@@ -15,11 +17,11 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
-/// The codes for `--help`. Code 1 is kept for regressions.
+/// The codes for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    fine
-  1    a regression (kept for comparisons)
+  1    a document is stale (`report --check`), or a regression (kept for comparisons)
   2    the command, a config or a file is wrong; nothing was run
   3    measured, but a target failed or computed something different
   130  interrupted; what was measured is kept";

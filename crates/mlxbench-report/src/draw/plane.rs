@@ -88,6 +88,8 @@ impl Point {
 }
 
 const SIZE: i32 = 12;
+/// Marks on a line.
+const MARKS: usize = 6;
 /// Between two names.
 const GAP: i32 = 16;
 const ABOVE: i32 = 24;
@@ -337,10 +339,14 @@ impl Plane {
             *at = (*at).min(free);
             free = *at - GAP;
         }
+        let ends: Vec<i32> = names.iter().map(|(_, end, _)| end.1).collect();
         for (series, end, at) in names {
             let start = x.to + 14;
-            line(area, (end.0 + 6, end.1), (x.to + 4, end.1), GRID, 1);
-            line(area, (x.to + 4, end.1), (start, at), MUTED, 1);
+            // Where several end at one height, lines to their names would say nothing.
+            if ends.iter().filter(|height| **height == end.1).count() == 1 {
+                line(area, (end.0 + 6, end.1), (x.to + 4, end.1), GRID, 1);
+                line(area, (x.to + 4, end.1), (start - 2, at), MUTED, 1);
+            }
             series.draw_key(area, (start + 6, at));
             let style = style(SIZE, INK, HPos::Left, VPos::Center);
             write(area, &series.label, (start + 16, at), 220, &style, SIZE);
@@ -379,7 +385,9 @@ impl Series {
             }
             Stroke::Marks | Stroke::Rings => {}
         }
-        for (point, at) in placed {
+        // A line has few marks: they tell it from others of its framework.
+        let marked = placed.len().div_ceil(MARKS).max(1);
+        for (step, (point, at)) in placed.into_iter().enumerate() {
             let ends = point
                 .interval
                 .and_then(|interval| Some((y.place(interval.low)?, y.place(interval.high)?)));
@@ -393,6 +401,9 @@ impl Series {
                 Stroke::Marks | Stroke::LineAndMarks => {
                     marker(area, at, self.shape, self.colour);
                 }
+                Stroke::Line if step % marked == marked / 2 => {
+                    marker(area, at, self.shape, self.colour);
+                }
                 Stroke::Rings => ring(area, at, self.colour),
                 Stroke::Line | Stroke::Dashes => {}
             }
@@ -403,7 +414,10 @@ impl Series {
     fn draw_key(&self, area: &Area<'_>, (x, y): (i32, i32)) {
         match self.stroke {
             Stroke::Marks | Stroke::LineAndMarks => marker(area, (x, y), self.shape, self.colour),
-            Stroke::Line => line(area, (x - 6, y), (x + 6, y), self.colour, 3),
+            Stroke::Line => {
+                line(area, (x - 7, y), (x + 7, y), self.colour, 2);
+                marker(area, (x, y), self.shape, self.colour);
+            }
             Stroke::Dashes => dashes(area, (x - 7, y), (x + 7, y), self.colour),
             Stroke::Rings => ring(area, (x, y), self.colour),
         }

@@ -76,12 +76,23 @@ impl Rows {
             bars.start + (share * f64::from(bars.end - bars.start)).round() as i32
         };
         let bottom = self.height(layout) - AXIS;
+        // A phone has names above the bars: lines stay out of them.
+        let bands: Vec<(i32, i32)> = match layout {
+            Layout::Wide => vec![(0, bottom)],
+            Layout::Narrow => self.bands(),
+        };
         let room = (columns.bars.end - columns.bars.start) / 60;
         for tick in ticks::linear(0.0, most, room as usize) {
             let x = place(tick);
-            line(area, (x, 0), (x, bottom), GRID, 1);
+            let colour = if tick == 0.0 { MUTED } else { GRID };
+            for &(top, bottom) in &bands {
+                line(area, (x, top), (x, bottom), colour, 1);
+            }
             let style = style(11, MUTED, HPos::Center, VPos::Top);
-            write(area, &number(tick), (x, bottom + 5), 60, &style, 11);
+            let words = number(tick);
+            let half = text::width(&words, 11) / 2 + 1;
+            let centre = x.clamp(half, layout.width() - half);
+            write(area, &words, (centre, bottom + 5), 60, &style, 11);
         }
         let centre = (columns.bars.start + columns.bars.end) / 2;
         let axis = style(11, MUTED, HPos::Center, VPos::Top);
@@ -111,13 +122,19 @@ impl Rows {
             }
             top += row_height(row, layout);
         }
-        line(
-            area,
-            (columns.bars.start, 0),
-            (columns.bars.start, bottom),
-            MUTED,
-            1,
-        );
+    }
+
+    /// From where to where each bar reaches, in pixels from the top.
+    fn bands(&self) -> Vec<(i32, i32)> {
+        let mut top = 0;
+        let mut bands = Vec::new();
+        for row in &self.rows {
+            if matches!(row, Row::Bar(_)) {
+                bands.push((top + 19, top + 39));
+            }
+            top += row_height(row, Layout::Narrow);
+        }
+        bands
     }
 
     fn bars(&self) -> impl Iterator<Item = &Bar> {

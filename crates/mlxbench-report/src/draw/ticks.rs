@@ -25,10 +25,11 @@ pub(super) fn round_up(step: f64) -> f64 {
 /// between where there are few.
 pub(super) fn logarithmic(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-    let decades = (last - first).max(1) as usize;
-    let (factors, every): (&[f64], usize) = match decades {
-        few if few * 3 <= wanted => (&[1.0, 2.0, 5.0], 1),
-        many => (&[1.0], many.div_ceil(wanted.max(1))),
+    let decades = (high / low).log10();
+    let (factors, every): (&[f64], usize) = if decades * 3.0 <= wanted as f64 {
+        (&[1.0, 2.0, 5.0], 1)
+    } else {
+        (&[1.0], (decades / wanted.max(1) as f64).ceil() as usize)
     };
     let powers = (first..=last)
         .step_by(every)

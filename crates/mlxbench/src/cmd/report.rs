@@ -1,32 +1,58 @@
-//! `mlxbench report`: results to tables and files.
+//! `mlxbench report`: results to pages, charts, tables and files.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use mlxbench_report::Format;
+use anyhow::{Context, bail};
+use mlxbench_core::results::RunResult;
+use mlxbench_report::{Format, Picture};
 use mlxbench_runner::journal;
 
 use crate::exit::Exit;
 use crate::output::{print, terminal_width};
 
-/// Show results: a table on the terminal, or Markdown, CSV, JSON.
+/// Show results: a page for a browser, charts, or a table as text, Markdown, CSV, JSON.
 #[derive(clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   mlxbench report results/quick/20261123T070000Z.json
-  mlxbench report results/quick/*.json --format csv -o quick.csv")]
+  mlxbench report results/quick/20261123T070000Z.json -o quick.html
+  mlxbench report results/quick/*.json --format csv -o quick.csv
+  mlxbench report results/quick/20261123T070000Z.json --format svg -o charts
+  mlxbench report --splice README.md")]
 pub(crate) struct Args {
     /// Result files, or journals of runs that were cut short.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "splice")]
     results: Vec<PathBuf>,
-    /// Write to FILE in place of stdout; its ending decides the format.
+    /// Write to FILE in place of stdout; its ending decides the format. For svg and png a folder,
+    /// which gets a file a chart.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// text, md, csv or json.
+    /// html, text, md, csv, json, svg or png.
     #[arg(long)]
     format: Option<String>,
+    /// Write the tables in DOC again, each between `<!-- mlxbench: RESULT.json -->` and
+    /// `<!-- /mlxbench -->`; RESULT.json is looked for from DOC's folder.
+    #[arg(long, value_name = "DOC", conflicts_with_all = ["results", "output", "format"])]
+    splice: Option<PathBuf>,
+    /// Write nothing: exit 1 if DOC's tables aren't those of its results.
+    #[arg(long, requires = "splice")]
+    check: bool,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    if let Some(document) = &args.splice {
+        return splice(document, args.check);
+    }
+    let results = args
+        .results
+        .iter()
+        .map(|path| journal::read(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    match args.format.as_deref() {
+        Some("svg") => return charts(&results, Picture::Svg, args.output.as_deref()),
+        Some("png") => return charts(&results, Picture::Png, args.output.as_deref()),
+        _ => {}
+    }
     let ending = args
         .output
         .as_ref()
@@ -42,15 +68,45 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
         Some(name) => name.parse().map_err(anyhow::Error::msg)?,
     };
-    let results = args
-        .results
-        .iter()
-        .map(|path| journal::read(path))
-        .collect::<Result<Vec<_>, _>>()?;
     let bytes = mlxbench_report::render(&results, format);
     match &args.output {
-        Some(path) => std::fs::write(path, bytes).with_context(|| path.display().to_string())?,
+        Some(path) => fs::write(path, bytes).with_context(|| path.display().to_string())?,
         None => print(&bytes)?,
     }
+    Ok(Exit::Fine)
+}
+
+/// Writes a file a chart into `folder`, which is made where it is missing.
+fn charts(results: &[RunResult], picture: Picture, folder: Option<&Path>) -> anyhow::Result<Exit> {
+    let Some(folder) = folder else {
+        bail!("charts are a file each: say into which folder with -o DIR");
+    };
+    let files = mlxbench_report::charts(results, picture)?;
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for file in &files {
+        let path = folder.join(&file.name);
+        fs::write(&path, &file.bytes).with_context(|| path.display().to_string())?;
+        println!("{}", path.display());
+    }
+    if files.is_empty() {
+        eprintln!("no chart was written: nothing was measured");
+    }
+    Ok(Exit::Fine)
+}
+
+fn splice(document: &Path, check: bool) -> anyhow::Result<Exit> {
+    let shown = document.display();
+    let text = fs::read_to_string(document).with_context(|| shown.to_string())?;
+    let folder = document.parent().unwrap_or(Path::new(""));
+    let spliced = mlxbench_report::splice(&text, |name| journal::read(&folder.join(name)))
+        .with_context(|| shown.to_string())?;
+    if spliced == text {
+        return Ok(Exit::Fine);
+    }
+    if check {
+        eprintln!("{shown} is stale: run `mlxbench report --splice {shown}`");
+        return Ok(Exit::Regression);
+    }
+    fs::write(document, spliced).with_context(|| shown.to_string())?;
     Ok(Exit::Fine)
 }
