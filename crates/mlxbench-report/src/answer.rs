@@ -19,20 +19,20 @@ pub(crate) struct Answer {
 struct Race {
     metric: Metric,
     rate: fn(&Row) -> Option<Estimate>,
-    /// `generates`, `generate`.
-    verb: (&'static str, &'static str),
+    /// What one does, what several do, and what comes before a rate.
+    verbs: [&'static str; 3],
 }
 
 const DECODE: Race = Race {
     metric: Metric::Decode,
     rate: |row| row.decode_tokens_per_second,
-    verb: ("generates", "generate"),
+    verbs: ["generates", "generate", "generates"],
 };
 
 const PREFILL: Race = Race {
     metric: Metric::Prefill,
     rate: |row| row.prefill_tokens_per_second,
-    verb: ("reads prompts", "read prompts"),
+    verbs: ["reads prompts", "read prompts", "reads prompts at"],
 };
 
 /// The answer that `digest` gives.
@@ -56,7 +56,7 @@ pub(crate) fn answer(digest: &Digest<'_>) -> Answer {
             "Memory",
             leading.and_then(|(_, leader)| memory(digest, leader.row)),
         ),
-        ("Same work?", Some(work(digest))),
+        ("Same work", Some(work(digest))),
         ("Not measured", failures(digest)),
     ];
     let facts = facts
@@ -87,11 +87,11 @@ fn raced<'a>(digest: &'a Digest<'_>, race: &Race) -> Option<(Test, Leader<'a>)> 
 fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     let name = |row: &Row| digest.framework(&row.target);
     let first = name(leader.row);
-    let (verb, verbs) = race.verb;
+    let [does, do_all, reaches] = race.verbs;
     let Some(second) = &leader.runner_up else {
         let rate = (race.rate)(leader.row).map(|rate| units::rate(&rate));
         let rate = rate.unwrap_or_default();
-        return format!("{first} {verb} at {rate} tokens a second");
+        return format!("{first} {reaches} {rate} tokens a second");
     };
     let mut other = name(second.row);
     let mut one = first.clone();
@@ -101,12 +101,12 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     }
     let times = times(second.ratio.median);
     match second.certain() {
-        Some(true) => format!("{one} {verb} fastest: {times} as fast as {other}"),
+        Some(true) => format!("{one} {does} fastest: {times} as fast as {other}"),
         Some(false) => {
-            format!("{one} and {other} {verbs} equally fast, as far as this run can tell")
+            format!("{one} and {other} {do_all} equally fast, as far as this run can tell")
         }
         None => format!(
-            "{one} {verb} fastest, {times} as fast as {other}, but too few repetitions make it sure"
+            "{one} {does} fastest, {times} as fast as {other}, but too few repetitions make it sure"
         ),
     }
 }
@@ -123,7 +123,7 @@ fn of_leader(digest: &Digest<'_>, test: Test, leader: &Leader<'_>, race: &Race) 
         .unwrap_or_default();
     let mut text = format!(
         "{} {} {rate} tokens a second in {test}",
-        row.target, race.verb.0
+        row.target, race.verbs[2]
     );
     if let Some(second) = &leader.runner_up {
         let ratio = &second.ratio;
@@ -254,13 +254,22 @@ fn work(digest: &Digest<'_>) -> String {
 /// What is missing, in one sentence.
 fn failures(digest: &Digest<'_>) -> Option<String> {
     let rows = &digest.summary.rows;
-    let without = rows.iter().filter(|row| row.repetitions == 0);
-    let mut targets: Vec<String> = without.map(|row| row.target.to_string()).collect();
-    targets.dedup();
-    let listed = match targets.as_slice() {
+    let tests = digest.result.run.tests.len();
+    let missing = digest.result.run.targets.iter().filter_map(|target| {
+        let own = rows.iter().filter(|row| row.target == *target);
+        let without = own.filter(|row| row.repetitions == 0);
+        let without: Vec<String> = without.map(|row| row.test.to_string()).collect();
+        match without.len() {
+            0 => None,
+            all if all == tests => Some(target.to_string()),
+            _ => Some(format!("{target} in {}", without.join(" and "))),
+        }
+    });
+    let missing: Vec<String> = missing.collect();
+    let listed = match missing.as_slice() {
         [] => return None,
-        [first, second, third, _, ..] => {
-            format!("{first}, {second}, {third} and {} more", targets.len() - 3)
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
         }
         few => few.join(", "),
     };

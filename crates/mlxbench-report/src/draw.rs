@@ -18,6 +18,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::units::is_unprintable;
 use plane::Plane;
 use rows::Rows;
 use theme::{Colour, INK, SURFACE};
@@ -206,7 +207,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             // XML takes no control characters, not even escaped.
-            character if character.is_control() => escaped.push(' '),
+            character if is_unprintable(character) => escaped.push(' '),
             character => escaped.push(character),
         }
     }

@@ -19,6 +19,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::Digest;
 use crate::draw::theme::{self, Palette};
+use crate::units::is_unprintable;
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
@@ -80,7 +81,9 @@ pub(crate) fn page(title: &str, body: Markup) -> String {
             }
         }
     };
-    document.into_string()
+    // What others wrote is escaped already; this is what escaping leaves.
+    let unprintable = |character: char| character != '\n' && is_unprintable(character);
+    document.into_string().replace(unprintable, "\u{fffd}")
 }
 
 /// METHODOLOGY.md in short.

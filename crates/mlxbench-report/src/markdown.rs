@@ -252,7 +252,10 @@ fn escape(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        for character in word.chars().filter(|character| !character.is_control()) {
+        for character in word
+            .chars()
+            .filter(|&character| !units::is_unprintable(character))
+        {
             if "\\`*_[]<>|~&#".contains(character) {
                 line.push('\\');
             }

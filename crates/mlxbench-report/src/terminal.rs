@@ -138,10 +138,9 @@ fn plain(text: &str) -> String {
         }
         for character in word.chars() {
             match character {
-                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    line.extend(character.escape_unicode());
+                unprintable if units::is_unprintable(unprintable) => {
+                    line.extend(unprintable.escape_unicode());
                 }
-                control if control.is_control() => line.extend(control.escape_unicode()),
                 other => line.push(other),
             }
         }

@@ -1,4 +1,4 @@
-//! Times, sizes and rates in print.
+//! Times, sizes and rates in print, and what can't be printed.
 
 use std::fmt::Write as _;
 
@@ -42,6 +42,16 @@ pub(crate) fn repetitions(settings: &Settings) -> String {
         Some(most) => format!("{} to {most} repetitions", settings.repetitions),
         None => format!("{} repetitions", settings.repetitions),
     }
+}
+
+/// Whether a character has no place in print: control characters, and those that turn the direction
+/// of what follows, which could make a line say something else.
+pub(crate) fn is_unprintable(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    turns || character.is_control()
 }
 
 /// Power: `5.2 W`.

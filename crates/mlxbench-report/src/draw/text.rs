@@ -1,5 +1,7 @@
 //! How wide words are, and where they are cut.
 
+use crate::units::is_unprintable;
+
 /// Width of `text` in pixels, in a wide sans-serif font of `size`: no font is at hand when an SVG
 /// is drawn, so it is what DejaVu Sans, the widest of the usual ones, needs at most of the time.
 pub(super) fn width(text: &str, size: i32) -> i32 {
@@ -25,7 +27,8 @@ fn units(character: char) -> f64 {
 /// `text` without what a drawing can't show, and with its end cut off where it needs more than
 /// `room` pixels.
 pub(super) fn cut(text: &str, room: i32, size: i32) -> String {
-    let words = text.split(|character: char| character.is_whitespace() || character.is_control());
+    let gap = |character: char| character.is_whitespace() || is_unprintable(character);
+    let words = text.split(gap);
     let text: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     let mut text = text.join(" ");
     if width(&text, size) <= room {

@@ -1,4 +1,6 @@
-//! What a person or a script sees, of one run with every kind of row in it.
+//! Runs to make reports of.
+
+use std::num::NonZeroUsize;
 
 use mlxbench_core::backend::Identity;
 use mlxbench_core::gemma::preset;
@@ -7,12 +9,11 @@ use mlxbench_core::probe::ProductShape;
 use mlxbench_core::results::{
     Conditions, Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, Harness, Machine,
     ModelFacts, PeakSince, PowerMeter, PowerSource, ProductProbe, Residency, Run, RunResult,
-    Sample, Settings, TargetFacts, TargetId, Test, Verdict,
+    Sample, Settings, TargetFacts, TargetId, Test, Timeline, Verdict,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement};
-use mlxbench_report::{Format, render};
 
-const PREFILL: Test = Test {
+pub(crate) const PREFILL: Test = Test {
     prompt_tokens: 512,
     generate_tokens: 0,
     depth: 0,
@@ -20,7 +21,7 @@ const PREFILL: Test = Test {
     mode: Mode::Pipelined,
 };
 
-const BOTH: Test = Test {
+pub(crate) const BOTH: Test = Test {
     prompt_tokens: 64,
     generate_tokens: 4,
     depth: 0,
@@ -89,7 +90,7 @@ fn far_off() -> Fidelity {
 }
 
 /// f32 measures both tests, f16 dies in the first and computes nothing in the second.
-fn run() -> RunResult {
+pub(crate) fn run() -> RunResult {
     let mut result = RunResult::new(Run {
         name: "quick".into(),
         description: Some("A first look.".into()),
@@ -202,74 +203,158 @@ fn run() -> RunResult {
     result
 }
 
-fn text(results: &[RunResult], format: Format) -> String {
-    String::from_utf8(render(results, format)).expect("reports are UTF-8")
-}
-
-#[test]
-fn terminal() {
-    let shown = text(&[run()], Format::Terminal { width: None });
-    insta::assert_snapshot!(shown);
-}
-
-#[test]
-fn narrow_terminal() {
-    let width = Some(80);
-    let shown = text(&[run()], Format::Terminal { width });
-    let mut table = shown.lines().skip(1).take(5);
-    assert!(table.all(|line| line.chars().count() <= 80), "{shown}");
-    insta::assert_snapshot!(shown);
-}
-
-#[test]
-fn markdown() {
-    insta::assert_snapshot!(text(&[run()], Format::Markdown));
-}
-
-#[test]
-fn csv() {
-    insta::assert_snapshot!(text(&[run()], Format::Csv));
-}
-
-#[test]
-fn json() {
-    insta::assert_snapshot!(text(&[run()], Format::Json));
-}
-
-#[test]
-fn a_run_that_was_cut_short() {
+/// Raced targets: `targets` of three frameworks and some others, each measured in all `tests`,
+/// `repetitions` times, with a little noise that is always the same.
+pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunResult {
+    const BACKENDS: [&str; 5] = ["candle", "mlx", "tch", "llama.cpp", "transformers"];
+    const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
     let mut result = run();
-    result.run.model.name = "synthetic:gemma-3-270m".into();
-    result.run.model.source = "synthetic:gemma-3-270m".into();
-    result.run.model.fallback_reason = None;
-    result.run.mlxbench.profile = "release".into();
-    result.run.settings.repetitions = 2;
-    result.samples.truncate(2);
-    result.failures.clear();
-    result.finished = None;
-    insta::assert_snapshot!(text(&[result], Format::Terminal { width: None }));
+    let ids = (0..targets).map(|at| TargetId {
+        backend: BACKENDS[at % BACKENDS.len()].into(),
+        placement: Placement {
+            device: Device::cpu(),
+            dtype: DTYPES[at / BACKENDS.len() % DTYPES.len()],
+        },
+        threads: NonZeroUsize::new(at / BACKENDS.len() / DTYPES.len()),
+    });
+    result.run.name = "race".into();
+    result.run.model.name = "gemma-3-270m".into();
+    result.run.tests = tests.to_vec();
+    result.run.targets = ids.collect();
+    result.run.settings.reference = result.run.targets.first().cloned();
+    result.run.settings.repetitions = repetitions;
+    result.targets = result
+        .run
+        .targets
+        .iter()
+        .map(|id| TargetFacts {
+            id: id.clone(),
+            ..facts(Dtype::F32)
+        })
+        .collect();
+    result.equivalences = result
+        .run
+        .targets
+        .iter()
+        .enumerate()
+        .map(|(at, target)| Equivalence {
+            target: target.clone(),
+            verdict: [Verdict::Reference, Verdict::Identical, Verdict::Equivalent][at.min(2)],
+            reason: None,
+            fidelity: (at > 0).then(|| Fidelity {
+                mean_kl: 1e-9 * (at * at) as f64,
+                first_divergence: None,
+                ..far_off()
+            }),
+        })
+        .collect();
+    (result.samples, result.failures) = (Vec::new(), Vec::new());
+    let mut noise = 1_u64;
+    let mut jitter = |time: u64| {
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        time + time / 50 * (noise >> 54) / 1024
+    };
+    for (test, repetition) in tests
+        .iter()
+        .flat_map(|test| (0..repetitions).map(move |at| (test, at)))
+    {
+        for (at, target) in result.run.targets.iter().enumerate() {
+            let slow = 4 + at as u64;
+            let mut now = jitter(slow * 100_000 * (test.prompt_tokens as u64 + 10));
+            let tokens = (0..test.generate_tokens.max(1)).map(|_| {
+                now += jitter(slow * 5_000_000 + slow * 1_000 * test.depth as u64);
+                now
+            });
+            let tokens: Vec<u64> = tokens.collect();
+            let timeline = Timeline {
+                every_ns: Nanos(now / 9),
+                memory_bytes: (0..10)
+                    .map(|look| (at as u64 + 10) * 100_000_000 + look * 5_000_000)
+                    .collect(),
+            };
+            result.samples.push(Sample {
+                target: target.clone(),
+                timeline: (repetition < 2).then_some(timeline),
+                peak_memory_bytes: Some((at as u64 + 10) * 100_000_000 + 45_000_000),
+                ..sample(Dtype::F32, *test, repetition, tokens)
+            });
+        }
+    }
+    result
 }
 
-#[test]
-fn a_report_in_json_reads_as_a_result() {
-    let bytes = render(&[run()], Format::Json);
-    let result: RunResult = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(result, run());
+/// What others may have written into a name, a prompt or an error.
+pub(crate) const HOSTILE: &str = "=cmd()|</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&amp;--><!--]]>\u{1b}[31m\u{202e}";
+
+/// A run with [`HOSTILE`] wherever a text can stand that isn't ours.
+pub(crate) fn hostile() -> RunResult {
+    let mut result = race(3, &[BOTH], 5);
+    let text = || HOSTILE.to_owned();
+    let run = &mut result.run;
+    (run.name, run.description, run.model.name) = (text(), Some(text()), text());
+    (run.model.source, run.model.fallback_reason) = (text(), Some(text()));
+    (run.machine.cpu, run.machine.os, run.machine.arch) = (text(), text(), text());
+    run.mlxbench.commit = Some(text());
+    run.power = vec![PowerMeter {
+        device: Device::cpu(),
+        source: None,
+        idle_watts: None,
+        unavailable: Some(text()),
+    }];
+    let renamed = TargetId {
+        backend: text(),
+        ..run.targets[1].clone()
+    };
+    let old = std::mem::replace(&mut run.targets[1], renamed.clone());
+    for sample in result
+        .samples
+        .iter_mut()
+        .filter(|sample| sample.target == old)
+    {
+        sample.target = renamed.clone();
+    }
+    for facts in &mut result.targets {
+        facts.identity.framework = text();
+        facts.identity.libraries.insert(text(), text());
+        facts.device_description = Some(text());
+    }
+    result.targets[1].id = renamed.clone();
+    result.equivalences[1].target = renamed;
+    result.equivalences[1].reason = Some(text());
+    result
+        .samples
+        .retain(|sample| sample.target != result.run.targets[2]);
+    result.failures = vec![Failure {
+        target: result.run.targets[2].clone(),
+        test: None,
+        kind: FailureKind::Failed,
+        message: text(),
+        retried: false,
+    }];
+    result
 }
 
-#[test]
-fn several_results_stand_one_after_the_other() {
-    let mut second = run();
-    second.run.name = "second".into();
-    let results = [run(), second];
-
-    let markdown = text(&results, Format::Markdown);
-    let headings: Vec<&str> = markdown.lines().filter(|l| l.starts_with("## ")).collect();
-    assert_eq!(headings, ["## quick", "## second"]);
-
-    let csv = text(&results, Format::Csv);
-    assert_eq!(csv.matches("mlxbench_version").count(), 1);
-
-    let json: Vec<RunResult> = serde_json::from_str(&text(&results, Format::Json)).unwrap();
-    assert_eq!(json, results);
+/// A run in which every target failed.
+pub(crate) fn nothing_measured() -> RunResult {
+    let mut result = race(3, &[PREFILL, BOTH], 0);
+    result.run.settings.repetitions = 5;
+    result.equivalences.clear();
+    result.failures = result
+        .run
+        .targets
+        .iter()
+        .map(|target| Failure {
+            target: target.clone(),
+            test: None,
+            kind: FailureKind::Missing,
+            message: format!(
+                "no program mlxbench-worker-{} beside mlxbench or on PATH",
+                target.backend
+            ),
+            retried: false,
+        })
+        .collect();
+    result
 }

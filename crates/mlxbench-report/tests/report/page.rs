@@ -1,0 +1,117 @@
+//! The page as text: what must hold without a browser.
+
+use mlxbench_core::generate::Mode;
+use mlxbench_core::results::Test;
+use mlxbench_report::{Format, Picture, charts, render};
+
+use crate::support::{BOTH, HOSTILE, PREFILL, hostile, nothing_measured, race, run};
+
+fn html(results: &[mlxbench_core::results::RunResult]) -> String {
+    String::from_utf8(render(results, Format::Html)).expect("pages are UTF-8")
+}
+
+/// Markup that got out of [`HOSTILE`].
+const ESCAPED_OUT: [&str; 5] = [
+    "<script>alert",
+    "<img src=x",
+    "--><!--]]>",
+    "\u{1b}",
+    "\u{202e}",
+];
+
+#[test]
+fn nothing_of_others_is_markup() {
+    assert!(ESCAPED_OUT.iter().all(|markup| HOSTILE.contains(markup)));
+    let page = html(&[hostile()]);
+    for markup in ESCAPED_OUT {
+        assert!(!page.contains(markup), "{markup:?} is in the page");
+    }
+    let svgs = charts(&[hostile()], Picture::Svg).expect("SVG needs no font");
+    assert!(!svgs.is_empty());
+    for file in svgs {
+        let svg = String::from_utf8(file.bytes).expect("SVG is UTF-8");
+        for markup in ESCAPED_OUT {
+            assert!(!svg.contains(markup), "{markup:?} is in {}", file.name);
+        }
+        roxmltree::Document::parse(&svg).unwrap_or_else(|error| panic!("{}: {error}", file.name));
+    }
+    let markdown = String::from_utf8(render(&[hostile()], Format::Markdown)).expect("UTF-8");
+    for markup in ["<script>", "<img", "\u{1b}", "\u{202e}"] {
+        assert!(!markdown.contains(markup), "{markup:?} is in the Markdown");
+    }
+    let csv = render(&[hostile()], Format::Csv);
+    for record in csv::Reader::from_reader(csv.as_slice()).into_records() {
+        for field in &record.expect("CSV") {
+            assert!(
+                !field.starts_with(['=', '@', '+']),
+                "{field:?} is a formula"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_page_asks_for_nothing_from_elsewhere() {
+    let page = html(&[run(), race(3, &[BOTH, PREFILL], 5)]);
+    let links = page
+        .match_indices("http")
+        .map(|(at, _)| &page[at..(at + 40).min(page.len())]);
+    let links: Vec<&str> = links
+        .filter(|link| !link.starts_with("http://www.w3.org/2000/svg"))
+        .collect();
+    assert_eq!(links, ["http-equiv=\"Content-Security-Policy\" con"]);
+    assert!(!page.contains("<link rel=\"stylesheet") && !page.contains("<script src"));
+}
+
+#[test]
+fn failed_targets_are_shown_with_their_reason() {
+    let page = html(&[nothing_measured()]);
+    assert!(page.contains("none of 3 targets gave a figure"));
+    assert!(page.contains("missing: no program mlxbench-worker-mlx beside mlxbench or on PATH"));
+    assert!(html(&[]).contains("No results"));
+}
+
+#[test]
+fn several_results_say_what_keeps_them_apart() {
+    let mut other = race(3, &[BOTH], 5);
+    other.run.machine.cpu = "another processor".into();
+    other.run.settings.chunk = 7;
+    let page = html(&[race(3, &[BOTH], 5), race(3, &[BOTH], 5), other]);
+    assert!(page.contains("yes, machine and work are the same"));
+    assert!(page.contains("other than there are the machine, chunk"));
+}
+
+#[test]
+fn a_page_over_ten_thousand_repetitions_stays_small() {
+    let page = html(&[race(1, &[BOTH], 10_000)]);
+    assert!(page.len() < 5 << 20, "{} bytes", page.len());
+    let long = Test {
+        generate_tokens: 128,
+        ..BOTH
+    };
+    let page = html(&[race(2, &[long], 5000)]);
+    assert!(page.len() < 5 << 20, "{} bytes", page.len());
+    assert!(page.contains("the times of single tokens are too many for a page"));
+}
+
+#[test]
+fn every_kind_of_chart_is_drawn() {
+    let deep = Test { depth: 512, ..BOTH };
+    let long = Test {
+        prompt_tokens: 256,
+        ..BOTH
+    };
+    let waiting = Test {
+        mode: Mode::Synchronous,
+        ..BOTH
+    };
+    let mut result = race(4, &[BOTH, deep, long, waiting], 5);
+    result.products = run().products;
+    result
+        .products
+        .iter_mut()
+        .for_each(|product| product.target = result.run.targets[0].clone());
+    let names = charts(&[result], Picture::Svg).expect("SVG needs no font");
+    let names: Vec<String> = names.into_iter().map(|file| file.name).collect();
+    insta::assert_snapshot!(names.join(" "), @"decode.svg prefill.svg ttft.svg depth.svg latency-distribution.svg latency-by-position.svg memory.svg memory-over-time.svg fidelity.svg energy.svg roofline-cpu.svg");
+}

@@ -1,0 +1,78 @@
+//! What a person or a script sees, of one run with every kind of row in it.
+
+use mlxbench_core::results::RunResult;
+use mlxbench_report::{Format, render};
+
+use crate::support::run;
+
+fn text(results: &[RunResult], format: Format) -> String {
+    String::from_utf8(render(results, format)).expect("reports are UTF-8")
+}
+
+#[test]
+fn terminal() {
+    let shown = text(&[run()], Format::Terminal { width: None });
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn narrow_terminal() {
+    let width = Some(80);
+    let shown = text(&[run()], Format::Terminal { width });
+    let mut table = shown.lines().skip(1).take(5);
+    assert!(table.all(|line| line.chars().count() <= 80), "{shown}");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn markdown() {
+    insta::assert_snapshot!(text(&[run()], Format::Markdown));
+}
+
+#[test]
+fn csv() {
+    insta::assert_snapshot!(text(&[run()], Format::Csv));
+}
+
+#[test]
+fn json() {
+    insta::assert_snapshot!(text(&[run()], Format::Json));
+}
+
+#[test]
+fn a_run_that_was_cut_short() {
+    let mut result = run();
+    result.run.model.name = "synthetic:gemma-3-270m".into();
+    result.run.model.source = "synthetic:gemma-3-270m".into();
+    result.run.model.fallback_reason = None;
+    result.run.mlxbench.profile = "release".into();
+    result.run.settings.repetitions = 2;
+    result.samples.truncate(2);
+    result.failures.clear();
+    result.finished = None;
+    insta::assert_snapshot!(text(&[result], Format::Terminal { width: None }));
+}
+
+#[test]
+fn a_report_in_json_reads_as_a_result() {
+    let bytes = render(&[run()], Format::Json);
+    let result: RunResult = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(result, run());
+}
+
+#[test]
+fn several_results_stand_one_after_the_other() {
+    let mut second = run();
+    second.run.name = "second".into();
+    let results = [run(), second];
+
+    let markdown = text(&results, Format::Markdown);
+    let headings: Vec<&str> = markdown.lines().filter(|l| l.starts_with("## ")).collect();
+    assert_eq!(headings, ["## quick", "## second"]);
+
+    let csv = text(&results, Format::Csv);
+    assert_eq!(csv.matches("mlxbench_version").count(), 1);
+
+    let json: Vec<RunResult> = serde_json::from_str(&text(&results, Format::Json)).unwrap();
+    assert_eq!(json, results);
+}
