@@ -6,6 +6,8 @@
 //! | `markdown` | the same for GitHub, with what was measured where |
 //! | `csv` | every repetition's raw figures |
 //! | `json` | the results themselves, with their summaries |
+//! | [`llama_bench`] | what llama-bench would have written |
+//! | [`external`] | figures that other programs measured |
 //! | `cells` | what the two tables share: one row as words |
 //! | `limits` | what the machine can do at most |
 //! | `warnings` | what a reader must know before believing a figure |
@@ -13,8 +15,10 @@
 
 mod cells;
 mod csv;
+pub mod external;
 mod json;
 mod limits;
+pub mod llama_bench;
 mod markdown;
 mod terminal;
 mod units;

@@ -221,7 +221,7 @@ fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
 
 /// One line of text that others wrote, with everything escaped that GitHub's Markdown or HTML
 /// would take for markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         if !line.is_empty() {
