@@ -13,7 +13,8 @@
 //!
 //! So `samples_ts` are `n_prompt` or `n_gen` over `samples_ns`, as in llama-bench's own files. Only for
 //! `tg128` does that differ from our decode rate, which leaves the first step out. A combined test
-//! makes no pg entry, which would tell nothing that the two don't.
+//! makes no pg entry, which would tell nothing that the two don't. Where two tests of a config make the
+//! same entry, as `pp512` and `pp512+tg128` do, it is there twice; tools average them.
 //!
 //! Left out, since the format can't say it: rows without figures, tests of several rows, and speeds
 //! of no work (logits that aren't finite). A row whose mode is `synchronous`, or that did other work

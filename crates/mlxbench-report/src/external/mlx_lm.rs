@@ -87,6 +87,11 @@ fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
 }
 
+/// The value after `key=` for a message.
+fn found(line: &str, key: &str) -> String {
+    value(line, key).map_or("nothing".into(), quoted)
+}
+
 /// One run of the program: a row in the making.
 struct Timing {
     model: String,
@@ -106,7 +111,7 @@ impl Timing {
             count(key).ok_or_else(|| {
                 let expected = format!(
                     "`{key}=COUNT` in a sentence with its full stop, found {}",
-                    quoted(line)
+                    found(line, key)
                 );
                 Fault::new(format!("line {number}"), expected)
             })
@@ -181,8 +186,10 @@ impl Trial {
         };
         let needed = |key: &str| {
             figure(key).ok_or_else(|| {
-                let expected =
-                    format!("`{key}=NUMBER` with three decimals, found {}", quoted(line));
+                let expected = format!(
+                    "`{key}=NUMBER` with three decimals, found {}",
+                    found(line, key)
+                );
                 Fault::new(format!("line {number}"), expected)
             })
         };
