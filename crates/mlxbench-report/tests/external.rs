@@ -11,11 +11,12 @@ const OLD_LLAMA_BENCH: &str = include_str!("external/llama-bench-old.jsonl");
 const MLX_LM: &str = include_str!("external/mlx_lm.txt");
 
 fn parsed(text: &str) -> External {
-    read("figures", text.as_bytes()).unwrap().unwrap()
+    let read = read("figures", text.as_bytes());
+    read.expect("a sound file").expect("a known program")
 }
 
 fn refused(text: &str) -> ExternalError {
-    read("figures", text.as_bytes()).unwrap_err()
+    read("figures", text.as_bytes()).expect_err("a faulty file")
 }
 
 /// Everything that was read, a line a row.
@@ -28,7 +29,7 @@ fn shown(external: &External) -> String {
         rows,
         skipped,
     } = external;
-    writeln!(text, "{tool}, {file}, on {machine:?}").unwrap();
+    writeln!(text, "{tool}, {file}, on {machine:?}").expect("a String takes every write");
     let rate = |rate: &Option<Estimate>| {
         let rate = rate.map(|rate| format!("{} of {}", rate.median, rate.n));
         rate.unwrap_or("-".into())
@@ -47,10 +48,10 @@ fn shown(external: &External) -> String {
             rate(&row.decode_tokens_per_second),
             row.peak_memory_bytes
         )
-        .unwrap();
+        .expect("a String takes every write");
     }
     for reason in skipped {
-        writeln!(text, "skipped {reason}").unwrap();
+        writeln!(text, "skipped {reason}").expect("a String takes every write");
     }
     text
 }

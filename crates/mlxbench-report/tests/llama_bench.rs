@@ -25,7 +25,7 @@ fn target(device: &str, dtype: Dtype) -> TargetId {
     TargetId {
         backend: "candle".into(),
         placement: Placement {
-            device: device.parse::<Device>().unwrap(),
+            device: device.parse::<Device>().expect("a device"),
             dtype,
         },
         threads: None,
@@ -38,7 +38,7 @@ fn facts(id: &TargetId) -> TargetFacts {
         identity: serde_json::from_value(serde_json::json!({
             "backend": "candle", "framework": "candle", "version": "0.11.1", "libraries": {}
         }))
-        .unwrap(),
+        .expect("JSON of this shape"),
         device_description: (id.placement.device.kind() != "cpu").then(|| "A | GPU".into()),
         threads: 2,
         load_ns: vec![Nanos(1)],
@@ -84,7 +84,7 @@ fn run() -> RunResult {
         "tests": [],
         "targets": []
     });
-    let mut result = RunResult::new(serde_json::from_value(run).unwrap());
+    let mut result = RunResult::new(serde_json::from_value(run).expect("JSON of this shape"));
     let cpu = target("cpu", Dtype::F32);
     let deep = Test {
         depth: 4096,
@@ -116,15 +116,16 @@ fn run() -> RunResult {
 }
 
 fn text(results: &[RunResult]) -> String {
-    String::from_utf8(json(results)).unwrap()
+    String::from_utf8(json(results)).expect("UTF-8")
 }
 
 fn entries(results: &[RunResult]) -> Vec<Value> {
-    serde_json::from_slice(&json(results)).unwrap()
+    serde_json::from_slice(&json(results)).expect("JSON of this shape")
 }
 
 fn read_back(results: &[RunResult]) -> External {
-    read("own.json", &json(results)).unwrap().unwrap()
+    let read = read("own.json", &json(results));
+    read.expect("a sound file").expect("a known program")
 }
 
 #[test]
