@@ -23,6 +23,16 @@ pub fn fingerprint(result: &RunResult) -> Fingerprint {
     }
 }
 
+/// The work's part of the [`Fingerprint`] without the frameworks' versions: what results over time
+/// must have in common.
+pub fn workload(result: &RunResult) -> String {
+    let mut parts = parts_of_work(result);
+    if let Some(parts) = parts.as_object_mut() {
+        parts.remove("the frameworks");
+    }
+    digest(&parts)
+}
+
 /// What differs between two results that a fingerprint covers, in words; empty when they may be
 /// compared.
 pub fn differences(a: &RunResult, b: &RunResult) -> Vec<String> {

@@ -2,9 +2,11 @@
 //!
 //! | module | its subject |
 //! |---|---|
+//! | [`change_points`](mod@change_points) | where a series changed its level |
 //! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
+//! | [`history`](mod@history) | results over time |
 //! | [`leader`](mod@leader) | which framework is fastest, and how surely |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
@@ -13,9 +15,11 @@
 //! | [`summary`] | one row per target and test: what tables show |
 //! | [`trend`] | did a figure drift while the run went on? |
 
+pub mod change_points;
 pub mod chips;
 pub mod equivalence;
 pub mod fingerprint;
+pub mod history;
 pub mod leader;
 pub mod metrics;
 pub mod outliers;
@@ -24,8 +28,10 @@ pub mod stats;
 pub mod summary;
 pub mod trend;
 
+pub use change_points::{ChangePoint, change_points};
 pub use chips::published_bandwidth;
 pub use fingerprint::{Fingerprint, differences, fingerprint};
+pub use history::history;
 pub use leader::{Leader, RunnerUp, leader};
 pub use metrics::Metric;
 pub use outliers::{Fences, Outlier, Outliers};

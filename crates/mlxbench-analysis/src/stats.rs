@@ -209,7 +209,7 @@ fn expanded_tail(n: usize) -> Option<f64> {
 }
 
 /// A uniform index below `n` (Lemire 2019, without rejection: the bias is below n / 2^64).
-fn index_below(n: usize, random: &mut Xoshiro256PlusPlus) -> usize {
+pub(crate) fn index_below(n: usize, random: &mut Xoshiro256PlusPlus) -> usize {
     ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
 }
 

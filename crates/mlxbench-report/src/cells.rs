@@ -3,6 +3,7 @@
 use mlxbench_analysis::{Estimate, Row, RowStatus};
 use mlxbench_core::results::{RunResult, Verdict};
 
+use crate::external::{External, ExternalRow};
 use crate::units;
 
 /// The columns of both tables.
@@ -82,6 +83,29 @@ pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
         row.peak_memory_bytes.map(units::bytes).unwrap_or_default(),
         work(result, row),
         note(result, row),
+    ]
+}
+
+/// The words of a row that another program measured.
+pub(crate) fn external(external: &External, row: &ExternalRow) -> Cells {
+    let rate = |rate: &Option<_>| rate.as_ref().map(units::rate).unwrap_or_default();
+    let threads = row.threads.map(|threads| threads.to_string());
+    let none = String::new;
+    [
+        row.model.clone(),
+        row.backend.clone(),
+        row.device.clone(),
+        row.dtype.clone(),
+        threads.unwrap_or_default(),
+        row.test.to_string(),
+        rate(&row.prefill_tokens_per_second),
+        none(),
+        rate(&row.decode_tokens_per_second),
+        none(),
+        none(),
+        row.peak_memory_bytes.map(units::bytes).unwrap_or_default(),
+        "external".into(),
+        format!("measured by {}, from {}", external.tool, external.file),
     ]
 }
 

@@ -6,6 +6,7 @@ mod energy;
 mod fidelity;
 mod latency;
 mod memory;
+pub(crate) mod over_time;
 mod rates;
 mod roofline;
 mod ttft;

@@ -7,10 +7,12 @@
 //! | `figures` | charts |
 //! | `table` | every row of every result, to sort and filter |
 //! | `proof` | equivalence, limits, energy, warnings, the machine |
+//! | `history` | the page of results over time |
 //! | `raw` | what was measured, to download |
 
 mod answer;
 mod figures;
+pub(crate) mod history;
 mod proof;
 mod raw;
 mod table;
@@ -19,6 +21,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::Digest;
 use crate::draw::theme::{self, Palette};
+use crate::external::External;
 use crate::units::is_unprintable;
 
 const STYLE: &str = include_str!("html/page.css");
@@ -29,7 +32,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
                       img-src data:; base-uri 'none'; form-action 'none'";
 
 /// The page of `digests`.
-pub(crate) fn render(digests: &[Digest<'_>]) -> String {
+pub(crate) fn render(digests: &[Digest<'_>], others: &[External]) -> String {
     let backends = digests.iter().flat_map(|digest| &digest.result.run.targets);
     let palette = Palette::new(backends.map(|target| target.backend.as_str()));
     let body = html! {
@@ -42,7 +45,7 @@ pub(crate) fn render(digests: &[Digest<'_>]) -> String {
                 (answer::section(digest, at, digests.len()))
             }
             @if digests.len() > 1 { (proof::comparable(digests)) }
-            (table::section(digests))
+            (table::section(digests, others))
             @for (at, digest) in digests.iter().enumerate() {
                 @let name = answer::name(digest, digests.len());
                 (figures::section(digest, &palette, at, &name))

@@ -13,6 +13,8 @@
 //! | `markdown` | the same for GitHub, with what was measured where |
 //! | `csv` | every repetition's raw figures |
 //! | `json` | the results themselves, with their summaries |
+//! | [`llama_bench`] | what llama-bench would have written |
+//! | [`external`] | figures that other programs measured |
 //! | `cells` | what the two tables share: one row as words |
 //! | `limits` | what the machine can do at most |
 //! | `warnings` | what a reader must know before believing a figure |
@@ -24,9 +26,11 @@ mod charts;
 mod csv;
 mod digest;
 mod draw;
+pub mod external;
 mod html;
 mod json;
 mod limits;
+mod llama_bench;
 mod markdown;
 mod png;
 mod splice;
@@ -40,6 +44,7 @@ use mlxbench_core::results::RunResult;
 
 use digest::Digest;
 use draw::theme::Palette;
+use external::External;
 
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
@@ -61,13 +66,26 @@ pub enum Format {
     Csv,
     /// The result with a `summary` beside its own keys; an array of them unless it is exactly one.
     Json,
+    /// What `llama-bench -o json` would write.
+    LlamaBenchJson,
+    /// What `llama-bench -o md` would write.
+    LlamaBenchMarkdown,
+}
+
+impl Format {
+    /// Whether rows of other programs have a place in it.
+    pub fn takes_others(self) -> bool {
+        matches!(self, Self::Html | Self::Terminal { .. } | Self::Markdown)
+    }
 }
 
 /// A format's name that isn't known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownFormat {
     /// None that is known.
-    #[error("`{0}` is no report format: write html, text, md, csv or json")]
+    #[error(
+        "`{0}` is no report format: write html, text, md, csv, json, llama-bench-json or llama-bench-md"
+    )]
     Other(String),
 }
 
@@ -82,21 +100,32 @@ impl FromStr for Format {
             "csv" => Ok(Self::Csv),
             "json" => Ok(Self::Json),
             "html" | "htm" => Ok(Self::Html),
+            "llama-bench-json" => Ok(Self::LlamaBenchJson),
+            "llama-bench-md" => Ok(Self::LlamaBenchMarkdown),
             other => Err(UnknownFormat::Other(other.into())),
         }
     }
 }
 
-/// Renders `results`, in their order, as UTF-8 that ends in a newline.
-pub fn render(results: &[RunResult], format: Format) -> Vec<u8> {
+/// Renders `results`, in their order, and the rows of other programs, where the format
+/// [takes them](Format::takes_others), as UTF-8 that ends in a newline.
+pub fn render(results: &[RunResult], others: &[External], format: Format) -> Vec<u8> {
     let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     match format {
-        Format::Html => html::render(&digests).into_bytes(),
-        Format::Terminal { width } => terminal::render(&digests, width).into_bytes(),
-        Format::Markdown => markdown::render(&digests).into_bytes(),
+        Format::Html => html::render(&digests, others).into_bytes(),
+        Format::Terminal { width } => terminal::render(&digests, others, width).into_bytes(),
+        Format::Markdown => markdown::render(&digests, others).into_bytes(),
         Format::Csv => csv::render(results),
         Format::Json => json::render(digests),
+        Format::LlamaBenchJson => llama_bench::json(results),
+        Format::LlamaBenchMarkdown => llama_bench::markdown(results).into_bytes(),
     }
+}
+
+/// The page of `results` over time, in whatever order they come.
+pub fn history(results: &[RunResult]) -> Vec<u8> {
+    let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
+    html::history::render(&digests).into_bytes()
 }
 
 /// How a chart is written to a file.
@@ -168,7 +197,7 @@ mod tests {
         let message = "pdf".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "`pdf` is no report format: write html, text, md, csv or json"
+            "`pdf` is no report format: write html, text, md, csv, json, llama-bench-json or llama-bench-md"
         );
     }
 }

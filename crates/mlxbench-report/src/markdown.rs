@@ -6,14 +6,16 @@ use mlxbench_core::results::{Residency, RunResult, Verdict};
 
 use crate::Digest;
 use crate::answer::answer;
-use crate::cells::{FIGURES, HEADER, MODEL, cells};
+use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, cells};
+use crate::external::External;
 use crate::limits::{details, limits};
 use crate::units;
 use crate::warnings::warnings;
 
 /// One section a result.
-pub(crate) fn render(digests: &[Digest<'_>]) -> String {
-    let sections: Vec<String> = digests.iter().map(section).collect();
+pub(crate) fn render(digests: &[Digest<'_>], others: &[External]) -> String {
+    let own = digests.iter().map(section);
+    let sections: Vec<String> = own.chain(others.iter().map(external)).collect();
     if sections.is_empty() {
         return "No results.\n".into();
     }
@@ -53,6 +55,33 @@ fn section(digest: &Digest<'_>) -> String {
     lines.join("\n")
 }
 
+/// The rows of another program.
+fn external(external: &External) -> String {
+    let machine = external
+        .machine
+        .as_deref()
+        .unwrap_or("a machine it doesn't name");
+    let intro = format!(
+        "Measured by {} on {machine}, not by mlxbench.",
+        external.tool
+    );
+    let rows = external
+        .rows
+        .iter()
+        .map(|row| cells::external(external, row));
+    let mut lines = vec![format!("## {}", escape(&external.file)), String::new()];
+    lines.extend([escape(&intro), String::new()]);
+    lines.extend(table_lines(rows, 0..HEADER.len()));
+    lines.extend(
+        external
+            .skipped
+            .iter()
+            .map(|skipped| format!("\n> Left out: {}", escape(skipped))),
+    );
+    lines.push(String::new());
+    lines.join("\n")
+}
+
 /// What a document shows of a result: what was measured on which machine, and a table.
 pub(crate) fn table(digest: &Digest<'_>) -> String {
     let run = &digest.result.run;
@@ -73,26 +102,26 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
     format!("\n{}\n\n{rows}\n\n", escape(&intro))
 }
 
-/// The lines of a table with some of the columns.
+/// The lines of a result's table with some of the columns.
 fn rows(digest: &Digest<'_>, columns: Range<usize>) -> Vec<String> {
+    let rows = digest.summary.rows.iter();
+    table_lines(rows.map(|row| cells(digest.result, row)), columns)
+}
+
+fn table_lines(rows: impl Iterator<Item = Cells>, columns: Range<usize>) -> Vec<String> {
+    let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
     let rule = |column| {
-        if FIGURES.contains(&column) {
+        let rule = if FIGURES.contains(&column) {
             "---:"
         } else {
             "---"
-        }
+        };
+        rule.to_owned()
     };
-    let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let rule: Vec<String> = columns.clone().map(rule).collect();
     let head = HEADER.map(str::to_owned);
-    let rule: Vec<String> = columns
-        .clone()
-        .map(|column| rule(column).to_owned())
-        .collect();
     let mut lines = vec![line(&head[columns.clone()]), line(&rule)];
-    lines.extend(digest.summary.rows.iter().map(|row| {
-        let cells = cells(digest.result, row).map(|cell| escape(&cell));
-        line(&cells[columns.clone()])
-    }));
+    lines.extend(rows.map(|row| line(&row.map(|cell| escape(&cell))[columns.clone()])));
     lines
 }
 
@@ -246,7 +275,7 @@ pub(crate) fn facts(digest: &Digest<'_>) -> Vec<(&'static str, String)> {
 
 /// One line of text that others wrote, with everything escaped that GitHub's Markdown or HTML
 /// would take for markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         if !line.is_empty() {

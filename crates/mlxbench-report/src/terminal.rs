@@ -8,8 +8,10 @@ use mlxbench_core::results::RunResult;
 
 use crate::Digest;
 use crate::cells::{
-    Cells, DECODE, FIGURES, HEADER, MBU, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK, cells,
+    self, Cells, DECODE, FIGURES, HEADER, MBU, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK,
+    cells,
 };
+use crate::external::External;
 use crate::limits::limits;
 use crate::units;
 use crate::warnings::warnings;
@@ -29,8 +31,9 @@ const NARROW_HEADER: [&str; 7] = [
 ];
 
 /// One heading, table and list of warnings a result.
-pub(crate) fn render(digests: &[Digest<'_>], width: Option<u16>) -> String {
-    let blocks: Vec<String> = digests.iter().map(|digest| block(digest, width)).collect();
+pub(crate) fn render(digests: &[Digest<'_>], others: &[External], width: Option<u16>) -> String {
+    let own = digests.iter().map(|digest| block(digest, width));
+    let blocks: Vec<String> = own.chain(others.iter().map(external)).collect();
     if blocks.is_empty() {
         return "no results\n".into();
     }
@@ -58,6 +61,30 @@ fn block(digest: &Digest<'_>, width: Option<u16>) -> String {
     }
     for warning in warnings(digest) {
         push_lines(&mut text, &plain(&format!("warning: {warning}")));
+    }
+    text
+}
+
+/// The rows of another program.
+fn external(external: &External) -> String {
+    let machine = external
+        .machine
+        .as_deref()
+        .unwrap_or("a machine it doesn't name");
+    let heading = format!(
+        "{}, measured by {} on {machine}",
+        external.file, external.tool
+    );
+    let mut text = plain(&heading);
+    text.push('\n');
+    let rows: Vec<Cells> = external
+        .rows
+        .iter()
+        .map(|row| cells::external(external, row))
+        .collect();
+    push_lines(&mut text, &wide(&rows).to_string());
+    for skipped in &external.skipped {
+        push_lines(&mut text, &plain(&format!("left out: {skipped}")));
     }
     text
 }
@@ -167,6 +194,6 @@ mod tests {
 
     #[test]
     fn no_results_are_said_to_be_none() {
-        assert_eq!(render(&[], None), "no results\n");
+        assert_eq!(render(&[], &[], None), "no results\n");
     }
 }

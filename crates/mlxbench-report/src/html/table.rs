@@ -5,7 +5,8 @@ use mlxbench_analysis::{Estimate, Row, RowStatus};
 use mlxbench_core::results::Verdict;
 
 use super::answer::name;
-use crate::cells::{self, HEADER, NOTE, WORK};
+use crate::cells::{self, HEADER, WORK};
+use crate::external::{External, ExternalRow};
 use crate::{Digest, units};
 
 /// Columns that the other tables have no room for, before the verdict on the work.
@@ -23,40 +24,55 @@ struct Cell {
     key: Option<f64>,
 }
 
+/// A row of the table.
+struct Line<'a> {
+    /// What its figures are worth: its class.
+    state: &'static str,
+    /// What it is filtered by: backend, device, dtype.
+    placement: [String; 3],
+    cells: Vec<Cell>,
+    /// The file of another program that it comes from.
+    external: Option<&'a External>,
+}
+
 /// The table with its filters.
-pub(super) fn section(digests: &[Digest<'_>]) -> Markup {
+pub(super) fn section(digests: &[Digest<'_>], others: &[External]) -> Markup {
     let several = digests.len() > 1;
-    let columns = columns(several);
-    let rows = digests
-        .iter()
-        .flat_map(|digest| digest.summary.rows.iter().map(move |row| (digest, row)));
-    let rows: Vec<(&Digest<'_>, &Row)> = rows.collect();
+    let own = digests.iter().flat_map(|digest| {
+        let rows = digest.summary.rows.iter();
+        rows.map(|row| own(digest, row, digests.len()))
+    });
+    let others = others.iter().flat_map(|external| {
+        let rows = external.rows.iter();
+        rows.map(move |row| other(external, row, several))
+    });
+    let lines: Vec<Line<'_>> = own.chain(others).collect();
+    let mut files: Vec<&External> = lines.iter().filter_map(|line| line.external).collect();
+    files.dedup_by_key(|external| &external.file);
+    let filters = ["backend", "device", "dtype"];
     html! {
         section #rows aria-labelledby="rows-heading" {
             h2 #rows-heading { "All figures" }
-            @if rows.is_empty() {
+            @if lines.is_empty() {
                 p { "There are no rows: nothing was to be measured." }
             } @else {
                 div.filters hidden {
-                    (filter("backend", rows.iter().map(|(_, row)| row.target.backend.clone())))
-                    (filter("device", rows.iter().map(|(_, row)| row.target.placement.device.to_string())))
-                    (filter("dtype", rows.iter().map(|(_, row)| row.target.placement.dtype.to_string())))
-                    output #shown role="status" { (rows.len()) " rows" }
+                    @for (at, what) in filters.iter().enumerate() {
+                        (filter(what, lines.iter().map(|line| line.placement[at].clone())))
+                    }
+                    output #shown role="status" { (lines.len()) " rows" }
                 }
                 div.scroll role="region" aria-labelledby="rows-heading" tabindex="0" {
                     table.rows {
                         thead { tr {
-                            @for column in &columns {
+                            @for column in columns(several) {
                                 th scope="col" aria-sort="none" { (column) }
                             }
                         } }
                         tbody {
-                            @for (digest, row) in &rows {
-                                tr class=(state(digest, row))
-                                    data-backend=(row.target.backend)
-                                    data-device=(row.target.placement.device.to_string())
-                                    data-dtype=(row.target.placement.dtype.to_string()) {
-                                    @for cell in line(digest, row, digests.len()) {
+                            @for Line { state, placement: [backend, device, dtype], cells, .. } in &lines {
+                                tr class=(state) data-backend=(backend) data-device=(device) data-dtype=(dtype) {
+                                    @for cell in cells {
                                         @if let Some(key) = cell.key {
                                             td.figure data-key=(key) { (cell.words) }
                                         } @else { td { (cell.words) } }
@@ -67,6 +83,15 @@ pub(super) fn section(digests: &[Digest<'_>]) -> Markup {
                     }
                 }
                 p.hint { "± is the half of the 95 % interval of the median. Work: whether the target computed what the reference did." }
+                @for external in files {
+                    p.hint {
+                        "External rows come from " (external.file) ", which " (external.tool)
+                        " wrote: mlxbench has neither checked their work nor the machine"
+                        @if let Some(machine) = &external.machine { ", " (machine) "," }
+                        " that they were measured on."
+                        @for skipped in &external.skipped { " Left out: " (skipped) "." }
+                    }
+                }
             }
         }
     }
@@ -110,7 +135,55 @@ fn state(digest: &Digest<'_>, row: &Row) -> &'static str {
     }
 }
 
-fn line(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
+/// A row that another program measured.
+fn other<'a>(external: &'a External, row: &ExternalRow, several: bool) -> Line<'a> {
+    let median = |estimate: Option<Estimate>| estimate.map(|estimate| estimate.median);
+    let key = |column| match column {
+        cells::PREFILL => median(row.prefill_tokens_per_second),
+        cells::DECODE => median(row.decode_tokens_per_second),
+        cells::MEMORY => row.peak_memory_bytes.map(|bytes| bytes as f64),
+        _ => None,
+    };
+    let words = cells::external(external, row).into_iter().enumerate();
+    let mut own = words.map(|(column, words)| Cell {
+        words,
+        key: key(column),
+    });
+    let run = several.then(|| Cell {
+        words: external.file.clone(),
+        key: None,
+    });
+    let mut cells: Vec<Cell> = run.into_iter().collect();
+    cells.extend(own.by_ref().take(WORK));
+    cells.extend(MORE.map(|_| Cell {
+        words: String::new(),
+        key: None,
+    }));
+    cells.extend(own);
+    Line {
+        state: "external",
+        placement: [row.backend.clone(), row.device.clone(), row.dtype.clone()],
+        cells,
+        external: Some(external),
+    }
+}
+
+/// A row of ours.
+fn own<'a>(digest: &Digest<'_>, row: &Row, of: usize) -> Line<'a> {
+    let placement = &row.target.placement;
+    Line {
+        state: state(digest, row),
+        placement: [
+            row.target.backend.clone(),
+            placement.device.to_string(),
+            placement.dtype.to_string(),
+        ],
+        cells: own_cells(digest, row, of),
+        external: None,
+    }
+}
+
+fn own_cells(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
     let cells = cells::cells(digest.result, row);
     let median = |estimate: Option<Estimate>| estimate.map(|estimate| estimate.median);
     let facts = digest
@@ -162,10 +235,10 @@ fn line(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
         words: name(digest, of),
         key: None,
     });
-    let mut line: Vec<Cell> = run.into_iter().collect();
+    let mut cells: Vec<Cell> = run.into_iter().collect();
     let mut own = own.into_iter();
-    line.extend(own.by_ref().take(WORK));
-    line.extend(more);
-    line.extend(own.take(NOTE + 1 - WORK));
-    line
+    cells.extend(own.by_ref().take(WORK));
+    cells.extend(more);
+    cells.extend(own);
+    cells
 }

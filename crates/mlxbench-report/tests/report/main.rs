@@ -1,5 +1,7 @@
 //! Reports of made-up runs, as text and as files.
 
+mod external;
+mod llama_bench;
 mod page;
 mod snapshots;
 mod support;

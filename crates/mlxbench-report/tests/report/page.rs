@@ -2,12 +2,13 @@
 
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::Test;
+use mlxbench_report::external::read;
 use mlxbench_report::{Format, Picture, charts, render};
 
 use crate::support::{BOTH, HOSTILE, PREFILL, hostile, nothing_measured, race, run};
 
 fn html(results: &[mlxbench_core::results::RunResult]) -> String {
-    String::from_utf8(render(results, Format::Html)).expect("pages are UTF-8")
+    String::from_utf8(render(results, &[], Format::Html)).expect("pages are UTF-8")
 }
 
 /// Markup that got out of [`HOSTILE`].
@@ -35,11 +36,12 @@ fn nothing_of_others_is_markup() {
         }
         roxmltree::Document::parse(&svg).unwrap_or_else(|error| panic!("{}: {error}", file.name));
     }
-    let markdown = String::from_utf8(render(&[hostile()], Format::Markdown)).expect("UTF-8");
+    let markdown = String::from_utf8(render(&[hostile()], &[], Format::Markdown)).expect("UTF-8");
+    let markdown = markdown.replace("\\<", "");
     for markup in ["<script>", "<img", "\u{1b}", "\u{202e}"] {
         assert!(!markdown.contains(markup), "{markup:?} is in the Markdown");
     }
-    let csv = render(&[hostile()], Format::Csv);
+    let csv = render(&[hostile()], &[], Format::Csv);
     for record in csv::Reader::from_reader(csv.as_slice()).into_records() {
         for field in &record.expect("CSV") {
             assert!(
@@ -69,6 +71,24 @@ fn failed_targets_are_shown_with_their_reason() {
     assert!(page.contains("none of 3 targets gave a figure"));
     assert!(page.contains("missing: no program mlxbench-worker-mlx beside mlxbench or on PATH"));
     assert!(html(&[]).contains("No results"));
+}
+
+#[test]
+fn rows_of_other_programs_are_marked() {
+    let text = include_bytes!("fixtures/llama-bench.json");
+    let others = [read("other.json", text).expect("sound").expect("known")];
+    for format in [
+        Format::Html,
+        Format::Markdown,
+        Format::Terminal { width: None },
+    ] {
+        let shown = render(&[race(2, &[BOTH], 5)], &others, format);
+        let shown = String::from_utf8(shown).expect("UTF-8");
+        assert!(
+            shown.contains("llama-bench") && shown.contains("external"),
+            "{format:?}: {shown}"
+        );
+    }
 }
 
 #[test]

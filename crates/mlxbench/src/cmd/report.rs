@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mlxbench_core::results::RunResult;
+use mlxbench_report::external::{self, External};
 use mlxbench_report::{Format, Picture};
 use mlxbench_runner::journal;
 
@@ -20,14 +21,15 @@ use crate::output::{print, terminal_width};
   mlxbench report results/quick/20261123T070000Z.json --format svg -o charts
   mlxbench report --splice README.md")]
 pub(crate) struct Args {
-    /// Result files, or journals of runs that were cut short.
+    /// Result files, or journals of runs that were cut short; what `llama-bench -o json` or
+    /// `mlx_lm.benchmark` wrote goes in as rows that are marked as external.
     #[arg(required_unless_present = "splice")]
     results: Vec<PathBuf>,
     /// Write to FILE in place of stdout; its ending decides the format. For svg and png a folder,
     /// which gets a file a chart.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// html, text, md, csv, json, svg or png.
+    /// html, text, md, csv, json, llama-bench-json, llama-bench-md, svg or png.
     #[arg(long)]
     format: Option<String>,
     /// Write the tables in DOC again, each between `<!-- mlxbench: RESULT.json -->` and
@@ -43,11 +45,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(document) = &args.splice {
         return splice(document, args.check);
     }
-    let results = args
-        .results
-        .iter()
-        .map(|path| journal::read(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let (results, others) = read(&args.results)?;
     match args.format.as_deref() {
         Some("svg") => return charts(&results, Picture::Svg, args.output.as_deref()),
         Some("png") => return charts(&results, Picture::Png, args.output.as_deref()),
@@ -68,12 +66,31 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
         Some(name) => name.parse().map_err(anyhow::Error::msg)?,
     };
-    let bytes = mlxbench_report::render(&results, format);
+    if let Some(other) = others.first().filter(|_| !format.takes_others()) {
+        bail!(
+            "{}: rows of other programs go into html, md and text only: leave it out",
+            other.file
+        );
+    }
+    let bytes = mlxbench_report::render(&results, &others, format);
     match &args.output {
         Some(path) => fs::write(path, bytes).with_context(|| path.display().to_string())?,
         None => print(&bytes)?,
     }
     Ok(Exit::Fine)
+}
+
+/// Our own results, and files of other programs.
+fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Vec<External>)> {
+    let (mut results, mut others) = (Vec::new(), Vec::new());
+    for path in paths {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        match external::read(&path.display().to_string(), &bytes)? {
+            Some(external) => others.push(external),
+            None => results.push(journal::read(path)?),
+        }
+    }
+    Ok((results, others))
 }
 
 /// Writes a file a chart into `folder`, which is made where it is missing.

@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             width: terminal_width(),
         },
     };
-    let table = mlxbench_report::render(std::slice::from_ref(&outcome.result), format);
+    let table = mlxbench_report::render(std::slice::from_ref(&outcome.result), &[], format);
     // The table goes out even when the result file could not be written.
     let printed = print(&table);
     let exit = conclude(&outcome, args.json);

@@ -1,0 +1,104 @@
+//! A figure over commits and time, with intervals and marked changes of level.
+
+use mlxbench_analysis::ChangePoint;
+use mlxbench_analysis::history::{self, Figure, Group};
+use mlxbench_core::results::Test;
+
+use super::point;
+use crate::draw::plane::{Axis, Plane, Point, Scale, Series, Stroke};
+use crate::draw::theme::{INK, Palette};
+use crate::draw::{Chart, Form};
+
+/// A figure that is looked at over time.
+pub(crate) struct Measure {
+    /// The stem of its charts' files.
+    pub(crate) name: &'static str,
+    /// What it is called.
+    pub(crate) title: &'static str,
+    /// Its unit.
+    pub(crate) axis: &'static str,
+    /// Where it is in a row.
+    pub(crate) figure: Figure,
+}
+
+/// A change of level, and the first point after it.
+pub(crate) type Change<'a> = (&'a history::Point, ChangePoint);
+
+/// One chart a test; `names` are those of the group's results.
+pub(crate) fn charts(
+    group: &Group,
+    measure: &Measure,
+    names: &[String],
+    palette: &Palette,
+) -> Vec<Chart> {
+    let mut tests: Vec<Test> = Vec::new();
+    for series in &group.series {
+        if !tests.contains(&series.test) {
+            tests.push(series.test);
+        }
+    }
+    let charts = tests.iter().enumerate();
+    let charts = charts.filter_map(|(at, test)| chart(group, measure, names, palette, at, test));
+    charts.collect()
+}
+
+fn chart(
+    group: &Group,
+    measure: &Measure,
+    names: &[String],
+    palette: &Palette,
+    at: usize,
+    test: &Test,
+) -> Option<Chart> {
+    let mut lines = Vec::new();
+    let mut rings = Vec::new();
+    let mut shapes: Vec<&str> = Vec::new();
+    for series in group.series.iter().filter(|series| series.test == *test) {
+        let figures = series.figures(measure.figure);
+        let points = figures.map(|(own, estimate)| point(own.at as f64, estimate));
+        let points: Vec<Point> = points.collect();
+        let backend = series.target.backend.as_str();
+        let shape = shapes.iter().filter(|known| **known == backend).count();
+        shapes.push(backend);
+        for (after, change) in series.changes(measure.figure) {
+            rings.push(Point::new(after.at as f64, change.after));
+        }
+        if !points.is_empty() {
+            lines.push(Series {
+                label: series.target.to_string(),
+                colour: palette.of(backend),
+                shape,
+                stroke: Stroke::LineAndMarks,
+                points,
+            });
+        }
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    if !rings.is_empty() {
+        lines.push(Series {
+            label: "level changed".into(),
+            colour: INK,
+            shape: 0,
+            stroke: Stroke::Rings,
+            points: rings,
+        });
+    }
+    Some(Chart {
+        name: format!("{}-{at}", measure.name),
+        title: format!("{}, {test}", measure.title),
+        caption: format!("From {} to {}.", names.first()?, names.last()?),
+        form: Form::Plane(Plane {
+            x: Axis {
+                title: "result".into(),
+                scale: Scale::Named(names.to_vec()),
+            },
+            y: Axis {
+                title: measure.axis.into(),
+                scale: Scale::FromZero,
+            },
+            series: lines,
+        }),
+    })
+}

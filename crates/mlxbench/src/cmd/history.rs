@@ -1,0 +1,60 @@
+//! `mlxbench history`: results over commits and time, as a page.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use mlxbench_core::results::RunResult;
+use mlxbench_runner::journal;
+
+use crate::exit::Exit;
+
+/// Show how results changed over commits and time: a page with a line for each target, its
+/// intervals, and marks where a level changed.
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  mlxbench history results/quick -o quick.html")]
+pub(crate) struct Args {
+    /// A folder of result files; those in folders below count, too.
+    #[arg(default_value = "results")]
+    folder: PathBuf,
+    /// The page to write.
+    #[arg(short, long, value_name = "FILE.html")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let mut files = Vec::new();
+    list(&args.folder, &mut files)?;
+    files.sort();
+    let mut results: Vec<RunResult> = Vec::new();
+    for file in &files {
+        match journal::read(file) {
+            Ok(result) => results.push(result),
+            Err(error) => eprintln!("left out: {error}"),
+        }
+    }
+    if results.is_empty() {
+        let folder = args.folder.display();
+        bail!("{folder} holds no result: let `mlxbench run CONFIG` write some");
+    }
+    let page = mlxbench_report::history(&results);
+    fs::write(&args.output, page).with_context(|| args.output.display().to_string())?;
+    Ok(Exit::Fine)
+}
+
+/// Adds the result files in `folder` and below. Journals are runs that still go on, or will.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let shown = || folder.display().to_string();
+    for entry in fs::read_dir(folder).with_context(shown)? {
+        let entry = entry.with_context(shown)?;
+        let path = entry.path();
+        // A link isn't followed: it may lead back here.
+        if entry.file_type().with_context(shown)?.is_dir() {
+            list(&path, files)?;
+        } else if path.extension().is_some_and(|ending| ending == "json") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
