@@ -69,10 +69,17 @@ pub(crate) fn render(results: &[RunResult]) -> Vec<u8> {
 }
 
 fn lines(result: &RunResult) -> impl Iterator<Item = Line> {
-    let samples = result
-        .samples
-        .iter()
-        .map(|sample| of_sample(result, sample));
+    let mut cases: Vec<Case> = Vec::new();
+    let samples = result.samples.iter().map(move |sample| {
+        let known = |case: &&Case| case.target == sample.target && case.test == sample.test;
+        if let Some(case) = cases.iter().find(known) {
+            return of_sample(case, sample);
+        }
+        let case = Case::of(result, sample);
+        let line = of_sample(&case, sample);
+        cases.push(case);
+        line
+    });
     let failures = result
         .failures
         .iter()
@@ -80,14 +87,33 @@ fn lines(result: &RunResult) -> impl Iterator<Item = Line> {
     samples.chain(failures)
 }
 
-fn of_sample(result: &RunResult, sample: &Sample) -> Line {
-    let mut line = of_case(result, &sample.target, Some(&sample.test));
+/// What all repetitions of a case have in common.
+struct Case {
+    target: TargetId,
+    test: Test,
+    line: Line,
+    mfu_per_rate: Option<f64>,
+    mbu_per_rate: Option<f64>,
+}
+
+impl Case {
+    fn of(result: &RunResult, Sample { target, test, .. }: &Sample) -> Self {
+        Self {
+            target: target.clone(),
+            test: *test,
+            line: of_case(result, target, Some(test)),
+            mfu_per_rate: mfu_per_rate(result, target, test),
+            mbu_per_rate: mbu_per_rate(result, target, test),
+        }
+    }
+}
+
+fn of_sample(case: &Case, sample: &Sample) -> Line {
+    let mut line = case.line.clone();
     let nanos = |time: Option<Nanos>| time.map(|time| time.0.to_string());
     let number = |value: Option<f64>| value.map(|value| value.to_string());
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes.to_string());
     let (prefill, decode) = (metrics::prefill_rate(sample), metrics::decode_rate(sample));
-    let mfu = mfu_per_rate(result, &sample.target, &sample.test);
-    let mbu = mbu_per_rate(result, &sample.target, &sample.test);
     let figures = [
         ("repetition", Some(sample.repetition.to_string())),
         ("finite", Some(sample.finite.to_string())),
@@ -100,11 +126,19 @@ fn of_sample(result: &RunResult, sample: &Sample) -> Line {
         ("decode_tokens_per_second", number(decode)),
         (
             "mfu",
-            number(prefill.zip(mfu).map(|(rate, share)| rate * share)),
+            number(
+                prefill
+                    .zip(case.mfu_per_rate)
+                    .map(|(rate, share)| rate * share),
+            ),
         ),
         (
             "mbu",
-            number(decode.zip(mbu).map(|(rate, share)| rate * share)),
+            number(
+                decode
+                    .zip(case.mbu_per_rate)
+                    .map(|(rate, share)| rate * share),
+            ),
         ),
         ("peak_memory_bytes", bytes(sample.peak_memory_bytes)),
         ("device_peak_bytes", bytes(sample.device_peak_bytes)),

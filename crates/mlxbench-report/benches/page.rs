@@ -1,0 +1,26 @@
+//! How long a page takes: `cargo bench -p mlxbench-report`.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use mlxbench_report::{Format, render};
+
+#[path = "../tests/report/support.rs"]
+#[expect(dead_code, reason = "tests need more of it")]
+mod support;
+
+/// Ten thousand repetitions: of one target, and of forty.
+fn ten_thousand(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("page of 10000 repetitions");
+    group.sample_size(10);
+    for targets in [1, 40] {
+        let result = support::race(targets, &[support::BOTH], 10_000 / targets);
+        group.bench_function(format!("{targets} targets"), |bencher| {
+            bencher.iter(|| render(black_box(std::slice::from_ref(&result)), &[], Format::Html));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, ten_thousand);
+criterion_main!(benches);
