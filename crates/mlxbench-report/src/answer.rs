@@ -106,7 +106,7 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
             format!("{one} and {other} {do_all} equally fast, as far as this run can tell")
         }
         None => format!(
-            "{one} {does} fastest, {times} as fast as {other}, but too few repetitions make it sure"
+            "{one} {does} fastest, {times} as fast as {other}, but the repetitions are too few to be sure"
         ),
     }
 }

@@ -24,11 +24,11 @@ pub(crate) struct Measure {
 /// A change of level, and the first point after it.
 pub(crate) type Change<'a> = (&'a history::Point, ChangePoint);
 
-/// One chart a test; `names` are those of the group's results.
+/// One chart a test; `places` are those of the group's results.
 pub(crate) fn charts(
     group: &Group,
     measure: &Measure,
-    names: &[String],
+    places: &[String],
     palette: &Palette,
 ) -> Vec<Chart> {
     let mut tests: Vec<Test> = Vec::new();
@@ -38,14 +38,14 @@ pub(crate) fn charts(
         }
     }
     let charts = tests.iter().enumerate();
-    let charts = charts.filter_map(|(at, test)| chart(group, measure, names, palette, at, test));
+    let charts = charts.filter_map(|(at, test)| chart(group, measure, places, palette, at, test));
     charts.collect()
 }
 
 fn chart(
     group: &Group,
     measure: &Measure,
-    names: &[String],
+    places: &[String],
     palette: &Palette,
     at: usize,
     test: &Test,
@@ -88,11 +88,11 @@ fn chart(
     Some(Chart {
         name: format!("{}-{at}", measure.name),
         title: format!("{}, {test}", measure.title),
-        caption: format!("From {} to {}.", names.first()?, names.last()?),
+        caption: format!("From {} to {}.", places.first()?, places.last()?),
         form: Form::Plane(Plane {
             x: Axis {
-                title: "result".into(),
-                scale: Scale::Named(names.to_vec()),
+                title: "commit, or day, of the result".into(),
+                scale: Scale::Named(places.to_vec()),
             },
             y: Axis {
                 title: measure.axis.into(),

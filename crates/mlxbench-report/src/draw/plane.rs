@@ -404,7 +404,7 @@ impl Series {
                 Stroke::Line if step % marked == marked / 2 => {
                     marker(area, at, self.shape, self.colour);
                 }
-                Stroke::Rings => ring(area, at, self.colour),
+                Stroke::Rings => ring(area, at, 8, self.colour),
                 Stroke::Line | Stroke::Dashes => {}
             }
         }
@@ -419,14 +419,14 @@ impl Series {
                 marker(area, (x, y), self.shape, self.colour);
             }
             Stroke::Dashes => dashes(area, (x - 7, y), (x + 7, y), self.colour),
-            Stroke::Rings => ring(area, (x, y), self.colour),
+            Stroke::Rings => ring(area, (x, y), 5, self.colour),
         }
     }
 }
 
-fn ring(area: &Area<'_>, at: (i32, i32), colour: Colour) {
+fn ring(area: &Area<'_>, at: (i32, i32), radius: i32, colour: Colour) {
     let style = colour.rgb().stroke_width(2);
-    area.draw(&Circle::new(at, 8, style)).expect(DRAWN);
+    area.draw(&Circle::new(at, radius, style)).expect(DRAWN);
 }
 
 /// A straight broken line.

@@ -109,11 +109,9 @@ fn headline(groups: &[Group], results: usize) -> String {
 fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) -> Markup {
     let first = &digests[group.results[0]];
     let run = &first.result.run;
-    let names: Vec<String> = group
-        .results
-        .iter()
-        .map(|&index| name(&digests[index]))
-        .collect();
+    let members = || group.results.iter().map(|&index| &digests[index]);
+    let names: Vec<String> = members().map(name).collect();
+    let places: Vec<String> = members().map(place).collect();
     let changes = changes(group);
     let notes = notes(group, &names);
     html! {
@@ -152,7 +150,7 @@ fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) 
             }
             div.charts {
                 @for measure in &MEASURES {
-                    @for chart in over_time::charts(group, measure, &names, palette) {
+                    @for chart in over_time::charts(group, measure, &places, palette) {
                         (figures::figure(&chart, at))
                     }
                 }
@@ -161,17 +159,19 @@ fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) 
     }
 }
 
-/// A result's place on the axis: its commit, and the day.
-fn name(digest: &Digest<'_>) -> String {
+/// A result's place on the axis: its commit, or the day where that isn't known.
+fn place(digest: &Digest<'_>) -> String {
     let run = &digest.result.run;
-    let day = run.started.strftime("%m-%d %H:%M");
     match &run.mlxbench.commit {
-        Some(commit) => {
-            let short: String = commit.chars().take(7).collect();
-            format!("{short} {day}")
-        }
-        None => day.to_string(),
+        Some(commit) => commit.chars().take(7).collect(),
+        None => run.started.strftime("%m-%d").to_string(),
     }
+}
+
+/// A result's name in words.
+fn name(digest: &Digest<'_>) -> String {
+    let when = digest.result.run.started.strftime("%Y-%m-%d %H:%M");
+    format!("{} {when}", place(digest))
 }
 
 /// Other versions and gaps, in the order of time.

@@ -51,7 +51,7 @@ pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
                         @if differs.is_empty() {
                             "yes, machine and work are the same."
                         } @else {
-                            "only with care, other than there are " (differs.join(", ")) "."
+                            "only with care. Not the same: " (differs.join(", ")) "."
                         }
                     }
                 }
