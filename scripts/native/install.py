@@ -39,8 +39,9 @@ def main():
     options = parser.parse_args()
     pins = json.loads(PINS.read_text())
     if options.platform not in pins:
+        frameworks = [name for name, pin in pins.items() if any(wheel["into"] == "lib" for wheel in pin["wheels"])]
         say(f"there is no pinned libtorch or MLX for {options.platform}, only for "
-            f"{' and '.join(name for name in pins if '-from-' not in name)}: only the candle backend will be built")
+            f"{' and '.join(frameworks)}: only the candle backend will be built")
         return 0
     target = pins[options.platform]
     if options.cuda and not any(wheel.get("cuda") for wheel in target["wheels"]):
