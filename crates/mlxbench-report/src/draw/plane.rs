@@ -93,7 +93,7 @@ const MARKS: usize = 6;
 /// Between two names.
 const GAP: i32 = 16;
 const ABOVE: i32 = 24;
-const BELOW: i32 = 42;
+const BELOW: i32 = 46;
 
 /// An axis with its range and its place in pixels.
 struct Mapped<'a> {
@@ -292,7 +292,7 @@ impl Plane {
             // Words that would leave the chart or touch their neighbour's are left out.
             let centre = at.clamp(half, layout.width() - half);
             if centre - half >= free {
-                write(area, &words, (centre, y.from + 6), room, &below, 11);
+                write(area, &words, (centre, y.from + 9), room, &below, 11);
                 free = centre + half + 6;
             }
         }
@@ -307,7 +307,7 @@ impl Plane {
         write(
             area,
             &self.x.title,
-            (centre, y.from + 23),
+            (centre, y.from + 27),
             layout.width(),
             &below,
             11,

@@ -38,8 +38,8 @@ pub(super) fn logarithmic(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let within = |tick: &f64| *tick >= low * (1.0 - 1e-9) && *tick <= high * (1.0 + 1e-9);
     let ticks: Vec<f64> = ticks.filter(within).collect();
     match ticks.as_slice() {
-        // Between two powers: the ends will do.
-        [] | [_] => vec![low, high],
+        // Between two powers, a logarithm is nearly straight.
+        [] | [_] => linear(low, high, wanted),
         _ => ticks,
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     fn logarithmic_ticks_are_powers_of_ten() {
         assert_eq!(logarithmic(0.8, 120.0, 4), [1.0, 10.0, 100.0]);
         assert_eq!(logarithmic(1.0, 9.0, 4), [1.0, 2.0, 5.0]);
-        assert_eq!(logarithmic(3.0, 4.0, 4), [3.0, 4.0]);
+        assert_eq!(logarithmic(3.0, 4.0, 4), [3.0, 3.5, 4.0]);
         assert!(logarithmic(1e-12, 1.0, 5).len() <= 5);
     }
 

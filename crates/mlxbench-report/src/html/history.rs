@@ -126,7 +126,7 @@ fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) 
             @if changes.is_empty() {
                 p { "No level changed, as far as these results can tell." }
             } @else {
-                div.scroll tabindex="0" role="region" aria-label="Changes of level" {
+                div.scroll tabindex="0" role="region" aria-label=(format!("Changes of level, group {}", at + 1)) {
                     table {
                         thead { tr { @for column in ["at", "target", "test", "figure", "before", "after", "change", "p"] { th scope="col" { (column) } } } }
                         tbody {

@@ -17,7 +17,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
         section aria-labelledby=(format!("proof-{at}")) {
             h2 #(format!("proof-{at}")) { "What it rests on: " (name) }
             (warned(digest, at))
-            (equivalence(digest))
+            (equivalence(digest, at))
             (limited(digest))
             (power(digest))
             h3 { "Machine and settings" }
@@ -26,7 +26,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
                     div { dt { (name) } dd { (text) } }
                 }
             }
-            (frameworks(digest))
+            (frameworks(digest, at))
         }
     }
 }
@@ -72,7 +72,7 @@ fn warned(digest: &Digest<'_>, at: usize) -> Markup {
     }
 }
 
-fn equivalence(digest: &Digest<'_>) -> Markup {
+fn equivalence(digest: &Digest<'_>, at: usize) -> Markup {
     let result = digest.result;
     let Some(reference) = &result.run.settings.reference else {
         return html! {};
@@ -80,7 +80,7 @@ fn equivalence(digest: &Digest<'_>) -> Markup {
     html! {
         @if !result.equivalences.is_empty() {
             h3 { "The same work? Compared with " (reference.to_string()) }
-            div.scroll tabindex="0" role="region" aria-label="Equivalence with the reference" {
+            div.scroll tabindex="0" role="region" aria-label=(format!("Equivalence with the reference, result {}", at + 1)) {
                 table {
                     thead { tr {
                         @for column in ["target", "work", "mean KL", "largest KL", "same token", "first divergence", "reason"] {
@@ -152,12 +152,12 @@ fn power(digest: &Digest<'_>) -> Markup {
     }
 }
 
-fn frameworks(digest: &Digest<'_>) -> Markup {
+fn frameworks(digest: &Digest<'_>, at: usize) -> Markup {
     let targets = &digest.result.targets;
     html! {
         @if !targets.is_empty() {
             h3 { "Frameworks" }
-            div.scroll tabindex="0" role="region" aria-label="Frameworks and their libraries" {
+            div.scroll tabindex="0" role="region" aria-label=(format!("Frameworks and their libraries, result {}", at + 1)) {
                 table {
                     thead { tr { @for column in ["target", "framework", "threads", "libraries", "device"] { th scope="col" { (column) } } } }
                     tbody { @for facts in targets { tr {

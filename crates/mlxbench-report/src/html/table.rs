@@ -51,7 +51,7 @@ pub(super) fn section(digests: &[Digest<'_>], others: &[External]) -> Markup {
     files.dedup_by_key(|external| &external.file);
     let filters = ["backend", "device", "dtype"];
     html! {
-        section #rows aria-labelledby="rows-heading" {
+        section #rows {
             h2 #rows-heading { "All figures" }
             @if lines.is_empty() {
                 p { "There are no rows: nothing was to be measured." }

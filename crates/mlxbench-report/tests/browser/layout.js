@@ -23,6 +23,13 @@
             .map(([side, by]) => `${by.toFixed(0)} px at its ${side}`)
             .join(", ");
 
+    const within = (inner, outer) => ({
+        left: Math.min(Math.max(inner.left, outer.left), outer.right),
+        right: Math.max(Math.min(inner.right, outer.right), outer.left),
+        top: Math.min(Math.max(inner.top, outer.top), outer.bottom),
+        bottom: Math.max(Math.min(inner.bottom, outer.bottom), outer.top),
+    });
+
     // The boxes of the texts that are directly in an element, or of an SVG text as a whole.
     const boxes = element => {
         if (element.localName === "text") return [element.getBoundingClientRect()];
@@ -65,7 +72,7 @@
     };
 
     const clipped = () => texts().flatMap(element => {
-        const inner = boxes(element).filter(box => size(box) > 0);
+        let inner = boxes(element).filter(box => size(box) > 0);
         if (!inner.length) return [];
         const found = [];
         for (let outer = element; outer; outer = outer.parentElement) {
@@ -75,6 +82,8 @@
             if (size(box) <= 1) return [];
             const worst = inner.map(text => outside(text, box)).find(Boolean);
             if (worst) found.push(`clipped: ${name(element)} is outside of <${outer.localName}> by ${worst}`);
+            // What can be scrolled to is as good as inside, for whatever is around it.
+            if (getComputedStyle(outer).overflowX !== "visible") inner = inner.map(text => within(text, outer.getBoundingClientRect()));
         }
         return found;
     });

@@ -8,6 +8,9 @@
 
 mod devtools;
 mod page;
+mod reports;
+#[path = "../report/support.rs"]
+mod support;
 
 use page::{Page, Scheme};
 
@@ -29,7 +32,7 @@ svg text {{ font: 12px sans-serif; fill: currentColor }}
 <main>
 <h1>A page</h1>
 <p>Some words, <span class="hidden">unseen ones as well,</span> and a drawing.</p>
-<div class="scroll" tabindex="0"><table><tr><td><div style="width: 900px">A wide table that scrolls</div></table></div>
+<div class="scroll" tabindex="0"><table><tr><td><div style="width: 900px; text-align: right">A wide table that scrolls</div></table></div>
 <svg role="img" aria-label="A drawing" width="200" height="100">
 <text x="10" y="20">over</text><text x="10" y="40">under</text>
 <text transform="translate(60 90) rotate(-45)">tilted</text>
