@@ -11,7 +11,7 @@ mod rates;
 mod roofline;
 mod ttft;
 
-use mlxbench_analysis::{Estimate, Interval, Row};
+use mlxbench_analysis::{Estimate, Interval, Row, RowStatus};
 use mlxbench_core::results::{TargetId, Test};
 
 use crate::Digest;
@@ -54,7 +54,11 @@ fn bars(
         let rows = digest.summary.rows.iter();
         let rows = rows.filter(|row| row.test == **test && takes_part(row));
         let mut figures: Vec<(&Row, Option<Figure>)> = rows.map(|row| (row, figure(row))).collect();
-        if figures.is_empty() {
+        // A test that has no such figure says nothing; a target that failed at it does.
+        let silent = |(row, figure): &(&Row, Option<Figure>)| {
+            figure.is_none() && row.status == RowStatus::Ok
+        };
+        if figures.iter().all(silent) {
             continue;
         }
         let length = |figure: &Option<Figure>| figure.as_ref().map_or(-1.0, |figure| figure.value);
