@@ -1,7 +1,7 @@
 //! Pages in a real browser. `scripts/test` runs these tests; by hand, with screenshots:
 //!
 //! ```console
-//! $ MLXBENCH_BROWSER="$(scripts/browser)" MLXBENCH_SCREENSHOTS=target/screenshots \
+//! $ MLXBENCH_BROWSER="$(scripts/browser)" MLXBENCH_SCREENSHOTS="$PWD/target/screenshots" \
 //!       cargo test -p mlxbench-report --test browser -- --ignored
 //! ```
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]

@@ -10,6 +10,11 @@ use tempfile::TempDir;
 use crate::devtools::Browser;
 
 const LAYOUT: &str = include_str!("layout.js");
+/// Of the window, in CSS pixels.
+const HEIGHT: u32 = 800;
+/// Resolves when what was changed before has been laid out and drawn.
+const TWO_FRAMES: &str = "new Promise(done =>
+    requestAnimationFrame(() => requestAnimationFrame(() => done())))";
 
 /// The `prefers-color-scheme` of whoever looks at the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +27,7 @@ pub(crate) enum Scheme {
 pub(crate) struct Page {
     browser: Browser,
     url: String,
+    width: u32,
     _folder: TempDir,
 }
 
@@ -38,9 +44,9 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
-        let screen =
-            json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
-        browser.call("Emulation.setDeviceMetricsOverride", screen);
+        let size =
+            json!({"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false});
+        browser.call("Emulation.setDeviceMetricsOverride", size);
         let value = match scheme {
             Scheme::Light => "light",
             Scheme::Dark => "dark",
@@ -52,13 +58,11 @@ impl Page {
         let mut page = Self {
             browser,
             url,
+            width,
             _folder: folder,
         };
         // Fonts change the layout, and scripts may wait for the first frames.
-        page.evaluate(
-            "document.fonts.ready.then(() => new Promise(done =>
-                requestAnimationFrame(() => requestAnimationFrame(() => done()))))",
-        );
+        page.evaluate(&format!("document.fonts.ready.then(() => {TWO_FRAMES})"));
         page
     }
 
@@ -188,15 +192,25 @@ impl Page {
         let Some(folder) = std::env::var_os("MLXBENCH_SCREENSHOTS").map(PathBuf::from) else {
             return;
         };
-        let size = self.browser.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].take();
-        let clip = json!({
-            "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1,
-        });
-        let how = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
-        let image = self.browser.call("Page.captureScreenshot", how);
+        let size = &self.browser.call("Page.getLayoutMetrics", json!({}))["cssContentSize"];
+        let height = size["height"].as_f64().unwrap().ceil();
+        // A window as high as the page: beyond the window, boxes that scroll come out empty.
+        self.resize(height as u32);
+        let image = self
+            .browser
+            .call("Page.captureScreenshot", json!({"format": "png"}));
+        self.resize(HEIGHT);
         std::fs::create_dir_all(&folder).unwrap();
         let image = BASE64_STANDARD.decode(text(&image["data"])).unwrap();
         std::fs::write(folder.join(format!("{name}.png")), image).unwrap();
+    }
+
+    fn resize(&mut self, height: u32) {
+        let size =
+            json!({"width": self.width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.browser
+            .call("Emulation.setDeviceMetricsOverride", size);
+        self.evaluate(TWO_FRAMES);
     }
 
     fn sentences(&mut self, expression: &str) -> Vec<String> {
