@@ -6,11 +6,14 @@ Run by hand, in any Python with numpy and scipy, from the repository's root:
 
 It writes crates/mlxbench-analysis/tests/statistics.json, which tests/statistics.rs checks our
 functions against: for each sample in `samples` its quantiles, interval, fences, outliers, trend and
-autocorrelation, and in `common_trends` the trends of several cases together. Numbers of trends come
+autocorrelation, in `common_trends` the trends of several cases together, in `ratios` the ratio of two
+samples' medians with its interval, and in `pettitts` Pettitt's test for a change of level, its p-value
+counted over all orders of eight values. Numbers of trends come
 from scipy.stats.kendalltau and theilslopes. SciPy's normal approximation has no correction for
 continuity: its own z is taken back from its p-value and corrected here.
 """
 
+import itertools
 import json
 import pathlib
 import sys
@@ -45,15 +48,15 @@ def samples():
     return {name: [float(f"{value:.12g}") for value in values] for name, values in made.items()}
 
 
-def interval(values):
+def interval(*samples, statistic=np.median):
     """Where the ends of the expanded percentile interval (Hesterberg 2015) may lie: the bootstrap
     distribution's quantiles three standard errors of our fewer resamples to both sides of its
     tails."""
-    n = len(values)
+    n = min(len(values) for values in samples)
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     bootstrap = stats.bootstrap(
-        (values,),
-        np.median,
+        samples,
+        statistic,
         method="percentile",
         n_resamples=1_000_000,
         batch=50_000,
@@ -118,6 +121,33 @@ def common_trend(cases):
     }
 
 
+def ratio(numerator, denominator):
+    def of_medians(above, below, axis):
+        return np.median(above, axis=axis) / np.median(below, axis=axis)
+
+    return {
+        "numerator": numerator,
+        "denominator": denominator,
+        "median": np.median(numerator) / np.median(denominator),
+        "interval": interval(numerator, denominator, statistic=of_medians),
+    }
+
+
+def pettitt(values):
+    """U of the first t is the sum of signs over all pairs across t (Pettitt 1979)."""
+
+    def largest(values):
+        signs = np.sign(np.subtract.outer(values, values))
+        u = [abs(signs[:t, t:].sum()) for t in range(1, len(values))]
+        return int(np.argmax(u)) + 1, float(max(u))
+
+    index, statistic = largest(np.array(values))
+    orders = itertools.permutations(values)
+    reached = [largest(np.array(order))[1] >= statistic for order in orders]
+    p_value = np.mean(reached)
+    return {"values": values, "index": index, "statistic": statistic, "p_value": p_value}
+
+
 def main():
     made = samples()
     together = [
@@ -127,6 +157,15 @@ def main():
     golden = {
         "samples": {name: facts(values) for name, values in made.items()},
         "common_trends": [common_trend([made[name] for name in names]) for names in together],
+        "ratios": [
+            ratio(made["fourteen_with_outliers"], made["five"]),
+            ratio(made["six_skewed"], made["six_skewed"]),
+        ],
+        "pettitts": [
+            pettitt([10.0, 10.2, 9.9, 9.0, 9.1, 8.9, 8.8, 9.05]),
+            pettitt([5.0, 5.1, 4.9, 5.2, 4.8, 5.05, 4.95, 5.15]),
+            pettitt([1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 1.0]),
+        ],
     }
     TARGET.write_text(json.dumps(golden, indent=1, default=float) + "\n")
 

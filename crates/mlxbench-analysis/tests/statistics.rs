@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mlxbench_analysis::change_points::Pettitt;
 use mlxbench_analysis::stats::{quantile, sorted};
 use mlxbench_analysis::{
     CommonTrend, Estimate, Interval, Outliers, Trend, lag_one_autocorrelation, theil_sen_slope,
@@ -12,6 +13,8 @@ use serde::Deserialize;
 struct Golden {
     samples: BTreeMap<String, Facts>,
     common_trends: Vec<Common>,
+    ratios: Vec<Ratio>,
+    pettitts: Vec<Change>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +44,22 @@ struct Common {
     change: f64,
 }
 
+#[derive(Deserialize)]
+struct Ratio {
+    numerator: Vec<f64>,
+    denominator: Vec<f64>,
+    median: f64,
+    interval: Ends,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    values: Vec<f64>,
+    index: usize,
+    statistic: f64,
+    p_value: f64,
+}
+
 fn golden() -> Golden {
     serde_json::from_str(include_str!("statistics.json")).expect("statistics.json")
 }
@@ -63,10 +82,45 @@ fn quantiles_are_numpys() {
 #[test]
 fn intervals_are_scipys() {
     for (name, facts) in golden().samples {
-        let Interval { low, high } = Estimate::of(&facts.values).unwrap().interval.unwrap();
-        let lies = |end: f64, (from, to): (f64, f64)| from <= end && end <= to;
-        assert!(lies(low, facts.interval.low), "{name} from {low}");
-        assert!(lies(high, facts.interval.high), "{name} to {high}");
+        assert_interval(Estimate::of(&facts.values), &facts.interval, &name);
+    }
+}
+
+fn assert_interval(estimate: Option<Estimate>, expected: &Ends, what: &str) {
+    let Interval { low, high } = estimate
+        .and_then(|estimate| estimate.interval)
+        .expect("enough samples");
+    let lies = |end: f64, (from, to): (f64, f64)| from <= end && end <= to;
+    assert!(lies(low, expected.low), "{what} from {low}");
+    assert!(lies(high, expected.high), "{what} to {high}");
+}
+
+#[test]
+fn ratios_are_scipys() {
+    for expected in golden().ratios {
+        let ratio = Estimate::of_ratio(&expected.numerator, &expected.denominator);
+        let what = format!("{:?} to {:?}", expected.numerator, expected.denominator);
+        assert_close(ratio.map(|ratio| ratio.median), expected.median, &what);
+        assert_interval(ratio, &expected.interval, &what);
+    }
+}
+
+#[test]
+fn changes_are_those_of_all_orders() {
+    for expected in golden().pettitts {
+        let Change { values, .. } = &expected;
+        let pettitt = Pettitt::of(values);
+        assert_eq!(pettitt.index, expected.index, "{values:?}");
+        assert_close(Some(pettitt.statistic), expected.statistic, "the statistic");
+        // Four standard errors of 10,000 shuffles.
+        let error = 4.0 * (expected.p_value * (1.0 - expected.p_value) / 1e4).sqrt() + 1e-4;
+        let off = (pettitt.p_value - expected.p_value).abs();
+        assert!(
+            off <= error,
+            "{values:?}: {} is not {}",
+            pettitt.p_value,
+            expected.p_value
+        );
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, of: usize) -> Markup {
                 "; " (run.started.strftime("%Y-%m-%d %H:%M UTC"))
                 "; " (units::repetitions(&run.settings))
                 @if let Some(description) = &run.description { ". " (description) }
+                @if !run.machine.os.contains("macOS") { " Not measured on Apple silicon." }
             }
             dl.facts {
                 @for (name, text) in &answer.facts {

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(default_value = "results")]
     folder: PathBuf,
     /// The page to write.
-    #[arg(short, long, value_name = "FILE.html")]
+    #[arg(short, long, value_name = "FILE.html", default_value = "history.html")]
     output: PathBuf,
 }
 
@@ -39,7 +39,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         bail!("{folder} holds no result: let `mlxbench run CONFIG` write some");
     }
     let page = mlxbench_report::history(&results);
-    fs::write(&args.output, page).with_context(|| args.output.display().to_string())?;
+    let output = args.output.display();
+    fs::write(&args.output, page).with_context(|| output.to_string())?;
+    eprintln!("wrote {output}, of {} results", results.len());
     Ok(Exit::Fine)
 }
 

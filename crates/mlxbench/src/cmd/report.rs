@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use mlxbench_core::results::RunResult;
 use mlxbench_report::external::{self, External};
 use mlxbench_report::{Format, Picture};
@@ -45,39 +45,56 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(document) = &args.splice {
         return splice(document, args.check);
     }
+    let form = form(&args)?;
     let (results, others) = read(&args.results)?;
-    match args.format.as_deref() {
-        Some("svg") => return charts(&results, Picture::Svg, args.output.as_deref()),
-        Some("png") => return charts(&results, Picture::Png, args.output.as_deref()),
-        _ => {}
-    }
-    let ending = args
-        .output
-        .as_ref()
-        .and_then(|path| path.extension()?.to_str());
-    let format = match args.format.as_deref().or(ending) {
-        None | Some("text" | "txt") => {
-            let width = if args.output.is_some() {
-                None
-            } else {
-                terminal_width()
-            };
-            Format::Terminal { width }
-        }
-        Some(name) => name.parse().map_err(anyhow::Error::msg)?,
-    };
-    if let Some(other) = others.first().filter(|_| !format.takes_others()) {
+    let takes_others = matches!(form, Form::Document(format) if format.takes_others());
+    if let Some(other) = others.first().filter(|_| !takes_others) {
         bail!(
             "{}: rows of other programs go into html, md and text only: leave it out",
             other.file
         );
     }
+    let format = match form {
+        Form::Charts(picture) => return charts(&results, picture, args.output.as_deref()),
+        Form::Document(format) => format,
+    };
     let bytes = mlxbench_report::render(&results, &others, format);
     match &args.output {
         Some(path) => fs::write(path, bytes).with_context(|| path.display().to_string())?,
         None => print(&bytes)?,
     }
     Ok(Exit::Fine)
+}
+
+/// What is to be written.
+enum Form {
+    /// One document.
+    Document(Format),
+    /// A file a chart.
+    Charts(Picture),
+}
+
+/// What `--format` says; the output's ending, where it doesn't.
+fn form(args: &Args) -> anyhow::Result<Form> {
+    let ending = args
+        .output
+        .as_ref()
+        .and_then(|path| path.extension()?.to_str());
+    if let (None, Some(ending @ ("svg" | "png"))) = (&args.format, ending) {
+        bail!("charts are a file each: write --format {ending} -o DIR");
+    }
+    Ok(match args.format.as_deref().or(ending) {
+        Some("svg") => Form::Charts(Picture::Svg),
+        Some("png") => Form::Charts(Picture::Png),
+        None | Some("text" | "txt") => {
+            let width = match args.output {
+                Some(_) => None,
+                None => terminal_width(),
+            };
+            Form::Document(Format::Terminal { width })
+        }
+        Some(name) => Form::Document(name.parse().map_err(anyhow::Error::msg)?),
+    })
 }
 
 /// Our own results, and files of other programs.
@@ -87,7 +104,9 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Vec<External>)> {
         let bytes = fs::read(path).with_context(|| path.display().to_string())?;
         match external::read(&path.display().to_string(), &bytes)? {
             Some(external) => others.push(external),
-            None => results.push(journal::read(path)?),
+            None => results.push(journal::read(path).map_err(|error| {
+                anyhow!("{error}; nor is it what llama-bench -o json or mlx_lm.benchmark writes")
+            })?),
         }
     }
     Ok((results, others))

@@ -134,8 +134,8 @@ fn wrong_flags_are_told_with_their_usage() {
     let message =
         refusal(&scene.mlxbench(&["generate", "--model", "model", "--backend", "candle"]));
     assert!(message.contains("--prompt"), "{message}");
-    let message = refusal(&scene.mlxbench(&["report", "config.json", "--format", "html"]));
-    assert!(message.contains("HTML"), "{message}");
+    let message = refusal(&scene.mlxbench(&["report", "tiny.json", "--format", "pdf"]));
+    assert!(message.contains("write html, text, md"), "{message}");
 }
 
 #[test]

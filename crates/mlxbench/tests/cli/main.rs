@@ -8,6 +8,7 @@ mod bad_input;
 mod equivalence;
 mod generate;
 mod measure;
+mod report;
 mod run;
 mod schema;
 mod support;

@@ -1,0 +1,173 @@
+//! `mlxbench report` and `mlxbench history`: results to files.
+
+use std::path::Path;
+
+use crate::support::{Scene, TEST, mock, stderr, stdout};
+
+/// A scene with one result of a mock worker, copied to `result.json`.
+fn measured() -> Scene {
+    let scene = Scene::new();
+    scene.config(&format!("{TEST}{}", mock("mock", &[])));
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    std::fs::copy(scene.written("Z.json"), scene.path("result.json")).unwrap();
+    scene
+}
+
+#[track_caller]
+fn done(scene: &Scene, arguments: &[&str]) -> String {
+    let output = scene.mlxbench(arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output)
+}
+
+/// What a command says that ends with `code`.
+#[track_caller]
+fn ends_with(scene: &Scene, code: i32, arguments: &[&str]) -> String {
+    let output = scene.mlxbench(arguments);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    message
+}
+
+#[test]
+fn a_file_gets_the_format_of_its_ending() {
+    let scene = measured();
+    for (file, begin) in [
+        ("page.html", "<!DOCTYPE html>"),
+        ("table.md", "## scene"),
+        ("table.csv", "run,started,"),
+        ("result2.json", "{"),
+    ] {
+        done(&scene, &["report", "result.json", "-o", file]);
+        let text = std::fs::read_to_string(scene.path(file)).unwrap();
+        assert!(text.starts_with(begin), "{file}: {text}");
+    }
+    let json = done(
+        &scene,
+        &["report", "result.json", "--format", "llama-bench-json"],
+    );
+    assert!(json.contains("\"model_filename\""), "{json}");
+}
+
+#[test]
+fn charts_go_into_a_folder() {
+    let scene = measured();
+    let written = done(
+        &scene,
+        &["report", "result.json", "--format", "svg", "-o", "charts"],
+    );
+    assert!(
+        written
+            .lines()
+            .any(|path| Path::new(path).ends_with("decode.svg")),
+        "{written}"
+    );
+    let svg = std::fs::read_to_string(scene.path("charts/decode.svg")).unwrap();
+    assert!(
+        svg.starts_with("<svg ") && svg.contains("mock/cpu/f32"),
+        "{svg}"
+    );
+    let message = ends_with(&scene, 2, &["report", "result.json", "--format", "svg"]);
+    assert!(message.contains("-o DIR"), "{message}");
+    let message = ends_with(&scene, 2, &["report", "result.json", "-o", "decode.svg"]);
+    assert!(message.contains("--format svg -o DIR"), "{message}");
+}
+
+#[test]
+fn rows_of_other_programs_stand_beside_ours_and_in_no_table_of_repetitions() {
+    let scene = measured();
+    let other = "Timing with prompt_tokens=8, generation_tokens=5, batch_size=1.\n\
+                 Trial 1:  prompt_tps=812.125, generation_tps=99.500, peak_memory=0.750, total_time=1.500\n\
+                 Averages: prompt_tps=812.125, generation_tps=99.500, peak_memory=0.750\n";
+    std::fs::write(scene.path("other.txt"), other).unwrap();
+    let table = done(&scene, &["report", "result.json", "other.txt"]);
+    assert!(
+        table.contains("mlx_lm.benchmark") && table.contains("external"),
+        "{table}"
+    );
+    let message = ends_with(
+        &scene,
+        2,
+        &["report", "result.json", "other.txt", "--format", "csv"],
+    );
+    assert!(
+        message.contains("other.txt") && message.contains("leave it out"),
+        "{message}"
+    );
+    let half = &other[..other.len() - 30];
+    std::fs::write(scene.path("other.txt"), half).unwrap();
+    let message = ends_with(&scene, 2, &["report", "other.txt"]);
+    assert!(message.contains("other.txt: line 3"), "{message}");
+}
+
+#[test]
+fn tables_in_a_document_are_written_again_and_known_to_be_stale() {
+    let scene = measured();
+    let document = "# Mine\n\n<!-- mlxbench: result.json -->\nold\n<!-- /mlxbench -->\nrest\n";
+    std::fs::write(scene.path("doc.md"), document).unwrap();
+    let check = ["report", "--splice", "doc.md", "--check"];
+    let message = ends_with(&scene, 1, &check);
+    assert!(message.contains("doc.md is stale: run"), "{message}");
+    done(&scene, &["report", "--splice", "doc.md"]);
+    let text = std::fs::read_to_string(scene.path("doc.md")).unwrap();
+    assert!(
+        text.starts_with("# Mine\n\n<!-- mlxbench: result.json -->\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("<!-- /mlxbench -->\nrest\n"), "{text}");
+    assert!(
+        text.contains("| mock | cpu | f32 |") && !text.contains("old"),
+        "{text}"
+    );
+    done(&scene, &check);
+}
+
+#[test]
+fn a_document_with_faulty_markers_is_left_alone() {
+    let scene = measured();
+    for (document, words) in [
+        ("nothing\n", "put `<!-- mlxbench: RESULT.json -->`"),
+        ("<!-- mlxbench: result.json -->\n", "line 1"),
+        ("a\n<!-- /mlxbench -->\n", "line 2"),
+        (
+            "<!-- mlxbench: absent.json -->\n<!-- /mlxbench -->\n",
+            "absent.json",
+        ),
+    ] {
+        std::fs::write(scene.path("doc.md"), document).unwrap();
+        let message = ends_with(&scene, 2, &["report", "--splice", "doc.md"]);
+        assert!(message.contains(words), "{document}: {message}");
+        let after = std::fs::read_to_string(scene.path("doc.md")).unwrap();
+        assert_eq!(after, document);
+    }
+}
+
+/// README.md's tables are those of the committed results.
+#[test]
+fn the_readme_is_not_stale() {
+    let scene = Scene::new();
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    done(
+        &scene,
+        &["report", "--splice", readme.to_str().unwrap(), "--check"],
+    );
+}
+
+#[test]
+fn a_history_has_all_results_of_a_folder_and_names_what_is_none() {
+    let scene = measured();
+    std::fs::write(scene.path("results/broken.json"), "{").unwrap();
+    let output = scene.mlxbench(&["history", "results", "-o", "history.html"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("left out: results/broken.json"),
+        "{}",
+        stderr(&output)
+    );
+    let page = std::fs::read_to_string(scene.path("history.html")).unwrap();
+    assert!(page.contains("1 result: no level changed"), "{page}");
+    std::fs::create_dir(scene.path("empty")).unwrap();
+    let message = ends_with(&scene, 2, &["history", "empty", "-o", "history.html"]);
+    assert!(message.contains("empty holds no result"), "{message}");
+}
