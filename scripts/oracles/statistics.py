@@ -158,7 +158,7 @@ def main():
         "samples": {name: facts(values) for name, values in made.items()},
         "common_trends": [common_trend([made[name] for name in names]) for names in together],
         "ratios": [
-            ratio(made["fourteen_with_outliers"], made["five"]),
+            ratio(made["fifty_skewed"], made["drifting"]),
             ratio(made["six_skewed"], made["six_skewed"]),
         ],
         "pettitts": [
