@@ -180,10 +180,13 @@ fn resampled_medians(sorted_samples: &[f64], seed: u64) -> Vec<f64> {
     ranks.iter().map(median).collect()
 }
 
+/// The two middle ranks of each resample.
+type Ranks = Arc<[(u32, u32)]>;
+
 /// Which of `n` ascending samples the two middle ones of each resample are. It depends on nothing
 /// else, so it is drawn once for all figures that have as many samples.
-fn resampled_ranks(n: usize, seed: u64) -> Arc<[(u32, u32)]> {
-    static DRAWN: Mutex<BTreeMap<(usize, u64), Arc<[(u32, u32)]>>> = Mutex::new(BTreeMap::new());
+fn resampled_ranks(n: usize, seed: u64) -> Ranks {
+    static DRAWN: Mutex<BTreeMap<(usize, u64), Ranks>> = Mutex::new(BTreeMap::new());
     let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
     let ranks = drawn.entry((n, seed)).or_insert_with(|| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
