@@ -13,8 +13,8 @@
 //! | `markdown` | the same for GitHub, with what was measured where |
 //! | `csv` | every repetition's raw figures |
 //! | `json` | the results themselves, with their summaries |
-//! | [`llama_bench`] | what llama-bench would have written |
-//! | [`external`] | figures that other programs measured |
+//! | `llama_bench` | what llama-bench would have written |
+//! | [`external`](mod@external) | figures that other programs measured |
 //! | `cells` | what the two tables share: one row as words |
 //! | `limits` | what the machine can do at most |
 //! | `warnings` | what a reader must know before believing a figure |

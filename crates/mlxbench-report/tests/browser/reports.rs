@@ -62,7 +62,7 @@ fn a_report_of_one_target() {
 #[test]
 #[ignore = "needs a browser: scripts/test runs it"]
 fn a_report_of_forty_targets() {
-    assert_good_everywhere("forty", &report(&[race(40, &[BOTH, PREFILL], 5)]));
+    assert_good_everywhere("forty", &report(&[race(40, &[BOTH], 5)]));
 }
 
 #[test]
