@@ -52,7 +52,7 @@ def interval(*samples, statistic=np.median):
     """Where the ends of the expanded percentile interval (Hesterberg 2015) may lie: the bootstrap
     distribution's quantiles three standard errors of our fewer resamples to both sides of its
     tails."""
-    n = min(len(values) for values in samples)
+    n = sum(len(values) for values in samples) - len(samples) + 1
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     bootstrap = stats.bootstrap(
         samples,

@@ -71,18 +71,21 @@ impl Estimate {
     /// How many times as large the median of `numerator` is as that of `denominator`, both
     /// positive and measured independently of each other. `None` when there are none of either.
     ///
-    /// The interval is that of [`Estimate::of`], of the ratio of the medians of two resamples, with
-    /// the tails of the smaller sample.
+    /// The interval is that of [`Estimate::of`], of the ratio of the medians of two resamples. Two
+    /// samples of n and m have n + m - 2 degrees of freedom together, so the tails are those of one
+    /// sample of n + m - 1. In the simulation of `tests/coverage.rs` it covers 97 to 99 % for 5 to
+    /// 20 repetitions on both sides: a little more than it says.
     pub fn of_ratio(numerator: &[f64], denominator: &[f64]) -> Option<Self> {
         let (above, below) = (sorted(numerator), sorted(denominator));
         let median = quantile(&above, 0.5)? / quantile(&below, 0.5)?;
         let n = above.len().min(below.len());
         let interval = || {
-            let above = resampled_medians(&above, BOOTSTRAP_SEED);
+            let numerators = resampled_medians(&above, BOOTSTRAP_SEED);
             // Another seed: samples of one size would move together under the same draws.
-            let below = resampled_medians(&below, !BOOTSTRAP_SEED);
-            let ratios: Vec<f64> = above.iter().zip(&below).map(|(a, b)| a / b).collect();
-            percentile_interval(&sorted(&ratios), n)
+            let denominators = resampled_medians(&below, !BOOTSTRAP_SEED);
+            let ratios = numerators.iter().zip(&denominators);
+            let ratios: Vec<f64> = ratios.map(|(above, below)| above / below).collect();
+            percentile_interval(&sorted(&ratios), above.len() + below.len() - 1)
         };
         let enough = n >= FEWEST_FOR_INTERVAL;
         Some(Self {

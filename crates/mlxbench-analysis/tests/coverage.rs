@@ -47,6 +47,11 @@ fn decode_rate(latencies: &[f64]) -> f64 {
     1000.0 * latencies.len() as f64 / latencies.iter().sum::<f64>()
 }
 
+/// The decode rates of `n` repetitions.
+fn rates(n: usize, noise: &mut Noise) -> Vec<f64> {
+    (0..n).map(|_| decode_rate(&latencies(noise))).collect()
+}
+
 /// The median of `figure`'s numbers from 100,000 repetitions.
 fn true_median(figure: impl Fn(&mut Noise) -> Vec<f64>) -> f64 {
     let mut noise = Noise::seeded(SEED + 1);
@@ -59,12 +64,11 @@ fn true_median(figure: impl Fn(&mut Noise) -> Vec<f64>) -> f64 {
 fn coverage(
     truth: f64,
     experiments: usize,
-    mut samples: impl FnMut(&mut Noise) -> Vec<f64>,
+    mut estimate: impl FnMut(&mut Noise) -> Option<Estimate>,
 ) -> f64 {
     let mut noise = Noise::seeded(SEED);
     let covers = |_: &usize| {
-        let estimate = Estimate::of(&samples(&mut noise));
-        let interval = estimate.and_then(|estimate| estimate.interval);
+        let interval = estimate(&mut noise).and_then(|estimate| estimate.interval);
         interval.is_some_and(|interval| interval.low <= truth && truth <= interval.high)
     };
     (0..experiments).filter(covers).count() as f64 / experiments as f64
@@ -77,10 +81,26 @@ fn intervals_of_repetitions_cover_the_true_median() {
         // At 23 the plain percentile interval would cover 91 %.
         for n in [5, 10, 20, 23] {
             scope.spawn(move || {
-                let repetitions =
-                    |noise: &mut Noise| (0..n).map(|_| decode_rate(&latencies(noise))).collect();
-                let covered = coverage(truth, EXPERIMENTS, repetitions);
+                let estimate = |noise: &mut Noise| Estimate::of(&rates(n, noise));
+                let covered = coverage(truth, EXPERIMENTS, estimate);
                 assert!((0.92..=0.98).contains(&covered), "{covered} at n = {n}");
+            });
+        }
+    });
+}
+
+#[test]
+fn intervals_of_ratios_cover_the_true_ratio() {
+    std::thread::scope(|scope| {
+        for n in [5, 10, 20] {
+            scope.spawn(move || {
+                // Of the same build twice.
+                let estimate = |noise: &mut Noise| {
+                    let (before, after) = (rates(n, noise), rates(n, noise));
+                    Estimate::of_ratio(&after, &before)
+                };
+                let covered = coverage(1.0, EXPERIMENTS, estimate);
+                assert!((0.955..=0.993).contains(&covered), "{covered} at n = {n}");
             });
         }
     });
@@ -91,7 +111,7 @@ fn intervals_of_pooled_tokens_do_not() {
     // Tokens of one repetition resemble each other: 160 of them say hardly more than five
     // repetitions, and an interval that takes them as independent is far too narrow.
     let truth = true_median(latencies);
-    let tokens = |noise: &mut Noise| (0..5).flat_map(|_| latencies(noise)).collect();
-    let covered = coverage(truth, 100, tokens);
+    let tokens = |noise: &mut Noise| (0..5).flat_map(|_| latencies(noise)).collect::<Vec<f64>>();
+    let covered = coverage(truth, 100, |noise| Estimate::of(&tokens(noise)));
     assert!(covered < 0.8, "{covered}");
 }

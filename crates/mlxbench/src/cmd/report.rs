@@ -1,5 +1,6 @@
 //! `mlxbench report`: results to pages, charts, tables and files.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,13 +38,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DOC", conflicts_with_all = ["results", "output", "format"])]
     splice: Option<PathBuf>,
     /// Write nothing: exit 1 if DOC's tables aren't those of its results.
-    #[arg(long, requires = "splice")]
+    #[arg(long)]
     check: bool,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(document) = &args.splice {
         return splice(document, args.check);
+    }
+    if args.check {
+        bail!("--check looks at a document: name it with --splice DOC");
     }
     let form = form(&args)?;
     let (results, others) = read(&args.results)?;
@@ -119,11 +123,13 @@ fn charts(results: &[RunResult], picture: Picture, folder: Option<&Path>) -> any
     };
     let files = mlxbench_report::charts(results, picture)?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut written = String::new();
     for file in &files {
         let path = folder.join(&file.name);
         fs::write(&path, &file.bytes).with_context(|| path.display().to_string())?;
-        println!("{}", path.display());
+        writeln!(written, "{}", path.display())?;
     }
+    print(written.as_bytes())?;
     if files.is_empty() {
         eprintln!("no chart was written: nothing was measured");
     }

@@ -121,6 +121,8 @@ fn tables_in_a_document_are_written_again_and_known_to_be_stale() {
         "{text}"
     );
     done(&scene, &check);
+    let message = ends_with(&scene, 2, &["report", "result.json", "--check"]);
+    assert!(message.contains("--splice DOC"), "{message}");
 }
 
 #[test]
