@@ -7,10 +7,13 @@ Run by hand, in any Python with numpy and scipy, from the repository's root:
 It writes crates/mlxbench-analysis/tests/statistics.json, which tests/statistics.rs checks our
 functions against: for each sample in `samples` its quantiles, interval, fences, outliers, trend and
 autocorrelation, in `common_trends` the trends of several cases together, in `ratios` the ratio of two
-samples' medians with its interval, and in `pettitts` Pettitt's test for a change of level, its p-value
-counted over all orders of eight values. Numbers of trends come
-from scipy.stats.kendalltau and theilslopes. SciPy's normal approximation has no correction for
-continuity: its own z is taken back from its p-value and corrected here.
+samples' medians with its interval, and in `pettitt` Pettitt's test of series with and without a change. Numbers of trends come from scipy.stats.kendalltau and
+theilslopes. SciPy's normal approximation has no correction for continuity: its own z is taken back
+from its p-value and corrected here.
+
+Pettitt's U_t is taken from scipy.stats.mannwhitneyu of the values before t and from t on. His p-value
+is counted over all orders where these are few, and over a million random ones otherwise.
+pyhomogeneity 1.1, where it is installed, must find the same K and place.
 """
 
 import itertools
@@ -24,11 +27,17 @@ sys.path = [path for path in sys.path if path != str(pathlib.Path(__file__).pare
 import numpy as np
 from scipy import stats
 
+try:
+    import pyhomogeneity
+except ImportError:
+    pyhomogeneity = None
+
 TARGET = pathlib.Path(__file__).parents[2] / "crates/mlxbench-analysis/tests/statistics.json"
 QUANTILES = [0.0, 0.025, 0.25, 0.5, 0.9, 0.99, 1.0]
 RESAMPLES = 10_000  # BOOTSTRAP_RESAMPLES of stats.rs
 KINDS = ["low_severe", "low_mild", "within", "high_mild", "high_severe"]
 EXACT_UP_TO = 50  # samples, as in trend.rs
+PETTITT_EXACT_UP_TO = 14  # values, as in change_points.rs
 
 
 def samples():
@@ -121,6 +130,58 @@ def common_trend(cases):
     }
 
 
+def series():
+    """Values with changes of level, with ties and without; their own generator leaves the samples
+    as they were."""
+    random = np.random.default_rng(19790601)
+    step = np.append(random.normal(100, 2, 12), random.normal(95, 2, 12))
+    made = {
+        "two": [3.0, 1.0],
+        "six_stepped": [1.0, 2.0, 3.0, 10.0, 12.0, 11.0],
+        "eight_with_ties": [5.0, 5.0, 4.0, 5.0, 7.0, 7.0, 6.0, 7.0],
+        "nine_without_a_change": random.normal(50, 1, 9),
+        "fourteen_stepped": np.append(random.normal(100, 2, 8), random.normal(96, 2, 6)),
+        "fourteen_with_ties": np.round(random.normal(10, 1.5, 14)),
+        "fifteen_stepped": np.append(random.normal(100, 2, 9), random.normal(97, 2, 6)),
+        "twenty_four_stepped": step,
+        "twenty_four_with_ties": np.round(step),
+        "thirty_without_a_change": random.lognormal(3, 0.2, 30),
+        "sixty_stepped": np.append(random.normal(100, 2, 40), random.normal(99, 2, 20)),
+        "sixty_far_apart": np.append(random.normal(100, 2, 25), random.normal(80, 2, 35)),
+    }
+    return {name: [float(f"{value:.12g}") for value in values] for name, values in made.items()}
+
+
+def pettitt(values):
+    """K, the first place that reaches it, and where the p-value may lie: four standard errors of our
+    orders, and of ours that end early, to both sides."""
+    n = len(values)
+    u = [2 * stats.mannwhitneyu(values[:t], values[t:]).statistic - t * (n - t) for t in range(1, n)]
+    k = int(np.max(np.abs(u)))
+    index = int(np.argmax(np.abs(u))) + 1
+    if pyhomogeneity:
+        found = pyhomogeneity.pettitt_test(values, sim=1)
+        if (found.U, found.cp) != (k, index):
+            sys.exit(f"pyhomogeneity finds {found}, not {k} at {index}")
+    steps = 2 * stats.rankdata(values) - (n + 1)
+    if n <= 9:
+        orders = np.array(list(itertools.permutations(steps)))
+        exact = (np.abs(orders.cumsum(axis=1)) >= k).any(axis=1).mean()
+        return {"k": k, "index": index, "p_value": [exact, exact]}
+    random = np.random.default_rng(0)
+    reached = 0
+    for _ in range(100):
+        orders = random.permuted(np.tile(steps, (10_000, 1)), axis=1)
+        reached += (np.abs(orders.cumsum(axis=1)) >= k).any(axis=1).sum()
+    share = reached / 1_000_000
+    # Ours is exact, or from 100 rare orders or 10,000 of all, whichever it has first.
+    drawn = np.inf if n <= PETTITT_EXACT_UP_TO else 10_000 if share < 0.01 else 100 / share
+    error = 4 * np.sqrt(share * (1 - share) * (1 / drawn + 1e-6))
+    if reached == 0:
+        error = 1e-4
+    return {"k": k, "index": index, "p_value": [max(share - error, 0), share + error]}
+
+
 def ratio(numerator, denominator):
     def of_medians(above, below, axis):
         return np.median(above, axis=axis) / np.median(below, axis=axis)
@@ -131,21 +192,6 @@ def ratio(numerator, denominator):
         "median": np.median(numerator) / np.median(denominator),
         "interval": interval(numerator, denominator, statistic=of_medians),
     }
-
-
-def pettitt(values):
-    """U of the first t is the sum of signs over all pairs across t (Pettitt 1979)."""
-
-    def largest(values):
-        signs = np.sign(np.subtract.outer(values, values))
-        u = [abs(signs[:t, t:].sum()) for t in range(1, len(values))]
-        return int(np.argmax(u)) + 1, float(max(u))
-
-    index, statistic = largest(np.array(values))
-    orders = itertools.permutations(values)
-    reached = [largest(np.array(order))[1] >= statistic for order in orders]
-    p_value = np.mean(reached)
-    return {"values": values, "index": index, "statistic": statistic, "p_value": p_value}
 
 
 def main():
@@ -161,10 +207,8 @@ def main():
             ratio(made["fifty_skewed"], made["drifting"]),
             ratio(made["six_skewed"], made["six_skewed"]),
         ],
-        "pettitts": [
-            pettitt([10.0, 10.2, 9.9, 9.0, 9.1, 8.9, 8.8, 9.05]),
-            pettitt([5.0, 5.1, 4.9, 5.2, 4.8, 5.05, 4.95, 5.15]),
-            pettitt([1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 1.0]),
+        "pettitt": [
+            {"name": name, "values": values} | pettitt(values) for name, values in series().items()
         ],
     }
     TARGET.write_text(json.dumps(golden, indent=1, default=float) + "\n")

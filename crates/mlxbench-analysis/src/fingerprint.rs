@@ -23,6 +23,16 @@ pub fn fingerprint(result: &RunResult) -> Fingerprint {
     }
 }
 
+/// The machine's part of the [`Fingerprint`] without its system, its state of power and the compiler:
+/// what results over time must have in common.
+pub fn hardware(result: &RunResult) -> String {
+    let mut machine = json!(result.run.machine);
+    if let Some(machine) = machine.as_object_mut() {
+        machine.retain(|name, _| name != "os" && name != "kernel");
+    }
+    digest(&json!([machine, result.run.mlxbench.profile]))
+}
+
 /// The work's part of the [`Fingerprint`] without the frameworks' versions: what results over time
 /// must have in common.
 pub fn workload(result: &RunResult) -> String {

@@ -1,21 +1,22 @@
 //! Results over time: one series a target and test, on one machine and of one workload.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use mlxbench_core::backend::Identity;
-use mlxbench_core::results::{RunResult, TargetId, Test, Verdict};
+use mlxbench_core::results::{RunResult, TargetFacts, TargetId, Test, Verdict};
 
 use crate::change_points::{ChangePoint, change_points};
-use crate::fingerprint::{Fingerprint, workload};
+use crate::fingerprint::{hardware, workload};
 use crate::stats::Estimate;
 use crate::summary::{Row, RowStatus, Summary};
 
-/// Results that may be joined by a line: the same machine, model, prompts and settings. Frameworks
-/// may have other versions: that is what one looks for.
+/// Results that may be joined by a line: the same machine, model, prompts and settings. Frameworks,
+/// the system and the compiler may have other versions: that is what one looks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// The machine's part of the [`Fingerprint`].
-    pub machine: String,
-    /// The work's part without the frameworks' versions.
+    /// [`hardware`].
+    pub hardware: String,
+    /// [`workload`].
     pub workload: String,
     /// Which results, in the order of their time.
     pub results: Vec<usize>,
@@ -83,14 +84,13 @@ pub fn history(results: &[(&RunResult, &Summary)]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for index in order {
         let (result, summary) = results[index];
-        let Fingerprint { machine, .. } = &summary.fingerprint;
-        let workload = workload(result);
-        let known = |group: &&mut Group| group.machine == *machine && group.workload == workload;
+        let (hardware, workload) = (hardware(result), workload(result));
+        let known = |group: &&mut Group| group.hardware == hardware && group.workload == workload;
         let group = match groups.iter_mut().find(known) {
             Some(group) => group,
             None => {
                 groups.push(Group {
-                    machine: machine.clone(),
+                    hardware,
                     workload,
                     results: Vec::new(),
                     series: Vec::new(),
@@ -126,39 +126,50 @@ impl Group {
                 self.series.last_mut().expect("one was added")
             }
         };
-        let now = identity(result, &row.target);
         let before = series.points.iter().rev();
         let mut before = before.map(|point| results[self.results[point.at]].0);
-        let before = before.find_map(|result| identity(result, &row.target));
+        // A target that failed to start has said no versions.
+        let before = before.find(|result| facts(result, &row.target).is_some());
+        let before = before.filter(|_| facts(result, &row.target).is_some());
+        let versions = |result| versions(result, &row.target);
         series.points.push(Point {
             at,
             started: result.run.started,
             commit: result.run.mlxbench.commit.clone(),
-            changed: before
-                .zip(now)
-                .and_then(|(before, now)| changed(before, now)),
+            changed: before.and_then(|before| changed(&versions(before), &versions(result))),
             gap: gap(result, row),
             row: row.clone(),
         });
     }
 }
 
-fn identity<'a>(result: &'a RunResult, target: &TargetId) -> Option<&'a Identity> {
-    let facts = result.targets.iter().find(|facts| facts.id == *target)?;
-    Some(&facts.identity)
+fn facts<'a>(result: &'a RunResult, target: &TargetId) -> Option<&'a TargetFacts> {
+    result.targets.iter().find(|facts| facts.id == *target)
+}
+
+/// What may have another version from one result to the next, by name: the target's framework with
+/// its libraries, the system, the compiler, and what else of the machine isn't hardware.
+fn versions(result: &RunResult, target: &TargetId) -> BTreeMap<String, String> {
+    let run = &result.run;
+    let around = [
+        ("the system", Some(run.machine.os.clone())),
+        ("kernel", run.machine.kernel.clone()),
+        ("compiler", run.mlxbench.compiler.clone()),
+        ("compiler flags", run.mlxbench.compiler_flags.clone()),
+        ("governor", run.conditions.frequency_governor.clone()),
+    ];
+    let around = around.into_iter();
+    let around = around.filter_map(|(name, version)| Some((name.to_owned(), version?)));
+    let own = facts(result, target).map(|facts| {
+        let identity = &facts.identity;
+        let framework = [(identity.framework.clone(), identity.version.clone())];
+        framework.into_iter().chain(identity.libraries.clone())
+    });
+    around.chain(own.into_iter().flatten()).collect()
 }
 
 /// What has another version in `now`.
-fn changed(before: &Identity, now: &Identity) -> Option<String> {
-    let versions = |identity: &Identity| {
-        let framework = [(identity.framework.clone(), identity.version.clone())];
-        let libraries = identity.libraries.clone();
-        framework
-            .into_iter()
-            .chain(libraries)
-            .collect::<std::collections::BTreeMap<_, _>>()
-    };
-    let (before, now) = (versions(before), versions(now));
+fn changed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
     let news = now
         .iter()
         .filter_map(|(name, version)| match before.get(name) {
@@ -231,10 +242,15 @@ mod tests {
     fn another_version_is_joined_and_told() {
         let mut newer = at(2, 1000);
         newer.targets[0].identity.version = "9".into();
+        newer.run.machine.kernel = Some("7.0".into());
         let groups = grouped(&[at(1, 1000), newer]);
         let points = &groups[0].series[0].points;
         assert_eq!(points[0].changed, None);
-        assert!(points[1].changed.as_ref().unwrap().ends_with(" is 9"));
+        let changed = points[1].changed.as_ref().unwrap();
+        assert!(
+            changed.contains(" is 9") && changed.contains("kernel 7.0 is new"),
+            "{changed}"
+        );
     }
 
     #[test]
@@ -262,6 +278,6 @@ mod tests {
         let changes = groups[0].series[0].changes(|row| row.decode_tokens_per_second);
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].0.at, 6);
-        assert!((changes[0].1.change() + 0.167).abs() < 0.02);
+        assert!((changes[0].1.change + 0.167).abs() < 0.02);
     }
 }

@@ -28,7 +28,7 @@ pub mod stats;
 pub mod summary;
 pub mod trend;
 
-pub use change_points::{ChangePoint, change_points};
+pub use change_points::{ChangePoint, Pettitt, change_points};
 pub use chips::published_bandwidth;
 pub use fingerprint::{Fingerprint, differences, fingerprint};
 pub use history::history;

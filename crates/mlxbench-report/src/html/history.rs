@@ -120,7 +120,7 @@ fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) 
             p.where {
                 (run.machine.physical_cores.unwrap_or(run.machine.logical_cores)) " cores, "
                 (units::bytes(run.machine.memory_bytes)) " of memory, " (run.machine.os)
-                "; fingerprint " (group.machine) "; " (group.results.len())
+                "; " (group.results.len())
                 @if group.results.len() == 1 { " result" } @else { " results" }
             }
             @if changes.is_empty() {
@@ -137,7 +137,7 @@ fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) 
                                 td { (measure.title) ", " (measure.axis) }
                                 td.figure { (crate::draw::number(change.before)) }
                                 td.figure { (crate::draw::number(change.after)) }
-                                td.figure { (format!("{:+.1} %", change.change() * 100.0)) }
+                                td.figure { (format!("{:+.1} %", change.change * 100.0)) }
                                 td.figure { (crate::draw::number(change.p_value)) }
                             } }
                         }
