@@ -19,20 +19,20 @@ pub(crate) struct Answer {
 struct Race {
     metric: Metric,
     rate: fn(&Row) -> Option<Estimate>,
-    /// What one does, what several do, and what comes before a rate.
-    verbs: [&'static str; 3],
+    /// What a framework does, by itself and before a rate.
+    verbs: [&'static str; 2],
 }
 
 const DECODE: Race = Race {
     metric: Metric::Decode,
     rate: |row| row.decode_tokens_per_second,
-    verbs: ["generates", "generate", "generates"],
+    verbs: ["generates", "generates"],
 };
 
 const PREFILL: Race = Race {
     metric: Metric::Prefill,
     rate: |row| row.prefill_tokens_per_second,
-    verbs: ["reads prompts", "read prompts", "reads prompts at"],
+    verbs: ["reads prompts", "reads prompts at"],
 };
 
 /// The answer that `digest` gives.
@@ -87,7 +87,7 @@ fn raced<'a>(digest: &'a Digest<'_>, race: &Race) -> Option<(Test, Leader<'a>)> 
 fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     let name = |row: &Row| digest.framework(&row.target);
     let first = name(leader.row);
-    let [does, do_all, reaches] = race.verbs;
+    let [does, reaches] = race.verbs;
     let Some(second) = &leader.runner_up else {
         let rate = (race.rate)(leader.row).map(|rate| units::rate(&rate));
         let rate = rate.unwrap_or_default();
@@ -103,7 +103,7 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     match second.certain() {
         Some(true) => format!("{one} {does} fastest: {times} as fast as {other}"),
         Some(false) => {
-            format!("{one} and {other} {do_all} equally fast, as far as this run can tell")
+            format!("No clear winner: this run can't tell whether {one} or {other} {does} faster")
         }
         None => format!(
             "{one} {does} fastest, {times} as fast as {other}, but the repetitions are too few to be sure"
@@ -123,7 +123,7 @@ fn of_leader(digest: &Digest<'_>, test: Test, leader: &Leader<'_>, race: &Race) 
         .unwrap_or_default();
     let mut text = format!(
         "{} {} {rate} tokens a second in {test}",
-        row.target, race.verbs[2]
+        row.target, race.verbs[1]
     );
     if let Some(second) = &leader.runner_up {
         let ratio = &second.ratio;

@@ -15,10 +15,10 @@ use mlxbench_analysis::{Estimate, Interval, Row, RowStatus};
 use mlxbench_core::results::{TargetId, Test};
 
 use crate::Digest;
-use crate::draw::Chart;
 use crate::draw::plane::{Point, Series, Stroke};
 use crate::draw::rows::{self, Bar, Rows};
 use crate::draw::theme::{Colour, Palette};
+use crate::draw::{Chart, Form};
 
 /// All charts that `digest` has figures for.
 pub(crate) fn of_result(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
@@ -34,8 +34,32 @@ pub(crate) fn of_result(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
         fidelity::chart(digest, palette),
         energy::chart(digest, palette),
     ];
-    let rooflines = roofline::charts(digest, palette);
-    made.into_iter().flatten().chain(rooflines).collect()
+    let mut charts: Vec<Chart> = made.into_iter().flatten().collect();
+    for chart in &mut charts {
+        tell_absent(digest, chart, |_| true);
+    }
+    charts.extend(roofline::charts(digest, palette));
+    charts
+}
+
+/// Adds to a chart's caption which of the targets that belong there have no line or mark in it, and
+/// why. Bars say so themselves.
+fn tell_absent(digest: &Digest<'_>, chart: &mut Chart, belongs: impl Fn(&TargetId) -> bool) {
+    let Form::Plane(plane) = &chart.form else {
+        return;
+    };
+    let shown = |label: &str| {
+        let more = format!("{label} ");
+        let mut labels = plane.series.iter().map(|series| &series.label);
+        labels.any(|shown| shown == label || shown.starts_with(&more))
+    };
+    let targets = digest.result.run.targets.iter();
+    let absent = targets.filter(|target| belongs(target) && !shown(&digest.label(target)));
+    let absent = absent.map(|target| format!("{target} ({})", digest.failure(target)));
+    let absent: Vec<String> = absent.collect();
+    if !absent.is_empty() {
+        chart.caption += &format!(" Not in it: {}.", absent.join(", "));
+    }
 }
 
 /// Bars of all rows that `takes_part`, the longest first within each test, those without a figure
@@ -69,6 +93,10 @@ fn bars(
         lines.extend(figures.into_iter().map(|(row, figure)| {
             any |= figure.is_some();
             let words = match &figure {
+                Some(figure) if row.repetitions < row.planned_repetitions => {
+                    let (some, planned) = (row.repetitions, row.planned_repetitions);
+                    format!("{} · {some} of {planned}", figure.words)
+                }
                 Some(figure) => figure.words.clone(),
                 None => digest.why_not(row),
             };

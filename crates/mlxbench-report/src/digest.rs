@@ -1,7 +1,7 @@
 //! A result with what follows from it, computed once for all parts of a report.
 
 use mlxbench_analysis::{RowStatus, Summary, summarize};
-use mlxbench_core::results::{RunResult, TargetId, Test};
+use mlxbench_core::results::{RunResult, TargetId, Test, Verdict};
 
 use mlxbench_analysis::Row;
 
@@ -31,9 +31,21 @@ impl<'a> Digest<'a> {
         })
     }
 
-    /// A target's name in charts.
+    /// A target's name in charts, with what makes its figures worthless.
     pub(crate) fn label(&self, target: &TargetId) -> String {
-        target.to_string()
+        let verdict = self
+            .result
+            .equivalence_of(target)
+            .map(|known| known.verdict);
+        let mut rows = self.summary.rows.iter();
+        let not_finite = |row: &Row| row.target == *target && row.status == RowStatus::NotFinite;
+        if rows.any(not_finite) {
+            format!("{target} (not finite)")
+        } else if verdict == Some(Verdict::Different) {
+            format!("{target} (different work)")
+        } else {
+            target.to_string()
+        }
     }
 
     /// Which of its framework's targets it is, counted from 0.
@@ -58,5 +70,16 @@ impl<'a> Digest<'a> {
             RowStatus::Ok => "no such figure".into(),
             _ => cells::note(self.result, row),
         }
+    }
+
+    /// What a target failed at first, in a word.
+    pub(crate) fn failure(&self, target: &TargetId) -> &'static str {
+        let rows = self.summary.rows.iter().filter(|row| row.target == *target);
+        let failed = rows.filter_map(|row| match &row.status {
+            RowStatus::Failed { kind, .. } => Some(kind.name()),
+            RowStatus::Missing => Some("not measured"),
+            RowStatus::Ok | RowStatus::NotFinite => None,
+        });
+        failed.into_iter().next().unwrap_or("no such figure")
     }
 }

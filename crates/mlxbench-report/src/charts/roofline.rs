@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use mlxbench_analysis::roofline::{DeviceLimits, Limit, Work, decode_work, hardware, prefill_work};
 use mlxbench_analysis::{Estimate, Row};
 use mlxbench_core::Dtype;
+use mlxbench_core::results::TargetId;
 
-use super::{limit, point};
+use super::{limit, point, tell_absent};
 use crate::draw::plane::{Axis, Plane, Point, Scale, Series, Stroke};
 use crate::draw::theme::{MUTED, Palette};
 use crate::draw::{Chart, Form};
@@ -16,7 +17,12 @@ use crate::{Digest, units};
 /// One chart a device that was probed.
 pub(super) fn charts(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
     let devices = digest.summary.limits.iter();
-    let charts = devices.filter_map(|(device, limits)| chart(digest, palette, device, limits));
+    let charts = devices.filter_map(|(device, limits)| {
+        let mut chart = chart(digest, palette, device, limits)?;
+        let here = |target: &TargetId| hardware(&target.placement.device) == *device;
+        tell_absent(digest, &mut chart, here);
+        Some(chart)
+    });
     charts.collect()
 }
 

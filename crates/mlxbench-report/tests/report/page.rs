@@ -1,7 +1,7 @@
 //! The page as text: what must hold without a browser.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::Test;
+use mlxbench_core::results::{Test, Verdict};
 use mlxbench_report::external::read;
 use mlxbench_report::{Format, Picture, charts, render};
 
@@ -112,6 +112,21 @@ fn a_page_over_ten_thousand_repetitions_stays_small() {
     let page = html(&[race(2, &[long], 5000)]);
     assert!(page.len() < 5 << 20, "{} bytes", page.len());
     assert!(page.contains("the times of single tokens are too many for a page"));
+}
+
+#[test]
+fn no_target_is_left_out_of_a_chart_unsaid() {
+    let mut result = race(3, &[BOTH, PREFILL], 5);
+    let lost = result.run.targets[1].clone();
+    result.samples.retain(|sample| sample.target != lost);
+    result.failures.push(nothing_measured().failures[1].clone());
+    result.equivalences[2].verdict = Verdict::Different;
+    let page = html(&[result]);
+    // In charts of lines, in their captions.
+    assert!(page.matches("Not in it: mlx/cpu/f32 (missing)").count() >= 3);
+    // In charts of bars, in its place.
+    assert!(page.contains("missing: no program mlxbench-worker-mlx"));
+    assert!(page.contains("tch/cpu/f32 (different work)"));
 }
 
 #[test]
