@@ -1,34 +1,18 @@
 //! How often is a change of level found where there is none, and how often where there is one?
 //! Simulated series whose true changes are known.
 
+mod noise;
+
 use mlxbench_analysis::{ChangePoint, change_points};
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+use noise::Noise;
 
 const SEED: u64 = 7;
 
-/// Random numbers: uniform ones below 1, and standard normal ones (Box & Muller 1958).
-struct Noise(Xoshiro256PlusPlus);
-
-impl Noise {
-    fn seeded(seed: u64) -> Self {
-        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
-    }
-
-    fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-
-    /// Noise of `share`, and one result in ten half as fast.
-    fn skewed(&mut self, share: f64) -> f64 {
-        let slow = if self.uniform() < 0.1 { 0.5 } else { 1.0 };
-        (share * self.normal()).exp() * slow
-    }
+/// Noise of `share`, and one result in ten half as fast.
+fn skewed(share: f64, noise: &mut Noise) -> f64 {
+    let slow = if noise.uniform() < 0.1 { 0.5 } else { 1.0 };
+    (share * noise.normal()).exp() * slow
 }
 
 /// The share of `experiments` in whose series `found` holds for the changes that were found.
@@ -48,7 +32,7 @@ fn one_series_in_a_hundred_without_a_change_is_given_one() {
     std::thread::scope(|scope| {
         for n in [10, 14, 16, 30, 60] {
             scope.spawn(move || {
-                let series = |noise: &mut Noise| (0..n).map(|_| noise.skewed(0.2)).collect();
+                let series = |noise: &mut Noise| (0..n).map(|_| skewed(0.2, noise)).collect();
                 let marked = share(2_000, series, |found| !found.is_empty());
                 println!("{n} values: {:.2} %", 100.0 * marked);
                 assert!((0.004..=0.016).contains(&marked), "{marked} at n = {n}");

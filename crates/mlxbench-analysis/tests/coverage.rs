@@ -1,30 +1,14 @@
 //! Do the intervals cover what they say? Simulated experiments whose true median is known.
 
+mod noise;
+
 use mlxbench_analysis::Estimate;
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+use noise::Noise;
 
 const EXPERIMENTS: usize = 2_000;
 const TOKENS: usize = 32;
 const SEED: u64 = 7;
-
-/// Random numbers: uniform ones below 1, and standard normal ones (Box & Muller 1958).
-struct Noise(Xoshiro256PlusPlus);
-
-impl Noise {
-    fn seeded(seed: u64) -> Self {
-        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
-    }
-
-    fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-}
 
 /// The token latencies of one repetition, in milliseconds: 10, times what the repetition has in
 /// common (2 %, the clock or the memory it got), times a disturbance that outlives a token (AR(1)
