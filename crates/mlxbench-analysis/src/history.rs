@@ -157,6 +157,16 @@ fn versions(result: &RunResult, target: &TargetId) -> BTreeMap<String, String> {
         ("compiler", run.mlxbench.compiler.clone()),
         ("compiler flags", run.mlxbench.compiler_flags.clone()),
         ("governor", run.conditions.frequency_governor.clone()),
+        (
+            "power source",
+            run.conditions
+                .power_source
+                .map(|power| format!("{power:?}")),
+        ),
+        (
+            "low-power mode",
+            run.conditions.low_power_mode.map(|on| on.to_string()),
+        ),
     ];
     let around = around.into_iter();
     let around = around.filter_map(|(name, version)| Some((name.to_owned(), version?)));

@@ -1,8 +1,8 @@
 //! The answer in words: which framework is fastest here, by how much with what certainty, at what
 //! memory, and was it the same work?
 
-use mlxbench_analysis::{Estimate, Leader, Metric, Row, leader};
-use mlxbench_core::results::{Test, Verdict};
+use mlxbench_analysis::{Estimate, Leader, Metric, Row, RunnerUp, leader};
+use mlxbench_core::results::{TargetId, Test, Verdict};
 
 use crate::{Digest, units};
 
@@ -149,6 +149,9 @@ fn of_leader(digest: &Digest<'_>, test: Test, leader: &Leader<'_>, race: &Race) 
         );
     }
     text += ".";
+    if leader.runner_up.as_ref().and_then(RunnerUp::certain) == Some(false) {
+        text += " That is no clear winner.";
+    }
     if !leader.set_aside.is_empty() {
         let aside = leader.set_aside.iter().map(|row| row.target.to_string());
         let aside: Vec<String> = aside.collect();
@@ -212,14 +215,19 @@ fn work(digest: &Digest<'_>) -> String {
     let Some(reference) = &result.run.settings.reference else {
         return "Not checked: the config has no reference.".into();
     };
+    let measured = |target: &TargetId| {
+        let mut rows = digest.summary.rows.iter();
+        rows.any(|row| row.target == *target && row.repetitions > 0)
+    };
+    let verdict_of = |target: &TargetId| match result.equivalence_of(target) {
+        Some(known) => Some(known.verdict),
+        // Measured, and nobody looked: a run that was cut short, or other tools' targets.
+        None => measured(target).then_some(Verdict::Unchecked),
+    };
     let of = |verdict: Verdict| {
-        let known = result
-            .equivalences
-            .iter()
-            .filter(move |known| known.verdict == verdict);
-        known
-            .map(|known| known.target.to_string())
-            .collect::<Vec<_>>()
+        let targets = result.run.targets.iter();
+        let known = targets.filter(|target| verdict_of(target) == Some(verdict));
+        known.map(TargetId::to_string).collect::<Vec<_>>()
     };
     let count = |verdict: Verdict, name: &str| match of(verdict).len() {
         0 => None,
@@ -279,6 +287,9 @@ fn failures(digest: &Digest<'_>) -> Option<String> {
 fn nothing(digest: &Digest<'_>) -> String {
     match digest.result.run.targets.len() {
         0 => "The run has no targets".into(),
+        _ if digest.summary.rows.iter().any(|row| row.repetitions > 0) => {
+            "No target has a rate that counts: see why in the table".into()
+        }
         1 => "Nothing was measured: the only target failed".into(),
         targets => format!("Nothing was measured: none of {targets} targets gave a figure"),
     }

@@ -20,14 +20,23 @@ impl<'a> Digest<'a> {
         Self { result, summary }
     }
 
-    /// The test that charts show which have room for one, and that the answer is about: of those
-    /// that were measured, the one that generates the most tokens; the first of several.
+    /// The test that charts show which have room for one, and that the answer is about: the one that
+    /// most targets were measured in; of those, the one that generates the most tokens, the first of
+    /// several. `None` when nothing was measured.
     pub(crate) fn main_test(&self) -> Option<Test> {
-        let measured = self.summary.rows.iter().filter(|row| row.repetitions > 0);
-        let tests = measured.map(|row| row.test);
+        let measured = |test: &Test| {
+            let rows = self.summary.rows.iter().filter(|row| row.test == *test);
+            rows.filter(|row| row.repetitions > 0).count()
+        };
+        let rank = |test: &Test| (measured(test), test.generate_tokens);
+        let tests = self.result.run.tests.iter().copied();
+        let tests = tests.filter(|test| measured(test) > 0);
         tests.reduce(|most, test| {
-            let more = test.generate_tokens > most.generate_tokens;
-            if more { test } else { most }
+            if rank(&test) > rank(&most) {
+                test
+            } else {
+                most
+            }
         })
     }
 

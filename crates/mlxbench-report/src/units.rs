@@ -51,7 +51,8 @@ pub(crate) fn is_unprintable(character: char) -> bool {
         character,
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    turns || character.is_control()
+    // XML takes no U+FFFE and U+FFFF.
+    turns || character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}')
 }
 
 /// Power: `5.2 W`.

@@ -1,6 +1,7 @@
 //! The page of results over time.
 
 use maud::{Markup, html};
+use mlxbench_analysis::change_points::FEWEST_FOR_CHANGE_POINT;
 use mlxbench_analysis::history::{Group, Series};
 use mlxbench_analysis::{Estimate, Row, history};
 
@@ -95,6 +96,12 @@ fn changes(group: &Group) -> Vec<(&'static Measure, &Series, over_time::Change<'
 fn headline(groups: &[Group], results: usize) -> String {
     let changes: usize = groups.iter().map(|group| changes(group).len()).sum();
     let changed = match changes {
+        0 if groups
+            .iter()
+            .all(|group| group.results.len() < FEWEST_FOR_CHANGE_POINT) =>
+        {
+            format!("too few to tell of changes, which takes {FEWEST_FOR_CHANGE_POINT} alike")
+        }
         0 => "no level changed".to_owned(),
         1 => "one level changed".to_owned(),
         several => format!("{several} levels changed"),

@@ -25,14 +25,12 @@ struct Cell {
 }
 
 /// A row of the table.
-struct Line<'a> {
+struct Line {
     /// What its figures are worth: its class.
     state: &'static str,
     /// What it is filtered by: backend, device, dtype.
     placement: [String; 3],
     cells: Vec<Cell>,
-    /// The file of another program that it comes from.
-    external: Option<&'a External>,
 }
 
 /// The table with its filters.
@@ -42,13 +40,12 @@ pub(super) fn section(digests: &[Digest<'_>], others: &[External]) -> Markup {
         let rows = digest.summary.rows.iter();
         rows.map(|row| own(digest, row, digests.len()))
     });
+    let files = others;
     let others = others.iter().flat_map(|external| {
         let rows = external.rows.iter();
         rows.map(move |row| other(external, row, several))
     });
-    let lines: Vec<Line<'_>> = own.chain(others).collect();
-    let mut files: Vec<&External> = lines.iter().filter_map(|line| line.external).collect();
-    files.dedup_by_key(|external| &external.file);
+    let lines: Vec<Line> = own.chain(others).collect();
     let filters = ["backend", "device", "dtype"];
     html! {
         section #rows {
@@ -136,7 +133,7 @@ fn state(digest: &Digest<'_>, row: &Row) -> &'static str {
 }
 
 /// A row that another program measured.
-fn other<'a>(external: &'a External, row: &ExternalRow, several: bool) -> Line<'a> {
+fn other(external: &External, row: &ExternalRow, several: bool) -> Line {
     let median = |estimate: Option<Estimate>| estimate.map(|estimate| estimate.median);
     let key = |column| match column {
         cells::PREFILL => median(row.prefill_tokens_per_second),
@@ -164,12 +161,11 @@ fn other<'a>(external: &'a External, row: &ExternalRow, several: bool) -> Line<'
         state: "external",
         placement: [row.backend.clone(), row.device.clone(), row.dtype.clone()],
         cells,
-        external: Some(external),
     }
 }
 
 /// A row of ours.
-fn own<'a>(digest: &Digest<'_>, row: &Row, of: usize) -> Line<'a> {
+fn own(digest: &Digest<'_>, row: &Row, of: usize) -> Line {
     let placement = &row.target.placement;
     Line {
         state: state(digest, row),
@@ -179,7 +175,6 @@ fn own<'a>(digest: &Digest<'_>, row: &Row, of: usize) -> Line<'a> {
             placement.dtype.to_string(),
         ],
         cells: own_cells(digest, row, of),
-        external: None,
     }
 }
 

@@ -49,6 +49,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if args.check {
         bail!("--check looks at a document: name it with --splice DOC");
     }
+    if let Some(output) = &args.output {
+        let same = |input: &&PathBuf| fs::canonicalize(input).ok() == fs::canonicalize(output).ok();
+        if output.exists() && args.results.iter().any(|input| same(&input)) {
+            bail!("{} is a result: write to another file", output.display());
+        }
+    }
     let form = form(&args)?;
     let (results, others) = read(&args.results)?;
     let takes_others = matches!(form, Form::Document(format) if format.takes_others());

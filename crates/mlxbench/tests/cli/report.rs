@@ -168,7 +168,7 @@ fn a_history_has_all_results_of_a_folder_and_names_what_is_none() {
         stderr(&output)
     );
     let page = std::fs::read_to_string(scene.path("history.html")).unwrap();
-    assert!(page.contains("1 result: no level changed"), "{page}");
+    assert!(page.contains("1 result: too few to tell"), "{page}");
     std::fs::create_dir(scene.path("empty")).unwrap();
     let message = ends_with(&scene, 2, &["history", "empty", "-o", "history.html"]);
     assert!(message.contains("empty holds no result"), "{message}");
