@@ -95,8 +95,9 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     };
     let mut other = name(second.row);
     let mut one = first.clone();
-    if one == other {
-        // Targets of one framework: device, dtype or threads make the difference.
+    let device = |row: &Row| row.target.placement.device.clone();
+    if one == other || device(leader.row) != device(second.row) {
+        // It may be device, dtype or threads that make the difference.
         (one, other) = (leader.row.target.to_string(), second.row.target.to_string());
     }
     let times = times(second.ratio.median);

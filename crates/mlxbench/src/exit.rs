@@ -21,7 +21,7 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    fine
-  1    a document is stale (`report --check`), or a regression (kept for comparisons)
+  1    a document is stale (`report --splice DOC --check`), or a regression (kept for comparisons)
   2    the command, a config or a file is wrong; nothing was run
   3    measured, but a target failed or computed something different
   130  interrupted; what was measured is kept";
