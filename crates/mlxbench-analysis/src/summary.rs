@@ -75,6 +75,14 @@ pub struct Row {
     pub joules_per_token: Option<Estimate>,
 }
 
+impl Row {
+    /// The most memory that was held: by the worker process, or by its framework on the device where
+    /// that is more.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        self.peak_memory_bytes.max(self.device_peak_bytes)
+    }
+}
+
 /// Whether a row's figures stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

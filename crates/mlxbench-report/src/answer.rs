@@ -129,10 +129,8 @@ fn of_leader(digest: &Digest<'_>, test: Test, leader: &Leader<'_>, race: &Race) 
     if let Some(second) = &leader.runner_up {
         let ratio = &second.ratio;
         let interval = ratio.interval.map(|interval| {
-            format!(
-                ", 95 % sure between {:.2} and {:.2}",
-                interval.low, interval.high
-            )
+            let (low, high) = (interval.low, interval.high);
+            format!(" (95 % sure between {low:.2} and {high:.2})")
         });
         let same = second.row.target.backend == row.target.backend;
         let whose = if same {
@@ -143,9 +141,7 @@ fn of_leader(digest: &Digest<'_>, test: Test, leader: &Leader<'_>, race: &Race) 
         text += &format!(
             ": {}{} as fast as {}, {whose}",
             times(ratio.median),
-            interval
-                .map(|interval| format!(" ({})", interval.trim_start_matches(", ")))
-                .unwrap_or_default(),
+            interval.unwrap_or_default(),
             second.row.target
         );
     }
@@ -181,7 +177,7 @@ fn wins(digest: &Digest<'_>, race: &Race, row: &Row) -> String {
 }
 
 fn memory(digest: &Digest<'_>, fastest: &Row) -> Option<String> {
-    let peak = |row: &Row| row.peak_memory_bytes.max(row.device_peak_bytes);
+    let peak = Row::peak_bytes;
     let held = units::bytes(peak(fastest)?);
     let floor = fastest.memory_floor_bytes.map(|floor| {
         let share = units::share(peak(fastest).unwrap_or(0) as f64 / floor as f64);

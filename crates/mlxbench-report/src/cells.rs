@@ -80,7 +80,7 @@ pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
         row.ttft_ns
             .map(|ttft| units::time(ttft.median))
             .unwrap_or_default(),
-        row.peak_memory_bytes.map(units::bytes).unwrap_or_default(),
+        row.peak_bytes().map(units::bytes).unwrap_or_default(),
         work(result, row),
         note(result, row),
     ]

@@ -1,9 +1,7 @@
 //! A result with what follows from it, computed once for all parts of a report.
 
-use mlxbench_analysis::{RowStatus, Summary, summarize};
+use mlxbench_analysis::{Row, RowStatus, Summary, summarize};
 use mlxbench_core::results::{RunResult, TargetId, Test, Verdict};
-
-use mlxbench_analysis::Row;
 
 use crate::cells;
 

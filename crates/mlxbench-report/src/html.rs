@@ -96,7 +96,7 @@ fn method() -> Markup {
             h2 { "How this was measured" }
             ul {
                 li { "Every target runs in a process of its own, one after the other in turns, in an order that is drawn anew each round, so that a drift of the machine falls on all alike. Repetitions before the pace is steady don't count." }
-                li { "All get the same token ids and generate the same number of tokens, greedily. Before any figure counts, their logits are compared with the reference's over the same text." }
+                li { "All get the same token ids and generate the same number of tokens, greedily. Where the config names a reference, their logits are compared with its logits over the same text before any figure counts." }
                 li { "Decode rate: (n - 1) / (t" sub { "n" } " - t" sub { "1" } "), the first token never counted. Prefill rate: tokens of the prompt / time to the first token." }
                 li { "Figures are medians over repetitions; ± and whiskers are 95 % intervals of the median, by the expanded percentile bootstrap. Tokens within a repetition are never pooled for them." }
                 li { "MBU and MFU are shares of the memory bandwidth and of the matrix-product rate that were measured on the same device in the same run; bytes and operations are counted from the model's shapes." }

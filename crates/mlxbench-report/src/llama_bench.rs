@@ -18,7 +18,7 @@
 //!
 //! Left out, since the format can't say it: rows without figures, tests of several rows, and speeds
 //! of no work (logits that aren't finite). A row whose mode is `synchronous`, or that did other work
-//! than the reference or wasn't compared with it, says so in `backends`, which tools never mix.
+//! than the reference or couldn't be compared with it, says so in `backends`, which tools never mix.
 //!
 //! Every key of llama-bench is there and none is null, since `scripts/compare-llama-bench.py` matches
 //! by them: what has no meaning here has the value that llama-bench writes for "not set". Keys that

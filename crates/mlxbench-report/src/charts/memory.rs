@@ -14,7 +14,7 @@ const GIB: f64 = (1_u64 << 30) as f64;
 /// The largest peak of each row, with the floor.
 pub(super) fn peaks(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
     let figure = |row: &Row| {
-        let peak = row.peak_memory_bytes.max(row.device_peak_bytes)?;
+        let peak = row.peak_bytes()?;
         Some(Figure {
             value: peak as f64 / GIB,
             interval: None,

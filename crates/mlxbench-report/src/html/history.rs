@@ -41,7 +41,7 @@ const MEASURES: [Measure; 4] = [
 
 /// The peak, in MiB: one figure of all repetitions.
 fn peak(row: &Row) -> Option<Estimate> {
-    let bytes = row.peak_memory_bytes.max(row.device_peak_bytes)?;
+    let bytes = row.peak_bytes()?;
     Some(Estimate {
         median: bytes as f64 / f64::from(1 << 20),
         interval: None,

@@ -199,7 +199,7 @@ fn own_cells(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
         median(row.decode_tokens_per_second),
         median(row.mbu),
         median(row.ttft_ns),
-        bytes(row.peak_memory_bytes),
+        bytes(row.peak_bytes()),
         None,
         None,
     ];
