@@ -17,6 +17,7 @@ pub(crate) fn target() -> TargetId {
             dtype: Dtype::F32,
         },
         threads: None,
+        side: None,
     }
 }
 

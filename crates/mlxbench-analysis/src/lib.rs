@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`change_points`](mod@change_points) | where a series changed its level |
 //! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
+//! | [`comparison`] | what changed between two results, and a gate |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
 //! | [`history`](mod@history) | results over time |
 //! | [`leader`](mod@leader) | which framework is fastest, and how surely |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
+//! | [`ranks`] | intervals of a ratio from ranks |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
@@ -17,12 +19,14 @@
 
 pub mod change_points;
 pub mod chips;
+pub mod comparison;
 pub mod equivalence;
 pub mod fingerprint;
 pub mod history;
 pub mod leader;
 pub mod metrics;
 pub mod outliers;
+pub mod ranks;
 pub mod roofline;
 pub mod stats;
 pub mod summary;
@@ -30,7 +34,8 @@ pub mod trend;
 
 pub use change_points::{ChangePoint, Pettitt, change_points};
 pub use chips::published_bandwidth;
-pub use fingerprint::{Fingerprint, differences, fingerprint};
+pub use comparison::{Change, Compared, ComparedRow, Comparison, Gate, compare, compare_sides};
+pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fingerprint};
 pub use history::history;
 pub use leader::{Leader, RunnerUp, leader};
 pub use metrics::Metric;

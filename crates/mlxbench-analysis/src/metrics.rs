@@ -135,7 +135,7 @@ pub fn joules_per_token(sample: &Sample, idle_watts: f64) -> Option<f64> {
 }
 
 /// What the meter of the target's device showed while nothing ran.
-fn idle_watts(result: &RunResult, target: &TargetId) -> Option<f64> {
+pub(crate) fn idle_watts(result: &RunResult, target: &TargetId) -> Option<f64> {
     let device = &target.placement.device;
     let mut meters = result.run.power.iter();
     meters.find(|meter| meter.device == *device)?.idle_watts

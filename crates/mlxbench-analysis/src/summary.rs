@@ -172,7 +172,7 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
     Row {
         target: target.clone(),
         test: *test,
-        status: status(result, target, test, &samples),
+        status: case_status(result, target, test),
         repetitions: samples.len(),
         planned_repetitions: planned_repetitions(result, test),
         mfu: share(&prefill, mfu_per_rate(result, target, test)),
@@ -195,7 +195,9 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
     }
 }
 
-fn status(result: &RunResult, target: &TargetId, test: &Test, samples: &[&Sample]) -> RowStatus {
+/// Whether a case's figures stand.
+pub(crate) fn case_status(result: &RunResult, target: &TargetId, test: &Test) -> RowStatus {
+    let samples: Vec<&Sample> = result.samples_of(target, test).collect();
     if samples.iter().any(|sample| !sample.finite) {
         return RowStatus::NotFinite;
     }

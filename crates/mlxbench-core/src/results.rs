@@ -35,7 +35,7 @@ pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
 pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
 pub use samples::{PeakSince, Sample, StopReason, Stopped, Warmup};
-pub use target::{TargetFacts, TargetId, Test};
+pub use target::{Side, TargetFacts, TargetId, Test};
 pub use timeline::Timeline;
 
 /// The version of the result file's schema.

@@ -353,6 +353,7 @@ fn targets(config: &Config, config_path: &Path, answers: &mut Answers<'_>) -> Re
                 backend: target.backend.clone(),
                 placement: Placement { device, dtype },
                 threads,
+                side: None,
             };
             if targets.iter().any(|known| known.id == id) {
                 let message = format!("the target {id} is listed twice");

@@ -11,8 +11,8 @@ use crate::backend::Identity;
 use crate::generate::Mode;
 use crate::{Error, Nanos, Placement};
 
-/// Backend x device x dtype, and the number of threads where a config compares several:
-/// `candle/cpu/f32`, `candle/cpu/f32/t1`.
+/// Backend x device x dtype, the number of threads where a config compares several, and the side where
+/// a run compares two workers: `candle/cpu/f32`, `candle/cpu/f32/t1`, `candle/cpu/f32@b`.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -24,6 +24,31 @@ pub struct TargetId {
     /// CPU threads asked for, where they differ from the run's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<NonZeroUsize>,
+    /// Which of two workers that the run compares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+}
+
+/// One of two workers for the same targets.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// What is compared with.
+    A,
+    /// What is compared.
+    B,
+}
+
+impl Side {
+    /// The letter for names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
 }
 
 impl FromStr for TargetId {
@@ -31,7 +56,13 @@ impl FromStr for TargetId {
 
     fn from_str(s: &str) -> Result<Self, Error> {
         let malformed = || Error::Invalid(format!("`{s}`: write BACKEND/DEVICE/DTYPE"));
-        let mut parts = s.split('/');
+        let (target, side) = match s.rsplit_once('@') {
+            None => (s, None),
+            Some((target, "a")) => (target, Some(Side::A)),
+            Some((target, "b")) => (target, Some(Side::B)),
+            Some(_) => return Err(malformed()),
+        };
+        let mut parts = target.split('/');
         let mut part = || parts.next().ok_or_else(malformed);
         let (backend, device, dtype) = (part()?, part()?, part()?);
         let threads = parts.next().map(|part| {
@@ -51,6 +82,7 @@ impl FromStr for TargetId {
                 dtype: dtype.parse()?,
             },
             threads: threads.transpose()?,
+            side,
         })
     }
 }
@@ -58,8 +90,11 @@ impl FromStr for TargetId {
 impl fmt::Display for TargetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.backend, self.placement)?;
-        match self.threads {
-            Some(threads) => write!(f, "/t{threads}"),
+        if let Some(threads) = self.threads {
+            write!(f, "/t{threads}")?;
+        }
+        match self.side {
+            Some(side) => write!(f, "@{}", side.name()),
             None => Ok(()),
         }
     }
@@ -154,7 +189,12 @@ mod tests {
 
     #[test]
     fn a_target_reads_as_it_is_written() {
-        for name in ["candle/cpu/f32", "tch/cuda:1/bf16", "candle/cpu/f32/t3"] {
+        for name in [
+            "candle/cpu/f32",
+            "tch/cuda:1/bf16",
+            "candle/cpu/f32/t3",
+            "candle/cpu/f32/t3@b",
+        ] {
             assert_eq!(name.parse::<TargetId>().unwrap().to_string(), name);
         }
         for name in [
@@ -163,6 +203,7 @@ mod tests {
             "/cpu/f32",
             "candle/cpu/f32/3",
             "a/cpu/f32/t0",
+            "a/cpu/f32@c",
         ] {
             assert!(name.parse::<TargetId>().is_err(), "{name} was taken");
         }

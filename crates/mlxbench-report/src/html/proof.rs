@@ -2,7 +2,7 @@
 //! results may be compared.
 
 use maud::{Markup, html};
-use mlxbench_analysis::differences;
+use mlxbench_analysis::{Difference, differences};
 use mlxbench_core::results::{Equivalence, Verdict};
 
 use super::answer::name;
@@ -31,6 +31,22 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
     }
 }
 
+/// What differs, in one line.
+fn listed(differences: &[Difference]) -> String {
+    let one = |known: &Difference| {
+        let target = known.target.as_ref();
+        let whose = target.map(|target| format!("{target}: "));
+        format!(
+            "{}{} ({} and {})",
+            whose.unwrap_or_default(),
+            known.what,
+            known.before,
+            known.after
+        )
+    };
+    differences.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 /// Which results may be compared with the first, and what stands against it.
 pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
     let first = digests.first();
@@ -51,7 +67,7 @@ pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
                         @if differs.is_empty() {
                             "yes, machine and work are the same."
                         } @else {
-                            "only with care. Not the same: " (differs.join(", ")) "."
+                            "only with care. Not the same: " (listed(&differs)) "."
                         }
                     }
                 }

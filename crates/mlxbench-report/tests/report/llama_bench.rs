@@ -38,6 +38,7 @@ fn target(device: &str, dtype: Dtype) -> TargetId {
             dtype,
         },
         threads: None,
+        side: None,
     }
 }
 

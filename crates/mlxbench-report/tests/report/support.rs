@@ -37,6 +37,7 @@ fn target(dtype: Dtype) -> TargetId {
             dtype,
         },
         threads: None,
+        side: None,
     }
 }
 

@@ -1,0 +1,443 @@
+//! Intervals of a ratio from ranks alone: exact for every shape of noise, at any level that the
+//! samples can reach.
+//!
+//! A gate over many rows asks for intervals far out in the tails, where a bootstrap of ten
+//! repetitions has nothing to draw from. Ranks have: of two samples of ten, all of one lie above all
+//! of the other by chance once in 184,756 times.
+
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use crate::stats::{Interval, sorted};
+use crate::trend::{lag_one_autocorrelation, theil_sen_slope};
+
+/// Above so many pairs of figures the ranks' distribution is taken as normal.
+const MOST_EXACT: usize = 40_000;
+
+/// The largest autocorrelation that is told from a trend: 19 repetitions are worth one then.
+const MOST_RESEMBLING: f64 = 0.9;
+
+/// The power that [`Bounds::repetitions`] plans for: the share of new runs that would decide if
+/// the change is what it seems to be.
+pub const PLANNED_POWER: f64 = 0.9;
+
+/// Repetitions of both sides of a comparison: all logarithms, in whatever order they were measured.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Logs {
+    /// Measured at different times, independent of each other.
+    Unpaired {
+        /// Of the base.
+        base: Vec<f64>,
+        /// Of the new side.
+        new: Vec<f64>,
+    },
+    /// New less base, of pairs that were measured together.
+    Paired(Vec<f64>),
+}
+
+/// What ranks say about a ratio.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// Where the ratio lies, but for the tails that were asked for; `None` when there are too few
+    /// repetitions to tell.
+    pub interval: Option<Interval>,
+    /// The widest interval that the ranks have, and what it leaves out at either end.
+    widest: Interval,
+    widest_tail: f64,
+    tail: f64,
+    n: f64,
+    fewest: usize,
+}
+
+impl Logs {
+    /// Two independent samples of positive figures. `None` when one is empty or holds a figure that
+    /// isn't positive.
+    pub fn unpaired(base: &[f64], new: &[f64]) -> Option<Self> {
+        Some(Self::Unpaired {
+            base: logs(base)?,
+            new: logs(new)?,
+        })
+    }
+
+    /// The ratios of pairs, new over base. `None` when there are none, or one isn't positive.
+    pub fn paired(ratios: &[f64]) -> Option<Self> {
+        Some(Self::Paired(logs(ratios)?))
+    }
+
+    /// The interval of the ratio, new over base, that leaves out the probability `tail` at either
+    /// end.
+    ///
+    /// Unpaired: the shift of the logarithms by Mann and Whitney's test, between the k-th smallest and the
+    /// k-th largest of all differences (Hodges & Lehmann 1963; Hollander, Wolfe & Chicken,
+    /// *Nonparametric Statistical Methods*, 3rd ed., section 4.3; R's `wilcox.test(conf.int =
+    /// TRUE)`). It covers exactly what it says when the repetitions are independent of each other.
+    ///
+    /// Paired: by Wilcoxon's signed ranks, between Walsh averages (section 3.3 there). The order within
+    /// each round is drawn at random, so two builds that are the same have each sign with
+    /// probability one half, however the machine drifts: what it says of those is exact whatever
+    /// the noise.
+    pub fn bounds(&self, tail: f64) -> Bounds {
+        match self {
+            Self::Unpaired { base, new } => {
+                let (base, new) = (sorted(base), sorted(new));
+                let (n, m) = (base.len(), new.len());
+                let pairs = n * m;
+                let at_most = |x: f64| {
+                    let mut reached = 0;
+                    let below = |&a: &f64| {
+                        reached += new[reached..].iter().take_while(|&&b| b - a <= x).count();
+                        reached
+                    };
+                    base.iter().map(below).sum()
+                };
+                let ends = (new[0] - base[n - 1], new[m - 1] - base[0]);
+                let between = |k| between(pairs, k, ends, at_most);
+                Bounds {
+                    interval: mann_whitney_rank(n, m, tail).map(between),
+                    widest: between(1),
+                    widest_tail: 1.0 / choose(n + m, n),
+                    tail,
+                    n: 2.0 / (1.0 / n as f64 + 1.0 / m as f64),
+                    fewest: fewest_unpaired(tail),
+                }
+            }
+            Self::Paired(differences) => {
+                let x = sorted(differences);
+                let n = x.len();
+                let averages = n * (n + 1) / 2;
+                // Pairs i <= j with an average of at most t: for each i, the j from i on.
+                let at_most = |t: f64| {
+                    let upto =
+                        |i: usize| x[i..].partition_point(|&other| f64::midpoint(x[i], other) <= t);
+                    (0..n).map(upto).sum()
+                };
+                let between = |k| between(averages, k, (x[0], x[n - 1]), at_most);
+                Bounds {
+                    interval: signed_rank(n, tail).map(between),
+                    widest: between(1),
+                    widest_tail: 0.5_f64.powi(n as i32),
+                    tail,
+                    n: n as f64,
+                    fewest: fewest_paired(tail),
+                }
+            }
+        }
+    }
+}
+
+impl Bounds {
+    /// The same where so many repetitions say no more than one would, around `center`: wider, and
+    /// nothing at all where those that are left are too few.
+    pub fn resembling(self, repetitions: f64, center: f64) -> Self {
+        let times = repetitions.sqrt();
+        let wide = |Interval { low, high }: Interval| Interval {
+            low: center * (low / center).powf(times),
+            high: center * (high / center).powf(times),
+        };
+        let fewest = (self.fewest as f64 * repetitions).ceil();
+        Self {
+            interval: self.interval.filter(|_| self.n >= fewest).map(wide),
+            widest: wide(self.widest),
+            fewest: fewest as usize,
+            ..self
+        }
+    }
+
+    /// Repetitions of both sides after which the interval would leave out both `low` and `high`, or
+    /// lie between them, in a share of [`PLANNED_POWER`] of all tries, if the ratio is `seen` and the
+    /// noise is as it was. `None` when `seen` lies on one of them, so that no number would do.
+    ///
+    /// An interval shrinks with the root of the repetitions; at the planned power it has to shrink so
+    /// far that the estimate's own scatter doesn't carry it over the limit again.
+    pub fn repetitions(&self, seen: f64, low: f64, high: f64) -> Option<usize> {
+        let normal = Normal::standard();
+        let reach = |tail: f64| -normal.inverse_cdf(tail.clamp(1e-300, 0.5));
+        let (interval, tail) = match self.interval {
+            Some(interval) => (interval, self.tail),
+            None => (self.widest, self.widest_tail),
+        };
+        let (below, above) = (
+            (seen / interval.low).ln().max(0.0),
+            (interval.high / seen).ln().max(0.0),
+        );
+        let (from_low, from_high) = ((seen / low).ln(), (high / seen).ln());
+        // How many times too wide it is.
+        let excess = if from_low < 0.0 {
+            above / -from_low
+        } else if from_high < 0.0 {
+            below / -from_high
+        } else {
+            (below / from_low).max(above / from_high)
+        };
+        let wanted = reach(self.tail) + normal.inverse_cdf(PLANNED_POWER);
+        // One repetition has no tail that its width could belong to.
+        let excess = excess * wanted / reach(tail.min(0.25));
+        let needed = (self.n * excess * excess).ceil();
+        (needed.is_finite() && needed < 1e6).then(|| (needed as usize).max(self.fewest))
+    }
+}
+
+/// How many repetitions say as much as one that is independent of the others: 1 where all are, more
+/// where each resembles the one before it, (1 + phi) / (1 - phi) for an autoregression of order one
+/// (Box, Jenkins & Reinsel, *Time Series Analysis*, 2008, section 3.2).
+///
+/// Phi can't be told from ten repetitions, but from those of many rows together: it is the mean
+/// of the autocorrelations of all rows' series around their trends, corrected for what a short
+/// series' own trend takes away (Kendall 1954), less its standard error. Series of fewer than six say
+/// nothing. Pairs count for themselves: their order is drawn.
+pub fn resemblance<'a>(logs: impl IntoIterator<Item = &'a Logs>) -> f64 {
+    let series = logs.into_iter().flat_map(|logs| match logs {
+        Logs::Unpaired { base, new } => vec![base.as_slice(), new],
+        Logs::Paired(_) => Vec::new(),
+    });
+    let corrected = |series: &[f64]| {
+        let n = series.len() as f64;
+        let slope = theil_sen_slope(series)?;
+        let around = series.iter().enumerate();
+        let around: Vec<f64> = around.map(|(at, x)| x - slope * at as f64).collect();
+        let seen = lag_one_autocorrelation(&around)?;
+        (series.len() >= 6).then(|| (n * seen + 2.0) / (n - 4.0))
+    };
+    let all: Vec<f64> = series.filter_map(corrected).collect();
+    if all.len() < 2 {
+        return 1.0;
+    }
+    let count = all.len() as f64;
+    let mean = all.iter().sum::<f64>() / count;
+    let variance = all.iter().map(|phi| (phi - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    let phi = mean - (variance / count).sqrt();
+    let phi = phi.clamp(0.0, MOST_RESEMBLING);
+    (1.0 + phi) / (1.0 - phi)
+}
+
+/// The fewest repetitions on both sides that have an interval with such tails.
+pub fn fewest_unpaired(tail: f64) -> usize {
+    let enough = |n: &usize| 1.0 / choose(2 * n, *n) <= tail;
+    (1..500).find(enough).unwrap_or(500)
+}
+
+/// The fewest pairs that have an interval with such tails.
+pub fn fewest_paired(tail: f64) -> usize {
+    (-tail.log2()).ceil().max(1.0) as usize
+}
+
+fn logs(figures: &[f64]) -> Option<Vec<f64>> {
+    let logs: Vec<f64> = figures.iter().map(|figure| figure.ln()).collect();
+    (!logs.is_empty() && logs.iter().all(|log| log.is_finite())).then_some(logs)
+}
+
+/// From the k-th smallest to the k-th largest of `total` numbers between two `ends`, of which
+/// `at_most` counts; their exponentials.
+fn between(total: usize, k: usize, ends: (f64, f64), at_most: impl Fn(f64) -> usize) -> Interval {
+    let smallest = |k: usize| {
+        let (mut low, mut high) = ends;
+        if at_most(low) >= k {
+            return low;
+        }
+        // Ends at neighbouring numbers.
+        loop {
+            let middle = f64::midpoint(low, high);
+            if middle <= low || middle >= high {
+                return high;
+            }
+            match at_most(middle) >= k {
+                true => high = middle,
+                false => low = middle,
+            }
+        }
+    };
+    Interval {
+        low: smallest(k).exp(),
+        high: smallest(total + 1 - k).exp(),
+    }
+}
+
+/// The largest k for which a sample of `m` has fewer than k of its `n m` differences to one of `n`
+/// below zero with a probability of at most `tail`, the two being alike. `None` where there is none.
+fn mann_whitney_rank(n: usize, m: usize, tail: f64) -> Option<usize> {
+    let pairs = n * m;
+    if pairs > MOST_EXACT {
+        let (n, m, pairs) = (n as f64, m as f64, pairs as f64);
+        let deviation = (pairs * (n + m + 1.0) / 12.0).sqrt();
+        return normal_rank(pairs / 2.0, deviation, tail);
+    }
+    // How many orders have u pairs the wrong way round, from u = 0: the coefficients of Gauss's
+    // binomial (Mann & Whitney 1947).
+    let most = pairs / 2;
+    let mut orders = vec![0.0; most + 1];
+    orders[0] = 1.0;
+    for i in 1..=n {
+        for u in (m + i..=most).rev() {
+            orders[u] -= orders[u - m - i];
+        }
+        for u in i..=most {
+            orders[u] += orders[u - i];
+        }
+    }
+    rank(&orders, choose(n + m, n), tail)
+}
+
+/// The same for the sum of `n` signed ranks.
+fn signed_rank(n: usize, tail: f64) -> Option<usize> {
+    let averages = n * (n + 1) / 2;
+    if averages > MOST_EXACT {
+        let (n, averages) = (n as f64, averages as f64);
+        let deviation = (averages * (2.0 * n + 1.0) / 12.0).sqrt();
+        return normal_rank(averages / 2.0, deviation, tail);
+    }
+    // How many choices of signs have a sum of t (Wilcoxon 1945).
+    let most = averages / 2;
+    let mut choices = vec![0.0; most + 1];
+    choices[0] = 1.0;
+    for rank in 1..=n {
+        for t in (rank..=most).rev() {
+            choices[t] += choices[t - rank];
+        }
+    }
+    rank(&choices, 2_f64.powi(n as i32), tail)
+}
+
+/// How many of `counts`, from the first, make up at most the share `tail` of `total`.
+fn rank(counts: &[f64], total: f64, tail: f64) -> Option<usize> {
+    let mut sum = 0.0;
+    let within = |count: &&f64| {
+        sum += **count;
+        sum / total <= tail
+    };
+    let rank = counts.iter().take_while(within).count();
+    (rank > 0).then_some(rank)
+}
+
+/// The same where the count is normally distributed, with a correction for its being whole.
+fn normal_rank(mean: f64, deviation: f64, tail: f64) -> Option<usize> {
+    let last = mean + deviation * Normal::standard().inverse_cdf(tail) - 0.5;
+    (last >= 0.0).then(|| last.floor() as usize + 1)
+}
+
+/// How many ways there are to choose `k` of `n`; infinite where that is past all numbers.
+fn choose(n: usize, k: usize) -> f64 {
+    (1..=k)
+        .map(|i| (n - k + i) as f64 / i as f64)
+        .product::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: [f64; 6] = [24.0, 24.5, 24.2, 23.9, 24.1, 24.3];
+    const NEW: [f64; 7] = [21.9, 22.1, 22.0, 22.4, 21.8, 22.2, 21.7];
+
+    #[test]
+    fn ranks_are_those_of_published_tables() {
+        // One-sided 2.5 % and 0.5 % (Hollander, Wolfe & Chicken, tables A.6 and A.4; U and T at most).
+        assert_eq!(mann_whitney_rank(10, 10, 0.025), Some(24));
+        assert_eq!(mann_whitney_rank(5, 8, 0.025), Some(7));
+        assert_eq!(mann_whitney_rank(5, 5, 0.005), Some(1));
+        assert_eq!(mann_whitney_rank(5, 5, 0.003), None);
+        assert_eq!(signed_rank(10, 0.025), Some(9));
+        assert_eq!(signed_rank(20, 0.005), Some(38));
+        assert_eq!(signed_rank(5, 0.025), None);
+    }
+
+    #[test]
+    fn many_repetitions_have_the_normal_rank() {
+        let exact = mann_whitney_rank(200, 200, 0.001).unwrap() as f64;
+        let (n, deviation) = (200.0, (40_000.0_f64 * 401.0 / 12.0).sqrt());
+        let normal = normal_rank(n * n / 2.0, deviation, 0.001).unwrap() as f64;
+        assert!((exact - normal).abs() < 15.0, "{exact} and {normal}");
+        assert!(mann_whitney_rank(10_000, 10_000, 1e-4).is_some());
+        assert!(signed_rank(10_000, 1e-4).is_some());
+    }
+
+    #[test]
+    fn the_interval_of_a_ratio_lies_between_ratios_of_repetitions() {
+        let bounds = Logs::unpaired(&BASE, &NEW).unwrap().bounds(0.025);
+        let rank = mann_whitney_rank(6, 7, 0.025).unwrap();
+        let mut ratios: Vec<f64> = BASE
+            .iter()
+            .flat_map(|base| NEW.map(|new| (new.ln() - base.ln()).exp()))
+            .collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        let interval = bounds.interval.unwrap();
+        assert_eq!(interval.low, ratios[rank - 1]);
+        assert_eq!(interval.high, ratios[ratios.len() - rank]);
+    }
+
+    #[test]
+    fn the_interval_of_pairs_lies_between_their_averages() {
+        let ratios: Vec<f64> = BASE.iter().zip(NEW).map(|(base, new)| new / base).collect();
+        let bounds = Logs::paired(&ratios).unwrap().bounds(0.025);
+        let rank = signed_rank(6, 0.025).unwrap();
+        let mut averages = Vec::new();
+        for (i, first) in ratios.iter().enumerate() {
+            for second in &ratios[i..] {
+                averages.push((first * second).sqrt());
+            }
+        }
+        averages.sort_unstable_by(f64::total_cmp);
+        let interval = bounds.interval.unwrap();
+        assert!((interval.low - averages[rank - 1]).abs() < 1e-12);
+        assert!((interval.high - averages[averages.len() - rank]).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_never_varies_has_no_width() {
+        let bounds = Logs::unpaired(&[7.0; 9], &[7.0; 9]).unwrap().bounds(1e-4);
+        let exactly = Interval {
+            low: 1.0,
+            high: 1.0,
+        };
+        assert_eq!(bounds.interval, Some(exactly));
+    }
+
+    #[test]
+    fn too_few_repetitions_have_no_interval_but_a_number_that_would_do() {
+        let bounds = Logs::unpaired(&BASE, &NEW).unwrap().bounds(1e-5);
+        assert_eq!(bounds.interval, None);
+        assert_eq!(fewest_unpaired(1e-5), 10);
+        assert!(bounds.repetitions(0.91, 0.95, 1.05).unwrap() >= 10);
+        assert_eq!(fewest_paired(1e-3), 10);
+    }
+
+    #[test]
+    fn a_narrower_question_takes_more_repetitions() {
+        let noisy = [20.0, 28.0, 22.0, 26.0, 24.0, 25.0, 23.0, 21.0];
+        let bounds = Logs::unpaired(&noisy, &noisy).unwrap().bounds(0.001);
+        let near = bounds.repetitions(0.93, 0.95, 1.05).unwrap();
+        let far = bounds.repetitions(0.80, 0.95, 1.05).unwrap();
+        assert!(near > 10 * far, "{near} and {far}");
+        assert_eq!(bounds.repetitions(0.95, 0.95, 1.05), None);
+    }
+
+    #[test]
+    fn repetitions_that_resemble_each_other_count_for_less() {
+        let slow: Vec<f64> = (0..40).map(|at| f64::from(at / 10 % 2)).collect();
+        let fast: Vec<f64> = (0..40).map(|at| f64::from(at % 2)).collect();
+        let unpaired = |at: fn(i32) -> i32| {
+            let series: Vec<f64> = (0..40).map(|i| f64::from(at(i))).collect();
+            Logs::Unpaired {
+                base: series.clone(),
+                new: series,
+            }
+        };
+        let slow = unpaired(|at| at / 5 % 2);
+        assert!((3.0..12.0).contains(&resemblance([&slow])));
+        assert_eq!(resemblance([&unpaired(|at| at % 2)]), 1.0);
+        // A trend is no resemblance.
+        assert_eq!(resemblance([&unpaired(|at| 7 * at + at % 2)]), 1.0);
+        assert_eq!(resemblance([&Logs::Paired(vec![1.0; 40])]), 1.0);
+        assert_eq!(resemblance([]), 1.0);
+        let bounds = Logs::unpaired(&BASE, &NEW).unwrap().bounds(0.025);
+        let wide = bounds.resembling(1.44, 0.9).interval.unwrap();
+        let narrow = bounds.interval.unwrap();
+        assert!((wide.low / 0.9 - (narrow.low / 0.9).powf(1.2)).abs() < 1e-12);
+        assert_eq!(bounds.resembling(4.0, 0.9).interval, None);
+    }
+
+    #[test]
+    fn figures_that_have_no_ratio_have_no_logs() {
+        assert_eq!(Logs::unpaired(&[], &BASE), None);
+        assert_eq!(Logs::unpaired(&[0.0, 1.0], &BASE), None);
+        assert_eq!(Logs::paired(&[f64::NAN]), None);
+    }
+}
