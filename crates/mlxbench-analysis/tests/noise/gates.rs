@@ -161,8 +161,10 @@ pub(crate) fn simulate(of: Disturbance, mode: Mode, repetitions: usize, gates: u
     let mut ascending = asked.clone();
     ascending.sort_unstable();
     seen.asked_for = ascending.get(ascending.len() / 2).copied();
-    let affordable = asked.iter().filter(|&&repetitions| repetitions <= MOST);
-    for &repetitions in affordable.take(gates / 20) {
+    // Spread out: rows of one gate resemble each other.
+    let again = gates / 20;
+    let spread = asked.iter().step_by((asked.len() / again).max(1));
+    for &repetitions in spread.filter(|&&repetitions| repetitions <= MOST) {
         // The row that asked, among others.
         let rows = gate(of, mode, repetitions, SLOWER, &mut noise);
         seen.tried_again += rows.len();
