@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::fingerprint::{Difference, DifferenceKind, differences};
 use crate::metrics;
-use crate::ranks::{Bounds, Logs, fewest_paired, resemblance};
+use crate::ranks::{Bounds, Logs, Resemblance, fewest_paired};
 use crate::roofline::stream_rate;
 use crate::stats::{Estimate, Interval, percentile, sorted};
 use crate::summary::{RowStatus, case_status};
@@ -160,9 +160,8 @@ pub struct Comparison {
     pub rows: Vec<ComparedRow>,
     /// Rows that are judged together: [`FAMILY_CONFIDENCE`] is divided among them.
     pub judged: usize,
-    /// How many repetitions of a figure say as much as one that is independent of the others: see
-    /// [`resemblance`].
-    pub resemblances: BTreeMap<Compared, f64>,
+    /// How much the repetitions of each figure resemble those before them.
+    pub resemblances: BTreeMap<Compared, Resemblance>,
     /// What isn't the same in both.
     pub differences: Vec<Difference>,
     /// What the machine itself did, without any framework, that lies apart by more than the threshold.
@@ -288,7 +287,7 @@ pub fn compare(base: &RunResult, new: &RunResult, options: &Options) -> Comparis
 
 /// Compares side b of a run with its side a. `None` when the run has no such sides.
 pub fn compare_sides(result: &RunResult, options: &Options) -> Option<Comparison> {
-    let [a, b] = [Side::A, Side::B].map(|side| one_side(result, side));
+    let [a, b] = Side::BOTH.map(|side| one_side(result, side));
     if a.run.targets.is_empty() || b.run.targets.is_empty() {
         return None;
     }
@@ -301,9 +300,25 @@ pub fn compare_sides(result: &RunResult, options: &Options) -> Option<Comparison
     Some(comparing.compare())
 }
 
-/// The repetitions that a paired comparison of so many rows needs at least.
-pub fn fewest_rounds(rows: usize) -> usize {
-    fewest_paired(tail(rows))
+/// The rounds that a paired comparison of so many rows should have: half as many again as it needs
+/// to tell anything, since an interval that ends at the outermost ratios is a wide one.
+pub fn rounds_for(rows: usize) -> usize {
+    fewest_paired(tail(rows)) * 3 / 2
+}
+
+/// How many rows so many targets of a paired comparison can have in these tests.
+pub fn possible_rows(targets: usize, tests: &[Test], metrics: &[Compared]) -> usize {
+    let possible = |test: &Test, metric: Compared| match metric {
+        Compared::Decode => test.generate_tokens >= 2,
+        Compared::Prefill => test.prompt_tokens > 0,
+        Compared::LatencyP99 => test.generate_tokens > 100,
+        Compared::Ttft | Compared::Memory | Compared::Energy => true,
+    };
+    let of_test = |test: &Test| {
+        let metrics = metrics.iter();
+        metrics.filter(|&&metric| possible(test, metric)).count()
+    };
+    targets * tests.iter().map(of_test).sum::<usize>()
 }
 
 /// What an interval of one of `rows` may leave out at either end, so that all hold together.
@@ -358,21 +373,21 @@ impl Comparing<'_> {
             .flat_map(|case| self.rows_of(case, &differences))
             .collect();
         let judged = drafts.iter().filter(|draft| draft.logs.is_some()).count();
-        let resemblances: BTreeMap<Compared, f64> = self
+        let resemblances: BTreeMap<Compared, Resemblance> = self
             .options
             .metrics
             .iter()
             .map(|&metric| {
                 let own = drafts.iter().filter(|draft| draft.row.metric == metric);
                 let logs = own.filter_map(|draft| draft.logs.as_ref());
-                (metric, resemblance(logs))
+                (metric, Resemblance::of(logs))
             })
             .collect();
         let rows: Vec<ComparedRow> = drafts
             .into_iter()
             .map(|draft| {
                 let resemblance = resemblances.get(&draft.row.metric).copied();
-                self.judge(draft, judged, resemblance.unwrap_or(1.0))
+                self.judge(draft, judged, resemblance.unwrap_or(Resemblance::NONE))
             })
             .collect();
         let names = |of: &RunResult, not_in: &RunResult| -> Vec<String> {
@@ -491,7 +506,7 @@ impl Comparing<'_> {
         &self,
         Draft { mut row, logs }: Draft,
         judged: usize,
-        resemblance: f64,
+        resemblance: Resemblance,
     ) -> ComparedRow {
         let Some((logs, ratio)) = logs.zip(row.ratio) else {
             return row;
@@ -791,6 +806,14 @@ mod tests {
             Change::Inconclusive { .. }
         ));
         assert_eq!(compare_sides(&self::run(1000), &Options::default()), None);
+    }
+
+    #[test]
+    fn a_paired_gate_has_the_rounds_that_its_rows_need() {
+        let tests = [test(512, 128), test(512, 0), test(0, 32)];
+        let rows = possible_rows(2, &tests, &[Compared::Decode, Compared::LatencyP99]);
+        assert_eq!(rows, 2 * 3);
+        assert_eq!((rounds_for(1), rounds_for(40)), (12, 19));
     }
 
     #[test]

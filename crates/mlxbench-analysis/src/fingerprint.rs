@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mlxbench_core::results::{Harness, RunResult, TargetId};
+use mlxbench_core::results::{Harness, Machine, RunResult, TargetId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -28,11 +28,16 @@ pub fn fingerprint(result: &RunResult) -> Fingerprint {
 /// The machine's part of the [`Fingerprint`] without its system, its state of power and the compiler:
 /// what results over time must have in common.
 pub fn hardware(result: &RunResult) -> String {
-    let mut machine = json!(result.run.machine);
+    hardware_of(&result.run.machine, &result.run.mlxbench.profile)
+}
+
+/// The same of a machine that nothing was measured on yet, by mlxbench in a build of this profile.
+pub fn hardware_of(machine: &Machine, profile: &str) -> String {
+    let mut machine = json!(machine);
     if let Some(machine) = machine.as_object_mut() {
         machine.retain(|name, _| name != "os" && name != "kernel");
     }
-    digest(&json!([machine, result.run.mlxbench.profile]))
+    digest(&json!([machine, profile]))
 }
 
 /// The work's part of the [`Fingerprint`] without the frameworks' versions: what results over time

@@ -107,6 +107,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
         tests: vec![test(8, 2)],
         prompts_sha256: None,
         targets: vec![target()],
+        sides: None,
     });
     result.targets.push(TargetFacts {
         id: target(),

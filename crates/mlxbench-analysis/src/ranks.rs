@@ -5,6 +5,7 @@
 //! repetitions has nothing to draw from. Ranks have: of two samples of ten, all of one lie above all
 //! of the other by chance once in 184,756 times.
 
+use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::stats::{Interval, sorted};
@@ -40,9 +41,11 @@ pub struct Bounds {
     /// Where the ratio lies, but for the tails that were asked for; `None` when there are too few
     /// repetitions to tell.
     pub interval: Option<Interval>,
-    /// The widest interval that the ranks have, and what it leaves out at either end.
-    widest: Interval,
-    widest_tail: f64,
+    /// The interval that more repetitions are planned by: the widest where there is none with the
+    /// tails that were asked for.
+    planned: Interval,
+    /// What that leaves out at either end.
+    planned_tail: f64,
     tail: f64,
     n: f64,
     fewest: usize,
@@ -91,10 +94,11 @@ impl Logs {
                 };
                 let ends = (new[0] - base[n - 1], new[m - 1] - base[0]);
                 let between = |k| between(pairs, k, ends, at_most);
+                let interval = mann_whitney_rank(n, m, tail).map(between);
                 Bounds {
-                    interval: mann_whitney_rank(n, m, tail).map(between),
-                    widest: between(1),
-                    widest_tail: 1.0 / choose(n + m, n),
+                    interval,
+                    planned: interval.unwrap_or_else(|| between(1)),
+                    planned_tail: tail.max(1.0 / choose(n + m, n)),
                     tail,
                     n: 2.0 / (1.0 / n as f64 + 1.0 / m as f64),
                     fewest: fewest_unpaired(tail),
@@ -111,10 +115,11 @@ impl Logs {
                     (0..n).map(upto).sum()
                 };
                 let between = |k| between(averages, k, (x[0], x[n - 1]), at_most);
+                let interval = signed_rank(n, tail).map(between);
                 Bounds {
-                    interval: signed_rank(n, tail).map(between),
-                    widest: between(1),
-                    widest_tail: 0.5_f64.powi(n as i32),
+                    interval,
+                    planned: interval.unwrap_or_else(|| between(1)),
+                    planned_tail: tail.max(0.5_f64.powi(n as i32)),
                     tail,
                     n: n as f64,
                     fewest: fewest_paired(tail),
@@ -125,19 +130,23 @@ impl Logs {
 }
 
 impl Bounds {
-    /// The same where so many repetitions say no more than one would, around `center`: wider, and
-    /// nothing at all where those that are left are too few.
-    pub fn resembling(self, repetitions: f64, center: f64) -> Self {
-        let times = repetitions.sqrt();
-        let wide = |Interval { low, high }: Interval| Interval {
-            low: center * (low / center).powf(times),
-            high: center * (high / center).powf(times),
+    /// The same where repetitions resemble each other, around `center`: wider, and nothing at all
+    /// where too few are left that say anything of their own.
+    pub fn resembling(self, resemblance: Resemblance, center: f64) -> Self {
+        let Resemblance { at_least, at_most } = resemblance;
+        let wide = |Interval { low, high }: Interval, repetitions: f64| Interval {
+            low: center * (low / center).powf(repetitions.sqrt()),
+            high: center * (high / center).powf(repetitions.sqrt()),
         };
-        let fewest = (self.fewest as f64 * repetitions).ceil();
+        let fewest = |repetitions: f64| (self.fewest as f64 * repetitions).ceil();
+        let enough = self.n >= fewest(at_least);
         Self {
-            interval: self.interval.filter(|_| self.n >= fewest).map(wide),
-            widest: wide(self.widest),
-            fewest: fewest as usize,
+            interval: self
+                .interval
+                .filter(|_| enough)
+                .map(|interval| wide(interval, at_least)),
+            planned: wide(self.planned, at_most),
+            fewest: fewest(at_most) as usize,
             ..self
         }
     }
@@ -151,10 +160,7 @@ impl Bounds {
     pub fn repetitions(&self, seen: f64, low: f64, high: f64) -> Option<usize> {
         let normal = Normal::standard();
         let reach = |tail: f64| -normal.inverse_cdf(tail.clamp(1e-300, 0.5));
-        let (interval, tail) = match self.interval {
-            Some(interval) => (interval, self.tail),
-            None => (self.widest, self.widest_tail),
-        };
+        let interval = self.planned;
         let (below, above) = (
             (seen / interval.low).ln().max(0.0),
             (interval.high / seen).ln().max(0.0),
@@ -170,43 +176,72 @@ impl Bounds {
         };
         let wanted = reach(self.tail) + normal.inverse_cdf(PLANNED_POWER);
         // One repetition has no tail that its width could belong to.
-        let excess = excess * wanted / reach(tail.min(0.25));
+        let excess = excess * wanted / reach(self.planned_tail.min(0.25));
         let needed = (self.n * excess * excess).ceil();
         (needed.is_finite() && needed < 1e6).then(|| (needed as usize).max(self.fewest))
     }
 }
 
-/// How many repetitions say as much as one that is independent of the others: 1 where all are, more
-/// where each resembles the one before it, (1 + phi) / (1 - phi) for an autoregression of order one
-/// (Box, Jenkins & Reinsel, *Time Series Analysis*, 2008, section 3.2).
-///
-/// Phi can't be told from ten repetitions, but from those of many rows together: it is the mean
-/// of the autocorrelations of all rows' series around their trends, corrected for what a short
-/// series' own trend takes away (Kendall 1954), less its standard error. Series of fewer than six say
-/// nothing. Pairs count for themselves: their order is drawn.
-pub fn resemblance<'a>(logs: impl IntoIterator<Item = &'a Logs>) -> f64 {
-    let series = logs.into_iter().flat_map(|logs| match logs {
-        Logs::Unpaired { base, new } => vec![base.as_slice(), new],
-        Logs::Paired(_) => Vec::new(),
-    });
-    let corrected = |series: &[f64]| {
-        let n = series.len() as f64;
-        let slope = theil_sen_slope(series)?;
-        let around = series.iter().enumerate();
-        let around: Vec<f64> = around.map(|(at, x)| x - slope * at as f64).collect();
-        let seen = lag_one_autocorrelation(&around)?;
-        (series.len() >= 6).then(|| (n * seen + 2.0) / (n - 4.0))
+/// How many repetitions say as much as one that is independent of the others: 1 where all are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Resemblance {
+    /// So many at least, but for a standard error.
+    pub at_least: f64,
+    /// So many at most, but for a standard error.
+    pub at_most: f64,
+}
+
+impl Resemblance {
+    /// Repetitions that are independent of each other.
+    pub const NONE: Self = Self {
+        at_least: 1.0,
+        at_most: 1.0,
     };
-    let all: Vec<f64> = series.filter_map(corrected).collect();
-    if all.len() < 2 {
-        return 1.0;
+
+    /// Of the repetitions of many rows: (1 + phi) / (1 - phi), as of an autoregression of order one (Box,
+    /// Jenkins & Reinsel, *Time Series Analysis*, 2008, section 3.2).
+    ///
+    /// Phi can't be told from ten repetitions, but from those of many rows together: it is the mean
+    /// of the autocorrelations of all rows' series around their trends, corrected for what a short
+    /// series' own trend takes away (Kendall 1954). Series of fewer than six say nothing. Pairs count
+    /// for themselves: their order is drawn.
+    pub fn of<'a>(logs: impl IntoIterator<Item = &'a Logs>) -> Self {
+        let series = logs.into_iter().flat_map(|logs| match logs {
+            Logs::Unpaired { base, new } => vec![base.as_slice(), new],
+            Logs::Paired(_) => Vec::new(),
+        });
+        let all: Vec<f64> = series.filter_map(autocorrelation).collect();
+        if all.len() < 2 {
+            return Self::NONE;
+        }
+        let count = all.len() as f64;
+        let mean = all.iter().sum::<f64>() / count;
+        let squares = all.iter().map(|phi| (phi - mean).powi(2)).sum::<f64>();
+        let error = (squares / (count - 1.0) / count).sqrt();
+        let worth = |phi: f64| {
+            let phi = phi.clamp(0.0, MOST_RESEMBLING);
+            (1.0 + phi) / (1.0 - phi)
+        };
+        let at_least = worth(mean - error);
+        Self {
+            at_least,
+            // A resemblance that may be none is not planned for.
+            at_most: match at_least > 1.0 {
+                true => worth(mean + error),
+                false => 1.0,
+            },
+        }
     }
-    let count = all.len() as f64;
-    let mean = all.iter().sum::<f64>() / count;
-    let variance = all.iter().map(|phi| (phi - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    let phi = mean - (variance / count).sqrt();
-    let phi = phi.clamp(0.0, MOST_RESEMBLING);
-    (1.0 + phi) / (1.0 - phi)
+}
+
+/// The autocorrelation of a series around its trend, corrected for its shortness.
+fn autocorrelation(series: &[f64]) -> Option<f64> {
+    let n = series.len() as f64;
+    let slope = theil_sen_slope(series)?;
+    let around = series.iter().enumerate();
+    let around: Vec<f64> = around.map(|(at, x)| x - slope * at as f64).collect();
+    let seen = lag_one_autocorrelation(&around)?;
+    (series.len() >= 6).then(|| (n * seen + 2.0) / (n - 4.0))
 }
 
 /// The fewest repetitions on both sides that have an interval with such tails.
@@ -411,8 +446,6 @@ mod tests {
 
     #[test]
     fn repetitions_that_resemble_each_other_count_for_less() {
-        let slow: Vec<f64> = (0..40).map(|at| f64::from(at / 10 % 2)).collect();
-        let fast: Vec<f64> = (0..40).map(|at| f64::from(at % 2)).collect();
         let unpaired = |at: fn(i32) -> i32| {
             let series: Vec<f64> = (0..40).map(|i| f64::from(at(i))).collect();
             Logs::Unpaired {
@@ -421,17 +454,22 @@ mod tests {
             }
         };
         let slow = unpaired(|at| at / 5 % 2);
-        assert!((3.0..12.0).contains(&resemblance([&slow])));
-        assert_eq!(resemblance([&unpaired(|at| at % 2)]), 1.0);
+        assert!((3.0..12.0).contains(&Resemblance::of([&slow]).at_least));
+        let none = Resemblance::NONE;
+        assert_eq!(Resemblance::of([&unpaired(|at| at % 2)]), none);
         // A trend is no resemblance.
-        assert_eq!(resemblance([&unpaired(|at| 7 * at + at % 2)]), 1.0);
-        assert_eq!(resemblance([&Logs::Paired(vec![1.0; 40])]), 1.0);
-        assert_eq!(resemblance([]), 1.0);
+        assert_eq!(Resemblance::of([&unpaired(|at| 7 * at + at % 2)]), none);
+        assert_eq!(Resemblance::of([&Logs::Paired(vec![1.0; 40])]), none);
+        assert_eq!(Resemblance::of([]), none);
         let bounds = Logs::unpaired(&BASE, &NEW).unwrap().bounds(0.025);
-        let wide = bounds.resembling(1.44, 0.9).interval.unwrap();
+        let of = |at_least| Resemblance {
+            at_least,
+            at_most: at_least,
+        };
+        let wide = bounds.resembling(of(1.44), 0.9).interval.unwrap();
         let narrow = bounds.interval.unwrap();
         assert!((wide.low / 0.9 - (narrow.low / 0.9).powf(1.2)).abs() < 1e-12);
-        assert_eq!(bounds.resembling(4.0, 0.9).interval, None);
+        assert_eq!(bounds.resembling(of(4.0), 0.9).interval, None);
     }
 
     #[test]

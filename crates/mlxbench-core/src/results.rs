@@ -235,6 +235,28 @@ pub struct Run {
     pub prompts_sha256: Option<String>,
     /// The targets, in the order of the config.
     pub targets: Vec<TargetId>,
+    /// The two workers that the run compares, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sides: Option<Sides>,
+}
+
+/// The commands of the workers of each [`Side`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sides {
+    /// What is compared with.
+    pub a: String,
+    /// What is compared.
+    pub b: String,
+}
+
+impl Sides {
+    /// The command of one side.
+    pub fn command(&self, side: Side) -> &str {
+        match side {
+            Side::A => &self.a,
+            Side::B => &self.b,
+        }
+    }
 }
 
 /// Which build of mlxbench measured.

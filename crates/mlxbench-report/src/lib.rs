@@ -15,14 +15,18 @@
 //! | `json` | the results themselves, with their summaries |
 //! | `llama_bench` | what llama-bench would have written |
 //! | [`external`](mod@external) | figures that other programs measured |
+//! | `benchmark_action` | what github-action-benchmark reads |
+//! | `comparison` | what changed between two results, in print |
 //! | `cells` | what the two tables share: one row as words |
 //! | `limits` | what the machine can do at most |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
 
 mod answer;
+mod benchmark_action;
 mod cells;
 mod charts;
+mod comparison;
 mod csv;
 mod digest;
 mod draw;
@@ -46,6 +50,7 @@ use digest::Digest;
 use draw::theme::Palette;
 use external::External;
 
+pub use comparison::{ComparisonFormat, render_comparison};
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
 
@@ -70,6 +75,10 @@ pub enum Format {
     LlamaBenchJson,
     /// What `llama-bench -o md` would write.
     LlamaBenchMarkdown,
+    /// Rates as github-action-benchmark's `customBiggerIsBetter` reads them.
+    BiggerIsBetter,
+    /// Times and memory as its `customSmallerIsBetter` reads them.
+    SmallerIsBetter,
 }
 
 impl Format {
@@ -84,7 +93,8 @@ impl Format {
 pub enum UnknownFormat {
     /// None that is known.
     #[error(
-        "`{0}` is no report format: write html, text, md, csv, json, llama-bench-json or llama-bench-md"
+        "`{0}` is no report format: write html, text, md, csv, json, llama-bench-json, llama-bench-md, \
+         bigger-is-better or smaller-is-better"
     )]
     Other(String),
 }
@@ -102,6 +112,8 @@ impl FromStr for Format {
             "html" | "htm" => Ok(Self::Html),
             "llama-bench-json" => Ok(Self::LlamaBenchJson),
             "llama-bench-md" => Ok(Self::LlamaBenchMarkdown),
+            "bigger-is-better" => Ok(Self::BiggerIsBetter),
+            "smaller-is-better" => Ok(Self::SmallerIsBetter),
             other => Err(UnknownFormat::Other(other.into())),
         }
     }
@@ -118,6 +130,8 @@ pub fn render(results: &[RunResult], others: &[External], format: Format) -> Vec
         Format::Csv => csv::render(results),
         Format::Json => json::render(digests),
         Format::LlamaBenchJson => llama_bench::json(results),
+        Format::BiggerIsBetter => benchmark_action::bigger_is_better(&digests),
+        Format::SmallerIsBetter => benchmark_action::smaller_is_better(&digests),
         Format::LlamaBenchMarkdown => llama_bench::markdown(results).into_bytes(),
     }
 }
@@ -197,7 +211,8 @@ mod tests {
         let message = "pdf".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "`pdf` is no report format: write html, text, md, csv, json, llama-bench-json or llama-bench-md"
+            "`pdf` is no report format: write html, text, md, csv, json, llama-bench-json, \
+             llama-bench-md, bigger-is-better or smaller-is-better"
         );
     }
 }

@@ -157,7 +157,7 @@ fn fits(table: &Table, width: u16) -> bool {
 
 /// One line of text from text that others wrote: white space collapsed, and escapes in place of
 /// control and direction characters, which could rewrite the terminal.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         if !line.is_empty() {

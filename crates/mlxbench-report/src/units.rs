@@ -36,6 +36,12 @@ pub(crate) fn rate(rate: &Estimate) -> String {
     }
 }
 
+/// A figure to four significant digits.
+pub(crate) fn figure(value: f64) -> String {
+    let decimals = decimals(value, 4);
+    format!("{value:.decimals$}")
+}
+
 /// How often a case is measured: `5 repetitions`, `5 to 30 repetitions`.
 pub(crate) fn repetitions(settings: &Settings) -> String {
     match settings.max_repetitions {

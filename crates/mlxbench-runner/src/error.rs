@@ -36,6 +36,9 @@ pub enum Error {
     /// Another run goes on.
     #[error(transparent)]
     Busy(#[from] LockError),
+    /// A baseline can't be had or kept.
+    #[error("{0}")]
+    Baseline(String),
     /// There is nothing to resume, or it doesn't belong to this config.
     #[error("{0}")]
     Resume(String),

@@ -142,6 +142,7 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
             .iter()
             .map(|target| target.id.clone())
             .collect(),
+        sides: plan.sides.clone(),
     };
     if !options.resume {
         let stem = run.started.strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
@@ -202,6 +203,7 @@ fn differing(then: &Run, now: &Run) -> Vec<&'static str> {
         ("the tests", then.tests == now.tests),
         ("the prompt", then.prompts_sha256 == now.prompts_sha256),
         ("the targets", then.targets == now.targets),
+        ("--ab", then.sides == now.sides),
     ];
     let differ: Vec<_> = parts
         .iter()

@@ -2,6 +2,7 @@
 //!
 //! | module | its subject |
 //! |---|---|
+//! | [`baselines`] | results to compare later ones with, by machine and name |
 //! | [`config`] | the TOML file, with errors that name line and nearest key |
 //! | [`plan`] | config and model to tests, targets and prompts |
 //! | [`prompt`] | token ids, made once for all workers |
@@ -19,6 +20,7 @@
 //! | `power` | energy of a device's work, and what it draws when idle |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
+pub mod baselines;
 pub mod config;
 mod equivalence;
 mod error;

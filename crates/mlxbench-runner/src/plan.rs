@@ -9,7 +9,9 @@ use std::time::Duration;
 use mlxbench_core::backend::{DeviceSupport, Identity};
 use mlxbench_core::generate::Mode;
 use mlxbench_core::protocol::Hello;
-use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, TargetId, Test};
+use mlxbench_core::results::{
+    FailureKind, ModelFacts, Residency, Settings, Side, Sides, TargetId, Test,
+};
 use mlxbench_core::{
     Checkpoint, Device, Error as CoreError, GemmaConfig, Placement, TokenBatch, TokenId,
 };
@@ -44,6 +46,8 @@ pub struct Plan {
     pub tests: Vec<(Test, Prompt)>,
     /// Targets, those that can't run here included.
     pub targets: Vec<Target>,
+    /// The two workers that every target is run with, where the run compares them.
+    pub sides: Option<Sides>,
     /// What every target is checked against before it is timed; `None` leaves the check out.
     pub check: Option<Check>,
     /// A worker that takes longer for one request is killed.
@@ -97,16 +101,21 @@ pub struct Introduced {
 }
 
 /// Plans `config`, read from `config_path`: fetches or makes the model, checks it, makes the ids
-/// and asks every worker what it can do here.
+/// and asks every worker what it can do here. With `sides`, the targets of their backend are run with
+/// each of them, and no others.
 ///
 /// # Errors
-/// When the model can't be had or used, a test doesn't fit it, or two targets are the same.
-pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
+/// When the model can't be had or used, a test doesn't fit it, two targets are the same, or the two
+/// sides aren't workers of one of the config's backends.
+pub fn plan(config: &Config, config_path: &Path, sides: Option<&Sides>) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, gemma) = resolve_model(&config.model, base)?;
     let tests = tests(config, base, &model, &gemma)?;
     let mut answers = Answers::new(config, config_path);
-    let targets = targets(config, config_path, &mut answers)?;
+    let targets = match sides {
+        None => targets(config, config_path, &mut answers)?,
+        Some(sides) => both_sides(config, config_path, sides)?,
+    };
     let check = check(config, &tests, &gemma, &mut answers)?;
     let residency = config
         .measure
@@ -137,6 +146,7 @@ pub fn plan(config: &Config, config_path: &Path) -> Result<Plan> {
         },
         tests,
         targets,
+        sides: sides.cloned(),
         check,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
         delay: Duration::from_secs_f64(measure.delay_seconds),
@@ -372,6 +382,48 @@ fn targets(config: &Config, config_path: &Path, answers: &mut Answers<'_>) -> Re
     Ok(targets)
 }
 
+/// The config's targets of the sides' backend, once a side.
+fn both_sides(config: &Config, config_path: &Path, sides: &Sides) -> Result<Vec<Target>> {
+    let wrong = |message: String| Error::Core(CoreError::Invalid(format!("--ab: {message}")));
+    let introduced = Side::BOTH.map(|side| -> Result<(Command, Hello)> {
+        let command = sides.command(side);
+        let words = shlex::split(command)
+            .ok_or_else(|| wrong(format!("`{command}` has a quote that doesn't end")))?;
+        let answer = worker_command(side.name(), Some(&words))
+            .map_err(|message| (FailureKind::Missing, message))
+            .and_then(|command| introduce(command, config));
+        answer.map_err(|(_, message)| wrong(format!("`{command}`: {message}")))
+    });
+    let [a, b] = introduced;
+    let (a, b) = (a?, b?);
+    let [backend, other] = [&a.1, &b.1].map(|hello| hello.identity.backend.clone());
+    if backend != other {
+        let message = format!("one is a worker of {backend}, the other one of {other}");
+        return Err(wrong(message));
+    }
+    let mut own = config.clone();
+    own.targets.retain(|target| target.backend == backend);
+    if own.targets.is_empty() {
+        let mut names: Vec<&str> = config.targets.iter().map(|t| t.backend.as_str()).collect();
+        names.dedup();
+        return Err(wrong(format!(
+            "both are workers of {backend}, the config's targets are of {}",
+            names.join(", ")
+        )));
+    }
+    let of_side = |side: Side, answer: (Command, Hello)| -> Result<Vec<Target>> {
+        let mut answers = Answers::new(&own, config_path);
+        answers.known.insert(backend.clone(), Ok(answer));
+        let mut targets = targets(&own, config_path, &mut answers)?;
+        for target in &mut targets {
+            target.id.side = Some(side);
+        }
+        Ok(targets)
+    };
+    let (a, b) = (of_side(Side::A, a)?, of_side(Side::B, b)?);
+    Ok(a.into_iter().zip(b).flat_map(|(a, b)| [a, b]).collect())
+}
+
 type Answer = Result<(Command, Hello), (FailureKind, String)>;
 
 /// What each backend's worker said of itself. Each is asked once.
@@ -395,11 +447,11 @@ impl<'a> Answers<'a> {
         let (config, base) = (self.config, self.base);
         self.known
             .entry(backend.to_owned())
-            .or_insert_with(|| introduce(config, base, backend))
+            .or_insert_with(|| introduce_backend(config, base, backend))
     }
 }
 
-fn introduce(config: &Config, base: &Path, backend: &str) -> Answer {
+fn introduce_backend(config: &Config, base: &Path, backend: &str) -> Answer {
     let configured = config.backends.get(backend).map(|backend| {
         let mut words = backend.command.clone();
         if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
@@ -409,6 +461,11 @@ fn introduce(config: &Config, base: &Path, backend: &str) -> Answer {
     });
     let command = worker_command(backend, configured.as_deref())
         .map_err(|message| (FailureKind::Missing, message))?;
+    introduce(command, config)
+}
+
+/// Starts a worker and asks what it is.
+fn introduce(command: Command, config: &Config) -> Answer {
     let timeout = Duration::from_secs(config.measure.timeout_seconds.get() as u64);
     let ask = || -> Result<Hello, WorkerError> {
         Worker::start(&command, timeout, Interrupt::default())?.hello()

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// All is well.
     Fine = 0,
-    /// What was compared isn't as it should be: a document's tables are stale.
+    /// What was compared isn't as it should be: something got worse, or a document's tables are stale.
     Regression = 1,
     /// The command, a config or a file is wrong; nothing was run.
     Usage = 2,
@@ -21,7 +21,8 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    fine
-  1    a document is stale (`report --splice DOC --check`), or a regression (kept for comparisons)
+  1    something got worse (`compare`, `run --baseline`, `run --ab`), with --strict also if it can't
+       be told; or a document is stale (`report --splice DOC --check`)
   2    the command, a config or a file is wrong; nothing was run
   3    measured, but a target failed or computed something different
   130  interrupted; what was measured is kept";

@@ -2,7 +2,7 @@
 
 use mlxbench_analysis::Change;
 use mlxbench_analysis::comparison::{change, tail};
-use mlxbench_analysis::ranks::{Logs, resemblance};
+use mlxbench_analysis::ranks::{Logs, Resemblance};
 use mlxbench_analysis::stats::{quantile, sorted};
 
 use crate::noise::Noise;
@@ -186,7 +186,7 @@ fn gate(
     let rows: Vec<(f64, Logs)> = (0..ROWS)
         .map(|_| row(of, mode, repetitions, factor, runs, noise))
         .collect();
-    let resemblance = resemblance(rows.iter().map(|(_, logs)| logs));
+    let resemblance = Resemblance::of(rows.iter().map(|(_, logs)| logs));
     let judge = |(ratio, logs): (f64, Logs)| {
         let bounds = logs.bounds(tail(ROWS)).resembling(resemblance, ratio);
         change(&bounds, ratio, THRESHOLD, true)

@@ -42,6 +42,9 @@ pub enum Side {
 }
 
 impl Side {
+    /// Both, in their order.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
     /// The letter for names.
     pub fn name(self) -> &'static str {
         match self {

@@ -156,6 +156,7 @@ pub(crate) fn run() -> RunResult {
         tests: vec![PREFILL, BOTH],
         prompts_sha256: None,
         targets: vec![target(Dtype::F32), target(Dtype::F16)],
+        sides: None,
     });
     result.targets = vec![facts(Dtype::F32), facts(Dtype::F16)];
     for (repetition, drift) in [0, 4, 1, 3, 2].into_iter().enumerate() {
@@ -217,6 +218,7 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
             dtype: DTYPES[at / BACKENDS.len() % DTYPES.len()],
         },
         threads: NonZeroUsize::new(at / BACKENDS.len() / DTYPES.len()),
+        side: None,
     });
     result.run.name = "race".into();
     result.run.model.name = "gemma-3-270m".into();

@@ -1,5 +1,7 @@
-//! The verbs, one file each.
+//! The verbs, one file each, and what several of them share.
 
+pub(crate) mod baseline;
+pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod history;
@@ -7,6 +9,8 @@ pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
+
+mod gate;
 
 use mlxbench_core::results::Harness;
 use mlxbench_runner::interrupt::Interrupt;

@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// which gets a file a chart.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// html, text, md, csv, json, llama-bench-json, llama-bench-md, svg or png.
+    /// html, text, md, csv, json, llama-bench-json, llama-bench-md, svg or png; for
+    /// github-action-benchmark bigger-is-better (rates) or smaller-is-better (times, memory).
     #[arg(long)]
     format: Option<String>,
     /// Write the tables in DOC again, each between `<!-- mlxbench: RESULT.json -->` and

@@ -1,14 +1,19 @@
-//! `mlxbench run`: a config to a result.
+//! `mlxbench run`: a config to a result, and to a verdict where there is something to compare with.
 
 use std::path::PathBuf;
 
-use mlxbench_core::results::Residency;
-use mlxbench_report::Format;
+use mlxbench_analysis::comparison::{possible_rows, rounds_for};
+use mlxbench_analysis::{Comparison, compare, compare_sides};
+use mlxbench_core::results::{Residency, RunResult, Settings, Sides, Test};
+use mlxbench_report::{ComparisonFormat, Format, render_comparison};
+use mlxbench_runner::baselines::{Baselines, result_at};
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute};
 use mlxbench_runner::interrupt::Interrupt;
-use mlxbench_runner::plan::plan;
+use mlxbench_runner::plan::{Plan, plan};
 
+use super::baseline::{DEFAULT_FOLDER, this_machine};
+use super::gate::GateArgs;
 use crate::exit::Exit;
 use crate::output::{Progress, print, terminal_width};
 
@@ -16,7 +21,10 @@ use crate::output::{Progress, print, terminal_width};
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   mlxbench run bench-configs/quick.toml
-  mlxbench run bench-configs/gemma3-270m.toml --filter candle/cpu/f32")]
+  mlxbench run bench-configs/gemma3-270m.toml --filter candle/cpu/f32
+  mlxbench run bench-configs/quick.toml --baseline main
+  mlxbench run bench-configs/quick.toml \\
+      --ab ../base/target/release/mlxbench-worker-candle target/release/mlxbench-worker-candle")]
 pub(crate) struct Args {
     /// The benchmark's TOML file.
     config: PathBuf,
@@ -32,18 +40,41 @@ pub(crate) struct Args {
     /// Print the result as JSON, and nothing else.
     #[arg(long)]
     json: bool,
+    /// Compare with an earlier result: a file, a folder, which stands for its newest, or the name of a
+    /// baseline of this machine.
+    #[arg(
+        long,
+        value_name = "BASELINE",
+        conflicts_with = "ab",
+        help_heading = "Comparing"
+    )]
+    baseline: Option<String>,
+    /// The folder of named baselines.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER, help_heading = "Comparing")]
+    baselines: PathBuf,
+    /// Compare two workers of one backend, say of two commits: the config's targets of that backend are
+    /// run with both, in turn in each round. Takes the command of each.
+    #[arg(long, num_args = 2, value_names = ["CMD_A", "CMD_B"], help_heading = "Comparing")]
+    ab: Option<Vec<String>>,
+    #[command(flatten)]
+    gate: GateArgs,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let config = Config::read(&args.config)?;
-    let plan = plan(&config, &args.config)?;
+    let base = baseline(&args)?;
+    let sides = args.ab.as_deref().and_then(sides);
+    let mut plan = plan(&config, &args.config, sides.as_ref())?;
+    if sides.is_some() {
+        repeat_enough(&mut plan, &args);
+    }
     if !args.json {
         introduce(&plan);
     }
     let options = Options {
-        out: args.out,
+        out: args.out.clone(),
         resume: args.resume,
-        filter: args.filter,
+        filter: args.filter.clone(),
         harness: super::harness(),
     };
     let interrupt = Interrupt::default();
@@ -63,10 +94,78 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     // The table goes out even when the result file could not be written.
     let printed = print(&table);
     let exit = conclude(&outcome, args.json);
-    printed.map(|()| exit)
+    printed?;
+    let options = args.gate.options();
+    let comparison = match &base {
+        Some(base) => Some(compare(base, &outcome.result, &options)),
+        None => compare_sides(&outcome.result, &options),
+    };
+    match comparison {
+        Some(comparison) if matches!(outcome.end, End::Finished(_)) => {
+            let gate = tell(&comparison, &args)?;
+            Ok(if exit == Exit::Fine { gate } else { exit })
+        }
+        _ => Ok(exit),
+    }
 }
 
-fn introduce(plan: &mlxbench_runner::plan::Plan) {
+/// What to compare with, read before anything is run.
+fn baseline(args: &Args) -> anyhow::Result<Option<RunResult>> {
+    let Some(baseline) = &args.baseline else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(baseline);
+    let path = match path.exists() {
+        true => path,
+        false => Baselines::new(&args.baselines).find(baseline, &this_machine())?,
+    };
+    Ok(Some(result_at(&path)?))
+}
+
+fn sides(commands: &[String]) -> Option<Sides> {
+    let [a, b] = commands else { return None };
+    let (a, b) = (a.clone(), b.clone());
+    Some(Sides { a, b })
+}
+
+/// As many repetitions as the rows of a paired comparison need, if the config has fewer.
+fn repeat_enough(plan: &mut Plan, args: &Args) {
+    let tests: Vec<Test> = plan.tests.iter().map(|(test, _)| *test).collect();
+    let rows = possible_rows(plan.targets.len() / 2, &tests, &args.gate.options().metrics);
+    let rounds = rounds_for(rows);
+    let Settings {
+        repetitions,
+        max_repetitions,
+        ..
+    } = &mut plan.settings;
+    if *repetitions >= rounds {
+        return;
+    }
+    if !args.json {
+        eprintln!(
+            "--ab: {rounds} repetitions in place of {repetitions}, so that up to {rows} rows can be told"
+        );
+    }
+    *repetitions = rounds;
+    *max_repetitions = max_repetitions.map(|most| most.max(rounds));
+}
+
+/// Shows what came of it.
+fn tell(comparison: &Comparison, args: &Args) -> anyhow::Result<Exit> {
+    let mut shown = render_comparison(comparison, ComparisonFormat::Text);
+    shown.extend(args.gate.tell(comparison)?);
+    match args.json {
+        // Stdout is the result's alone.
+        true => eprint!("{}", String::from_utf8_lossy(&shown)),
+        false => {
+            print(b"\n")?;
+            print(&shown)?;
+        }
+    }
+    Ok(args.gate.exit(comparison.gate))
+}
+
+fn introduce(plan: &Plan) {
     eprintln!(
         "model: {} in {}",
         plan.model.source,

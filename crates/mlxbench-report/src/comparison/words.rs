@@ -1,0 +1,223 @@
+//! What all forms of a comparison say.
+
+use mlxbench_analysis::comparison::FAMILY_CONFIDENCE;
+use mlxbench_analysis::{
+    Change, Compared, ComparedRow, Comparison, Difference, Estimate, Gate, Interval,
+};
+
+use crate::units;
+
+/// The columns of tables.
+pub(super) const HEADER: [&str; 7] = [
+    "target", "test", "metric", "base", "new", "change", "verdict",
+];
+
+/// The columns of [`HEADER`] that hold figures.
+pub(super) const FIGURES: std::ops::Range<usize> = 3..6;
+
+/// The gate in a word.
+pub(super) fn gate(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Pass => "pass",
+        Gate::Fail => "fail",
+        Gate::Inconclusive => "inconclusive",
+    }
+}
+
+/// The verdict in a word.
+pub(super) fn verdict(row: &ComparedRow) -> &'static str {
+    let amount = matches!(row.metric, Compared::Memory | Compared::Energy);
+    match row.change {
+        Change::Better if amount => "less",
+        Change::Worse if amount => "more",
+        Change::Better => "faster",
+        Change::Worse => "slower",
+        Change::Same => "same",
+        Change::Inconclusive { .. } => "inconclusive",
+        Change::NotComparable { .. } => "not comparable",
+        Change::Broken { .. } => "broken",
+    }
+}
+
+/// The verdict with its reason.
+pub(super) fn verdict_and_why(row: &ComparedRow) -> String {
+    let why = match &row.change {
+        Change::Better | Change::Worse | Change::Same => return verdict(row).into(),
+        Change::Inconclusive {
+            repetitions: Some(repetitions),
+        } => format!("{repetitions} repetitions would probably decide"),
+        Change::Inconclusive { repetitions: None } => {
+            "too near to the threshold for any number of repetitions".into()
+        }
+        Change::NotComparable { reason } | Change::Broken { reason } => reason.clone(),
+    };
+    format!("{}: {why}", verdict(row))
+}
+
+/// `candle/cpu/f32 pp64+tg16 decode`.
+pub(super) fn name(row: &ComparedRow) -> String {
+    format!("{} {} {}", row.target, row.test, row.metric.name())
+}
+
+/// One row, a cell a column of [`HEADER`].
+pub(super) fn cells(row: &ComparedRow) -> [String; HEADER.len()] {
+    let figure = |estimate: &Option<Estimate>| {
+        let median = estimate.as_ref().map(|estimate| estimate.median);
+        median.map(|median| figure(row.metric, median))
+    };
+    [
+        row.target.to_string(),
+        row.test.to_string(),
+        row.metric.name().into(),
+        figure(&row.base).unwrap_or_default(),
+        figure(&row.new).unwrap_or_default(),
+        change(row).unwrap_or_default(),
+        verdict_and_why(row),
+    ]
+}
+
+/// A figure with its unit.
+fn figure(metric: Compared, value: f64) -> String {
+    match metric {
+        Compared::Decode | Compared::Prefill => format!("{} t/s", units::figure(value)),
+        Compared::Ttft | Compared::LatencyP99 => units::time(value),
+        Compared::Memory => units::bytes(value as u64),
+        Compared::Energy => format!("{} J/token", units::figure(value)),
+    }
+}
+
+/// By how much, and between what it lies: `-9.8 % (-11.4 to -8.1)`.
+pub(super) fn change(row: &ComparedRow) -> Option<String> {
+    let ratio = row.ratio?.median;
+    let sure = row
+        .bounds
+        .map(|Interval { low, high }| format!(" ({:+.1} to {:+.1})", percent(low), percent(high)));
+    Some(format!(
+        "{:+.1} %{}",
+        percent(ratio),
+        sure.unwrap_or_default()
+    ))
+}
+
+/// A ratio as a change. A change that rounds to nothing has no sign of its own.
+fn percent(ratio: f64) -> f64 {
+    let percent = (ratio - 1.0) * 100.0;
+    if percent.abs() < 0.05 { 0.0 } else { percent }
+}
+
+/// What it all comes to, in one line: `fail: 1 of 12 rows got worse`.
+pub(super) fn headline(comparison: &Comparison) -> String {
+    let rows = &comparison.rows;
+    let count = |is: fn(&Change) -> bool| rows.iter().filter(|row| is(&row.change)).count();
+    let worse = count(|change| matches!(change, Change::Worse | Change::Broken { .. }));
+    let better = count(|change| matches!(change, Change::Better));
+    let same = count(|change| matches!(change, Change::Same));
+    let open = count(|change| matches!(change, Change::Inconclusive { .. }));
+    let apart = count(|change| matches!(change, Change::NotComparable { .. }));
+    if rows.is_empty() {
+        return "inconclusive: nothing was measured in both".into();
+    }
+    let parts = [
+        (worse, "worse"),
+        (better, "better"),
+        (same, "the same"),
+        (open, "inconclusive"),
+        (apart, "not comparable"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let of = match rows.len() {
+        1 => "1 row".to_owned(),
+        rows => format!("{rows} rows"),
+    };
+    format!("{}: of {of}, {}", gate(comparison.gate), parts.join(", "))
+}
+
+/// What is compared with what, and how.
+pub(super) fn subject(comparison: &Comparison) -> String {
+    let Comparison { base, new, .. } = comparison;
+    let when = |origin: &mlxbench_analysis::comparison::Origin| {
+        let commit = origin.commit.as_ref().map(|commit| {
+            let short: String = commit.chars().take(10).collect();
+            format!(" ({short})")
+        });
+        format!(
+            "{} of {}{}",
+            origin.name,
+            origin.started.strftime("%Y-%m-%d %H:%M"),
+            commit.unwrap_or_default()
+        )
+    };
+    match comparison.paired {
+        true => format!(
+            "{}, side b beside side a, round by round, on {}",
+            when(new),
+            new.cpu
+        ),
+        false => format!("{} beside {}, on {}", when(new), when(base), new.cpu),
+    }
+}
+
+/// How the verdicts came about.
+pub(super) fn method(comparison: &Comparison) -> String {
+    let options = &comparison.options;
+    let (speed, memory) = (options.threshold * 100.0, options.memory_threshold * 100.0);
+    let threshold = match speed == memory {
+        true => format!("{speed} %"),
+        false => format!("{speed} % ({memory} % of memory)"),
+    };
+    format!(
+        "Changes of up to {threshold} are none. The intervals of all {} judged rows hold together with \
+         {} %.",
+        comparison.judged,
+        FAMILY_CONFIDENCE * 100.0
+    )
+}
+
+/// What a reader must mind.
+pub(super) fn cautions(comparison: &Comparison) -> Vec<String> {
+    let mut cautions = Vec::new();
+    for shift in &comparison.machine_shifts {
+        let (percent, direction) = match shift.ratio < 1.0 {
+            true => ((1.0 - shift.ratio) * 100.0, "more slowly"),
+            false => ((shift.ratio - 1.0) * 100.0, "faster"),
+        };
+        cautions.push(format!(
+            "the machine itself moved memory {percent:.0} % {direction} than for the base ({}): what \
+             changed may be the machine. `mlxbench run --ab` compares both in one run",
+            shift.what
+        ));
+    }
+    let list = |what: &str, cases: &[String]| match cases {
+        [] => None,
+        cases => Some(format!("{what}: {}", cases.join(", "))),
+    };
+    cautions.extend(list("only the base has", &comparison.vanished));
+    cautions.extend(list("only the new result has", &comparison.added));
+    let differs = |known: &Difference| {
+        let target = known.target.as_ref();
+        let whose = target.map(|target| format!("{target}, "));
+        format!(
+            "{}{} was {}, is {}",
+            whose.unwrap_or_default(),
+            known.what,
+            known.before,
+            known.after
+        )
+    };
+    cautions.extend(comparison.differences.iter().map(differs));
+    let resemblances = comparison.resemblances.iter();
+    let resembling = resemblances.filter(|(_, resemblance)| resemblance.at_least > 1.0);
+    cautions.extend(resembling.map(|(metric, resemblance)| {
+        format!(
+            "repetitions of {} resemble those before them: {:.1} say as much as one that is \
+             independent, and the intervals are as much wider",
+            metric.name(),
+            resemblance.at_least
+        )
+    }));
+    cautions
+}

@@ -1,0 +1,171 @@
+//! Results that later ones are compared with, in a folder that can be committed or cached:
+//! `FOLDER/<machine>/<name>/<UTC time>.json`, the machine by the fingerprint of its hardware. The newest
+//! of a name counts.
+
+use std::path::{Path, PathBuf};
+
+use mlxbench_analysis::fingerprint::hardware;
+use mlxbench_core::results::RunResult;
+
+use crate::journal;
+use crate::{Error, Result};
+
+/// A folder of baselines.
+#[derive(Debug, Clone)]
+pub struct Baselines {
+    folder: PathBuf,
+}
+
+/// A baseline that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kept {
+    /// The fingerprint of its machine.
+    pub machine: String,
+    /// Its name.
+    pub name: String,
+    /// Its file: those of one name are in the order of their time.
+    pub file: PathBuf,
+}
+
+impl Baselines {
+    /// The baselines in `folder`, which need not be there yet.
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// Keeps `result` as the newest of `name`, and says where.
+    ///
+    /// # Errors
+    /// When the name can't be a folder's, the run was cut short, or the file can't be written.
+    pub fn save(&self, name: &str, result: &RunResult) -> Result<PathBuf> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(Error::Baseline(format!(
+                "`{name}` can't name a baseline: write letters, digits, `.`, `_` and `-`"
+            )));
+        }
+        if result.finished.is_none() {
+            return Err(Error::Baseline(
+                "a run that was cut short is no baseline: go on with it by --resume".into(),
+            ));
+        }
+        let folder = self.folder.join(hardware(result)).join(name);
+        let time = result.run.started.strftime("%Y%m%dT%H%M%S%.3fZ");
+        let file = folder.join(format!("{time}.json"));
+        let written = serde_json::to_vec(result).expect("results have string keys only");
+        std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
+        // Only what is complete gets the name.
+        let mut new =
+            tempfile::NamedTempFile::new_in(&folder).map_err(|e| Error::io(&folder, e))?;
+        std::io::Write::write_all(&mut new, &written).map_err(|error| Error::io(&file, error))?;
+        new.persist(&file)
+            .map_err(|error| Error::io(&file, error.error))?;
+        Ok(file)
+    }
+
+    /// The newest baseline `name` of a machine.
+    ///
+    /// # Errors
+    /// When there is none; the message says which there are.
+    pub fn find(&self, name: &str, machine: &str) -> Result<PathBuf> {
+        let all = self.list()?;
+        let own = all.iter().filter(|kept| kept.machine == machine);
+        if let Some(kept) = own.clone().rfind(|kept| kept.name == name) {
+            return Ok(kept.file.clone());
+        }
+        let mut names: Vec<&str> = own.map(|kept| kept.name.as_str()).collect();
+        names.dedup();
+        let others = all.iter().any(|kept| kept.name == name);
+        let known = match names.as_slice() {
+            [] => "it has none".to_owned(),
+            names => format!("it has {}", names.join(", ")),
+        };
+        let others = match others {
+            true => "; another machine has it",
+            false => "",
+        };
+        Err(Error::Baseline(format!(
+            "{} has no baseline `{name}` of this machine ({machine}): {known}{others}; \
+             `mlxbench baseline save {name} RESULT` keeps one",
+            self.folder.display()
+        )))
+    }
+
+    /// All baselines, by machine, name and time.
+    ///
+    /// # Errors
+    /// When a folder can't be read. A folder that isn't there holds none.
+    pub fn list(&self) -> Result<Vec<Kept>> {
+        let mut all = Vec::new();
+        for (machine, path) in folders(&self.folder)? {
+            for (name, path) in folders(&path)? {
+                let files = entries(&path)?.into_iter();
+                let files = files.filter(|file| file.extension().is_some_and(|e| e == "json"));
+                all.extend(files.map(|file| Kept {
+                    machine: machine.clone(),
+                    name: name.clone(),
+                    file,
+                }));
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// Removes all but the newest `keep` of each machine and name, and says what it removed.
+    ///
+    /// # Errors
+    /// When a file can't be removed.
+    pub fn prune(&self, keep: usize) -> Result<Vec<PathBuf>> {
+        let all = self.list()?;
+        let mut removed = Vec::new();
+        for same in all.chunk_by(|a, b| (&a.machine, &a.name) == (&b.machine, &b.name)) {
+            for kept in &same[..same.len().saturating_sub(keep)] {
+                std::fs::remove_file(&kept.file).map_err(|error| Error::io(&kept.file, error))?;
+                removed.push(kept.file.clone());
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// A result from a file, or the newest finished one in a folder.
+///
+/// # Errors
+/// When the file is no result, or the folder holds none.
+pub fn result_at(path: &Path) -> Result<RunResult> {
+    if !path.is_dir() {
+        return journal::read(path);
+    }
+    let files = entries(path)?.into_iter();
+    let newest = files
+        .filter(|file| file.extension().is_some_and(|ending| ending == "json"))
+        .max();
+    match newest {
+        Some(file) => journal::read(&file),
+        None => Err(Error::Baseline(format!(
+            "{} holds no result: let `mlxbench run CONFIG` write one",
+            path.display()
+        ))),
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| Error::io(folder, error))?,
+    };
+    let entries = entries.map(|entry| entry.map(|entry| entry.path()));
+    entries
+        .collect::<std::io::Result<_>>()
+        .map_err(|error| Error::io(folder, error))
+}
+
+/// The folders in `folder`, by their names.
+fn folders(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let folders = entries(folder)?.into_iter().filter(|path| path.is_dir());
+    let named = |path: PathBuf| Some((path.file_name()?.to_str()?.to_owned(), path));
+    Ok(folders.filter_map(named).collect())
+}

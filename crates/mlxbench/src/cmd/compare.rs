@@ -1,0 +1,77 @@
+//! `mlxbench compare`: what changed between two results, and whether it got worse.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use mlxbench_analysis::{Comparison, compare, compare_sides};
+use mlxbench_report::{ComparisonFormat, render_comparison};
+use mlxbench_runner::baselines::result_at;
+
+use super::gate::GateArgs;
+use crate::exit::Exit;
+use crate::output::print;
+
+/// Compare a result with an earlier one, and exit 1 if something got worse.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mlxbench compare old.json new.json
+  mlxbench compare old.json results/quick --metric decode --threshold 3%
+  mlxbench compare results/quick/20261123T070000Z.json    # the two sides of a `run --ab`
+
+A folder stands for its newest result. A row is faster or slower only if the whole interval of its
+change lies beyond the threshold, and the same only if it lies within; else it is inconclusive. The
+intervals of all rows hold together with 99 %.")]
+pub(crate) struct Args {
+    /// What to compare with; alone, the result of `run --ab`, whose side b is compared with side a.
+    base: PathBuf,
+    /// What to compare.
+    new: Option<PathBuf>,
+    /// text, md or json; else the ending of FILE decides.
+    #[arg(long)]
+    format: Option<String>,
+    /// Write to FILE in place of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    gate: GateArgs,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let format = format(args)?;
+    let comparison = comparison(args)?;
+    let written = render_comparison(&comparison, format);
+    match &args.output {
+        Some(file) => fs::write(file, written).with_context(|| file.display().to_string())?,
+        None => print(&written)?,
+    }
+    print(&args.gate.tell(&comparison)?)?;
+    Ok(args.gate.exit(comparison.gate))
+}
+
+fn comparison(args: &Args) -> anyhow::Result<Comparison> {
+    let options = args.gate.options();
+    let base = result_at(&args.base)?;
+    let Some(new) = &args.new else {
+        let sides = compare_sides(&base, &options);
+        return sides.with_context(|| {
+            format!(
+                "{} has no two sides to compare, as `run --ab` measures them: name a second result",
+                args.base.display()
+            )
+        });
+    };
+    Ok(compare(&base, &result_at(new)?, &options))
+}
+
+fn format(args: &Args) -> anyhow::Result<ComparisonFormat> {
+    let ending = args
+        .output
+        .as_ref()
+        .and_then(|file| file.extension()?.to_str());
+    let name = args.format.as_deref().or(ending).unwrap_or("text");
+    match ComparisonFormat::named(name) {
+        Some(format) => Ok(format),
+        None => bail!("`{name}` is no format of a comparison: write text, md or json"),
+    }
+}

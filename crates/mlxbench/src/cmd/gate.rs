@@ -1,0 +1,140 @@
+//! What `compare` and `run` have in common: what counts as a change, and who is told.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use mlxbench_analysis::comparison::Options;
+use mlxbench_analysis::{Compared, Comparison, DifferenceKind, Gate};
+use mlxbench_report::{ComparisonFormat, render_comparison};
+
+use crate::exit::Exit;
+
+/// What counts as a change, and who is told.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Comparing")]
+pub(crate) struct GateArgs {
+    /// Changes up to this are none: 5% or 0.05.
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
+    threshold: f64,
+    /// The same for memory.
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
+    memory_threshold: f64,
+    /// What to compare, separated by commas: decode, prefill, ttft, latency-p99, memory, energy; all but
+    /// ttft, which says what prefill says, unless given.
+    #[arg(long, value_name = "METRIC", value_delimiter = ',', value_parser = metric)]
+    metric: Vec<Compared>,
+    /// What may differ because it is what is to be compared, separated by commas: machine, build,
+    /// versions, settings.
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = difference)]
+    across: Vec<DifferenceKind>,
+    /// Exit 1 also when it can't be told whether something got worse.
+    #[arg(long)]
+    strict: bool,
+    /// Append the comparison as Markdown: `--summary "$GITHUB_STEP_SUMMARY"`.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+    /// Write the comparison as JUnit's XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Print GitHub's workflow commands: an error for what got worse.
+    #[arg(long)]
+    annotations: bool,
+}
+
+impl GateArgs {
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            threshold: self.threshold,
+            memory_threshold: self.memory_threshold,
+            metrics: match self.metric.as_slice() {
+                [] => Compared::DEFAULT.into(),
+                chosen => chosen.into(),
+            },
+            across: self.across.clone(),
+        }
+    }
+
+    /// Tells whoever is to be told; what goes to stdout is handed back.
+    pub(crate) fn tell(&self, comparison: &Comparison) -> anyhow::Result<Vec<u8>> {
+        if let Some(file) = &self.summary {
+            let summary = render_comparison(comparison, ComparisonFormat::Markdown);
+            append(file, &summary).with_context(|| file.display().to_string())?;
+        }
+        if let Some(file) = &self.junit {
+            let junit = render_comparison(comparison, ComparisonFormat::Junit);
+            fs::write(file, junit).with_context(|| file.display().to_string())?;
+        }
+        Ok(match self.annotations {
+            true => render_comparison(comparison, ComparisonFormat::Annotations),
+            false => Vec::new(),
+        })
+    }
+
+    pub(crate) fn exit(&self, gate: Gate) -> Exit {
+        match gate {
+            Gate::Fail => Exit::Regression,
+            Gate::Inconclusive if self.strict => Exit::Regression,
+            Gate::Inconclusive | Gate::Pass => Exit::Fine,
+        }
+    }
+}
+
+fn append(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    file.write_all(text)
+}
+
+/// Reads `5%`, `5 %` or `0.05`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 0.01),
+        None => (text, 1.0),
+    };
+    let share = number.parse::<f64>().ok().map(|number| number * scale);
+    share
+        .filter(|share| (0.0..1.0).contains(share) && *share > 0.0)
+        .ok_or_else(|| "write a share between 0 and 1: 5% or 0.05".into())
+}
+
+fn metric(name: &str) -> Result<Compared, String> {
+    let mut all = Compared::ALL.into_iter();
+    let known = all.find(|metric| metric.name() == name);
+    known.ok_or_else(|| {
+        let names = Compared::ALL.map(Compared::name).join(", ");
+        format!("write one of {names}")
+    })
+}
+
+fn difference(name: &str) -> Result<DifferenceKind, String> {
+    match name {
+        "machine" => Ok(DifferenceKind::Machine),
+        "build" => Ok(DifferenceKind::Build),
+        "versions" => Ok(DifferenceKind::Versions),
+        "settings" => Ok(DifferenceKind::Settings),
+        "model" | "prompts" => Err("other work has other figures: compare the same".into()),
+        _ => Err("write one of machine, build, versions, settings".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_as_people_write_them() {
+        assert_eq!(share("5%"), Ok(0.05));
+        assert_eq!(share("2.5 %"), Ok(0.025));
+        assert_eq!(share("0.1"), Ok(0.1));
+        for wrong in ["5", "0", "-1%", "100%", "NaN", "much"] {
+            assert!(share(wrong).is_err(), "{wrong} was taken");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_names_what_is() {
+        assert!(metric("speed").unwrap_err().contains("latency-p99"));
+        assert!(difference("model").unwrap_err().contains("other work"));
+    }
+}
