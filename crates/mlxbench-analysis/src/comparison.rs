@@ -246,8 +246,8 @@ pub enum Change {
     Same,
     /// The interval reaches over a threshold.
     Inconclusive {
-        /// So many repetitions of both sides would probably decide; `None` when the change lies so
-        /// near to the threshold that no reasonable number would.
+        /// So many repetitions of both sides would probably decide; `None` when it would take more
+        /// than [`MOST_PLANNED`](crate::ranks::MOST_PLANNED).
         repetitions: Option<usize>,
     },
     /// Something else than what was to be compared differs.

@@ -17,6 +17,9 @@ const MOST_EXACT: usize = 40_000;
 /// The largest autocorrelation that is told from a trend: 19 repetitions are worth one then.
 const MOST_RESEMBLING: f64 = 0.9;
 
+/// More repetitions than these nobody is asked for.
+pub const MOST_PLANNED: usize = 1_000;
+
 /// The power that [`Bounds::repetitions`] plans for: the share of new runs that would decide if
 /// the change is what it seems to be.
 pub const PLANNED_POWER: f64 = 0.9;
@@ -168,7 +171,8 @@ impl Bounds {
 
     /// Repetitions of both sides after which the interval would leave out both `low` and `high`, or
     /// lie between them, in a share of [`PLANNED_POWER`] of all tries, if the ratio is `seen` and the
-    /// noise is as it was. `None` when `seen` lies on one of them, so that no number would do.
+    /// noise is as it was. `None` when that would take more than [`MOST_PLANNED`], as it does where `seen`
+    /// lies on one of them.
     ///
     /// An interval shrinks with the root of the repetitions; at the planned power it has to shrink so
     /// far that the estimate's own scatter doesn't carry it over the limit again.
@@ -193,7 +197,7 @@ impl Bounds {
         // One repetition has no tail that its width could belong to.
         let excess = excess * wanted / reach(self.planned_tail.min(0.25));
         let needed = (self.n * excess * excess).ceil();
-        (needed.is_finite() && needed < 1e6).then(|| (needed as usize).max(self.fewest))
+        (needed <= MOST_PLANNED as f64).then(|| (needed as usize).max(self.fewest))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mlxbench_analysis::Change;
 use mlxbench_analysis::comparison::{change, tail};
-use mlxbench_analysis::ranks::{Logs, Resemblance};
+use mlxbench_analysis::ranks::{Logs, MOST_PLANNED, Resemblance};
 use mlxbench_analysis::stats::{quantile, sorted};
 
 use crate::noise::Noise;
@@ -10,8 +10,6 @@ use crate::noise::Noise;
 const ROWS: usize = 40;
 const THRESHOLD: f64 = 0.05;
 const SLOWER: f64 = 0.9;
-/// More repetitions than these are not tried.
-const MOST: usize = 1_000;
 
 /// What disturbs a rate, all as shares of it.
 #[derive(Clone, Copy)]
@@ -164,7 +162,7 @@ pub(crate) fn simulate(of: Disturbance, mode: Mode, repetitions: usize, gates: u
     // Spread out: rows of one gate resemble each other.
     let again = gates / 20;
     let spread = asked.iter().step_by((asked.len() / again).max(1));
-    for &repetitions in spread.filter(|&&repetitions| repetitions <= MOST) {
+    for &repetitions in spread.filter(|&&repetitions| repetitions <= MOST_PLANNED) {
         // The row that asked, among others.
         let rows = gate(of, mode, repetitions, SLOWER, &mut noise);
         seen.tried_again += rows.len();

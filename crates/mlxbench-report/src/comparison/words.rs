@@ -1,6 +1,7 @@
 //! What all forms of a comparison say.
 
 use mlxbench_analysis::comparison::FAMILY_CONFIDENCE;
+use mlxbench_analysis::ranks::MOST_PLANNED;
 use mlxbench_analysis::{
     Change, Compared, ComparedRow, Comparison, Difference, Estimate, Gate, Interval,
 };
@@ -47,7 +48,7 @@ pub(super) fn verdict_and_why(row: &ComparedRow) -> String {
             repetitions: Some(repetitions),
         } => format!("{repetitions} repetitions would probably decide"),
         Change::Inconclusive { repetitions: None } => {
-            "too near to the threshold for any number of repetitions".into()
+            format!("more than {MOST_PLANNED} repetitions would be needed")
         }
         Change::NotComparable { reason } | Change::Broken { reason } => reason.clone(),
     };

@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod compare;
 mod equivalence;
 mod generate;
 mod measure;

@@ -1,0 +1,236 @@
+//! Two results side by side, two workers in one run, and what a gate tells CI.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
+
+/// Ten repetitions of a mock on a virtual clock: its times are exact.
+fn config(scene: &Scene, step_ns: &str) {
+    let target = mock("mock", &["--step-ns", step_ns]);
+    scene.config(&format!("[measure]\nrepetitions = 10\n{TEST}{target}"));
+}
+
+/// Runs the config with a mock of this step into `out`.
+fn run(scene: &Scene, step_ns: &str, out: &str) -> String {
+    config(scene, step_ns);
+    let run = scene.mlxbench(&["run", "config.toml", "--out", out]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    format!("{out}/scene")
+}
+
+/// The command of a mock for `--ab`.
+fn side(arguments: &str) -> String {
+    let program = worker("mlxbench-worker-mock");
+    format!("'{}' {arguments}", program.display())
+}
+
+fn verdict<'a>(comparison: &'a Value, metric: &str) -> &'a Value {
+    let rows = comparison["rows"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["metric"] == metric).unwrap();
+    &row["verdict"]
+}
+
+#[test]
+fn a_slower_result_ends_with_1_and_a_faster_one_with_0() {
+    let scene = Scene::new();
+    let (old, new) = (
+        run(&scene, "10000000", "old"),
+        run(&scene, "11500000", "new"),
+    );
+    let slower = scene.mlxbench(&["compare", &old, &new, "--metric", "decode"]);
+    assert_eq!(slower.status.code(), Some(1), "{}", stderr(&slower));
+    let shown = stdout(&slower);
+    assert!(
+        shown.contains("-13.0 % (-13.0 to -13.0)  slower"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("fail: of 1 row, 1 worse\n"), "{shown}");
+    let faster = scene.mlxbench(&["compare", &new, &old, "--format", "json"]);
+    assert_eq!(faster.status.code(), Some(0));
+    let comparison: Value = serde_json::from_slice(&faster.stdout).unwrap();
+    assert_eq!(verdict(&comparison, "decode"), "better");
+    assert_eq!(verdict(&comparison, "prefill"), "same");
+    assert_eq!(comparison["gate"], "pass");
+}
+
+#[test]
+fn what_cannot_be_told_ends_with_1_only_under_strict() {
+    let scene = Scene::new();
+    let (old, new) = (
+        run(&scene, "10000000", "old"),
+        run(&scene, "10000000", "new"),
+    );
+    // Another model: no figure of the one says anything of the other.
+    let file = fs::read_dir(scene.path("old/scene")).unwrap();
+    let file = file.map(|file| file.unwrap().path()).next().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let mut result: Value = serde_json::from_str(&text).unwrap();
+    result["run"]["model"]["parameters"] = json!(1);
+    fs::write(&file, result.to_string()).unwrap();
+    let lenient = scene.mlxbench(&["compare", &old, &new]);
+    assert_eq!(lenient.status.code(), Some(0));
+    let shown = stdout(&lenient);
+    assert!(
+        shown.contains("not comparable: the model (parameters) was 1"),
+        "{shown}"
+    );
+    let strict = scene.mlxbench(&["compare", &old, &new, "--strict"]);
+    assert_eq!(strict.status.code(), Some(1));
+}
+
+#[test]
+fn a_run_is_gated_by_a_named_baseline_of_this_machine() {
+    let scene = Scene::new();
+    let old = run(&scene, "10000000", "old");
+    let missing = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
+    assert_eq!(missing.status.code(), Some(2));
+    let said = stderr(&missing);
+    assert!(
+        said.contains("no baseline `main` of this machine"),
+        "{said}"
+    );
+    assert!(!scene.path("results").exists(), "it ran all the same");
+    let saved = scene.mlxbench(&["baseline", "save", "main", &old]);
+    assert!(saved.status.success(), "{}", stderr(&saved));
+    let passed = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
+    assert_eq!(passed.status.code(), Some(0), "{}", stderr(&passed));
+    assert!(stdout(&passed).contains("pass: of "), "{}", stdout(&passed));
+    config(&scene, "12000000");
+    let failed = scene.mlxbench(&["run", "config.toml", "--baseline", "main", "--json"]);
+    assert_eq!(failed.status.code(), Some(1));
+    // Stdout is the result's alone.
+    serde_json::from_slice::<Value>(&failed.stdout).unwrap();
+    assert!(stderr(&failed).contains("fail: of "), "{}", stderr(&failed));
+}
+
+#[test]
+fn baselines_are_listed_shown_and_pruned() {
+    let scene = Scene::new();
+    let old = run(&scene, "10000000", "old");
+    for out in [&old, &run(&scene, "10000000", "new")] {
+        let saved = scene.mlxbench(&["baseline", "save", "main", out, "--baselines", "kept"]);
+        assert!(saved.status.success(), "{}", stderr(&saved));
+    }
+    let list = || {
+        let list = scene.mlxbench(&["baseline", "list", "--json", "--baselines", "kept"]);
+        serde_json::from_slice::<Value>(&list.stdout).unwrap()
+    };
+    let all = list();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&all[0]["name"], &all[0]["this_machine"]),
+        (&json!("main"), &json!(true))
+    );
+    let shown = scene.mlxbench(&["baseline", "show", "main", "--baselines", "kept"]);
+    assert!(stdout(&shown).contains("pp8+tg5"), "{}", stdout(&shown));
+    let pruned = scene.mlxbench(&["baseline", "prune", "--baselines", "kept"]);
+    assert!(pruned.status.success());
+    // The newest stays.
+    assert_eq!(
+        list().as_array().unwrap().as_slice(),
+        &all.as_array().unwrap()[1..]
+    );
+    let wrong = scene.mlxbench(&["baseline", "save", "../main", &old]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("can't name a baseline"));
+}
+
+#[test]
+fn two_workers_are_compared_in_one_run() {
+    let scene = Scene::new();
+    // The targets of other backends don't run: this one couldn't.
+    let other = "[[target]]\nbackend = \"absent\"\ndtypes = [\"f32\"]\n";
+    let target = mock("mock", &[]);
+    scene.config(&format!(
+        "[measure]\nrepetitions = 2\n{TEST}{target}{other}"
+    ));
+    let (a, b) = (side("--step-ns 10000000"), side("--step-ns 11000000"));
+    let ab = |a: &str, b: &str, out: &str| {
+        let told = [
+            "--summary",
+            "summary.md",
+            "--junit",
+            "junit.xml",
+            "--annotations",
+        ];
+        let mut command = scene.command(&["run", "config.toml", "--out", out, "--ab", a, b]);
+        command.args(told).output().unwrap()
+    };
+    let slower = ab(&a, &b, "slower");
+    assert_eq!(slower.status.code(), Some(1), "{}", stderr(&slower));
+    assert!(
+        stderr(&slower).contains("--ab: 16 repetitions in place of 2"),
+        "{}",
+        stderr(&slower)
+    );
+    let shown = stdout(&slower);
+    assert!(
+        shown.contains("::error title=mock/cpu/f32 pp8+tg5 decode::-9.1 %25"),
+        "{shown}"
+    );
+    let summary = fs::read_to_string(scene.path("summary.md")).unwrap();
+    assert!(summary.contains("| **slower** |"), "{summary}");
+    let junit = fs::read_to_string(scene.path("junit.xml")).unwrap();
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+    // The file tells the same again.
+    let again = scene.mlxbench(&["compare", "slower/scene"]);
+    assert_eq!(again.status.code(), Some(1));
+    let same = ab(&a, &a, "same");
+    assert_eq!(same.status.code(), Some(0), "{}", stdout(&same));
+    let summary = fs::read_to_string(scene.path("summary.md")).unwrap();
+    assert_eq!(
+        summary.matches("### mlxbench").count(),
+        2,
+        "a summary is added to"
+    );
+}
+
+#[test]
+fn workers_that_cannot_be_compared_are_refused_before_anything_runs() {
+    let scene = Scene::new();
+    config(&scene, "10000000");
+    let mock = side("");
+    let refused = |a: &str, b: &str| {
+        let run = scene.mlxbench(&["run", "config.toml", "--ab", a, b]);
+        assert_eq!(run.status.code(), Some(2), "{a} and {b}");
+        assert!(!scene.path("results").exists());
+        stderr(&run)
+    };
+    assert!(refused(&mock, "no-such-worker").contains("`no-such-worker`"));
+    assert!(refused("'open", &mock).contains("a quote that doesn't end"));
+    let candle = worker("mlxbench-worker-candle");
+    let candle = format!("'{}'", candle.display());
+    assert!(refused(&mock, &candle).contains("one is a worker of mock, the other one of candle"));
+    let message = refused(&candle, &candle);
+    assert!(message.contains("both are workers of candle, the config's targets are of mock"));
+    let one_sided = scene.mlxbench(&["compare", "config.toml"]);
+    assert_eq!(one_sided.status.code(), Some(2));
+    let conflicting = ["run", "config.toml", "--baseline", "x", "--ab", "a", "b"];
+    assert_eq!(scene.mlxbench(&conflicting).status.code(), Some(2));
+}
+
+#[test]
+fn github_action_benchmark_reads_rates_and_times() {
+    let scene = Scene::new();
+    let out = run(&scene, "10000000", "old");
+    let file = fs::read_dir(scene.path(&out)).unwrap();
+    let file = file.map(|file| file.unwrap().path()).next().unwrap();
+    let entries = |format: &str| -> Value {
+        let report = scene.mlxbench(&["report", file.to_str().unwrap(), "--format", format]);
+        serde_json::from_slice(&report.stdout).unwrap()
+    };
+    let bigger = entries("bigger-is-better");
+    let decode = &bigger[1];
+    assert_eq!(decode["name"], "model: mock/cpu/f32 pp8+tg5 decode");
+    assert_eq!(
+        (&decode["unit"], &decode["value"]),
+        (&json!("tokens/s"), &json!(100.0))
+    );
+    let smaller = entries("smaller-is-better");
+    assert_eq!(
+        (&smaller[0]["unit"], &smaller[0]["value"]),
+        (&json!("ms"), &json!(8.0))
+    );
+}
