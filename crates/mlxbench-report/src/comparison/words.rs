@@ -188,7 +188,7 @@ pub(super) fn cautions(comparison: &Comparison) -> Vec<String> {
         };
         cautions.push(format!(
             "the machine itself moved memory {percent:.0} % {direction} than for the base ({}): what \
-             changed may be the machine. `mlxbench run --ab` compares both in one run",
+             changed may be the machine. mlxbench run --ab compares both in one run",
             shift.what
         ));
     }

@@ -98,7 +98,8 @@ fn several_results_say_what_keeps_them_apart() {
     other.run.settings.chunk = 7;
     let page = html(&[race(3, &[BOTH], 5), race(3, &[BOTH], 5), other]);
     assert!(page.contains("yes, machine and work are the same"));
-    assert!(page.contains("Not the same: the machine, chunk"));
+    let differing = "Not the same: cpu (a processor and another processor), chunk (512 and 7).";
+    assert!(page.contains(differing));
 }
 
 #[test]
