@@ -11,6 +11,8 @@ mod gates;
 #[path = "../tests/noise/mod.rs"]
 mod noise;
 
+use mlxbench_analysis::ranks::MOST_PLANNED;
+
 use gates::{Mode, NOISES, simulate};
 
 const GATES: usize = 10_000;
@@ -44,7 +46,10 @@ fn main() {
                 share(seen.called, seen.slowed),
                 share(seen.same, seen.slowed),
                 share(seen.inconclusive, seen.slowed),
-                seen.asked_for.map(|n| n.to_string()).unwrap_or_default(),
+                seen.asked_for
+                    .filter(|&n| n <= MOST_PLANNED)
+                    .map(|n| n.to_string())
+                    .unwrap_or_default(),
                 share(seen.then_called, seen.tried_again),
                 share(seen.then_same, seen.tried_again),
             );
