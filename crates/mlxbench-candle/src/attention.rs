@@ -23,6 +23,25 @@ pub(crate) struct Span {
     pub(crate) rope: Rope,
 }
 
+/// Queries, keys and values, each of shape `[batch, heads, tokens, head_dim]` and contiguous.
+#[derive(Debug, Clone)]
+pub(crate) struct Heads {
+    pub(crate) queries: Tensor,
+    pub(crate) keys: Tensor,
+    pub(crate) values: Tensor,
+}
+
+impl Heads {
+    /// Rotates queries and keys.
+    pub(crate) fn rotated(self, rope: &Rope) -> Result<Self> {
+        Ok(Self {
+            queries: rope.forward(&self.queries)?,
+            keys: rope.forward(&self.keys)?,
+            ..self
+        })
+    }
+}
+
 /// The attention of one layer.
 #[derive(Debug)]
 pub(crate) struct Attention {
@@ -33,7 +52,7 @@ pub(crate) struct Attention {
     softcap: Option<f64>,
     /// Queries, keys and values in one product.
     qkv_proj: Linear,
-    o_proj: Linear,
+    pub(crate) o_proj: Linear,
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
 }
@@ -78,20 +97,44 @@ impl Attention {
 
     /// From `[batch, tokens, hidden_size]` to the same shape; appends to `cache`.
     pub(crate) fn forward(&self, x: &Tensor, span: &Span, cache: &KvCache) -> Result<Tensor> {
+        let heads = self.normalized(self.project(x)?)?.rotated(&span.rope)?;
+        self.o_proj.forward(&self.attend(&heads, span, cache)?)
+    }
+
+    /// The heads of `x`, of shape `[batch, tokens, hidden_size]`.
+    pub(crate) fn project(&self, x: &Tensor) -> Result<Heads> {
         let (batch, tokens, _) = x.dims3()?;
         let qkv = self.qkv_proj.forward(x)?;
-        // From columns of the product to `[batch, heads, tokens, head_dim]`.
         let split = |first: usize, heads: usize| {
             qkv.narrow(2, first * self.head_dim, heads * self.head_dim)?
                 .reshape((batch, tokens, heads, self.head_dim))?
                 .transpose(1, 2)?
                 .contiguous()
         };
-        let queries = rotated(&split(0, self.heads)?, self.q_norm.as_ref(), &span.rope)?;
-        let keys = split(self.heads, self.kv_heads)?;
-        let keys = rotated(&keys, self.k_norm.as_ref(), &span.rope)?;
-        let values = split(self.heads + self.kv_heads, self.kv_heads)?;
-        let (keys, values) = cache.append(&span.append, &keys, &values)?;
+        Ok(Heads {
+            queries: split(0, self.heads)?,
+            keys: split(self.heads, self.kv_heads)?,
+            values: split(self.heads + self.kv_heads, self.kv_heads)?,
+        })
+    }
+
+    /// Gemma 3 normalises queries and keys before it rotates them.
+    pub(crate) fn normalized(&self, heads: Heads) -> Result<Heads> {
+        match (&self.q_norm, &self.k_norm) {
+            (Some(q_norm), Some(k_norm)) => Ok(Heads {
+                queries: q_norm.forward(&heads.queries)?,
+                keys: k_norm.forward(&heads.keys)?,
+                ..heads
+            }),
+            _ => Ok(heads),
+        }
+    }
+
+    /// What queries see, of shape `[batch, tokens, heads * head_dim]`; appends keys and values to
+    /// `cache`.
+    pub(crate) fn attend(&self, heads: &Heads, span: &Span, cache: &KvCache) -> Result<Tensor> {
+        let (batch, _, tokens, _) = heads.queries.dims4()?;
+        let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
 
         // The queries that share a key and value head stand below one another, so neither is
         // repeated.
@@ -101,12 +144,11 @@ impl Attention {
             self.heads / self.kv_heads * tokens,
             self.head_dim,
         );
-        let scores = (queries.reshape(grouped)?.matmul(&keys.t()?)? * self.scale)?;
+        let scores = (heads.queries.reshape(grouped)?.matmul(&keys.t()?)? * self.scale)?;
         let weights = self.softmax(scores, batch, tokens, span.mask.as_ref())?;
         let mixed = weights.matmul(&values)?;
         let mixed = mixed.reshape((batch, self.heads, tokens, self.head_dim))?;
-        self.o_proj
-            .forward(&mixed.transpose(1, 2)?.flatten_from(2)?)
+        mixed.transpose(1, 2)?.flatten_from(2)
     }
 
     /// Attention weights from `scores`, of shape `[batch, kv_heads, group * tokens, read]`. The
@@ -131,13 +173,5 @@ impl Attention {
                 .broadcast_add(mask)?;
         }
         softmax_last_dim(&scores)?.to_dtype(dtype)?.reshape(grouped)
-    }
-}
-
-/// Gemma 3 normalises queries and keys before it rotates them.
-fn rotated(x: &Tensor, norm: Option<&RmsNorm>, rope: &Rope) -> Result<Tensor> {
-    match norm {
-        Some(norm) => rope.forward(&norm.forward(x)?),
-        None => rope.forward(x),
     }
 }

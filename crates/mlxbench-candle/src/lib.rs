@@ -9,6 +9,7 @@
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `product` | a product alone, for probes |
 //! | `model` | the whole: embeddings, layers, output projection |
+//! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
 
 mod attention;
 mod backend;
@@ -22,5 +23,5 @@ mod rope;
 mod weights;
 
 pub use backend::CandleBackend;
-pub use model::{GemmaModel, Output};
+pub use model::{GemmaModel, Output, PreparedOp};
 pub use product::Product;

@@ -11,8 +11,8 @@ use crate::weights::LayerWeights;
 pub(crate) struct Mlp {
     intermediate_size: usize,
     /// Gate and up projection in one product.
-    gate_up_proj: Linear,
-    down_proj: Linear,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 impl Mlp {
@@ -28,7 +28,12 @@ impl Mlp {
 
     /// From `[batch, tokens, hidden_size]` to the same shape.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gate_up = self.gate_up_proj.forward(x)?;
+        self.down_proj
+            .forward(&self.gated(&self.gate_up_proj.forward(x)?)?)
+    }
+
+    /// The gated half, of shape `[batch, tokens, intermediate_size]`, of both together.
+    pub(crate) fn gated(&self, gate_up: &Tensor) -> Result<Tensor> {
         let half = |index| {
             // candle's element-wise operations use all threads on contiguous tensors only.
             gate_up
@@ -36,7 +41,7 @@ impl Mlp {
                 .contiguous()
         };
         // In 16 bits candle rounds inside its GELU; the reference rounds once, at the end.
-        let gate = half(0)?.to_dtype(DType::F32)?.gelu()?.to_dtype(x.dtype())?;
-        self.down_proj.forward(&(gate * half(1)?)?)
+        let gate = half(0)?.to_dtype(DType::F32)?.gelu()?;
+        gate.to_dtype(gate_up.dtype())? * half(1)?
     }
 }

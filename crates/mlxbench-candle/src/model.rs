@@ -1,10 +1,14 @@
 //! The whole model: embeddings, layers, output projection.
 
+mod ops;
+
 use candle_core::{D, DType, Device, Tensor};
 use mlxbench_core::backend::ContextShape;
 use mlxbench_core::gemma::cache::CacheCursor;
 use mlxbench_core::gemma::{LayerKind, mask};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
+
+pub use ops::PreparedOp;
 
 use crate::attention::{Attention, Span};
 use crate::cache::KvCache;
@@ -135,9 +139,7 @@ impl GemmaModel {
         if batch != context.batch {
             return Err(no_room(&format!("{} rows, not {batch},", context.batch)));
         }
-        let spans = context.kinds.iter_mut();
-        let spans = spans.map(|(kind, shared)| Ok((*kind, shared.advance(tokens, &self.device)?)));
-        let spans = spans.collect::<Result<Vec<_>>>()?;
+        let spans = context.advance(tokens, &self.device)?;
         let run = || -> candle_core::Result<Tensor> {
             let embedded = self.embedding.index_select(&ids.flatten_all()?, 0)?;
             let mut x = (embedded.reshape((batch, tokens, ()))? * self.embedding_scale)?;
@@ -268,6 +270,16 @@ impl Layer {
         let x = (x + after(self.attention_post_norm.as_ref(), y)?)?;
         let y = self.mlp.forward(&self.mlp_norm.forward(&x)?)?;
         x + after(self.mlp_post_norm.as_ref(), y)?
+    }
+}
+
+impl Context {
+    /// Moves on by `tokens` and says what that means for layers of each kind.
+    fn advance(&mut self, tokens: usize, device: &Device) -> Result<Vec<(LayerKind, Span)>> {
+        let kinds = self.kinds.iter_mut();
+        kinds
+            .map(|(kind, shared)| Ok((*kind, shared.advance(tokens, device)?)))
+            .collect()
     }
 }
 

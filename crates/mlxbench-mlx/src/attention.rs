@@ -25,6 +25,25 @@ pub(crate) struct Span {
     pub(crate) rope: Rope,
 }
 
+/// Queries, keys and values, each of shape `[batch, heads, tokens, head_dim]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Heads {
+    pub(crate) queries: Array,
+    pub(crate) keys: Array,
+    pub(crate) values: Array,
+}
+
+impl Heads {
+    /// Rotates queries and keys.
+    pub(crate) fn rotated(self, rope: &Rope) -> Result<Self> {
+        Ok(Self {
+            queries: rope.forward(&self.queries)?,
+            keys: rope.forward(&self.keys)?,
+            ..self
+        })
+    }
+}
+
 /// Which of the entries read a token sees.
 #[derive(Debug)]
 pub(crate) enum Mask {
@@ -47,7 +66,7 @@ pub(crate) struct Attention {
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
-    o_proj: Linear,
+    pub(crate) o_proj: Linear,
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
 }
@@ -88,21 +107,45 @@ impl Attention {
 
     /// From `[batch, tokens, hidden_size]` to the same shape; appends to `cache`.
     pub(crate) fn forward(&self, x: &Array, span: &Span, cache: &mut KvCache) -> Result<Array> {
+        let heads = self.normalized(self.project(x)?)?.rotated(&span.rope)?;
+        self.o_proj.forward(&self.attend(&heads, span, cache)?)
+    }
+
+    /// The heads of `x`, of shape `[batch, tokens, hidden_size]`. Three products: OpenBLAS has a
+    /// fast path for small ones, which one over all would miss.
+    pub(crate) fn project(&self, x: &Array) -> Result<Heads> {
         let (batch, tokens) = (x.dim(0), x.dim(1));
-        // To `[batch, heads, tokens, head_dim]`. Three products: OpenBLAS has a fast path for small
-        // ones, which one over all would miss.
         let project = |linear: &Linear, heads: i32| {
             linear
                 .forward(x)?
                 .reshape(&[batch, tokens, heads, self.head_dim])?
                 .transpose_axes(&[0, 2, 1, 3])
         };
-        let queries = project(&self.q_proj, self.heads)?;
-        let queries = rotated(queries, self.q_norm.as_ref(), &span.rope)?;
-        let keys = project(&self.k_proj, self.kv_heads)?;
-        let keys = rotated(keys, self.k_norm.as_ref(), &span.rope)?;
-        let values = project(&self.v_proj, self.kv_heads)?;
-        let (keys, values) = cache.append(&span.append, &keys, &values)?;
+        Ok(Heads {
+            queries: project(&self.q_proj, self.heads)?,
+            keys: project(&self.k_proj, self.kv_heads)?,
+            values: project(&self.v_proj, self.kv_heads)?,
+        })
+    }
+
+    /// Gemma 3 normalises queries and keys before it rotates them.
+    pub(crate) fn normalized(&self, heads: Heads) -> Result<Heads> {
+        match (&self.q_norm, &self.k_norm) {
+            (Some(q_norm), Some(k_norm)) => Ok(Heads {
+                queries: q_norm.forward(&heads.queries)?,
+                keys: k_norm.forward(&heads.keys)?,
+                ..heads
+            }),
+            _ => Ok(heads),
+        }
+    }
+
+    /// What queries see, of shape `[batch, tokens, heads * head_dim]`; appends keys and values to
+    /// `cache`.
+    pub(crate) fn attend(&self, heads: &Heads, span: &Span, cache: &mut KvCache) -> Result<Array> {
+        let (batch, tokens) = (heads.queries.dim(0), heads.queries.dim(2));
+        let queries = &heads.queries;
+        let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
 
         let mixed = match &self.softcap {
             Some(softcap) => self.capped(softcap, queries, &keys, &values, &span.mask)?,
@@ -116,8 +159,7 @@ impl Attention {
             }
         };
         let mixed = mixed.transpose_axes(&[0, 2, 1, 3])?;
-        self.o_proj
-            .forward(&mixed.reshape(&[batch, tokens, self.heads * self.head_dim])?)
+        mixed.reshape(&[batch, tokens, self.heads * self.head_dim])
     }
 
     /// Attention with a soft-cap before the mask, which MLX's fused attention doesn't know. The
@@ -125,7 +167,7 @@ impl Attention {
     fn capped(
         &self,
         softcap: &SoftCap,
-        queries: Array,
+        queries: &Array,
         keys: &Array,
         values: &Array,
         mask: &Mask,
@@ -145,13 +187,5 @@ impl Attention {
         let weights = softmax_axis(&scores, -1, true)?.as_dtype(dtype)?;
         let weights = weights.reshape(&[shape[0], self.kv_heads, group, keys.dim(2)])?;
         weights.matmul(values)?.reshape(shape)
-    }
-}
-
-/// Gemma 3 normalises queries and keys before it rotates them.
-fn rotated(x: Array, norm: Option<&RmsNorm>, rope: &Rope) -> Result<Array> {
-    match norm {
-        Some(norm) => rope.forward(&norm.forward(&x)?),
-        None => rope.forward(&x),
     }
 }

@@ -12,8 +12,8 @@ use crate::weights::LayerWeights;
 #[derive(Debug)]
 pub(crate) struct Mlp {
     /// Gate and up projection in one product.
-    gate_up_proj: Linear,
-    down_proj: Linear,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
     geglu: Fused,
 }
 
@@ -30,10 +30,15 @@ impl Mlp {
 
     /// From `[batch, tokens, hidden_size]` to the same shape.
     pub(crate) fn forward(&self, x: &Array) -> Result<Array> {
-        let gate_up = self.gate_up_proj.forward(x)?;
+        self.down_proj
+            .forward(&self.gated(&self.gate_up_proj.forward(x)?)?)
+    }
+
+    /// The gated half, of shape `[batch, tokens, intermediate_size]`, of both together.
+    pub(crate) fn gated(&self, gate_up: &Array) -> Result<Array> {
         let [gate, up] = &gate_up.split_equal(2, -1)?[..] else {
             unreachable!("split in two");
         };
-        self.down_proj.forward(&self.geglu.forward(gate, up)?)
+        self.geglu.forward(gate, up)
     }
 }

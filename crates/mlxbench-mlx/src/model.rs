@@ -1,5 +1,7 @@
 //! The whole model: embeddings, layers, output projection.
 
+mod ops;
+
 use mlx_rs::error::Result as MlxResult;
 use mlx_rs::ops::indexing::{TryIndexOp, argmax_axis};
 use mlx_rs::transforms::{async_eval, eval};
@@ -8,6 +10,8 @@ use mlxbench_core::backend::ContextShape;
 use mlxbench_core::gemma::cache::CacheCursor;
 use mlxbench_core::gemma::{LayerKind, mask};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
+
+pub use ops::PreparedOp;
 
 use crate::attention::{Attention, Mask, Span};
 use crate::backend::{framework, synchronize};
@@ -154,9 +158,7 @@ impl GemmaModel {
         if batch != context.batch {
             return Err(no_room(&format!("{} rows, not {batch},", context.batch)));
         }
-        let spans = context.kinds.iter_mut();
-        let spans = spans.map(|(kind, shared)| Ok((*kind, shared.advance(tokens, self.dtype)?)));
-        let spans = spans.collect::<Result<Vec<_>>>()?;
+        let spans = context.advance(tokens, self.dtype)?;
         let mut run = || -> MlxResult<Array> {
             let mut x = self
                 .embedding
@@ -290,6 +292,16 @@ impl Layer {
         let x = x.add(after(self.attention_post_norm.as_ref(), y)?)?;
         let y = self.mlp.forward(&self.mlp_norm.forward(&x)?)?;
         x.add(after(self.mlp_post_norm.as_ref(), y)?)
+    }
+}
+
+impl Context {
+    /// Moves on by `tokens` and says what that means for layers of each kind.
+    fn advance(&mut self, tokens: usize, dtype: Dtype) -> Result<Vec<(LayerKind, Span)>> {
+        let kinds = self.kinds.iter_mut();
+        kinds
+            .map(|(kind, shared)| Ok((*kind, shared.advance(tokens, dtype)?)))
+            .collect()
     }
 }
 

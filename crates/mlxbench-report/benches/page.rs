@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mlxbench_report::{Format, render};
+use mlxbench_report::{Beside, Format, render};
 
 #[path = "../tests/report/support.rs"]
 #[expect(dead_code, reason = "tests need more of it")]
@@ -16,7 +16,13 @@ fn ten_thousand(criterion: &mut Criterion) {
     for targets in [1, 40] {
         let result = support::race(targets, &[support::BOTH], 10_000 / targets);
         group.bench_function(format!("{targets} targets"), |bencher| {
-            bencher.iter(|| render(black_box(std::slice::from_ref(&result)), &[], Format::Html));
+            bencher.iter(|| {
+                render(
+                    black_box(std::slice::from_ref(&result)),
+                    &Beside::default(),
+                    Format::Html,
+                )
+            });
         });
     }
     group.finish();

@@ -102,6 +102,9 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     }
     let times = times(second.ratio.median);
     match second.certain() {
+        Some(true) if second.ratio.median < SMALLEST_LEAD => {
+            format!("No clear winner: {one} and {other} differ by less than 1 %")
+        }
         Some(true) => format!("{one} {does} fastest: {times} as fast as {other}"),
         Some(false) => {
             format!("No clear winner: this run can't tell whether {one} or {other} {does} faster")
@@ -111,6 +114,9 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
         ),
     }
 }
+
+/// A lead below this isn't worth a name, however sure it is.
+const SMALLEST_LEAD: f64 = 1.01;
 
 /// `1.32 times`.
 fn times(ratio: f64) -> String {

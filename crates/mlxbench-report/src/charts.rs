@@ -1,6 +1,7 @@
 //! One file a chart: what a result becomes on axes. A new chart is a file here and a line in
 //! [`of_result`].
 
+pub(crate) mod breakdown;
 mod depth;
 mod energy;
 mod fidelity;

@@ -20,6 +20,7 @@ mod table;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::Digest;
+use crate::breakdown::Breakdown;
 use crate::draw::theme::{self, Palette};
 use crate::external::External;
 use crate::units::is_unprintable;
@@ -32,13 +33,19 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
                       img-src data:; base-uri 'none'; form-action 'none'";
 
 /// The page of `digests`.
-pub(crate) fn render(digests: &[Digest<'_>], others: &[External]) -> String {
-    let backends = digests.iter().flat_map(|digest| &digest.result.run.targets);
-    let palette = Palette::new(backends.map(|target| target.backend.as_str()));
+pub(crate) fn render(
+    digests: &[Digest<'_>],
+    others: &[External],
+    breakdowns: &[Breakdown],
+) -> String {
+    let targets = digests.iter().flat_map(|digest| &digest.result.run.targets);
+    let backends = targets.map(|target| target.backend.as_str());
+    let palette = Palette::new(backends.chain(breakdowns.iter().map(Breakdown::backend)));
+    let beside = !others.is_empty() || !breakdowns.is_empty();
     let body = html! {
         header {
             p.brand { "mlxbench" }
-            (answer::header(digests))
+            (answer::header(digests, beside))
         }
         main {
             @for (at, digest) in digests.iter().enumerate() {
@@ -51,6 +58,7 @@ pub(crate) fn render(digests: &[Digest<'_>], others: &[External]) -> String {
                 (figures::section(digest, &palette, at, &name))
                 (proof::section(digest, at, &name))
             }
+            (figures::breakdowns(breakdowns, &palette))
             (method())
             (raw::section(digests))
         }
@@ -58,7 +66,7 @@ pub(crate) fn render(digests: &[Digest<'_>], others: &[External]) -> String {
             p { "Written by mlxbench " (env!("CARGO_PKG_VERSION")) ". This page needs no network and sends nothing." }
         }
     };
-    page(&answer::title(digests), body)
+    page(&answer::title(digests, beside), body)
 }
 
 /// A whole document.

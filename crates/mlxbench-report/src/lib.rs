@@ -15,6 +15,7 @@
 //! | `json` | the results themselves, with their summaries |
 //! | `llama_bench` | what llama-bench would have written |
 //! | [`external`](mod@external) | figures that other programs measured |
+//! | [`breakdown`](mod@breakdown) | where the time of a pass goes, op by op |
 //! | `benchmark_action` | what github-action-benchmark reads |
 //! | `comparison` | what changed between two results, in print |
 //! | `cells` | what the two tables share: one row as words |
@@ -24,6 +25,7 @@
 
 mod answer;
 mod benchmark_action;
+pub mod breakdown;
 mod cells;
 mod charts;
 mod comparison;
@@ -46,6 +48,7 @@ use std::str::FromStr;
 
 use mlxbench_core::results::RunResult;
 
+use breakdown::Breakdown;
 use digest::Digest;
 use draw::theme::Palette;
 use external::External;
@@ -119,12 +122,21 @@ impl FromStr for Format {
     }
 }
 
-/// Renders `results`, in their order, and the rows of other programs, where the format
-/// [takes them](Format::takes_others), as UTF-8 that ends in a newline.
-pub fn render(results: &[RunResult], others: &[External], format: Format) -> Vec<u8> {
+/// What stands beside results.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Beside {
+    /// Rows of other programs, where the format [takes them](Format::takes_others).
+    pub others: Vec<External>,
+    /// Where the time of a pass goes, on the page for a browser.
+    pub breakdowns: Vec<Breakdown>,
+}
+
+/// Renders `results`, in their order, and what stands beside them, as UTF-8 that ends in a newline.
+pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8> {
+    let Beside { others, breakdowns } = beside;
     let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     match format {
-        Format::Html => html::render(&digests, others).into_bytes(),
+        Format::Html => html::render(&digests, others, breakdowns).into_bytes(),
         Format::Terminal { width } => terminal::render(&digests, others, width).into_bytes(),
         Format::Markdown => markdown::render(&digests, others).into_bytes(),
         Format::Csv => csv::render(results),

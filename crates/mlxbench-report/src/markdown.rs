@@ -174,7 +174,7 @@ fn energy_table(digest: &Digest<'_>) -> Vec<String> {
         let joules = row
             .joules_per_token
             .as_ref()
-            .map(units::rate)
+            .map(units::joules)
             .unwrap_or_default();
         let target = escape(&row.target.to_string());
         Some(format!(
@@ -201,7 +201,7 @@ fn energy_table(digest: &Digest<'_>) -> Vec<String> {
             escape(&meters.join("; "))
         ),
         String::new(),
-        "| target | test | mean watts | joules a token |".into(),
+        "| target | test | mean watts | energy a token |".into(),
         "| --- | --- | ---: | ---: |".into(),
     ];
     head.into_iter().chain(rows).collect()

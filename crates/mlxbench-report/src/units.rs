@@ -66,6 +66,14 @@ pub(crate) fn watts(watts: f64) -> String {
     format!("{watts:.1} W")
 }
 
+/// Energy with its ±: `1.250 ± 0.031 J`, `0.840 ± 0.012 mJ`.
+pub(crate) fn joules(energy: &Estimate) -> String {
+    match energy.median.abs() < 0.1 {
+        true => format!("{} mJ", rate(&energy.scaled(1e3))),
+        false => format!("{} J", rate(energy)),
+    }
+}
+
 /// A share in per cent: `73 %`, `4.2 %`.
 pub(crate) fn share(share: f64) -> String {
     let percent = share * 100.0;

@@ -22,6 +22,34 @@ pub(crate) struct Span {
     pub(crate) rope: Rope,
 }
 
+/// Queries, keys and values, each of shape `[batch, heads, tokens, head_dim]`.
+#[derive(Debug)]
+pub(crate) struct Heads {
+    pub(crate) queries: Tensor,
+    pub(crate) keys: Tensor,
+    pub(crate) values: Tensor,
+}
+
+impl Heads {
+    /// The same tensors under another owner.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        Self {
+            queries: self.queries.shallow_clone(),
+            keys: self.keys.shallow_clone(),
+            values: self.values.shallow_clone(),
+        }
+    }
+
+    /// Rotates queries and keys.
+    pub(crate) fn rotated(self, rope: &Rope) -> Result<Self, TchError> {
+        Ok(Self {
+            queries: rope.forward(&self.queries)?,
+            keys: rope.forward(&self.keys)?,
+            ..self
+        })
+    }
+}
+
 /// The attention of one layer.
 #[derive(Debug)]
 pub(crate) struct Attention {
@@ -33,7 +61,7 @@ pub(crate) struct Attention {
     fused: bool,
     /// Queries, keys and values in one product.
     qkv_proj: Linear,
-    o_proj: Linear,
+    pub(crate) o_proj: Linear,
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
 }
@@ -86,21 +114,52 @@ impl Attention {
         span: &Span,
         cache: &KvCache,
     ) -> Result<Tensor, TchError> {
+        let heads = self.normalized(self.project(x)?)?.rotated(&span.rope)?;
+        self.o_proj.forward(&self.attend(&heads, span, cache)?)
+    }
+
+    /// The heads of `x`, of shape `[batch, tokens, hidden_size]`.
+    pub(crate) fn project(&self, x: &Tensor) -> Result<Heads, TchError> {
         let (batch, tokens, _) = x.size3()?;
         let qkv = self.qkv_proj.forward(x)?;
         let qkv = qkv.f_view([batch, tokens, self.heads + 2 * self.kv_heads, self.head_dim])?;
-        // To `[batch, heads, tokens, head_dim]`.
         let split = |first, heads| qkv.f_narrow(2, first, heads)?.f_transpose(1, 2);
-        let queries = rotated(split(0, self.heads)?, self.q_norm.as_ref(), &span.rope)?;
-        let keys = split(self.heads, self.kv_heads)?;
-        let keys = rotated(keys, self.k_norm.as_ref(), &span.rope)?;
-        let values = split(self.heads + self.kv_heads, self.kv_heads)?;
-        let (keys, values) = cache.append(&span.append, &keys, &values)?;
+        Ok(Heads {
+            queries: split(0, self.heads)?,
+            keys: split(self.heads, self.kv_heads)?,
+            values: split(self.heads + self.kv_heads, self.kv_heads)?,
+        })
+    }
+
+    /// Gemma 3 normalises queries and keys before it rotates them.
+    pub(crate) fn normalized(&self, heads: Heads) -> Result<Heads, TchError> {
+        match (&self.q_norm, &self.k_norm) {
+            (Some(q_norm), Some(k_norm)) => Ok(Heads {
+                queries: q_norm.forward(&heads.queries)?,
+                keys: k_norm.forward(&heads.keys)?,
+                ..heads
+            }),
+            _ => Ok(heads),
+        }
+    }
+
+    /// What queries see, of shape `[batch, tokens, heads * head_dim]`; appends keys and values to
+    /// `cache`.
+    pub(crate) fn attend(
+        &self,
+        heads: &Heads,
+        span: &Span,
+        cache: &KvCache,
+    ) -> Result<Tensor, TchError> {
+        let (batch, _, tokens, _) = heads.queries.size4()?;
+        let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
 
         // The queries that share a key and value head stand below one another, so neither is
         // repeated.
         let group = self.heads / self.kv_heads * tokens;
-        let grouped = queries.f_reshape([batch, self.kv_heads, group, self.head_dim])?;
+        let grouped = heads
+            .queries
+            .f_reshape([batch, self.kv_heads, group, self.head_dim])?;
         let mask = span.mask.as_ref();
         let mixed = match self.fused {
             true => Tensor::f_scaled_dot_product_attention(
@@ -110,8 +169,7 @@ impl Attention {
         };
         let mixed = mixed.f_reshape([batch, self.heads, tokens, self.head_dim])?;
         let mixed = mixed.f_transpose(1, 2)?;
-        self.o_proj
-            .forward(&mixed.f_reshape([batch, tokens, self.heads * self.head_dim])?)
+        mixed.f_reshape([batch, tokens, self.heads * self.head_dim])
     }
 
     /// Attention in separate steps. The soft-cap comes before the mask; the softmax is taken in
@@ -134,13 +192,5 @@ impl Attention {
         }
         let weights = scores.f_softmax(-1, Kind::Float)?;
         weights.f_to_kind(queries.kind())?.f_matmul(values)
-    }
-}
-
-/// Gemma 3 normalises queries and keys before it rotates them.
-fn rotated(x: Tensor, norm: Option<&RmsNorm>, rope: &Rope) -> Result<Tensor, TchError> {
-    match norm {
-        Some(norm) => rope.forward(&norm.forward(&x)?),
-        None => rope.forward(&x),
     }
 }

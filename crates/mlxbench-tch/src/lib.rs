@@ -9,6 +9,7 @@
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `product` | a product alone, for probes |
 //! | `model` | the whole: embeddings, layers, output projection |
+//! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
 //! | `shim` | what libtorch can tell and tch doesn't ask |
 
 mod attention;
@@ -24,5 +25,5 @@ mod shim;
 mod weights;
 
 pub use backend::TchBackend;
-pub use model::{GemmaModel, Output};
+pub use model::{GemmaModel, Output, PreparedOp};
 pub use product::Product;

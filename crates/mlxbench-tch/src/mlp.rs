@@ -10,8 +10,8 @@ use crate::weights::LayerWeights;
 #[derive(Debug)]
 pub(crate) struct Mlp {
     /// Gate and up projection in one product.
-    gate_up_proj: Linear,
-    down_proj: Linear,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 impl Mlp {
@@ -26,10 +26,14 @@ impl Mlp {
 
     /// From `[batch, tokens, hidden_size]` to the same shape.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let gate_up = self.gate_up_proj.forward(x)?;
+        self.down_proj
+            .forward(&self.gated(&self.gate_up_proj.forward(x)?)?)
+    }
+
+    /// The gated half, of shape `[batch, tokens, intermediate_size]`, of both together.
+    pub(crate) fn gated(&self, gate_up: &Tensor) -> Result<Tensor, TchError> {
         let [gate, up] = <[Tensor; 2]>::try_from(gate_up.f_chunk(2, -1)?)
             .map_err(|parts| TchError::Shape(format!("{} parts of two", parts.len())))?;
-        let mut gate = gate.f_gelu("tanh")?;
-        self.down_proj.forward(&gate.f_mul_(&up)?)
+        gate.f_gelu("tanh")?.f_mul_(&up)
     }
 }

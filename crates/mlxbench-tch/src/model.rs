@@ -1,10 +1,14 @@
 //! The whole model: embeddings, layers, output projection.
 
+mod ops;
+
 use mlxbench_core::backend::ContextShape;
 use mlxbench_core::gemma::cache::CacheCursor;
 use mlxbench_core::gemma::{LayerKind, mask};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
 use tch::{Device, Kind, TchError, Tensor, no_grad};
+
+pub use ops::PreparedOp;
 
 use crate::attention::{Attention, Span};
 use crate::backend::{accelerator, framework, synchronize};
@@ -148,9 +152,7 @@ impl GemmaModel {
         if batch != context.batch {
             return Err(no_room(&format!("{} rows, not {batch},", context.batch)));
         }
-        let spans = context.kinds.iter_mut();
-        let spans = spans.map(|(kind, shared)| Ok((*kind, shared.advance(tokens, self.device)?)));
-        let spans = spans.collect::<Result<Vec<_>>>()?;
+        let spans = context.advance(tokens, self.device)?;
         let run = || -> TchResult<Tensor> {
             let embedded = Tensor::f_embedding(&self.embedding, ids, -1, false, false)?;
             let mut x = embedded.f_mul_scalar(self.embedding_scale)?;
@@ -294,6 +296,16 @@ impl Layer {
         let mut x = x.f_add(&after(self.attention_post_norm.as_ref(), y)?)?;
         let y = self.mlp.forward(&self.mlp_norm.forward(&x)?)?;
         x.f_add_(&after(self.mlp_post_norm.as_ref(), y)?)
+    }
+}
+
+impl Context {
+    /// Moves on by `tokens` and says what that means for layers of each kind.
+    fn advance(&mut self, tokens: usize, device: Device) -> Result<Vec<(LayerKind, Span)>> {
+        let kinds = self.kinds.iter_mut();
+        kinds
+            .map(|(kind, shared)| Ok((*kind, shared.advance(tokens, device)?)))
+            .collect()
     }
 }
 

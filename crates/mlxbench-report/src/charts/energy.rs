@@ -15,7 +15,7 @@ pub(super) fn chart(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
             value: joules.median,
             interval: joules.interval,
             limit: None,
-            words: format!("{} J", units::rate(&joules)),
+            words: units::joules(&joules),
         })
     };
     let rows = bars(digest, palette, "joules a token", |_| true, figure)?;

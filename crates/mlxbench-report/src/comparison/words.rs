@@ -83,6 +83,7 @@ fn figure(metric: Compared, value: f64) -> String {
         Compared::Decode | Compared::Prefill => format!("{} t/s", units::figure(value)),
         Compared::Ttft | Compared::LatencyP99 => units::time(value),
         Compared::Memory => units::bytes(value as u64),
+        Compared::Energy if value < 0.1 => format!("{} mJ/token", units::figure(value * 1e3)),
         Compared::Energy => format!("{} J/token", units::figure(value)),
     }
 }

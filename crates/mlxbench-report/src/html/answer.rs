@@ -6,9 +6,10 @@ use crate::answer::answer;
 use crate::warnings::warnings;
 use crate::{Digest, units};
 
-/// The document's title.
-pub(super) fn title(digests: &[Digest<'_>]) -> String {
+/// The document's title; `others` says whether there are figures of other programs.
+pub(super) fn title(digests: &[Digest<'_>], others: bool) -> String {
     match digests {
+        [] if others => "Figures of other programs".into(),
         [] => "No results".into(),
         [only] => format!("{}: {}", only.result.run.name, answer(only).headline),
         several => format!("{} results of mlxbench", several.len()),
@@ -26,9 +27,10 @@ pub(super) fn name(digest: &Digest<'_>, of: usize) -> String {
 }
 
 /// The heading of the page.
-pub(super) fn header(digests: &[Digest<'_>]) -> Markup {
+pub(super) fn header(digests: &[Digest<'_>], others: bool) -> Markup {
     html! {
         @match digests {
+            [] if others => h1 { "Figures of other programs" },
             [] => h1 { "No results" },
             [only] => { h1 { (answer(only).headline) "." } },
             several => { h1 { (several.len()) " results, side by side" } },

@@ -4,6 +4,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::id;
 use crate::Digest;
+use crate::breakdown::Breakdown;
 use crate::charts;
 use crate::draw::theme::Palette;
 use crate::draw::{Chart, Layout};
@@ -17,6 +18,21 @@ pub(super) fn section(digest: &Digest<'_>, palette: &Palette, at: usize, name: &
                 h2 #(format!("charts-{at}")) { "Charts: " (name) }
                 div.charts {
                     @for chart in &charts { (figure(chart, at)) }
+                }
+            }
+        }
+    }
+}
+
+/// Where the time of a pass goes.
+pub(super) fn breakdowns(breakdowns: &[Breakdown], palette: &Palette) -> Markup {
+    let charts = charts::breakdown::charts(breakdowns, palette);
+    html! {
+        @if !charts.is_empty() {
+            section aria-labelledby="breakdown" {
+                h2 #breakdown { "Where the time goes" }
+                div.charts {
+                    @for chart in &charts { (figure(chart, 0)) }
                 }
             }
         }

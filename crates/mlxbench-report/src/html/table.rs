@@ -15,7 +15,7 @@ const MORE: [&str; 5] = [
     "latency p99",
     "memory floor",
     "load",
-    "J/token",
+    "energy/token",
 ];
 
 /// A cell: its words, and what it is sorted by.
@@ -218,7 +218,7 @@ fn own_cells(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
         (
             row.joules_per_token
                 .as_ref()
-                .map(units::rate)
+                .map(units::joules)
                 .unwrap_or_default(),
             median(row.joules_per_token),
         ),

@@ -2,14 +2,14 @@
 
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{RunResult, Test};
-use mlxbench_report::{Format, history, render};
+use mlxbench_report::{Beside, Format, history, render};
 
 use crate::page::{Page, Scheme};
 use crate::support::{BOTH, PREFILL, hostile, nothing_measured, race, run};
 
 /// The page of `results`.
 fn report(results: &[RunResult]) -> String {
-    String::from_utf8(render(results, &[], Format::Html)).unwrap()
+    String::from_utf8(render(results, &Beside::default(), Format::Html)).unwrap()
 }
 
 /// Six targets, of whose tests each chart has something to show.

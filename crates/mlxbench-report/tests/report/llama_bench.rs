@@ -8,15 +8,15 @@ use mlxbench_core::results::{
 };
 use mlxbench_core::{Dtype, Nanos, Placement};
 use mlxbench_report::external::{External, read};
-use mlxbench_report::{Format, render};
+use mlxbench_report::{Beside, Format, render};
 use serde_json::Value;
 
 fn json(results: &[RunResult]) -> Vec<u8> {
-    render(results, &[], Format::LlamaBenchJson)
+    render(results, &Beside::default(), Format::LlamaBenchJson)
 }
 
 fn markdown(results: &[RunResult]) -> String {
-    let bytes = render(results, &[], Format::LlamaBenchMarkdown);
+    let bytes = render(results, &Beside::default(), Format::LlamaBenchMarkdown);
     String::from_utf8(bytes).expect("Markdown is UTF-8")
 }
 

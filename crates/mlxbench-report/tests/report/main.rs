@@ -1,5 +1,6 @@
 //! Reports of made-up runs, as text and as files.
 
+mod breakdown;
 mod comparison;
 mod external;
 mod llama_bench;

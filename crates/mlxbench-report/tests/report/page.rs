@@ -3,12 +3,12 @@
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{Test, Verdict};
 use mlxbench_report::external::read;
-use mlxbench_report::{Format, Picture, charts, render};
+use mlxbench_report::{Beside, Format, Picture, charts, render};
 
 use crate::support::{BOTH, HOSTILE, PREFILL, hostile, nothing_measured, race, run};
 
-fn html(results: &[mlxbench_core::results::RunResult]) -> String {
-    String::from_utf8(render(results, &[], Format::Html)).expect("pages are UTF-8")
+pub(crate) fn html(results: &[mlxbench_core::results::RunResult]) -> String {
+    String::from_utf8(render(results, &Beside::default(), Format::Html)).expect("pages are UTF-8")
 }
 
 /// Markup that got out of [`HOSTILE`].
@@ -36,12 +36,13 @@ fn nothing_of_others_is_markup() {
         }
         roxmltree::Document::parse(&svg).unwrap_or_else(|error| panic!("{}: {error}", file.name));
     }
-    let markdown = String::from_utf8(render(&[hostile()], &[], Format::Markdown)).expect("UTF-8");
+    let markdown = String::from_utf8(render(&[hostile()], &Beside::default(), Format::Markdown))
+        .expect("UTF-8");
     let markdown = markdown.replace("\\<", "");
     for markup in ["<script>", "<img", "\u{1b}", "\u{202e}"] {
         assert!(!markdown.contains(markup), "{markup:?} is in the Markdown");
     }
-    let csv = render(&[hostile()], &[], Format::Csv);
+    let csv = render(&[hostile()], &Beside::default(), Format::Csv);
     for record in csv::Reader::from_reader(csv.as_slice()).into_records() {
         for field in &record.expect("CSV") {
             assert!(
@@ -76,13 +77,16 @@ fn failed_targets_are_shown_with_their_reason() {
 #[test]
 fn rows_of_other_programs_are_marked() {
     let text = include_bytes!("fixtures/llama-bench.json");
-    let others = [read("other.json", text).expect("sound").expect("known")];
+    let beside = Beside {
+        others: vec![read("other.json", text).expect("sound").expect("known")],
+        ..Beside::default()
+    };
     for format in [
         Format::Html,
         Format::Markdown,
         Format::Terminal { width: None },
     ] {
-        let shown = render(&[race(2, &[BOTH], 5)], &others, format);
+        let shown = render(&[race(2, &[BOTH], 5)], &beside, format);
         let shown = String::from_utf8(shown).expect("UTF-8");
         assert!(
             shown.contains("llama-bench") && shown.contains("external"),

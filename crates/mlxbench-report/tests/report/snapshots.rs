@@ -1,12 +1,12 @@
 //! What a person or a script sees, of one run with every kind of row in it.
 
 use mlxbench_core::results::RunResult;
-use mlxbench_report::{Format, render};
+use mlxbench_report::{Beside, Format, render};
 
 use crate::support::run;
 
 fn text(results: &[RunResult], format: Format) -> String {
-    String::from_utf8(render(results, &[], format)).expect("reports are UTF-8")
+    String::from_utf8(render(results, &Beside::default(), format)).expect("reports are UTF-8")
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_run_that_was_cut_short() {
 
 #[test]
 fn a_report_in_json_reads_as_a_result() {
-    let bytes = render(&[run()], &[], Format::Json);
+    let bytes = render(&[run()], &Beside::default(), Format::Json);
     let result: RunResult = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(result, run());
 }

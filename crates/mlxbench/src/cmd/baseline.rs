@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mlxbench_analysis::fingerprint::hardware_of;
-use mlxbench_report::{Format, render};
+use mlxbench_report::{Beside, Format, render};
 use mlxbench_runner::baselines::{Baselines, Kept, result_at};
 use mlxbench_runner::{journal, system};
 use serde_json::json;
@@ -68,7 +68,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             let result = journal::read(&file)?;
             eprintln!("{}", file.display());
             let width = terminal_width();
-            print(&render(&[result], &[], Format::Terminal { width }))?;
+            print(&render(
+                &[result],
+                &Beside::default(),
+                Format::Terminal { width },
+            ))?;
         }
         Verb::Prune { keep } => {
             for file in baselines.prune(*keep)? {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use mlxbench_core::results::RunResult;
-use mlxbench_report::external::{self, External};
-use mlxbench_report::{Format, Picture};
+use mlxbench_report::breakdown::Breakdown;
+use mlxbench_report::external;
+use mlxbench_report::{Beside, Format, Picture};
 use mlxbench_runner::journal;
 
 use crate::exit::Exit;
@@ -23,7 +24,8 @@ use crate::output::{print, terminal_width};
   mlxbench report --splice README.md")]
 pub(crate) struct Args {
     /// Result files, or journals of runs that were cut short; what `llama-bench -o json` or
-    /// `mlx_lm.benchmark` wrote goes in as rows that are marked as external.
+    /// `mlx_lm.benchmark` wrote goes in as rows that are marked as external, and what an adapter's
+    /// `cargo bench --bench ops` left in target/criterion/mlxbench-ops/ as charts of where the time goes.
     #[arg(required_unless_present = "splice")]
     results: Vec<PathBuf>,
     /// Write to FILE in place of stdout; its ending decides the format. For svg and png a folder,
@@ -57,19 +59,26 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
     }
     let form = form(&args)?;
-    let (results, others) = read(&args.results)?;
+    let (results, beside) = read(&args.results)?;
     let takes_others = matches!(form, Form::Document(format) if format.takes_others());
-    if let Some(other) = others.first().filter(|_| !takes_others) {
+    if let Some(other) = beside.others.first().filter(|_| !takes_others) {
         bail!(
             "{}: rows of other programs go into html, md and text only: leave it out",
             other.file
+        );
+    }
+    let on_page = matches!(form, Form::Document(Format::Html));
+    if let Some(breakdown) = beside.breakdowns.first().filter(|_| !on_page) {
+        bail!(
+            "{}: where the time goes is shown in html only: leave it out",
+            breakdown.file
         );
     }
     let format = match form {
         Form::Charts(picture) => return charts(&results, picture, args.output.as_deref()),
         Form::Document(format) => format,
     };
-    let bytes = mlxbench_report::render(&results, &others, format);
+    let bytes = mlxbench_report::render(&results, &beside, format);
     match &args.output {
         Some(path) => fs::write(path, bytes).with_context(|| path.display().to_string())?,
         None => print(&bytes)?,
@@ -108,19 +117,29 @@ fn form(args: &Args) -> anyhow::Result<Form> {
     })
 }
 
-/// Our own results, and files of other programs.
-fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Vec<External>)> {
-    let (mut results, mut others) = (Vec::new(), Vec::new());
+/// Our own results, and what stands beside them.
+fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Beside)> {
+    let (mut results, mut beside) = (Vec::new(), Beside::default());
     for path in paths {
         let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-        match external::read(&path.display().to_string(), &bytes)? {
-            Some(external) => others.push(external),
+        let name = path.display().to_string();
+        // It lies in a folder beside criterion's own.
+        let criterion = path
+            .parent()
+            .map_or_else(PathBuf::new, |own| own.join(".."));
+        let estimates = |file: &str| fs::read(criterion.join(file));
+        if let Some(breakdown) = Breakdown::read(&name, &bytes, estimates)? {
+            beside.breakdowns.push(breakdown);
+            continue;
+        }
+        match external::read(&name, &bytes)? {
+            Some(external) => beside.others.push(external),
             None => results.push(journal::read(path).map_err(|error| {
                 anyhow!("{error}; nor is it what llama-bench -o json or mlx_lm.benchmark writes")
             })?),
         }
     }
-    Ok((results, others))
+    Ok((results, beside))
 }
 
 /// Writes a file a chart into `folder`, which is made where it is missing.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mlxbench_analysis::comparison::{possible_rows, rounds_for};
 use mlxbench_analysis::{Comparison, compare, compare_sides};
 use mlxbench_core::results::{Residency, RunResult, Settings, Sides, Test};
-use mlxbench_report::{ComparisonFormat, Format, render_comparison};
+use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::baselines::{Baselines, result_at};
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute};
@@ -90,7 +90,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             width: terminal_width(),
         },
     };
-    let table = mlxbench_report::render(std::slice::from_ref(&outcome.result), &[], format);
+    let table = mlxbench_report::render(
+        std::slice::from_ref(&outcome.result),
+        &Beside::default(),
+        format,
+    );
     // The table goes out even when the result file could not be written.
     let printed = print(&table);
     let exit = conclude(&outcome, args.json);

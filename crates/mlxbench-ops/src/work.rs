@@ -1,0 +1,144 @@
+//! Operations and bytes of an op, counted as core counts those of a pass.
+
+use mlxbench_core::gemma::LayerKind;
+use mlxbench_core::probe::ProductShape;
+use mlxbench_core::{Dtype, GemmaConfig};
+
+use crate::{Op, Part};
+
+impl Op {
+    /// The product with a weight matrix that it is, if it is one; the adapter may do it in several.
+    pub fn product(&self, config: &GemmaConfig) -> Option<ProductShape> {
+        let [qkv, o, gate_up, down, lm_head] = config.products(self.tokens).map(|(_, shape)| shape);
+        match self.part {
+            Part::Qkv => Some(qkv),
+            Part::Output => Some(o),
+            Part::GateUp => Some(gate_up),
+            Part::Down => Some(down),
+            Part::LmHead => Some(ProductShape { rows: 1, ..lm_head }),
+            _ => None,
+        }
+    }
+
+    /// Multiplications and additions of its matrix products in one run: with weights, and
+    /// attention's two over the positions that each token sees.
+    pub fn operations(&self, config: &GemmaConfig) -> u64 {
+        match self.part {
+            Part::Attention(kind) => {
+                let seen = (self.depth + 1..=self.depth + self.tokens)
+                    .map(|positions| config.window(kind).map_or(positions, |w| positions.min(w)));
+                let width = config.num_attention_heads * config.head_dim;
+                2 * 2 * width as u64 * seen.sum::<usize>() as u64
+            }
+            Part::Layer(kind) => self.sum(config, kind, |op| op.operations(config)),
+            _ => self.product(config).map_or(0, |shape| shape.operations()),
+        }
+    }
+
+    /// Bytes that one run reads and writes at least in `dtype`: weights, keys and values that the
+    /// tokens see, theirs, written. What goes in and comes out isn't counted.
+    pub fn bytes(&self, config: &GemmaConfig, dtype: Dtype) -> u64 {
+        match self.part {
+            Part::Layer(kind) => self.sum(config, kind, |op| op.bytes(config, dtype)),
+            _ => self.elements(config) * dtype.size_bytes(),
+        }
+    }
+
+    /// The elements that [`Op::bytes`] counts.
+    fn elements(&self, config: &GemmaConfig) -> u64 {
+        let product = self.product(config);
+        let bias = product.filter(|_| config.attention_bias);
+        let bias = bias.map_or(0, |shape| shape.out_features);
+        let others = match self.part {
+            Part::Norm | Part::LmHead => config.hidden_size,
+            Part::QkNorm => 2 * config.head_dim,
+            Part::Qkv | Part::Output => bias,
+            Part::Attention(kind) => {
+                let all = self.depth + self.tokens;
+                let read = config
+                    .window(kind)
+                    .map_or(all, |window| all.min(window + self.tokens - 1));
+                2 * config.num_key_value_heads * config.head_dim * (read + self.tokens)
+            }
+            _ => 0,
+        };
+        others as u64 + product.map_or(0, |shape| shape.elements())
+    }
+
+    /// `of` its parts, where it is a layer of `kind`.
+    fn sum(&self, config: &GemmaConfig, kind: LayerKind, of: impl Fn(&Self) -> u64) -> u64 {
+        let parts = Part::ALL.into_iter().filter(|part| !part.is_composite());
+        parts
+            .map(|part| (part, part.occurrences_in(config, kind)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(part, count)| count as u64 * of(&Self { part, ..*self }))
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlxbench_core::gemma::PRESETS;
+
+    use super::*;
+    use crate::{Phase, Workload};
+
+    /// Every preset, and each with biases and an output projection of its own.
+    fn configs() -> Vec<GemmaConfig> {
+        let plain = PRESETS.iter().map(|preset| preset.config());
+        let other = |config: GemmaConfig| GemmaConfig {
+            attention_bias: true,
+            tie_word_embeddings: false,
+            ..config
+        };
+        plain.clone().chain(plain.map(other)).collect()
+    }
+
+    /// `of` each op of `phase` that is (or isn't) a whole layer or the end of a pass.
+    fn total(config: &GemmaConfig, phase: Phase, layers: bool, of: impl Fn(&Op) -> u64) -> u64 {
+        let ops = Op::all(config, &Workload::default()).into_iter();
+        ops.filter(|op| op.phase == phase)
+            .filter(|op| op.part == Part::LmHead || op.part.is_composite() == layers)
+            .map(|op| op.occurrences(config) as u64 * of(&op))
+            .sum()
+    }
+
+    #[test]
+    fn products_hold_all_weights_but_norms_and_biases() {
+        for config in configs() {
+            let tensors = config.tensors().into_iter();
+            let matrices = tensors.filter(|tensor| tensor.shape.len() == 2);
+            let weights: u64 = matrices.map(|tensor| tensor.elements()).sum();
+            let looked_up = match config.tie_word_embeddings {
+                true => 0,
+                false => (config.vocab_size * config.hidden_size) as u64,
+            };
+            for phase in [Phase::Prefill, Phase::Decode] {
+                let of_op = |op: &Op| op.product(&config).map_or(0, |shape| shape.elements());
+                assert_eq!(total(&config, phase, false, of_op), weights - looked_up);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_decode_step_add_up() {
+        for config in configs() {
+            let step = config.decode_step_bytes(Dtype::Bf16, 1, 512);
+            // The lookup of the token's embedding is no op.
+            let step = step - config.hidden_size as u64 * Dtype::Bf16.size_bytes();
+            let of_op = |op: &Op| op.bytes(&config, Dtype::Bf16);
+            assert_eq!(total(&config, Phase::Decode, false, of_op), step);
+            assert_eq!(total(&config, Phase::Decode, true, of_op), step);
+        }
+    }
+
+    #[test]
+    fn operations_of_a_prefill_add_up() {
+        for config in configs() {
+            let prefill = config.prefill_operations(1, 0, 512);
+            let of_op = |op: &Op| op.operations(&config);
+            assert_eq!(total(&config, Phase::Prefill, false, of_op), prefill);
+            assert_eq!(total(&config, Phase::Prefill, true, of_op), prefill);
+        }
+    }
+}
