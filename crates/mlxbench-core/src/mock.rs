@@ -37,6 +37,9 @@ pub struct Script {
     /// Each further generation takes this many per cent longer than the one before.
     #[arg(long, default_value_t = 0)]
     pub slowdown_percent: u64,
+    /// All work takes this many per cent longer, to see a gate catch it.
+    #[arg(long, env = "MLXBENCH_MOCK_SLOWER_PERCENT", default_value_t = 0)]
+    pub slower_percent: u64,
     /// Work goes on while the host does something else, as on a GPU.
     #[arg(long)]
     pub asynchronous: bool,
@@ -224,7 +227,8 @@ impl MockModel {
     /// Work of the device: it starts when the work before it is done.
     fn work(&mut self, ns: u64) {
         let repeated = self.generations.saturating_sub(1);
-        let slowed = ns + ns * self.script.slowdown_percent * repeated / 100;
+        let percent = self.script.slowdown_percent * repeated + self.script.slower_percent;
+        let slowed = ns + ns * percent / 100;
         self.done = Nanos(self.done.0.max(self.clock.now().0) + slowed);
         if !self.script.asynchronous {
             self.wait_until(self.done);

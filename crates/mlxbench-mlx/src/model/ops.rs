@@ -23,8 +23,8 @@ pub struct PreparedOp<'a> {
     /// The layers whose weights take turns.
     layers: Cycle<IntoIter<usize>>,
     run: Run<'a>,
-    /// Whether a run is handed over at once. Else runs that wait for one another's end make one
-    /// graph, as the layers of a step do; in a prefill that would keep the memory of all of them.
+    /// Whether each run is handed over at once. Else all runs up to a wait make one graph, as the
+    /// layers of a step do; in a prefill that would hold what comes out of all of them.
     eager: bool,
     pending: Vec<Array>,
     output: Vec<Array>,

@@ -177,6 +177,13 @@ fn two_workers_are_compared_in_one_run() {
     // The file tells the same again.
     let again = scene.mlxbench(&["compare", "slower/scene"]);
     assert_eq!(again.status.code(), Some(1));
+    // An environment's switch makes the same command slower.
+    let switched = ab(
+        &a,
+        &format!("env MLXBENCH_MOCK_SLOWER_PERCENT=10 {a}"),
+        "switched",
+    );
+    assert_eq!(switched.status.code(), Some(1), "{}", stdout(&switched));
     let same = ab(&a, &a, "same");
     assert_eq!(same.status.code(), Some(0), "{}", stdout(&same));
     let summary = fs::read_to_string(scene.path("summary.md")).unwrap();
