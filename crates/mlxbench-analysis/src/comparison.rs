@@ -16,6 +16,11 @@ use crate::summary::{RowStatus, case_status};
 /// The probability with which the intervals of all rows of a [`Comparison`] hold together.
 pub const FAMILY_CONFIDENCE: f64 = 0.99;
 
+/// Changes of memory by fewer bytes than these are none, whatever share they are: a process' allocator,
+/// threads and libraries take more or less from start to start, and all repetitions of a run share one
+/// start.
+pub const LEAST_MEMORY_BYTES: f64 = (16 << 20) as f64;
+
 /// A figure that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -135,10 +140,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The share that is no change.
-    pub fn threshold_of(&self, metric: Compared) -> f64 {
+    /// The share of `base` that is no change.
+    pub fn threshold_of(&self, metric: Compared, base: f64) -> f64 {
         match metric {
-            Compared::Memory => self.memory_threshold,
+            Compared::Memory => self.memory_threshold.max(LEAST_MEMORY_BYTES / base),
             _ => self.threshold,
         }
     }
@@ -508,10 +513,10 @@ impl Comparing<'_> {
         judged: usize,
         resemblance: Resemblance,
     ) -> ComparedRow {
-        let Some((logs, ratio)) = logs.zip(row.ratio) else {
+        let (Some(logs), Some(ratio), Some(base)) = (logs, row.ratio, row.base) else {
             return row;
         };
-        let threshold = self.options.threshold_of(row.metric);
+        let threshold = self.options.threshold_of(row.metric, base.median);
         let bounds = logs
             .bounds(tail(judged))
             .resembling(resemblance, ratio.median);
@@ -549,7 +554,8 @@ impl Comparing<'_> {
 
 /// What follows from where a ratio lies.
 pub fn change(bounds: &Bounds, seen: f64, threshold: f64, higher_is_better: bool) -> Change {
-    let (low, high) = (1.0 - threshold, 1.0 + threshold);
+    // A threshold above all of it leaves nothing to be lost.
+    let (low, high) = ((1.0 - threshold).max(0.0), 1.0 + threshold);
     let undecided = || Change::Inconclusive {
         repetitions: bounds.repetitions(seen, low, high),
     };
@@ -676,15 +682,19 @@ mod tests {
 
     #[test]
     fn times_and_memory_are_worse_when_they_grow() {
-        let mut fat = run(1000);
-        for sample in &mut fat.samples {
-            sample.peak_memory_bytes = Some(1200);
-        }
+        let holding = |bytes: u64| {
+            let mut run = run(1000);
+            for sample in &mut run.samples {
+                sample.peak_memory_bytes = Some(bytes);
+            }
+            run
+        };
+        let (lean, fat) = (holding(1 << 30), holding(1200 << 20));
         let options = Options {
             metrics: Compared::ALL.into(),
             ..Options::default()
         };
-        let comparison = compare(&run(1000), &fat, &options);
+        let comparison = compare(&lean, &fat, &options);
         let memory = comparison.rows.iter();
         let memory = memory.filter(|row| row.metric == Compared::Memory);
         assert_eq!(memory.map(|row| &row.change).next(), Some(&Change::Worse));
@@ -692,7 +702,10 @@ mod tests {
             memory_threshold: 0.25,
             ..options
         };
-        assert_eq!(compare(&run(1000), &fat, &allowed).gate, Gate::Pass);
+        assert_eq!(compare(&lean, &fat, &allowed).gate, Gate::Pass);
+        // What a process takes more from one start to the next.
+        let small = compare(&holding(4 << 20), &holding(9 << 20), &Options::default());
+        assert_eq!(small.gate, Gate::Pass);
     }
 
     #[test]
@@ -813,7 +826,7 @@ mod tests {
         let tests = [test(512, 128), test(512, 0), test(0, 32)];
         let rows = possible_rows(2, &tests, &[Compared::Decode, Compared::LatencyP99]);
         assert_eq!(rows, 2 * 3);
-        assert_eq!((rounds_for(1), rounds_for(40)), (12, 19));
+        assert_eq!((rounds_for(1), rounds_for(40)), (13, 21));
     }
 
     #[test]

@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_narrower_question_takes_more_repetitions() {
-        let noisy = [20.0, 28.0, 22.0, 26.0, 24.0, 25.0, 23.0, 21.0];
+        let noisy = [23.0, 25.0, 23.5, 24.5, 24.0, 24.2, 23.8, 23.2];
         let bounds = Logs::unpaired(&noisy, &noisy).unwrap().bounds(0.001);
         let near = bounds.repetitions(0.93, 0.95, 1.05).unwrap();
         let far = bounds.repetitions(0.80, 0.95, 1.05).unwrap();

@@ -169,7 +169,7 @@ pub(super) fn method(comparison: &Comparison) -> String {
     let (speed, memory) = (options.threshold * 100.0, options.memory_threshold * 100.0);
     let threshold = match speed == memory {
         true => format!("{speed} %"),
-        false => format!("{speed} % ({memory} % of memory)"),
+        false => format!("{speed} % ({memory} % for memory)"),
     };
     format!(
         "Changes of up to {threshold} are none. The intervals of all {} judged rows hold together with \

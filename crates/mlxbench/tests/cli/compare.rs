@@ -189,7 +189,7 @@ fn two_workers_are_compared_in_one_run() {
     let summary = fs::read_to_string(scene.path("summary.md")).unwrap();
     assert_eq!(
         summary.matches("### mlxbench").count(),
-        2,
+        3,
         "a summary is added to"
     );
 }
