@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use mlxbench_core::results::{RunResult, Sample, Side, StreamKernel, TargetId, Test, Verdict};
+use mlxbench_core::results::{
+    RunResult, Sample, Side, Sides, StreamKernel, TargetId, Test, Verdict,
+};
 use serde::Serialize;
 
 use crate::fingerprint::{Difference, DifferenceKind, differences};
@@ -192,6 +194,9 @@ pub struct Origin {
     pub model: String,
     /// The processor.
     pub cpu: String,
+    /// The worker's command, of a side of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 impl Origin {
@@ -203,6 +208,7 @@ impl Origin {
             commit: run.mlxbench.commit.clone(),
             model: run.model.name.clone(),
             cpu: run.machine.cpu.clone(),
+            command: None,
         }
     }
 }
@@ -302,7 +308,12 @@ pub fn compare_sides(result: &RunResult, options: &Options) -> Option<Comparison
         paired: true,
         options,
     };
-    Some(comparing.compare())
+    let mut comparison = comparing.compare();
+    if let Some(Sides { a, b }) = &result.run.sides {
+        comparison.base.command = Some(a.clone());
+        comparison.new.command = Some(b.clone());
+    }
+    Some(comparison)
 }
 
 /// The rounds that a paired comparison of so many rows should have: half as many again as it needs

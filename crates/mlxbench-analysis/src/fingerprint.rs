@@ -105,7 +105,10 @@ pub fn differences(a: &RunResult, b: &RunResult) -> Vec<Difference> {
     for before in &a.targets {
         let after = b.targets.iter().find(|after| after.id == before.id);
         let Some(after) = after else { continue };
-        let [was, is] = [before, after].map(|facts| json!([facts.identity, facts.threads]));
+        let [was, is] = [before, after].map(|facts| {
+            let (identity, threads) = (&facts.identity, facts.threads);
+            json!({"identity": identity, "threads": threads})
+        });
         leaves("", &was, &is, &mut |what, was, is| {
             let target = Some(before.id.clone());
             found.push((target, what.to_owned(), was.clone(), is.clone()));
@@ -246,6 +249,7 @@ mod tests {
         assert_eq!(fingerprint(&a).work, fingerprint(&b).work);
         b.run.settings.threads += 1;
         b.targets[0].identity.version = "2".into();
+        b.targets[0].threads += 1;
         assert_ne!(fingerprint(&a).work, fingerprint(&b).work);
         let found = differences(&a, &b);
         let found: Vec<_> = found
@@ -256,6 +260,7 @@ mod tests {
             (DifferenceKind::Machine, "memory bytes", false),
             (DifferenceKind::Settings, "threads", false),
             (DifferenceKind::Versions, "version", true),
+            (DifferenceKind::Versions, "threads", true),
         ];
         assert_eq!(found, expected);
     }

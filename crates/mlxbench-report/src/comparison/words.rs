@@ -1,6 +1,6 @@
 //! What all forms of a comparison say.
 
-use mlxbench_analysis::comparison::FAMILY_CONFIDENCE;
+use mlxbench_analysis::comparison::{FAMILY_CONFIDENCE, Origin};
 use mlxbench_analysis::ranks::MOST_PLANNED;
 use mlxbench_analysis::{
     Change, Compared, ComparedRow, Comparison, Difference, Estimate, Gate, Interval,
@@ -141,7 +141,11 @@ pub(super) fn headline(comparison: &Comparison) -> String {
 /// What is compared with what, and how.
 pub(super) fn subject(comparison: &Comparison) -> String {
     let Comparison { base, new, .. } = comparison;
-    let when = |origin: &mlxbench_analysis::comparison::Origin| {
+    let command = |origin: &Origin| {
+        let command = origin.command.as_ref();
+        command.map_or_else(String::new, |command| format!(" ({command})"))
+    };
+    let when = |origin: &Origin| {
         let commit = origin.commit.as_ref().map(|commit| {
             let short: String = commit.chars().take(10).collect();
             format!(" ({short})")
@@ -155,8 +159,10 @@ pub(super) fn subject(comparison: &Comparison) -> String {
     };
     match comparison.paired {
         true => format!(
-            "{}, side b beside side a, round by round, on {}",
+            "{}, side b{} beside side a{}, round by round, on {}",
             when(new),
+            command(new),
+            command(base),
             new.cpu
         ),
         false => format!("{} beside {}, on {}", when(new), when(base), new.cpu),

@@ -56,6 +56,14 @@ impl GateArgs {
         }
     }
 
+    /// Sees that what is to be written can be, before anything is measured for it.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        for file in self.summary.iter().chain(&self.junit) {
+            append(file, b"").with_context(|| file.display().to_string())?;
+        }
+        Ok(())
+    }
+
     /// Tells whoever is to be told; what goes to stdout is handed back.
     pub(crate) fn tell(&self, comparison: &Comparison) -> anyhow::Result<Vec<u8>> {
         if let Some(file) = &self.summary {

@@ -62,6 +62,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let config = Config::read(&args.config)?;
+    args.gate.check()?;
     let base = baseline(&args)?;
     let sides = args.ab.as_deref().and_then(sides);
     let mut plan = plan(&config, &args.config, sides.as_ref())?;

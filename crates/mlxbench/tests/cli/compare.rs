@@ -212,6 +212,23 @@ fn workers_that_cannot_be_compared_are_refused_before_anything_runs() {
     assert!(refused(&mock, &candle).contains("one is a worker of mock, the other one of candle"));
     let message = refused(&candle, &candle);
     assert!(message.contains("both are workers of candle, the config's targets are of mock"));
+    let nowhere = [
+        "run",
+        "config.toml",
+        "--ab",
+        &mock,
+        &mock,
+        "--junit",
+        "no/such/folder.xml",
+    ];
+    let unwritable = scene.mlxbench(&nowhere);
+    assert_eq!(unwritable.status.code(), Some(2));
+    assert!(
+        stderr(&unwritable).contains("no/such/folder.xml"),
+        "{}",
+        stderr(&unwritable)
+    );
+    assert!(!scene.path("results").exists(), "it was measured first");
     let one_sided = scene.mlxbench(&["compare", "config.toml"]);
     assert_eq!(one_sided.status.code(), Some(2));
     let conflicting = ["run", "config.toml", "--baseline", "x", "--ab", "a", "b"];
