@@ -120,7 +120,12 @@ pub fn plan(config: &Config, config_path: &Path, sides: Option<&Sides>) -> Resul
     let residency = config
         .measure
         .residency
-        .unwrap_or_else(|| residency(&targets, &tests, &gemma));
+        // How fast a process is depends on where its memory came to lie, too: sides that are to be told
+        // apart get a process of their own in each round.
+        .unwrap_or_else(|| match sides {
+            Some(_) => Residency::OneAtATime,
+            None => residency(&targets, &tests, &gemma),
+        });
     let measure = &config.measure;
     Ok(Plan {
         name: config.name.clone(),

@@ -179,7 +179,7 @@ fn introduce(plan: &Plan) {
     if let Some(reason) = &plan.model.fallback_reason {
         eprintln!("the config's fallback was taken: {reason}");
     }
-    if plan.settings.residency == Residency::OneAtATime {
+    if plan.settings.residency == Residency::OneAtATime && plan.sides.is_none() {
         eprintln!("memory is too small for all models together: workers are loaded one at a time");
     }
 }
