@@ -1,8 +1,9 @@
 //! May two results be compared? A fingerprint of all that decides speed and isn't under test.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use mlxbench_core::results::{Harness, Machine, RunResult, TargetId};
+use mlxbench_core::results::{Machine, RunResult, TargetFacts, TargetId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -19,9 +20,10 @@ pub struct Fingerprint {
 
 /// The fingerprint of `result`.
 pub fn fingerprint(result: &RunResult) -> Fingerprint {
+    use DifferenceKind::{Build, Machine, Model, Prompts, Settings, Versions};
     Fingerprint {
-        machine: digest(&parts_of_machine(result)),
-        work: digest(&parts_of_work(result)),
+        machine: digest_of(result, &[Machine, Build]),
+        work: digest_of(result, &[Model, Prompts, Settings, Versions]),
     }
 }
 
@@ -43,11 +45,8 @@ pub fn hardware_of(machine: &Machine, profile: &str) -> String {
 /// The work's part of the [`Fingerprint`] without the frameworks' versions: what results over time
 /// must have in common.
 pub fn workload(result: &RunResult) -> String {
-    let mut parts = parts_of_work(result);
-    if let Some(parts) = parts.as_object_mut() {
-        parts.remove(FRAMEWORKS);
-    }
-    digest(&parts)
+    use DifferenceKind::{Model, Prompts, Settings};
+    digest_of(result, &[Model, Prompts, Settings])
 }
 
 /// What kind of thing differs between two results.
@@ -68,7 +67,63 @@ pub enum DifferenceKind {
     Prompts,
 }
 
-/// Something that a fingerprint covers, and that isn't the same in two results.
+impl DifferenceKind {
+    const ALL: [Self; 6] = [
+        Self::Machine,
+        Self::Build,
+        Self::Versions,
+        Self::Settings,
+        Self::Model,
+        Self::Prompts,
+    ];
+
+    /// What a fingerprint covers of this kind: values by their names.
+    fn facts(self, result: &RunResult) -> Value {
+        let run = &result.run;
+        match self {
+            Self::Machine => {
+                let conditions = &run.conditions;
+                json!({
+                    "machine": run.machine,
+                    "power source": conditions.power_source,
+                    "low-power mode": conditions.low_power_mode,
+                    "frequency governor": conditions.frequency_governor,
+                })
+            }
+            Self::Build => json!({
+                "build profile": run.mlxbench.profile,
+                "compiler flags": run.mlxbench.compiler_flags,
+            }),
+            Self::Versions => {
+                let targets = result.targets.iter();
+                let targets = targets.map(|facts| (facts.id.to_string(), version(facts)));
+                Value::Object(targets.collect())
+            }
+            Self::Settings => json!({
+                "chunk": run.settings.chunk,
+                "threads": run.settings.threads,
+                "seed": run.settings.seed,
+                "residency": run.settings.residency,
+            }),
+            Self::Model => json!({
+                "model": {
+                    "architecture": run.model.architecture,
+                    "parameters": run.model.parameters,
+                    "config": run.model.config,
+                },
+            }),
+            Self::Prompts => json!({"prompts": run.prompts_sha256}),
+        }
+    }
+}
+
+/// What a target's worker is.
+fn version(facts: &TargetFacts) -> Value {
+    json!({"identity": facts.identity, "threads": facts.threads})
+}
+
+/// Something that a fingerprint covers, and that isn't the same in two results. It is shown as its
+/// [`change`](Self::change), after its target where it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Its kind.
@@ -83,61 +138,62 @@ pub struct Difference {
     pub after: String,
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(target) = &self.target {
+            write!(f, "{target}, ")?;
+        }
+        f.write_str(&self.change())
+    }
+}
+
+impl Difference {
+    /// `kernel was 6.1, is 6.2`.
+    pub fn change(&self) -> String {
+        format!("{} was {}, is {}", self.what, self.before, self.after)
+    }
+}
+
 /// What differs between two results that a fingerprint covers; empty when they may be compared.
-/// The prompts' digest covers all tests of a run, so it tells nothing where these differ.
+/// Of the targets those are compared that both have. The prompts' digest covers all tests of a run, so
+/// it tells nothing where these differ.
 pub fn differences(a: &RunResult, b: &RunResult) -> Vec<Difference> {
     let mut found = Vec::new();
-    let (machine, work) = (parts_of_machine, parts_of_work);
-    leaves("", &machine(a), &machine(b), &mut |what, before, after| {
-        found.push((None, what.to_owned(), before.clone(), after.clone()));
-    });
-    let mut compared = [work(a), work(b)];
-    for parts in compared.iter_mut().filter_map(Value::as_object_mut) {
-        parts.remove(FRAMEWORKS);
-        if a.run.tests != b.run.tests {
-            parts.remove(PROMPTS);
+    for kind in DifferenceKind::ALL {
+        let mut differs = |target: Option<&TargetId>, before: &Value, after: &Value| {
+            leaves("", before, after, &mut |path, before, after| {
+                found.push(Difference {
+                    kind,
+                    target: target.cloned(),
+                    what: name(path),
+                    before: text(before),
+                    after: text(after),
+                });
+            });
+        };
+        match kind {
+            DifferenceKind::Versions => {
+                for before in &a.targets {
+                    let after = b.targets.iter().find(|after| after.id == before.id);
+                    if let Some(after) = after {
+                        differs(Some(&before.id), &version(before), &version(after));
+                    }
+                }
+            }
+            DifferenceKind::Prompts if a.run.tests != b.run.tests => {}
+            _ => differs(None, &kind.facts(a), &kind.facts(b)),
         }
     }
-    let [before, after] = &compared;
-    leaves("", before, after, &mut |what, before, after| {
-        found.push((None, what.to_owned(), before.clone(), after.clone()));
-    });
-    for before in &a.targets {
-        let after = b.targets.iter().find(|after| after.id == before.id);
-        let Some(after) = after else { continue };
-        let [was, is] = [before, after].map(|facts| {
-            let (identity, threads) = (&facts.identity, facts.threads);
-            json!({"identity": identity, "threads": threads})
-        });
-        leaves("", &was, &is, &mut |what, was, is| {
-            let target = Some(before.id.clone());
-            found.push((target, what.to_owned(), was.clone(), is.clone()));
-        });
+    found
+}
+
+/// `model.config.head_dim` as people say it: `head dim of the model`.
+fn name(path: &str) -> String {
+    let leaf = path.rsplit('.').next().unwrap_or(path).replace('_', " ");
+    match path.split_once('.') {
+        Some(("model", _)) => format!("{leaf} of the model"),
+        _ => leaf,
     }
-    let difference = |(target, path, before, after): (Option<TargetId>, String, Value, Value)| {
-        let top = path.split('.').next().unwrap_or_default();
-        let kind = match top {
-            _ if target.is_some() => DifferenceKind::Versions,
-            BUILD_PROFILE | COMPILER_FLAGS => DifferenceKind::Build,
-            MODEL => DifferenceKind::Model,
-            PROMPTS => DifferenceKind::Prompts,
-            "chunk" | "threads" | "seed" | "residency" => DifferenceKind::Settings,
-            _ => DifferenceKind::Machine,
-        };
-        let what = match path.rsplit('.').next() {
-            Some(leaf) if kind == DifferenceKind::Model => format!("{MODEL} ({leaf})"),
-            Some(leaf) => leaf.replace('_', " "),
-            None => path,
-        };
-        Difference {
-            kind,
-            target,
-            what,
-            before: text(&before),
-            after: text(&after),
-        }
-    };
-    found.into_iter().map(difference).collect()
 }
 
 /// A value as people write it.
@@ -151,68 +207,25 @@ fn text(value: &Value) -> String {
 
 /// Tells `differs` of every value that isn't the same in both, with its keys, joined by points.
 fn leaves(path: &str, a: &Value, b: &Value, differs: &mut impl FnMut(&str, &Value, &Value)) {
-    let below = |name: &str| match path {
-        "" => name.to_owned(),
-        path => format!("{path}.{name}"),
+    let (Value::Object(known), Value::Object(other)) = (a, b) else {
+        if a != b {
+            differs(path, a, b);
+        }
+        return;
     };
-    match (a, b) {
-        (Value::Object(known), Value::Object(other)) => {
-            let names: BTreeSet<&String> = known.keys().chain(other.keys()).collect();
-            for name in names {
-                leaves(&below(name), &a[name.as_str()], &b[name.as_str()], differs);
-            }
-        }
-        (Value::Array(known), Value::Array(other)) if known.len() == other.len() => {
-            for (a, b) in known.iter().zip(other) {
-                leaves(path, a, b, differs);
-            }
-        }
-        _ if a == b => {}
-        _ => differs(path, a, b),
+    let names: BTreeSet<&String> = known.keys().chain(other.keys()).collect();
+    for name in names {
+        let path = match path {
+            "" => name.clone(),
+            path => format!("{path}.{name}"),
+        };
+        leaves(&path, &a[name.as_str()], &b[name.as_str()], differs);
     }
 }
 
-const MODEL: &str = "the model";
-const PROMPTS: &str = "the prompts";
-const FRAMEWORKS: &str = "the frameworks";
-const BUILD_PROFILE: &str = "build profile";
-const COMPILER_FLAGS: &str = "compiler flags";
-
-fn parts_of_machine(result: &RunResult) -> Value {
-    let run = &result.run;
-    let Harness {
-        profile,
-        compiler_flags,
-        ..
-    } = &run.mlxbench;
-    json!({
-        "the machine": run.machine,
-        "power source": run.conditions.power_source,
-        "low-power mode": run.conditions.low_power_mode,
-        "frequency governor": run.conditions.frequency_governor,
-        BUILD_PROFILE: profile,
-        COMPILER_FLAGS: compiler_flags,
-    })
-}
-
-fn parts_of_work(result: &RunResult) -> Value {
-    let run = &result.run;
-    let settings = &run.settings;
-    let frameworks = result.targets.iter();
-    let frameworks = frameworks.map(|facts| (facts.id.to_string(), json!(facts.identity)));
-    json!({
-        MODEL: {
-            "architecture": run.model.architecture,
-            "parameters": run.model.parameters,
-            "config": run.model.config,
-        },
-        PROMPTS: run.prompts_sha256,
-        "chunk": settings.chunk,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "residency": settings.residency,
-        FRAMEWORKS: frameworks.collect::<serde_json::Map<_, _>>(),
-    })
+fn digest_of(result: &RunResult, kinds: &[DifferenceKind]) -> String {
+    let facts: Vec<Value> = kinds.iter().map(|kind| kind.facts(result)).collect();
+    digest(&json!(facts))
 }
 
 /// Sixteen hexadecimal digits of SHA-256.
@@ -258,9 +271,9 @@ mod tests {
             .collect();
         let expected = [
             (DifferenceKind::Machine, "memory bytes", false),
-            (DifferenceKind::Settings, "threads", false),
             (DifferenceKind::Versions, "version", true),
             (DifferenceKind::Versions, "threads", true),
+            (DifferenceKind::Settings, "threads", false),
         ];
         assert_eq!(found, expected);
     }

@@ -44,35 +44,40 @@ impl Metric {
     pub fn values(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<f64> {
         let samples = result.samples_of(target, test);
         let nanos = |time: Nanos| time.0 as f64;
-        let bytes = |bytes: u64| bytes as f64;
         match self {
-            Self::Prefill => samples.filter_map(prefill_rate).collect(),
-            Self::Decode => samples.filter_map(decode_rate).collect(),
-            Self::Ttft => samples.filter_map(ttft).map(nanos).collect(),
-            Self::Tpot => samples.filter_map(tpot).collect(),
-            Self::Power => samples.filter_map(watts).collect(),
-            Self::EnergyPerToken => {
-                let idle = idle_watts(result, target);
-                samples
-                    .filter_map(|sample| joules_per_token(sample, idle?))
-                    .collect()
-            }
             Self::InterToken => samples.flat_map(inter_token).map(nanos).collect(),
-            Self::EndToEnd => samples.filter_map(end_to_end).map(nanos).collect(),
             Self::Load => {
                 let facts = result.targets.iter().filter(|facts| facts.id == *target);
                 facts
                     .flat_map(|facts| facts.load_ns.iter().copied().map(nanos))
                     .collect()
             }
-            Self::PeakMemory => samples
-                .filter_map(|sample| sample.peak_memory_bytes)
-                .map(bytes)
-                .collect(),
-            Self::DevicePeak => samples
-                .filter_map(|sample| sample.device_peak_bytes)
-                .map(bytes)
-                .collect(),
+            _ => {
+                let idle = idle_watts(result, target);
+                samples
+                    .filter_map(|sample| self.of_sample(sample, idle))
+                    .collect()
+            }
+        }
+    }
+
+    /// What one repetition measured, in the unit of [`Metric::values`]; `None` for
+    /// [`Metric::InterToken`] and [`Metric::Load`], of which it has none or many. Energy takes the
+    /// power of the device when idle.
+    pub(crate) fn of_sample(self, sample: &Sample, idle_watts: Option<f64>) -> Option<f64> {
+        let nanos = |time: Nanos| time.0 as f64;
+        let bytes = |bytes: u64| bytes as f64;
+        match self {
+            Self::Prefill => prefill_rate(sample),
+            Self::Decode => decode_rate(sample),
+            Self::Ttft => ttft(sample).map(nanos),
+            Self::Tpot => tpot(sample),
+            Self::EndToEnd => end_to_end(sample).map(nanos),
+            Self::PeakMemory => sample.peak_memory_bytes.map(bytes),
+            Self::DevicePeak => sample.device_peak_bytes.map(bytes),
+            Self::Power => watts(sample),
+            Self::EnergyPerToken => joules_per_token(sample, idle_watts?),
+            Self::InterToken | Self::Load => None,
         }
     }
 }

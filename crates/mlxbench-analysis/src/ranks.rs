@@ -5,17 +5,17 @@
 //! repetitions has nothing to draw from. Ranks have: of two samples of ten, all of one lie above all
 //! of the other by chance once in 184,756 times.
 
-use serde::Serialize;
-use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
+mod counts;
+mod resemblance;
+
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::stats::{Interval, sorted};
-use crate::trend::{lag_one_autocorrelation, theil_sen_slope};
 
-/// Above so many pairs of figures the ranks' distribution is taken as normal.
-const MOST_EXACT: usize = 40_000;
+pub use counts::{fewest_paired, fewest_unpaired};
+pub use resemblance::Resemblance;
 
-/// The largest autocorrelation that is told from a trend: 19 repetitions are worth one then.
-const MOST_RESEMBLING: f64 = 0.9;
+use counts::{choose, mann_whitney_rank, signed_rank, signs};
 
 /// More repetitions than these nobody is asked for.
 pub const MOST_PLANNED: usize = 1_000;
@@ -201,79 +201,6 @@ impl Bounds {
     }
 }
 
-/// How many repetitions say as much as one that is independent of the others: 1 where all are.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Resemblance {
-    /// So many at least, but for a standard error.
-    pub at_least: f64,
-    /// So many at most, but for a standard error.
-    pub at_most: f64,
-}
-
-impl Resemblance {
-    /// Repetitions that are independent of each other.
-    pub const NONE: Self = Self {
-        at_least: 1.0,
-        at_most: 1.0,
-    };
-
-    /// Of the repetitions of many rows: (1 + phi) / (1 - phi), as of an autoregression of order one (Box,
-    /// Jenkins & Reinsel, *Time Series Analysis*, 2008, section 3.2).
-    ///
-    /// Phi can't be told from ten repetitions, but from those of many rows together: it is the mean
-    /// of the autocorrelations of all rows' series around their trends, corrected for what a short
-    /// series' own trend takes away (Kendall 1954). Series of fewer than six say nothing. Pairs count
-    /// for themselves: their order is drawn.
-    pub fn of<'a>(logs: impl IntoIterator<Item = &'a Logs>) -> Self {
-        let series = logs.into_iter().flat_map(|logs| match logs {
-            Logs::Unpaired { base, new } => vec![base.as_slice(), new],
-            Logs::Paired(_) => Vec::new(),
-        });
-        let all: Vec<f64> = series.filter_map(autocorrelation).collect();
-        if all.len() < 2 {
-            return Self::NONE;
-        }
-        let count = all.len() as f64;
-        let mean = all.iter().sum::<f64>() / count;
-        let squares = all.iter().map(|phi| (phi - mean).powi(2)).sum::<f64>();
-        let error = (squares / (count - 1.0) / count).sqrt();
-        let worth = |phi: f64| {
-            let phi = phi.clamp(0.0, MOST_RESEMBLING);
-            (1.0 + phi) / (1.0 - phi)
-        };
-        let at_least = worth(mean - error);
-        Self {
-            at_least,
-            // A resemblance that may be none is not planned for.
-            at_most: match at_least > 1.0 {
-                true => worth(mean + error),
-                false => 1.0,
-            },
-        }
-    }
-}
-
-/// The autocorrelation of a series around its trend, corrected for its shortness.
-fn autocorrelation(series: &[f64]) -> Option<f64> {
-    let n = series.len() as f64;
-    let slope = theil_sen_slope(series)?;
-    let around = series.iter().enumerate();
-    let around: Vec<f64> = around.map(|(at, x)| x - slope * at as f64).collect();
-    let seen = lag_one_autocorrelation(&around)?;
-    (series.len() >= 6).then(|| (n * seen + 2.0) / (n - 4.0))
-}
-
-/// The fewest repetitions on both sides that have an interval with such tails.
-pub fn fewest_unpaired(tail: f64) -> usize {
-    let enough = |n: &usize| 1.0 / choose(2 * n, *n) <= tail;
-    (1..500).find(enough).unwrap_or(500)
-}
-
-/// The fewest pairs that have an interval with such tails.
-pub fn fewest_paired(tail: f64) -> usize {
-    (-(tail / 2.0).log2()).ceil().max(1.0) as usize
-}
-
 fn logs(figures: &[f64]) -> Option<Vec<f64>> {
     let logs: Vec<f64> = figures.iter().map(|figure| figure.ln()).collect();
     (!logs.is_empty() && logs.iter().all(|log| log.is_finite())).then_some(logs)
@@ -305,111 +232,12 @@ fn between(total: usize, k: usize, ends: (f64, f64), at_most: impl Fn(f64) -> us
     }
 }
 
-/// The largest k for which a sample of `m` has fewer than k of its `n m` differences to one of `n`
-/// below zero with a probability of at most `tail`, the two being alike. `None` where there is none.
-fn mann_whitney_rank(n: usize, m: usize, tail: f64) -> Option<usize> {
-    let pairs = n * m;
-    if pairs > MOST_EXACT {
-        let (n, m, pairs) = (n as f64, m as f64, pairs as f64);
-        let deviation = (pairs * (n + m + 1.0) / 12.0).sqrt();
-        return normal_rank(pairs / 2.0, deviation, tail);
-    }
-    // How many orders have u pairs the wrong way round, from u = 0: the coefficients of Gauss's
-    // binomial (Mann & Whitney 1947).
-    let most = pairs / 2;
-    let mut orders = vec![0.0; most + 1];
-    orders[0] = 1.0;
-    for i in 1..=n {
-        for u in (m + i..=most).rev() {
-            orders[u] -= orders[u - m - i];
-        }
-        for u in i..=most {
-            orders[u] += orders[u - i];
-        }
-    }
-    rank(&orders, choose(n + m, n), tail)
-}
-
-/// The same for the sum of `n` signed ranks.
-fn signed_rank(n: usize, tail: f64) -> Option<usize> {
-    let averages = n * (n + 1) / 2;
-    if averages > MOST_EXACT {
-        let (n, averages) = (n as f64, averages as f64);
-        let deviation = (averages * (2.0 * n + 1.0) / 12.0).sqrt();
-        return normal_rank(averages / 2.0, deviation, tail);
-    }
-    // How many choices of signs have a sum of t (Wilcoxon 1945).
-    let most = averages / 2;
-    let mut choices = vec![0.0; most + 1];
-    choices[0] = 1.0;
-    for rank in 1..=n {
-        for t in (rank..=most).rev() {
-            choices[t] += choices[t - rank];
-        }
-    }
-    rank(&choices, 2_f64.powi(n as i32), tail)
-}
-
-/// The same for the number of `n` signs that are positive.
-fn signs(n: usize, tail: f64) -> Option<usize> {
-    let binomial = Binomial::new(0.5, n as u64).ok()?;
-    let within = |k: &usize| binomial.cdf(*k as u64 - 1) <= tail;
-    let rank = (1..=n / 2).take_while(within).count();
-    (rank > 0).then_some(rank)
-}
-
-/// How many of `counts`, from the first, make up at most the share `tail` of `total`.
-fn rank(counts: &[f64], total: f64, tail: f64) -> Option<usize> {
-    let mut sum = 0.0;
-    let within = |count: &&f64| {
-        sum += **count;
-        sum / total <= tail
-    };
-    let rank = counts.iter().take_while(within).count();
-    (rank > 0).then_some(rank)
-}
-
-/// The same where the count is normally distributed, with a correction for its being whole.
-fn normal_rank(mean: f64, deviation: f64, tail: f64) -> Option<usize> {
-    let last = mean + deviation * Normal::standard().inverse_cdf(tail) - 0.5;
-    (last >= 0.0).then(|| last.floor() as usize + 1)
-}
-
-/// How many ways there are to choose `k` of `n`; infinite where that is past all numbers.
-fn choose(n: usize, k: usize) -> f64 {
-    (1..=k)
-        .map(|i| (n - k + i) as f64 / i as f64)
-        .product::<f64>()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const BASE: [f64; 6] = [24.0, 24.5, 24.2, 23.9, 24.1, 24.3];
     const NEW: [f64; 7] = [21.9, 22.1, 22.0, 22.4, 21.8, 22.2, 21.7];
-
-    #[test]
-    fn ranks_are_those_of_published_tables() {
-        // One-sided 2.5 % and 0.5 % (Hollander, Wolfe & Chicken, tables A.6 and A.4; U and T at most).
-        assert_eq!(mann_whitney_rank(10, 10, 0.025), Some(24));
-        assert_eq!(mann_whitney_rank(5, 8, 0.025), Some(7));
-        assert_eq!(mann_whitney_rank(5, 5, 0.005), Some(1));
-        assert_eq!(mann_whitney_rank(5, 5, 0.003), None);
-        assert_eq!(signed_rank(10, 0.025), Some(9));
-        assert_eq!(signed_rank(20, 0.005), Some(38));
-        assert_eq!(signed_rank(5, 0.025), None);
-    }
-
-    #[test]
-    fn many_repetitions_have_the_normal_rank() {
-        let exact = mann_whitney_rank(200, 200, 0.001).unwrap() as f64;
-        let (n, deviation) = (200.0, (40_000.0_f64 * 401.0 / 12.0).sqrt());
-        let normal = normal_rank(n * n / 2.0, deviation, 0.001).unwrap() as f64;
-        assert!((exact - normal).abs() < 15.0, "{exact} and {normal}");
-        assert!(mann_whitney_rank(10_000, 10_000, 1e-4).is_some());
-        assert!(signed_rank(10_000, 1e-4).is_some());
-    }
 
     #[test]
     fn the_interval_of_a_ratio_lies_between_ratios_of_repetitions() {

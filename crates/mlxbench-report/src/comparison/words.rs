@@ -205,18 +205,7 @@ pub(super) fn cautions(comparison: &Comparison) -> Vec<String> {
     };
     cautions.extend(list("only the base has", &comparison.vanished));
     cautions.extend(list("only the new result has", &comparison.added));
-    let differs = |known: &Difference| {
-        let target = known.target.as_ref();
-        let whose = target.map(|target| format!("{target}, "));
-        format!(
-            "{}{} was {}, is {}",
-            whose.unwrap_or_default(),
-            known.what,
-            known.before,
-            known.after
-        )
-    };
-    cautions.extend(comparison.differences.iter().map(differs));
+    cautions.extend(comparison.differences.iter().map(Difference::to_string));
     let resemblances = comparison.resemblances.iter();
     let resembling = resemblances.filter(|(_, resemblance)| resemblance.at_least > 1.0);
     cautions.extend(resembling.map(|(metric, resemblance)| {

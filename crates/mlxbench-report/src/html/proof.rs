@@ -31,27 +31,12 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
     }
 }
 
-/// What differs, in one line.
-fn listed(differences: &[Difference]) -> String {
-    let one = |known: &Difference| {
-        let target = known.target.as_ref();
-        let whose = target.map(|target| format!("{target}: "));
-        format!(
-            "{}{} ({} and {})",
-            whose.unwrap_or_default(),
-            known.what,
-            known.before,
-            known.after
-        )
-    };
-    differences.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
 /// Which results may be compared with the first, and what stands against it.
 pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
     let first = digests.first();
     let others = digests.iter().skip(1).filter_map(|other| {
         let differs = differences(first?.result, other.result);
+        let differs: Vec<String> = differs.iter().map(Difference::to_string).collect();
         Some((name(other, digests.len()), differs))
     });
     html! {
@@ -67,7 +52,7 @@ pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
                         @if differs.is_empty() {
                             "yes, machine and work are the same."
                         } @else {
-                            "only with care. Not the same: " (listed(&differs)) "."
+                            "only with care. Not the same: " (differs.join("; ")) "."
                         }
                     }
                 }

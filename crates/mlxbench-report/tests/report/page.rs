@@ -102,7 +102,7 @@ fn several_results_say_what_keeps_them_apart() {
     other.run.settings.chunk = 7;
     let page = html(&[race(3, &[BOTH], 5), race(3, &[BOTH], 5), other]);
     assert!(page.contains("yes, machine and work are the same"));
-    let differing = "Not the same: cpu (a processor and another processor), chunk (512 and 7).";
+    let differing = "Not the same: cpu was a processor, is another processor; chunk was 512, is 7.";
     assert!(page.contains(differing));
 }
 

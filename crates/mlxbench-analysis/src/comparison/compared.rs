@@ -1,0 +1,110 @@
+//! Which figures are compared.
+
+use mlxbench_core::results::{RunResult, Sample, TargetId, Test};
+use serde::Serialize;
+
+use crate::metrics::{self, Metric};
+use crate::stats::{percentile, sorted};
+
+/// A figure that is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compared {
+    /// [`Metric::Decode`].
+    Decode,
+    /// [`Metric::Prefill`].
+    Prefill,
+    /// [`Metric::Ttft`]: of a test with a prompt the inverse of its prefill rate.
+    Ttft,
+    /// The 99th percentile of the inter-token latencies of each repetition that has 100 of them.
+    LatencyP99,
+    /// The most memory that was held in a repetition, by the process or on its device.
+    Memory,
+    /// [`Metric::EnergyPerToken`].
+    Energy,
+}
+
+impl Compared {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Decode,
+        Self::Prefill,
+        Self::Ttft,
+        Self::LatencyP99,
+        Self::Memory,
+        Self::Energy,
+    ];
+
+    /// Those that are compared unless somebody says otherwise: without the time to first token, which
+    /// says what prefill says.
+    pub const DEFAULT: [Self; 5] = [
+        Self::Decode,
+        Self::Prefill,
+        Self::LatencyP99,
+        Self::Memory,
+        Self::Energy,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+            Self::Ttft => "ttft",
+            Self::LatencyP99 => "latency-p99",
+            Self::Memory => "memory",
+            Self::Energy => "energy",
+        }
+    }
+
+    /// Whether more of it is better.
+    pub fn higher_is_better(self) -> bool {
+        matches!(self, Self::Decode | Self::Prefill)
+    }
+
+    /// What each repetition of a case measured, in the unit of its [`Metric`]; nothing for figures that
+    /// aren't positive, which have no ratio.
+    pub(super) fn figures(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<Figure> {
+        let idle = metrics::idle_watts(result, target);
+        let of = |metric: Metric, sample: &Sample| metric.of_sample(sample, idle);
+        let value = |sample: &Sample| match self {
+            Self::Decode => of(Metric::Decode, sample),
+            Self::Prefill => of(Metric::Prefill, sample),
+            Self::Ttft => of(Metric::Ttft, sample),
+            Self::LatencyP99 => {
+                let latencies = metrics::inter_token(sample).map(|time| time.0 as f64);
+                percentile(&sorted(&latencies.collect::<Vec<f64>>()), 99)
+            }
+            Self::Memory => {
+                let held =
+                    [Metric::PeakMemory, Metric::DevicePeak].map(|metric| of(metric, sample));
+                held.into_iter().flatten().reduce(f64::max)
+            }
+            Self::Energy => of(Metric::EnergyPerToken, sample),
+        };
+        let figure = |sample: &Sample| {
+            let value = value(sample).filter(|value| *value > 0.0)?;
+            let round = sample.repetition;
+            Some(Figure { round, value })
+        };
+        result.samples_of(target, test).filter_map(figure).collect()
+    }
+
+    /// Whether a test can have it.
+    pub(super) fn is_possible_in(self, test: &Test) -> bool {
+        match self {
+            Self::Decode => test.generate_tokens >= 2,
+            Self::Prefill => test.prompt_tokens > 0,
+            Self::LatencyP99 => test.generate_tokens > 100,
+            Self::Ttft | Self::Memory | Self::Energy => true,
+        }
+    }
+}
+
+/// What one repetition measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Figure {
+    /// The repetition's number.
+    pub(super) round: usize,
+    pub(super) value: f64,
+}

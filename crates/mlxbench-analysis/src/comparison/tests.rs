@@ -1,0 +1,293 @@
+use mlxbench_core::results::{Equivalence, Failure, FailureKind, Sample};
+
+use super::*;
+use crate::fixture::{result, sample, target, test};
+
+/// Twelve repetitions whose one decode step takes about so many nanoseconds.
+fn measured(target: &TargetId, step: u64) -> Vec<Sample> {
+    let jitter = [0, 3, 1, 4, 2, 5, 0, 3, 1, 4, 2, 5];
+    let rounds = jitter.into_iter().enumerate();
+    rounds
+        .map(|(repetition, jitter)| Sample {
+            target: target.clone(),
+            repetition,
+            ..sample(test(8, 2), &[1000, 1000 + step + jitter])
+        })
+        .collect()
+}
+
+fn run(step: u64) -> RunResult {
+    result(measured(&target(), step))
+}
+
+fn decode(comparison: &Comparison) -> &ComparedRow {
+    let mut rows = comparison.rows.iter();
+    rows.find(|row| row.metric == Compared::Decode).unwrap()
+}
+
+#[test]
+fn a_slower_build_fails_the_gate_and_a_faster_one_passes() {
+    let slower = compare(&run(1000), &run(1110), &Options::default());
+    assert_eq!(decode(&slower).change, Change::Worse);
+    assert_eq!(slower.gate, Gate::Fail);
+    let faster = compare(&run(1110), &run(1000), &Options::default());
+    assert_eq!(decode(&faster).change, Change::Better);
+    assert_eq!(faster.gate, Gate::Pass);
+    let interval = decode(&faster).bounds.unwrap();
+    assert!(1.09 < interval.low && interval.high < 1.13);
+}
+
+#[test]
+fn the_same_build_is_the_same() {
+    let same = compare(&run(1000), &run(1010), &Options::default());
+    assert!(same.rows.iter().all(|row| row.change == Change::Same));
+    assert_eq!((same.gate, same.judged), (Gate::Pass, 3));
+}
+
+#[test]
+fn times_and_memory_are_worse_when_they_grow() {
+    let holding = |bytes: u64| {
+        let mut run = run(1000);
+        for sample in &mut run.samples {
+            sample.peak_memory_bytes = Some(bytes);
+        }
+        run
+    };
+    let (lean, fat) = (holding(1 << 30), holding(1200 << 20));
+    let options = Options {
+        metrics: Compared::ALL.into(),
+        ..Options::default()
+    };
+    let comparison = compare(&lean, &fat, &options);
+    let memory = comparison.rows.iter();
+    let memory = memory.filter(|row| row.metric == Compared::Memory);
+    assert_eq!(memory.map(|row| &row.change).next(), Some(&Change::Worse));
+    let allowed = Options {
+        memory_threshold: 0.25,
+        ..options
+    };
+    assert_eq!(compare(&lean, &fat, &allowed).gate, Gate::Pass);
+    // What a process takes more from one start to the next.
+    let small = compare(&holding(4 << 20), &holding(9 << 20), &Options::default());
+    assert_eq!(small.gate, Gate::Pass);
+}
+
+#[test]
+fn too_few_repetitions_are_inconclusive_and_say_how_many_would_do() {
+    let few = |step| {
+        let mut few = run(step);
+        few.samples.truncate(3);
+        few
+    };
+    let comparison = compare(&few(1000), &few(2000), &Options::default());
+    assert_eq!(comparison.gate, Gate::Inconclusive);
+    let Change::Inconclusive { repetitions } = decode(&comparison).change else {
+        panic!("{:?}", decode(&comparison).change);
+    };
+    assert!(repetitions.unwrap() >= 6);
+}
+
+#[test]
+fn what_differs_stands_against_a_comparison_unless_it_is_meant() {
+    let (base, mut new) = (run(1000), run(1000));
+    new.targets[0].identity.version = "2".into();
+    let comparison = compare(&base, &new, &Options::default());
+    let reason = "version was 1, is 2".to_owned();
+    assert_eq!(decode(&comparison).change, Change::NotComparable { reason });
+    assert_eq!(comparison.gate, Gate::Inconclusive);
+    assert_eq!(comparison.judged, 0);
+    let meant = Options {
+        across: vec![DifferenceKind::Versions],
+        ..Options::default()
+    };
+    assert_eq!(compare(&base, &new, &meant).gate, Gate::Pass);
+}
+
+#[test]
+fn what_fails_now_or_does_other_work_breaks_the_gate() {
+    let base = run(1000);
+    let mut died = run(1000);
+    died.samples.truncate(2);
+    died.failures.push(Failure {
+        target: target(),
+        test: Some(test(8, 2)),
+        kind: FailureKind::Died,
+        message: "killed".into(),
+        retried: false,
+    });
+    let comparison = compare(&base, &died, &Options::default());
+    let reason = "died: killed".to_owned();
+    assert_eq!(decode(&comparison).change, Change::Broken { reason });
+    assert_eq!((comparison.gate, comparison.rows.len()), (Gate::Fail, 1));
+    let mut other = run(900);
+    other.equivalences.push(Equivalence {
+        target: target(),
+        verdict: Verdict::Different,
+        reason: None,
+        fidelity: None,
+    });
+    assert_eq!(compare(&base, &other, &Options::default()).gate, Gate::Fail);
+    // It was as wrong before.
+    let comparison = compare(&other, &other, &Options::default());
+    assert_eq!(comparison.gate, Gate::Inconclusive);
+}
+
+#[test]
+fn what_failed_before_is_no_regression() {
+    let mut died = run(1000);
+    died.samples.truncate(2);
+    died.failures.push(Failure {
+        target: target(),
+        test: Some(test(8, 2)),
+        kind: FailureKind::Died,
+        message: "killed".into(),
+        retried: false,
+    });
+    let comparison = compare(&died, &run(1000), &Options::default());
+    let reason = "in the base died: killed".to_owned();
+    assert_eq!(decode(&comparison).change, Change::NotComparable { reason });
+    assert_eq!(
+        compare(&died, &died, &Options::default()).gate,
+        Gate::Inconclusive
+    );
+    let mut infinite = run(1000);
+    infinite.samples[0].finite = false;
+    assert_eq!(
+        compare(&infinite, &run(2000), &Options::default()).gate,
+        Gate::Inconclusive
+    );
+    assert_eq!(
+        compare(&run(1000), &infinite, &Options::default()).gate,
+        Gate::Fail
+    );
+}
+
+#[test]
+fn a_figure_that_is_gone_is_no_pass() {
+    let mut blind = run(1000);
+    for sample in &mut blind.samples {
+        sample.peak_memory_bytes = None;
+    }
+    let comparison = compare(&run(1000), &blind, &Options::default());
+    let reason = "the new result has no such figure".to_owned();
+    let gone = comparison.rows.iter().map(|row| (row.metric, &row.change));
+    let gone: Vec<_> = gone
+        .filter(|(_, change)| **change != Change::Same)
+        .collect();
+    assert_eq!(
+        gone,
+        [(Compared::Memory, &Change::NotComparable { reason })]
+    );
+    assert_eq!(comparison.gate, Gate::Inconclusive);
+    assert_eq!(
+        compare(&blind, &run(1000), &Options::default()).gate,
+        Gate::Pass
+    );
+}
+
+#[test]
+fn many_rows_ask_for_wider_intervals_than_one() {
+    let gate = |targets: usize| {
+        let names = (1..=targets).map(|threads| format!("mock/cpu/f32/t{threads}"));
+        let targets: Vec<TargetId> = names.map(|name| name.parse().unwrap()).collect();
+        let build = |step| {
+            let samples = targets.iter().flat_map(|target| measured(target, step));
+            // Noise, and as many repetitions as decide one row and not forty.
+            let samples = samples.filter(|sample| sample.repetition < 7);
+            let mut run = result(samples.collect());
+            run.run.targets = targets.clone();
+            run
+        };
+        let options = Options {
+            metrics: vec![Compared::Decode],
+            ..Options::default()
+        };
+        compare(&build(1000), &build(1200), &options)
+    };
+    let (one, forty) = (gate(1), gate(40));
+    assert_eq!((one.gate, one.judged), (Gate::Fail, 1));
+    assert_eq!((forty.gate, forty.judged), (Gate::Inconclusive, 40));
+    assert_eq!(forty.rows[0].bounds, None);
+}
+
+#[test]
+fn new_and_vanished_cases_are_named() {
+    let base = run(1000);
+    let mut new = run(1000);
+    let other: TargetId = "mock/cpu/bf16".parse().unwrap();
+    new.run.targets.push(other.clone());
+    new.samples.extend(measured(&other, 1000));
+    let comparison = compare(&base, &new, &Options::default());
+    assert_eq!(comparison.added, ["mock/cpu/bf16 pp8+tg2"]);
+    assert_eq!(comparison.gate, Gate::Pass);
+    let comparison = compare(&new, &base, &Options::default());
+    assert_eq!(comparison.vanished, ["mock/cpu/bf16 pp8+tg2"]);
+    assert_eq!(comparison.gate, Gate::Inconclusive);
+}
+
+#[test]
+fn sides_of_a_run_are_compared_round_by_round() {
+    // The machine grows slower fivefold while the run goes on: pairs don't mind.
+    let side = |side, slower: u64| {
+        let target = TargetId {
+            side: Some(side),
+            ..target()
+        };
+        let mut samples = measured(&target, 1000);
+        for (round, sample) in samples.iter_mut().enumerate() {
+            let slowed = |ns: u64| ns * (10 + 4 * round as u64) * slower / 1000;
+            sample.token_ns = [1000, 2000]
+                .map(|ns| mlxbench_core::Nanos(slowed(ns)))
+                .into();
+        }
+        samples
+    };
+    let mut run = result(Vec::new());
+    run.run.targets = ["mock/cpu/f32@a", "mock/cpu/f32@b"]
+        .map(|name| name.parse().unwrap())
+        .into();
+    run.samples = side(Side::A, 1000);
+    run.samples.extend(side(Side::B, 1100));
+    let comparison = compare_sides(&run, &Options::default()).unwrap();
+    assert!(comparison.paired);
+    assert_eq!(decode(&comparison).change, Change::Worse);
+    let unpaired = compare(
+        &one_side(&run, Side::A),
+        &one_side(&run, Side::B),
+        &Options::default(),
+    );
+    assert!(matches!(
+        decode(&unpaired).change,
+        Change::Inconclusive { .. }
+    ));
+    assert_eq!(compare_sides(&self::run(1000), &Options::default()), None);
+}
+
+#[test]
+fn a_paired_gate_has_the_rounds_that_its_rows_need() {
+    let tests = [test(512, 128), test(512, 0), test(0, 32)];
+    let rows = possible_rows(2, &tests, &[Compared::Decode, Compared::LatencyP99]);
+    assert_eq!(rows, 2 * 3);
+    assert_eq!((rounds_for(1), rounds_for(40)), (13, 21));
+}
+
+#[test]
+fn a_machine_that_reads_memory_more_slowly_is_told() {
+    use mlxbench_core::Nanos;
+    use mlxbench_core::results::StreamProbe;
+    let probed = |ns| {
+        let mut run = run(1000);
+        run.streams.push(StreamProbe {
+            kernel: StreamKernel::Read,
+            threads: 2,
+            moved_bytes: 1 << 30,
+            time_ns: Nanos(ns),
+        });
+        run
+    };
+    let comparison = compare(&probed(100), &probed(125), &Options::default());
+    assert_eq!(comparison.machine_shifts[0].what, "STREAM read");
+    assert!((comparison.machine_shifts[0].ratio - 0.8).abs() < 1e-12);
+    let comparison = compare(&probed(100), &probed(104), &Options::default());
+    assert_eq!(comparison.machine_shifts, []);
+}
