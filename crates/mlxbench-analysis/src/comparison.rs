@@ -235,7 +235,7 @@ impl Comparing<'_> {
         let cases = cases(new);
         let drafts: Vec<Draft> = cases
             .iter()
-            .filter(|case| case_measured(base, case))
+            .filter(|case| case_measured(base, case) && !is_missing(new, case))
             .flat_map(|case| self.rows_of(case, &differences))
             .collect();
         let judged = drafts.iter().filter(|draft| draft.logs.is_some()).count();
