@@ -152,9 +152,13 @@ impl Bounds {
     /// where too few are left that say anything of their own.
     pub fn resembling(self, resemblance: Resemblance, center: f64) -> Self {
         let Resemblance { at_least, at_most } = resemblance;
-        let wide = |Interval { low, high }: Interval, repetitions: f64| Interval {
-            low: center * (low / center).powf(repetitions.sqrt()),
-            high: center * (high / center).powf(repetitions.sqrt()),
+        let wide = |Interval { low, high }: Interval, repetitions: f64| {
+            // Medians of noise with two humps can lie outside: no end may move inwards.
+            let center = center.clamp(low, high);
+            Interval {
+                low: center * (low / center).powf(repetitions.sqrt()),
+                high: center * (high / center).powf(repetitions.sqrt()),
+            }
         };
         let fewest = |repetitions: f64| (self.fewest as f64 * repetitions).ceil();
         let enough = self.n >= fewest(at_least);
@@ -335,6 +339,8 @@ mod tests {
         let narrow = bounds.interval.unwrap();
         assert!((wide.low / 0.9 - (narrow.low / 0.9).powf(1.2)).abs() < 1e-12);
         assert_eq!(bounds.resembling(of(4.0), 0.9).interval, None);
+        let aside = bounds.resembling(of(1.44), 0.5).interval.unwrap();
+        assert!(aside.low == narrow.low && aside.high > narrow.high);
     }
 
     #[test]

@@ -11,9 +11,10 @@ use mlxbench_report::{ComparisonFormat, render_comparison};
 
 use crate::exit::Exit;
 
-/// What counts as a change, and who is told.
+/// What counts as a change, and who is told. Says nothing without a `base` to compare with.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Comparing")]
+#[group(requires = "base")]
 pub(crate) struct GateArgs {
     /// Changes up to this are none: 5% or 0.05.
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
@@ -59,7 +60,14 @@ impl GateArgs {
     /// Sees that what is to be written can be, before anything is measured for it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         for file in self.summary.iter().chain(&self.junit) {
-            append(file, b"").with_context(|| file.display().to_string())?;
+            let new = !file.exists();
+            append(file, b"")
+                .and_then(|()| match new {
+                    // An empty one would be no JUnit file if the run fails.
+                    true => fs::remove_file(file),
+                    false => Ok(()),
+                })
+                .with_context(|| file.display().to_string())?;
         }
         Ok(())
     }

@@ -45,16 +45,22 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "BASELINE",
-        conflicts_with = "ab",
+        group = "base",
         help_heading = "Comparing"
     )]
     baseline: Option<String>,
     /// The folder of named baselines.
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER, help_heading = "Comparing")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER, requires = "baseline", help_heading = "Comparing")]
     baselines: PathBuf,
     /// Compare two workers of one backend, say of two commits: the config's targets of that backend are
     /// run with both, in turn in each round. Takes the command of each.
-    #[arg(long, num_args = 2, value_names = ["CMD_A", "CMD_B"], help_heading = "Comparing")]
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["CMD_A", "CMD_B"],
+        group = "base",
+        help_heading = "Comparing"
+    )]
     ab: Option<Vec<String>>,
     #[command(flatten)]
     gate: GateArgs,

@@ -234,6 +234,15 @@ fn workers_that_cannot_be_compared_are_refused_before_anything_runs() {
         stderr(&unwritable)
     );
     assert!(!scene.path("results").exists(), "it was measured first");
+    let nobody = ["run", "config.toml", "--ab", &mock, "no-such-worker"];
+    scene.mlxbench(&[nobody.as_slice(), &["--junit", "junit.xml"]].concat());
+    assert!(
+        !scene.path("junit.xml").exists(),
+        "an empty file is no JUnit"
+    );
+    let alone = scene.mlxbench(&["run", "config.toml", "--strict"]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(stderr(&alone).contains("--baseline"), "{}", stderr(&alone));
     let one_sided = scene.mlxbench(&["compare", "config.toml"]);
     assert_eq!(one_sided.status.code(), Some(2));
     let conflicting = ["run", "config.toml", "--baseline", "x", "--ab", "a", "b"];
