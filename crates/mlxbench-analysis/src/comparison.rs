@@ -281,46 +281,55 @@ impl Comparing<'_> {
     }
 
     fn rows_of(&self, case: &Case, differences: &[Difference]) -> Vec<Draft> {
-        let (target, test) = case;
         let mut metrics = self.options.metrics.clone();
         metrics.sort_unstable();
         metrics.dedup();
+        let (target, test) = case;
+        let has = |metric: &Compared| !metric.figures(self.base, target, test).is_empty();
         let settled = self.settled(case, differences);
-        let mut drafts = Vec::new();
-        for metric in metrics {
-            let before = metric.figures(self.base, target, test);
-            let after = metric.figures(self.new, target, test);
-            if before.is_empty() {
-                continue;
-            }
-            let gone = || Change::NotComparable {
-                reason: "the new result has no such figure".into(),
-            };
-            let settled = settled.clone().or_else(|| after.is_empty().then(gone));
-            let (ratio, logs) = match (&settled, self.paired) {
-                (Some(_), _) => (None, None),
-                (None, false) => unpaired(&before, &after),
-                (None, true) => paired(&before, &after),
-            };
-            let broken = matches!(settled, Some(Change::Broken { .. }));
-            drafts.push(Draft {
-                row: ComparedRow {
-                    target: target.clone(),
-                    test: *test,
-                    metric,
-                    base: Estimate::of(&values(&before)),
-                    new: Estimate::of(&values(&after)),
-                    ratio,
-                    bounds: None,
-                    change: settled.unwrap_or(Change::Inconclusive { repetitions: None }),
-                },
-                logs,
-            });
-            if broken {
-                break; // What failed, failed as a whole.
+        let mut shown: Vec<Compared> = metrics.iter().copied().filter(has).collect();
+        if let Some(Change::Broken { .. }) = settled {
+            // What failed, failed as a whole, whatever was asked for.
+            shown.truncate(1);
+            if shown.is_empty() {
+                shown.extend(metrics.first());
             }
         }
-        drafts
+        let draft = |metric| self.draft(case, metric, settled.clone());
+        shown.into_iter().map(draft).collect()
+    }
+
+    fn draft(&self, (target, test): &Case, metric: Compared, settled: Option<Change>) -> Draft {
+        let before = metric.figures(self.base, target, test);
+        let after = metric.figures(self.new, target, test);
+        let apart = |reason: &str| {
+            let reason = reason.to_owned();
+            Some(Change::NotComparable { reason })
+        };
+        let gone = "the new result has no such figure";
+        let settled = settled.or_else(|| after.is_empty().then(|| apart(gone)).flatten());
+        let (ratio, logs) = match (&settled, self.paired) {
+            (Some(_), _) => (None, None),
+            (None, false) => unpaired(&before, &after),
+            (None, true) => paired(&before, &after),
+        };
+        let settled = match logs {
+            Some(_) => None,
+            None => settled.or_else(|| apart("no round has it on both sides")),
+        };
+        Draft {
+            row: ComparedRow {
+                target: target.clone(),
+                test: *test,
+                metric,
+                base: Estimate::of(&values(&before)),
+                new: Estimate::of(&values(&after)),
+                ratio,
+                bounds: None,
+                change: settled.unwrap_or(Change::Inconclusive { repetitions: None }),
+            },
+            logs,
+        }
     }
 
     /// What is known of a case's rows before any figure is looked at.

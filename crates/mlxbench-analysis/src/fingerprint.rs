@@ -104,6 +104,9 @@ impl DifferenceKind {
                 "threads": run.settings.threads,
                 "seed": run.settings.seed,
                 "residency": run.settings.residency,
+                "least warm-up": run.settings.warmup,
+                "most warm-up": run.settings.max_warmup,
+                "seconds of delay": run.settings.delay_seconds,
             }),
             Self::Model => json!({
                 "model": {

@@ -126,9 +126,15 @@ impl Logs {
                 };
                 let both = |(ranks, signs)| {
                     let (ranks, signs) = (by_ranks(ranks), by_signs(signs));
-                    Interval {
-                        low: ranks.low.max(signs.low),
-                        high: ranks.high.min(signs.high),
+                    let low = ranks.low.max(signs.low);
+                    let high = ranks.high.min(signs.high);
+                    match low <= high {
+                        true => Interval { low, high },
+                        // Of noise with two humps they may have nothing in common.
+                        false => Interval {
+                            low: ranks.low.min(signs.low),
+                            high: ranks.high.max(signs.high),
+                        },
                     }
                 };
                 let interval = signed_rank(n, tail / 2.0)
@@ -282,6 +288,20 @@ mod tests {
         let Interval { low, high } = bounds.interval.unwrap();
         assert!((low - 1.1).abs() < 1e-12 && (high - 1.1).abs() < 1e-12);
         assert_eq!((signs(20, 0.0025), signs(5, 0.025)), (Some(4), None));
+    }
+
+    #[test]
+    fn ranks_and_signs_that_contradict_each_other_tell_nothing() {
+        // More than half at 1.0, so that the signs lie there; the averages' middle is between the humps.
+        let ratios: Vec<f64> = (0..270)
+            .map(|at| match at < 108 {
+                true => 1.5,
+                false => 1.0 + 1e-6 * f64::from(at),
+            })
+            .collect();
+        let bounds = Logs::paired(&ratios).unwrap().bounds(0.005);
+        let Interval { low, high } = bounds.interval.unwrap();
+        assert!(low < 1.001 && high > 1.2, "{low} to {high}");
     }
 
     #[test]

@@ -2,13 +2,18 @@
 //! `FOLDER/<machine>/<name>/<UTC time>.json`, the machine by the fingerprint of its hardware. The newest
 //! of a name counts.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::DateTime;
 use mlxbench_analysis::fingerprint::hardware;
 use mlxbench_core::results::RunResult;
 
 use crate::journal;
 use crate::{Error, Result};
+
+/// How files are named: by the start of their run, in UTC.
+const TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// A folder of baselines.
 #[derive(Debug, Clone)]
@@ -28,6 +33,22 @@ pub struct Kept {
 }
 
 impl Baselines {
+    /// The result that `text` names: a file, the newest in a folder, or the newest baseline of that name.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be read.
+    pub fn result(&self, text: &str, machine: &str) -> Result<RunResult> {
+        let path = Path::new(text);
+        if path.exists() {
+            return result_at(path);
+        }
+        if !is_name(text) || text.ends_with(".json") {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(Error::io(path, missing));
+        }
+        journal::read(&self.find(text, machine)?)
+    }
+
     /// The baselines in `folder`, which need not be there yet.
     pub fn new(folder: &Path) -> Self {
         Self {
@@ -40,8 +61,7 @@ impl Baselines {
     /// # Errors
     /// When the name can't be a folder's, the run was cut short, or the file can't be written.
     pub fn save(&self, name: &str, result: &RunResult) -> Result<PathBuf> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        if !is_name(name) {
             return Err(Error::Baseline(format!(
                 "`{name}` can't name a baseline: write letters, digits, `.`, `_` and `-`"
             )));
@@ -51,8 +71,13 @@ impl Baselines {
                 "a run that was cut short is no baseline: go on with it by --resume".into(),
             ));
         }
+        if result.run.sides.is_some() {
+            return Err(Error::Baseline(
+                "a run of --ab is no baseline, it has two sides: keep a run of one worker".into(),
+            ));
+        }
         let folder = self.folder.join(hardware(result)).join(name);
-        let time = result.run.started.strftime("%Y%m%dT%H%M%S%.3fZ");
+        let time = result.run.started.strftime(TIME);
         let file = folder.join(format!("{time}.json"));
         let written = serde_json::to_vec(result).expect("results have string keys only");
         std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
@@ -93,16 +118,20 @@ impl Baselines {
         )))
     }
 
-    /// All baselines, by machine, name and time.
+    /// All baselines, by machine, name and time. Files and folders that [`save`](Self::save) didn't name are
+    /// others'.
     ///
     /// # Errors
     /// When a folder can't be read. A folder that isn't there holds none.
     pub fn list(&self) -> Result<Vec<Kept>> {
         let mut all = Vec::new();
-        for (machine, path) in folders(&self.folder)? {
+        let machines = folders(&self.folder)?.into_iter();
+        let is_fingerprint =
+            |name: &str| name.len() == 16 && name.chars().all(|c| c.is_ascii_hexdigit());
+        for (machine, path) in machines.filter(|(name, _)| is_fingerprint(name)) {
             for (name, path) in folders(&path)? {
                 let files = entries(&path)?.into_iter();
-                let files = files.filter(|file| file.extension().is_some_and(|e| e == "json"));
+                let files = files.filter(|file| is_kept(file));
                 all.extend(files.map(|file| Kept {
                     machine: machine.clone(),
                     name: name.clone(),
@@ -118,11 +147,11 @@ impl Baselines {
     ///
     /// # Errors
     /// When a file can't be removed.
-    pub fn prune(&self, keep: usize) -> Result<Vec<PathBuf>> {
+    pub fn prune(&self, keep: NonZeroUsize) -> Result<Vec<PathBuf>> {
         let all = self.list()?;
         let mut removed = Vec::new();
         for same in all.chunk_by(|a, b| (&a.machine, &a.name) == (&b.machine, &b.name)) {
-            for kept in &same[..same.len().saturating_sub(keep)] {
+            for kept in &same[..same.len().saturating_sub(keep.get())] {
                 std::fs::remove_file(&kept.file).map_err(|error| Error::io(&kept.file, error))?;
                 removed.push(kept.file.clone());
             }
@@ -150,6 +179,18 @@ pub fn result_at(path: &Path) -> Result<RunResult> {
             path.display()
         ))),
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !text.is_empty() && !text.starts_with('.') && text.chars().all(plain)
+}
+
+/// Whether a file has the name of a baseline.
+fn is_kept(file: &Path) -> bool {
+    let stem = file.file_stem().and_then(|stem| stem.to_str());
+    let is_time = stem.is_some_and(|stem| DateTime::strptime(TIME, stem).is_ok());
+    is_time && file.extension().is_some_and(|ending| ending == "json")
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use mlxbench_core::results::{Failure, FailureKind, Harness, Record, Run, RunResult, Verdict};
+use mlxbench_core::results::{
+    Failure, FailureKind, Harness, Record, Run, RunResult, Side, Verdict,
+};
 
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal};
@@ -71,7 +73,8 @@ pub struct Outcome {
     pub result: RunResult,
     /// How it ended.
     pub end: End,
-    /// Whether a target that isn't optional failed, or computed something that isn't finite.
+    /// Whether a target that isn't optional failed, other than on side a, or any computed something
+    /// that isn't finite or isn't the same.
     pub failed: bool,
 }
 
@@ -226,7 +229,9 @@ fn conclude(plan: &Plan, journal: Journal, result: RunResult, ran: Result<(), St
         let mut targets = plan.targets.iter();
         gone && targets.any(|target| target.optional && target.id == failure.target)
     };
-    let lost = |failure: &Failure| !failure.retried && !optional(failure);
+    // What fails in the build that another is compared with is no fault of this one.
+    let of_base = |failure: &Failure| failure.target.side == Some(Side::A);
+    let lost = |failure: &Failure| !failure.retried && !optional(failure) && !of_base(failure);
     let failed = result.failures.iter().any(lost)
         || result.samples.iter().any(|sample| !sample.finite)
         || result.equivalences.iter().any(|equivalence| {

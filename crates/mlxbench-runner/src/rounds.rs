@@ -173,6 +173,12 @@ impl<'a> Runner<'a> {
     fn round(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
         let targets: BTreeSet<usize> = cases.iter().map(|case| case.target).collect();
         let targets: Vec<usize> = targets.into_iter().collect();
+        let settings = &self.plan.settings;
+        if self.plan.sides.is_some() && settings.residency == Residency::OneAtATime {
+            // The side that ended the last round may begin this one: no process has a part in both.
+            self.workers.clear();
+            self.warm.clear();
+        }
         for target in order(&targets, self.plan.settings.seed, round) {
             for &case in cases.iter().filter(|case| case.target == target) {
                 if self.interrupt.is_set() {

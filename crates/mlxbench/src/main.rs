@@ -45,9 +45,6 @@ fn main() -> ExitCode {
         Verb::Schema(args) => cmd::schema::run(&args),
     };
     let exit = outcome.unwrap_or_else(|error| {
-        if output::is_broken_pipe(&error) {
-            return Exit::Fine;
-        }
         eprintln!("error: {error:#}");
         Exit::Usage
     });

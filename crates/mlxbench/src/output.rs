@@ -5,21 +5,15 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressStyle};
 use mlxbench_runner::execute::Event;
 
-/// Writes `bytes` to stdout.
-///
-/// # Errors
-/// A broken pipe (`mlxbench ... | head`) comes back as an error that [`is_broken_pipe`] knows.
+/// Writes `bytes` to stdout. A reader that goes away (`mlxbench ... | head`) has seen enough: that is no
+/// error, and changes nothing of what the exit code says.
 pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()?;
-    Ok(())
-}
-
-/// Whether `error` says that the reader of our output went away, which is its good right.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// Columns of the terminal that stdout is, `None` when it is piped.

@@ -133,6 +133,25 @@ fn what_fails_now_or_does_other_work_breaks_the_gate() {
 }
 
 #[test]
+fn what_fails_now_fails_the_gate_whatever_is_asked_for() {
+    let mut died = run(1000);
+    died.samples.clear();
+    died.failures.push(Failure {
+        target: target(),
+        test: Some(test(8, 2)),
+        kind: FailureKind::Died,
+        message: "killed".into(),
+        retried: false,
+    });
+    // No repetition has an energy.
+    let options = Options {
+        metrics: vec![Compared::Energy],
+        ..Options::default()
+    };
+    assert_eq!(compare(&run(1000), &died, &options).gate, Gate::Fail);
+}
+
+#[test]
 fn what_failed_before_is_no_regression() {
     let mut died = run(1000);
     died.samples.truncate(2);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Compared, ComparedRow};
 use crate::ranks::{Bounds, fewest_paired};
 
-/// The probability with which the intervals of all rows of a [`Comparison`] hold together.
+/// The probability with which the intervals of all rows of a [`Comparison`](super::Comparison) hold together.
 pub const FAMILY_CONFIDENCE: f64 = 0.99;
 
 /// What became of a row.
@@ -37,7 +37,7 @@ pub enum Change {
     },
 }
 
-/// What a [`Comparison`] comes to.
+/// What a [`Comparison`](super::Comparison) comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {

@@ -3,7 +3,7 @@
 use mlxbench_analysis::{Change, Comparison};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::words::{change, method, verdict_and_why};
+use super::words::{change, headline, method, verdict_and_why};
 use crate::terminal::plain;
 
 pub(super) fn render(comparison: &Comparison) -> String {
@@ -25,6 +25,19 @@ pub(super) fn render(comparison: &Comparison) -> String {
         case.set_classname(plain(&row.target.to_string()));
         case.set_system_out(said);
         suite.add_test_case(case);
+    }
+    for gone in &comparison.vanished {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message("only the base has it");
+        let (target, test) = gone.split_once(' ').unwrap_or((gone, ""));
+        let mut case = TestCase::new(plain(test), status);
+        case.set_classname(plain(target));
+        suite.add_test_case(case);
+    }
+    if suite.test_cases.is_empty() {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(headline(comparison));
+        suite.add_test_case(TestCase::new("comparison", status));
     }
     suite.set_system_out(method(comparison));
     let mut report = Report::new("mlxbench");

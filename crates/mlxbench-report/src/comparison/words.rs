@@ -172,7 +172,12 @@ pub(super) fn subject(comparison: &Comparison) -> String {
 /// How the verdicts came about.
 pub(super) fn method(comparison: &Comparison) -> String {
     let options = &comparison.options;
-    let (speed, memory) = (options.threshold * 100.0, options.memory_threshold * 100.0);
+    // 7 % is 0.07, and 100 times that isn't quite 7.
+    let percent = |share: f64| (share * 1e8).round() / 1e6;
+    let (speed, memory) = (
+        percent(options.threshold),
+        percent(options.memory_threshold),
+    );
     let threshold = match speed == memory {
         true => format!("{speed} %"),
         false => format!("{speed} % ({memory} % for memory)"),

@@ -90,6 +90,11 @@ pub(super) fn both_sides(
             names.join(", ")
         )));
     }
+    // Both run where the first one can: a build that lost its device fails there.
+    let best = a.1.devices.first().map(|support| support.device.clone());
+    for target in &mut own.targets {
+        target.device = target.device.take().or_else(|| best.clone());
+    }
     let of_side = |side: Side, answer: (Command, Hello)| -> Result<Vec<Target>> {
         let mut answers = Answers::new(&own, config_path);
         answers.known.insert(backend.clone(), Ok(answer));

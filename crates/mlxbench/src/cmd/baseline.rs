@@ -1,5 +1,6 @@
 //! `mlxbench baseline`: results that later ones are compared with.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use mlxbench_analysis::fingerprint::hardware_of;
@@ -50,8 +51,8 @@ enum Verb {
     /// Remove all but the newest of each machine and name.
     Prune {
         /// How many of each stay.
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        keep: usize,
+        #[arg(long, value_name = "N", default_value = "1")]
+        keep: NonZeroUsize,
     },
 }
 

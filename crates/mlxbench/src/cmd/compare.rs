@@ -1,14 +1,16 @@
 //! `mlxbench compare`: what changed between two results, and whether it got worse.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mlxbench_analysis::{Comparison, compare, compare_sides};
 use mlxbench_report::{ComparisonFormat, render_comparison};
-use mlxbench_runner::baselines::result_at;
+use mlxbench_runner::baselines::Baselines;
 
+use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::gate::GateArgs;
+use super::keep_apart;
 use crate::exit::Exit;
 use crate::output::print;
 
@@ -19,14 +21,17 @@ use crate::output::print;
   mlxbench compare old.json results/quick --metric decode --threshold 3%
   mlxbench compare results/quick/20261123T070000Z.json    # the two sides of a `run --ab`
 
-A folder stands for its newest result. A row is faster or slower only if the whole interval of its
+A folder stands for its newest result, and a name for this machine's newest baseline of that name. A row is faster or slower only if the whole interval of its
 change lies beyond the threshold, and the same only if it lies within; else it is inconclusive. The
 intervals of all rows hold together with 99 %.")]
 pub(crate) struct Args {
     /// What to compare with; alone, the result of `run --ab`, whose side b is compared with side a.
-    base: PathBuf,
+    base: String,
     /// What to compare.
-    new: Option<PathBuf>,
+    new: Option<String>,
+    /// The folder of named baselines.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER)]
+    baselines: PathBuf,
     /// text, md or json; else the ending of FILE decides.
     #[arg(long)]
     format: Option<String>,
@@ -39,6 +44,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let format = format(args)?;
+    let inputs = [Some(&args.base), args.new.as_ref()];
+    let inputs = inputs.into_iter().flatten().map(Path::new);
+    let outputs = args
+        .output
+        .as_deref()
+        .into_iter()
+        .chain(args.gate.outputs());
+    keep_apart(inputs, outputs)?;
     let comparison = comparison(args)?;
     let written = render_comparison(&comparison, format);
     match &args.output {
@@ -51,17 +64,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn comparison(args: &Args) -> anyhow::Result<Comparison> {
     let options = args.gate.options();
-    let base = result_at(&args.base)?;
+    let result = |text: &str| Baselines::new(&args.baselines).result(text, &this_machine());
+    let base = result(&args.base)?;
     let Some(new) = &args.new else {
         let sides = compare_sides(&base, &options);
         return sides.with_context(|| {
             format!(
                 "{} has no two sides to compare, as `run --ab` measures them: name a second result",
-                args.base.display()
+                args.base
             )
         });
     };
-    Ok(compare(&base, &result_at(new)?, &options))
+    Ok(compare(&base, &result(new)?, &options))
 }
 
 fn format(args: &Args) -> anyhow::Result<ComparisonFormat> {

@@ -57,22 +57,32 @@ impl GateArgs {
         }
     }
 
+    /// The files that are written.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = &Path> {
+        self.summary.iter().chain(&self.junit).map(PathBuf::as_path)
+    }
+
     /// Sees that what is to be written can be, before anything is measured for it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        for file in self.summary.iter().chain(&self.junit) {
-            let new = !file.exists();
-            append(file, b"")
-                .and_then(|()| match new {
-                    // An empty one would be no JUnit file if the run fails.
-                    true => fs::remove_file(file),
-                    false => Ok(()),
-                })
-                .with_context(|| file.display().to_string())?;
+        let try_out = |file: &Path, remove: bool| {
+            append(file, b"")?;
+            match remove {
+                true => fs::remove_file(file),
+                false => Ok(()),
+            }
+        };
+        if let Some(file) = &self.summary {
+            try_out(file, !file.exists()).with_context(|| file.display().to_string())?;
+        }
+        if let Some(file) = &self.junit {
+            // That of an earlier run must not pass for this one's, should it end before its time.
+            let regular = !file.exists() || file.is_file();
+            try_out(file, regular).with_context(|| file.display().to_string())?;
         }
         Ok(())
     }
 
-    /// Tells whoever is to be told; what goes to stdout is handed back.
+    /// Writes files for whoever is to be told; what goes to stdout is handed back.
     pub(crate) fn tell(&self, comparison: &Comparison) -> anyhow::Result<Vec<u8>> {
         if let Some(file) = &self.summary {
             let summary = render_comparison(comparison, ComparisonFormat::Markdown);

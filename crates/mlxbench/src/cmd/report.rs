@@ -11,6 +11,7 @@ use mlxbench_report::external;
 use mlxbench_report::{Beside, Format, Picture};
 use mlxbench_runner::journal;
 
+use super::keep_apart;
 use crate::exit::Exit;
 use crate::output::{print, terminal_width};
 
@@ -52,12 +53,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if args.check {
         bail!("--check looks at a document: name it with --splice DOC");
     }
-    if let Some(output) = &args.output {
-        let same = |input: &&PathBuf| fs::canonicalize(input).ok() == fs::canonicalize(output).ok();
-        if output.exists() && args.results.iter().any(|input| same(&input)) {
-            bail!("{} is a result: write to another file", output.display());
-        }
-    }
+    let inputs = args.results.iter().map(PathBuf::as_path);
+    keep_apart(inputs, args.output.as_deref())?;
     let form = form(&args)?;
     let (results, beside) = read(&args.results)?;
     let takes_others = matches!(form, Form::Document(format) if format.takes_others());

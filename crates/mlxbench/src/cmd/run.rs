@@ -1,12 +1,13 @@
 //! `mlxbench run`: a config to a result, and to a verdict where there is something to compare with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use mlxbench_analysis::comparison::{possible_rows, rounds_for};
 use mlxbench_analysis::{Comparison, compare, compare_sides};
-use mlxbench_core::results::{Residency, RunResult, Settings, Sides, Test};
+use mlxbench_core::results::{Residency, RunResult, Sample, Settings, Sides, Test};
 use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
-use mlxbench_runner::baselines::{Baselines, result_at};
+use mlxbench_runner::baselines::Baselines;
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute};
 use mlxbench_runner::interrupt::Interrupt;
@@ -14,6 +15,7 @@ use mlxbench_runner::plan::{Plan, plan};
 
 use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::gate::GateArgs;
+use super::keep_apart;
 use crate::exit::Exit;
 use crate::output::{Progress, print, terminal_width};
 
@@ -68,10 +70,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let config = Config::read(&args.config)?;
+    keep_apart(args.baseline.as_ref().map(Path::new), args.gate.outputs())?;
     args.gate.check()?;
     let base = baseline(&args)?;
     let sides = args.ab.as_deref().and_then(sides);
     let mut plan = plan(&config, &args.config, sides.as_ref())?;
+    if let Some(base) = &base {
+        has_something_of(base, &plan)?;
+    }
     if sides.is_some() {
         repeat_enough(&mut plan, &args);
     }
@@ -125,12 +131,30 @@ fn baseline(args: &Args) -> anyhow::Result<Option<RunResult>> {
     let Some(baseline) = &args.baseline else {
         return Ok(None);
     };
-    let path = PathBuf::from(baseline);
-    let path = match path.exists() {
-        true => path,
-        false => Baselines::new(&args.baselines).find(baseline, &this_machine())?,
+    let mut base = Baselines::new(&args.baselines).result(baseline, &this_machine())?;
+    if let Some(filter) = &args.filter {
+        // What this run leaves out isn't missed.
+        let kept = |sample: &Sample| format!("{} {}", sample.target, sample.test).contains(filter);
+        base.samples.retain(kept);
+    }
+    Ok(Some(base))
+}
+
+/// Sees that there will be something to compare, before it is measured.
+fn has_something_of(base: &RunResult, plan: &Plan) -> anyhow::Result<()> {
+    let shared = |sample: &Sample| {
+        let mut tests = plan.tests.iter();
+        tests.any(|(test, _)| *test == sample.test)
+            && plan.targets.iter().any(|target| target.id == sample.target)
     };
-    Ok(Some(result_at(&path)?))
+    if !base.samples.iter().any(shared) {
+        bail!(
+            "--baseline: the baseline, a run of {}, has none of the targets and tests of this run: take one \
+             of the same config",
+            base.run.name
+        );
+    }
+    Ok(())
 }
 
 fn sides(commands: &[String]) -> Option<Sides> {
@@ -163,17 +187,29 @@ fn repeat_enough(plan: &mut Plan, args: &Args) {
 
 /// Shows what came of it.
 fn tell(comparison: &Comparison, args: &Args) -> anyhow::Result<Exit> {
-    let mut shown = render_comparison(comparison, ComparisonFormat::Text);
-    shown.extend(args.gate.tell(comparison)?);
-    match args.json {
+    let show = |shown: &[u8]| match args.json {
         // Stdout is the result's alone.
-        true => eprint!("{}", String::from_utf8_lossy(&shown)),
-        false => {
-            print(b"\n")?;
-            print(&shown)?;
+        true => {
+            eprint!("{}", String::from_utf8_lossy(shown));
+            Ok(())
+        }
+        false => print(shown),
+    };
+    show(b"\n")?;
+    show(&render_comparison(comparison, ComparisonFormat::Text))?;
+    let exit = args.gate.exit(comparison.gate);
+    match args.gate.tell(comparison) {
+        Ok(told) => show(&told).map(|()| exit),
+        // It is measured and shown: what can't be written costs nothing of that.
+        Err(error) => {
+            eprintln!("error: {error:#}: the comparison is printed above");
+            Ok(if exit == Exit::Fine {
+                Exit::Degraded
+            } else {
+                exit
+            })
         }
     }
-    Ok(args.gate.exit(comparison.gate))
 }
 
 fn introduce(plan: &Plan) {

@@ -108,6 +108,68 @@ fn a_run_is_gated_by_a_named_baseline_of_this_machine() {
     assert!(saved.status.success(), "{}", stderr(&saved));
     let passed = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
     assert_eq!(passed.status.code(), Some(0), "{}", stdout(&passed));
+    let named = scene.mlxbench(&["compare", "main", &old]);
+    assert!(stdout(&named).contains("+20.0 %"), "{}", stdout(&named));
+    // Nothing of it is in another config's run.
+    let other = TEST.replace("generate_tokens = 5", "generate_tokens = 6");
+    assert_ne!(other, TEST);
+    scene.config(&format!(
+        "[measure]\nrepetitions = 2\n{other}{}",
+        mock("mock", &[])
+    ));
+    let apart = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
+    assert_eq!(apart.status.code(), Some(2));
+    assert!(stderr(&apart).contains("none of the targets and tests"));
+    let lost = scene.mlxbench(&["run", "config.toml", "--baseline", "old/none.json"]);
+    assert_eq!(lost.status.code(), Some(2));
+    assert!(
+        stderr(&lost).contains("old/none.json: "),
+        "{}",
+        stderr(&lost)
+    );
+}
+
+#[test]
+fn a_result_is_never_written_over() {
+    let scene = Scene::new();
+    let old = run(&scene, "10000000", "old");
+    let file = fs::read_dir(scene.path(&old)).unwrap();
+    let file = file.map(|file| file.unwrap().path()).next().unwrap();
+    let (before, file) = (fs::read(&file).unwrap(), file.to_str().unwrap().to_owned());
+    let twice = ["--summary", "x", "--junit", "x"];
+    let refused: [&[&str]; 4] = [
+        &["compare", &file, &file, "-o", &file],
+        &["compare", &old, &old, "--junit", &file],
+        &[
+            "run",
+            "config.toml",
+            "--baseline",
+            &file,
+            "--summary",
+            &file,
+        ],
+        &[&["compare", &file, &file][..], &twice].concat(),
+    ];
+    for arguments in refused {
+        let run = scene.mlxbench(arguments);
+        assert_eq!(run.status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_no_verdict() {
+    let scene = Scene::new();
+    let (old, new) = (
+        run(&scene, "10000000", "old"),
+        run(&scene, "11500000", "new"),
+    );
+    let mut command = scene.command(&["compare", &old, &new, "--junit", "junit.xml"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = command.stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(scene.path("junit.xml").exists());
 }
 
 #[test]
@@ -128,10 +190,17 @@ fn baselines_are_listed_shown_and_pruned() {
         (&all[0]["name"], &all[0]["this_machine"]),
         (&json!("main"), &json!(true))
     );
+    // What others keep there is theirs.
+    let others = scene.path("kept/0123456789abcdef/main");
+    fs::create_dir_all(&others).unwrap();
+    for name in ["a.json", "b.json"] {
+        fs::write(others.join(name), "{}").unwrap();
+    }
     let shown = scene.mlxbench(&["baseline", "show", "main", "--baselines", "kept"]);
     assert!(stdout(&shown).contains("pp8+tg5"), "{}", stdout(&shown));
     let pruned = scene.mlxbench(&["baseline", "prune", "--baselines", "kept"]);
     assert!(pruned.status.success());
+    assert_eq!(fs::read_dir(&others).unwrap().count(), 2);
     // The newest stays.
     assert_eq!(
         list().as_array().unwrap().as_slice(),
@@ -170,6 +239,10 @@ fn two_workers_are_compared_in_one_run() {
         "{}",
         stderr(&slower)
     );
+    // Each turn has a process of its own.
+    assert_eq!(stderr(&slower).matches(": loading").count(), 32);
+    let no_baseline = scene.mlxbench(&["baseline", "save", "main", "slower/scene"]);
+    assert_eq!(no_baseline.status.code(), Some(2));
     let shown = stdout(&slower);
     assert!(
         shown.contains("::error title=mock/cpu/f32 pp8+tg5 decode::-9.1 %25"),
