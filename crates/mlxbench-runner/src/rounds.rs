@@ -173,9 +173,8 @@ impl<'a> Runner<'a> {
     fn round(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
         let targets: BTreeSet<usize> = cases.iter().map(|case| case.target).collect();
         let targets: Vec<usize> = targets.into_iter().collect();
-        let settings = &self.plan.settings;
-        if self.plan.sides.is_some() && settings.residency == Residency::OneAtATime {
-            // The side that ended the last round may begin this one: no process has a part in both.
+        if self.plan.settings.residency == Residency::OneAtATime {
+            // The target that ended the last round may begin this one: no process has a part in both.
             self.workers.clear();
             self.warm.clear();
         }

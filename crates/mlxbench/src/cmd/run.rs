@@ -82,7 +82,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         repeat_enough(&mut plan, &args);
     }
     if !args.json {
-        introduce(&plan);
+        introduce(&plan, config.measure.residency.is_none());
     }
     let options = Options {
         out: args.out.clone(),
@@ -212,7 +212,7 @@ fn tell(comparison: &Comparison, args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
-fn introduce(plan: &Plan) {
+fn introduce(plan: &Plan, residency_by_memory: bool) {
     eprintln!(
         "model: {} in {}",
         plan.model.source,
@@ -221,7 +221,8 @@ fn introduce(plan: &Plan) {
     if let Some(reason) = &plan.model.fallback_reason {
         eprintln!("the config's fallback was taken: {reason}");
     }
-    if plan.settings.residency == Residency::OneAtATime && plan.sides.is_none() {
+    let one_at_a_time = plan.settings.residency == Residency::OneAtATime;
+    if one_at_a_time && residency_by_memory && plan.sides.is_none() {
         eprintln!("memory is too small for all models together: workers are loaded one at a time");
     }
 }
