@@ -21,9 +21,10 @@ use crate::output::print;
   mlxbench compare old.json results/quick --metric decode --threshold 3%
   mlxbench compare results/quick/20261123T070000Z.json    # the two sides of a `run --ab`
 
-A folder stands for its newest result, and a name for this machine's newest baseline of that name. A row is faster or slower only if the whole interval of its
-change lies beyond the threshold, and the same only if it lies within; else it is inconclusive. The
-intervals of all rows hold together with 99 %.")]
+A folder stands for its newest result, a name for this machine's newest baseline of that name.
+A row is faster or slower only if the whole interval of its change lies beyond the threshold, and
+the same only if it lies within; else it is inconclusive. The intervals of all rows hold together
+with 99 %.")]
 pub(crate) struct Args {
     /// What to compare with; alone, the result of `run --ab`, whose side b is compared with side a.
     base: String,

@@ -52,7 +52,13 @@ pub(crate) struct Args {
     )]
     baseline: Option<String>,
     /// The folder of named baselines.
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER, requires = "baseline", help_heading = "Comparing")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = DEFAULT_FOLDER,
+        requires = "baseline",
+        help_heading = "Comparing"
+    )]
     baselines: PathBuf,
     /// Compare two workers of one backend, say of two commits: the config's targets of that backend are
     /// run with both, in turn in each round. Takes the command of each.
