@@ -74,7 +74,7 @@ pub struct Comparison {
     /// What was asked.
     pub options: Options,
     /// A row for each target, test and figure that both have, in the new result's order, and for each case
-    /// that only the new one failed at.
+    /// that only one of them failed at.
     pub rows: Vec<ComparedRow>,
     /// Rows that are judged together: [`FAMILY_CONFIDENCE`] is divided among them.
     pub judged: usize,
@@ -235,7 +235,9 @@ impl Comparing<'_> {
         let cases = cases(new);
         let drafts: Vec<Draft> = cases
             .iter()
-            .filter(|case| case_measured(base, case) && !is_missing(new, case))
+            .filter(|case| !is_missing(base, case) && !is_missing(new, case))
+            // What failed in both from the start says nothing of what changed.
+            .filter(|case| case_measured(base, case) || case_measured(new, case))
             .flat_map(|case| self.rows_of(case, &differences))
             .collect();
         let judged = drafts.iter().filter(|draft| draft.logs.is_some()).count();
@@ -289,11 +291,11 @@ impl Comparing<'_> {
         let settled = self.settled(case, differences);
         let mut shown: Vec<Compared> = metrics.iter().copied().filter(has).collect();
         if let Some(Change::Broken { .. }) = settled {
-            // What failed, failed as a whole, whatever was asked for.
-            shown.truncate(1);
-            if shown.is_empty() {
-                shown.extend(metrics.first());
-            }
+            shown.truncate(1); // What failed, failed as a whole.
+        }
+        if settled.is_some() && shown.is_empty() {
+            // It is told whatever was asked for.
+            shown.extend(metrics.first());
         }
         let draft = |metric| self.draft(case, metric, settled.clone());
         shown.into_iter().map(draft).collect()
@@ -302,20 +304,20 @@ impl Comparing<'_> {
     fn draft(&self, (target, test): &Case, metric: Compared, settled: Option<Change>) -> Draft {
         let before = metric.figures(self.base, target, test);
         let after = metric.figures(self.new, target, test);
-        let apart = |reason: &str| {
-            let reason = reason.to_owned();
-            Some(Change::NotComparable { reason })
+        let apart = |reason: &str| Change::NotComparable {
+            reason: reason.to_owned(),
         };
-        let gone = "the new result has no such figure";
-        let settled = settled.or_else(|| after.is_empty().then(|| apart(gone)).flatten());
+        let gone = || apart("the new result has no such figure");
+        let settled = settled.or_else(|| after.is_empty().then(gone));
         let (ratio, logs) = match (&settled, self.paired) {
             (Some(_), _) => (None, None),
             (None, false) => unpaired(&before, &after),
             (None, true) => paired(&before, &after),
         };
-        let settled = match logs {
-            Some(_) => None,
-            None => settled.or_else(|| apart("no round has it on both sides")),
+        let change = match (settled, &logs) {
+            (Some(settled), _) => settled,
+            (None, None) => apart("no round has it on both sides"),
+            (None, Some(_)) => Change::Inconclusive { repetitions: None },
         };
         Draft {
             row: ComparedRow {
@@ -326,7 +328,7 @@ impl Comparing<'_> {
                 new: Estimate::of(&values(&after)),
                 ratio,
                 bounds: None,
-                change: settled.unwrap_or(Change::Inconclusive { repetitions: None }),
+                change,
             },
             logs,
         }
@@ -341,6 +343,14 @@ impl Comparing<'_> {
         }
         if let Some(reason) = worthless(self.new, case) {
             return Some(Change::Broken { reason });
+        }
+        let is_unchecked = |result: &RunResult| {
+            let known = result.equivalence_of(target);
+            known.is_some_and(|known| known.verdict == Verdict::Unchecked)
+        };
+        if is_unchecked(self.new) && !is_unchecked(self.base) {
+            let reason = "whether it still does the same work couldn't be checked".into();
+            return Some(Change::NotComparable { reason });
         }
         let stands_against = |known: &&Difference| {
             let own = known.target.as_ref().is_none_or(|other| other == target);

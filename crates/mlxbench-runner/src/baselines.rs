@@ -6,14 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
-use mlxbench_analysis::fingerprint::hardware;
+use mlxbench_analysis::fingerprint::{hardware, is_digest};
 use mlxbench_core::results::RunResult;
 
-use crate::journal;
+use crate::journal::{self, STEM};
 use crate::{Error, Result};
-
-/// How files are named: by the start of their run, in UTC.
-const TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// A folder of baselines.
 #[derive(Debug, Clone)]
@@ -59,7 +56,8 @@ impl Baselines {
     /// Keeps `result` as the newest of `name`, and says where.
     ///
     /// # Errors
-    /// When the name can't be a folder's, the run was cut short, or the file can't be written.
+    /// When the name can't be a folder's, the run was cut short or has two sides, a baseline of that name
+    /// was measured later, or the file can't be written.
     pub fn save(&self, name: &str, result: &RunResult) -> Result<PathBuf> {
         if !is_name(name) {
             return Err(Error::Baseline(format!(
@@ -76,9 +74,17 @@ impl Baselines {
                 "a run of --ab is no baseline, it has two sides: keep a run of one worker".into(),
             ));
         }
-        let folder = self.folder.join(hardware(result)).join(name);
-        let time = result.run.started.strftime(TIME);
+        let machine = hardware(result);
+        let folder = self.folder.join(&machine).join(name);
+        let time = result.run.started.strftime(STEM);
         let file = folder.join(format!("{time}.json"));
+        let newer = self.find(name, &machine).ok().filter(|known| *known > file);
+        if let Some(newer) = newer {
+            return Err(Error::Baseline(format!(
+                "{} was measured later, and would be taken: remove it first, or choose another name",
+                newer.display()
+            )));
+        }
         let written = serde_json::to_vec(result).expect("results have string keys only");
         std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
         // Only what is complete gets the name.
@@ -126,9 +132,7 @@ impl Baselines {
     pub fn list(&self) -> Result<Vec<Kept>> {
         let mut all = Vec::new();
         let machines = folders(&self.folder)?.into_iter();
-        let is_fingerprint =
-            |name: &str| name.len() == 16 && name.chars().all(|c| c.is_ascii_hexdigit());
-        for (machine, path) in machines.filter(|(name, _)| is_fingerprint(name)) {
+        for (machine, path) in machines.filter(|(name, _)| is_digest(name)) {
             for (name, path) in folders(&path)? {
                 let files = entries(&path)?.into_iter();
                 let files = files.filter(|file| is_kept(file));
@@ -189,7 +193,7 @@ fn is_name(text: &str) -> bool {
 /// Whether a file has the name of a baseline.
 fn is_kept(file: &Path) -> bool {
     let stem = file.file_stem().and_then(|stem| stem.to_str());
-    let is_time = stem.is_some_and(|stem| DateTime::strptime(TIME, stem).is_ok());
+    let is_time = stem.is_some_and(|stem| DateTime::strptime(STEM, stem).is_ok());
     is_time && file.extension().is_some_and(|ending| ending == "json")
 }
 

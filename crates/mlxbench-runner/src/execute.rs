@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use mlxbench_core::results::{
-    Failure, FailureKind, Harness, Record, Run, RunResult, Side, Verdict,
+    Equivalence, Failure, FailureKind, Harness, Record, Run, RunResult, Sample, Side, TargetId,
+    Test, Verdict,
 };
 
 use crate::interrupt::Interrupt;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, STEM};
 use crate::plan::{Plan, Target};
 use crate::power::Meters;
 use crate::rounds::{Case, Runner, Stop};
@@ -73,8 +74,8 @@ pub struct Outcome {
     pub result: RunResult,
     /// How it ended.
     pub end: End,
-    /// Whether a target that isn't optional failed, other than on side a, or any computed something
-    /// that isn't finite or isn't the same.
+    /// Whether a target that isn't optional failed, or any computed something that isn't finite or isn't
+    /// the same. Side a doesn't count.
     pub failed: bool,
 }
 
@@ -113,16 +114,32 @@ fn cases(plan: &Plan, options: &Options) -> Result<Vec<Case>> {
         return Ok(all.collect());
     };
     let cases: Vec<Case> = all
-        .filter(|case| case.name(plan).contains(filter))
+        .filter(|case| {
+            let (test, _) = &plan.tests[case.test];
+            lets_through(filter, &plan.targets[case.target].id, test)
+        })
         .collect();
     if cases.is_empty() {
-        let first = Case { target: 0, test: 0 };
+        let name = case_name(&plan.targets[0].id, &plan.tests[0].0);
         return Err(Error::Core(mlxbench_core::Error::Invalid(format!(
-            "--filter {filter:?} matches no case; a case is named like `{}`",
-            first.name(plan)
+            "--filter {filter:?} matches no case; a case is named like `{name}`"
         ))));
     }
     Ok(cases)
+}
+
+/// Whether a filter lets a target's test through, on both sides if it has two.
+pub fn lets_through(filter: &str, target: &TargetId, test: &Test) -> bool {
+    case_name(target, test).contains(filter)
+}
+
+/// `candle/cpu/f32 pp64+tg16`.
+fn case_name(target: &TargetId, test: &Test) -> String {
+    let target = TargetId {
+        side: None,
+        ..target.clone()
+    };
+    format!("{target} {test}")
 }
 
 /// A new journal, or the one to go on with.
@@ -148,7 +165,7 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
         sides: plan.sides.clone(),
     };
     if !options.resume {
-        let stem = run.started.strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
+        let stem = run.started.strftime(STEM).to_string();
         let mut journal = Journal::create(&folder, &stem)?;
         journal.append(&Record::Run(Box::new(run.clone())))?;
         return Ok((journal, RunResult::new(run)));
@@ -229,14 +246,17 @@ fn conclude(plan: &Plan, journal: Journal, result: RunResult, ran: Result<(), St
         let mut targets = plan.targets.iter();
         gone && targets.any(|target| target.optional && target.id == failure.target)
     };
-    // What fails in the build that another is compared with is no fault of this one.
-    let of_base = |failure: &Failure| failure.target.side == Some(Side::A);
-    let lost = |failure: &Failure| !failure.retried && !optional(failure) && !of_base(failure);
-    let failed = result.failures.iter().any(lost)
-        || result.samples.iter().any(|sample| !sample.finite)
-        || result.equivalences.iter().any(|equivalence| {
-            matches!(equivalence.verdict, Verdict::Different | Verdict::Unchecked)
-        });
+    // What is wrong with the build that another is compared with is no fault of this one.
+    let counts = |target: &TargetId| target.side != Some(Side::A);
+    let lost = |failure: &&Failure| !failure.retried && !optional(failure);
+    let mut failures = result.failures.iter().filter(lost);
+    let infinite = |sample: &Sample| counts(&sample.target) && !sample.finite;
+    let other = |known: &Equivalence| {
+        counts(&known.target) && matches!(known.verdict, Verdict::Different | Verdict::Unchecked)
+    };
+    let failed = failures.any(|failure| counts(&failure.target))
+        || result.samples.iter().any(infinite)
+        || result.equivalences.iter().any(other);
     let end = match ran {
         Ok(()) => match journal.finish(&result) {
             Ok(path) => End::Finished(path),

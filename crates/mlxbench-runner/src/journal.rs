@@ -8,6 +8,9 @@ use mlxbench_core::results::{Record, RunResult, migrate};
 
 use crate::{Error, Result};
 
+/// What a run's files are named after, for `strftime`: its start in UTC, so that names sort by time.
+pub(crate) const STEM: &str = "%Y%m%dT%H%M%S%.3fZ";
+
 /// What the name of a journal ends in.
 pub const JOURNAL_SUFFIX: &str = ".journal.jsonl";
 

@@ -110,7 +110,7 @@ pub fn plan(config: &Config, config_path: &Path, sides: Option<&Sides>) -> Resul
     let mut answers = Answers::new(config, config_path);
     let targets = match sides {
         None => targets(config, config_path, &mut answers)?,
-        Some(sides) => both_sides(config, config_path, sides)?,
+        Some(sides) => both_sides(config, config_path, sides, &mut answers)?,
     };
     let check = check(config, &tests, &gemma, &mut answers)?;
     let residency = config

@@ -20,6 +20,30 @@ fn run(step: u64) -> RunResult {
     result(measured(&target(), step))
 }
 
+/// A run whose worker died after so many repetitions.
+fn died_after(repetitions: usize) -> RunResult {
+    let mut died = run(1000);
+    died.samples.truncate(repetitions);
+    died.failures.push(Failure {
+        target: target(),
+        test: Some(test(8, 2)),
+        kind: FailureKind::Died,
+        message: "killed".into(),
+        retried: false,
+    });
+    died
+}
+
+fn judged_equivalent(mut run: RunResult, verdict: Verdict) -> RunResult {
+    run.equivalences.push(Equivalence {
+        target: target(),
+        verdict,
+        reason: None,
+        fidelity: None,
+    });
+    run
+}
+
 fn decode(comparison: &Comparison) -> &ComparedRow {
     let mut rows = comparison.rows.iter();
     rows.find(|row| row.metric == Compared::Decode).unwrap()
@@ -106,26 +130,12 @@ fn what_differs_stands_against_a_comparison_unless_it_is_meant() {
 #[test]
 fn what_fails_now_or_does_other_work_breaks_the_gate() {
     let base = run(1000);
-    let mut died = run(1000);
-    died.samples.truncate(2);
-    died.failures.push(Failure {
-        target: target(),
-        test: Some(test(8, 2)),
-        kind: FailureKind::Died,
-        message: "killed".into(),
-        retried: false,
-    });
+    let died = died_after(2);
     let comparison = compare(&base, &died, &Options::default());
     let reason = "died: killed".to_owned();
     assert_eq!(decode(&comparison).change, Change::Broken { reason });
     assert_eq!((comparison.gate, comparison.rows.len()), (Gate::Fail, 1));
-    let mut other = run(900);
-    other.equivalences.push(Equivalence {
-        target: target(),
-        verdict: Verdict::Different,
-        reason: None,
-        fidelity: None,
-    });
+    let other = judged_equivalent(run(900), Verdict::Different);
     assert_eq!(compare(&base, &other, &Options::default()).gate, Gate::Fail);
     // It was as wrong before.
     let comparison = compare(&other, &other, &Options::default());
@@ -133,16 +143,17 @@ fn what_fails_now_or_does_other_work_breaks_the_gate() {
 }
 
 #[test]
+fn work_that_is_no_longer_checked_is_no_pass() {
+    let [checked, unchecked] = [Verdict::Identical, Verdict::Unchecked]
+        .map(|verdict| judged_equivalent(run(1000), verdict));
+    let gate = |base, new| compare(base, new, &Options::default()).gate;
+    assert_eq!(gate(&checked, &unchecked), Gate::Inconclusive);
+    assert_eq!(gate(&unchecked, &unchecked), Gate::Pass);
+}
+
+#[test]
 fn what_fails_now_fails_the_gate_whatever_is_asked_for() {
-    let mut died = run(1000);
-    died.samples.clear();
-    died.failures.push(Failure {
-        target: target(),
-        test: Some(test(8, 2)),
-        kind: FailureKind::Died,
-        message: "killed".into(),
-        retried: false,
-    });
+    let died = died_after(0);
     // No repetition has an energy.
     let options = Options {
         metrics: vec![Compared::Energy],
@@ -153,18 +164,21 @@ fn what_fails_now_fails_the_gate_whatever_is_asked_for() {
 
 #[test]
 fn what_failed_before_is_no_regression() {
-    let mut died = run(1000);
-    died.samples.truncate(2);
-    died.failures.push(Failure {
-        target: target(),
-        test: Some(test(8, 2)),
-        kind: FailureKind::Died,
-        message: "killed".into(),
-        retried: false,
-    });
+    let died = died_after(2);
     let comparison = compare(&died, &run(1000), &Options::default());
     let reason = "in the base died: killed".to_owned();
+    assert_eq!(
+        decode(&comparison).change,
+        Change::NotComparable {
+            reason: reason.clone()
+        }
+    );
+    // Nor is it silent where not one repetition was measured.
+    let comparison = compare(&died_after(0), &run(1000), &Options::default());
     assert_eq!(decode(&comparison).change, Change::NotComparable { reason });
+    assert_eq!(comparison.gate, Gate::Inconclusive);
+    let nothing = compare(&died_after(0), &died_after(0), &Options::default());
+    assert_eq!(nothing.rows, []);
     assert_eq!(
         compare(&died, &died, &Options::default()).gate,
         Gate::Inconclusive

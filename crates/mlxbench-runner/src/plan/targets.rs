@@ -57,11 +57,13 @@ pub(super) fn targets(
     Ok(targets)
 }
 
-/// The config's targets of the sides' backend, once a side.
+/// The config's targets of the sides' backend, once a side. From then on side a answers for that backend:
+/// what the new build computes is compared with what the old one does, not with itself.
 pub(super) fn both_sides(
     config: &Config,
     config_path: &Path,
     sides: &Sides,
+    answers: &mut Answers<'_>,
 ) -> Result<Vec<Target>> {
     let wrong = |message: String| Error::Core(CoreError::Invalid(format!("--ab: {message}")));
     let introduced = Side::BOTH.map(|side| -> Result<(Command, Hello)> {
@@ -104,6 +106,7 @@ pub(super) fn both_sides(
         }
         Ok(targets)
     };
+    answers.known.insert(backend.clone(), Ok(a.clone()));
     let (a, b) = (of_side(Side::A, a)?, of_side(Side::B, b)?);
     Ok(a.into_iter().zip(b).flat_map(|(a, b)| [a, b]).collect())
 }

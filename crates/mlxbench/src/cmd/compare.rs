@@ -59,7 +59,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(file) => fs::write(file, written).with_context(|| file.display().to_string())?,
         None => print(&written)?,
     }
-    print(&args.gate.tell(&comparison)?)?;
+    let told = args.gate.tell(&comparison)?;
+    match args.output.is_none() && format != ComparisonFormat::Text {
+        // Stdout is the document's alone.
+        true => eprint!("{}", String::from_utf8_lossy(&told)),
+        false => print(&told)?,
+    }
     Ok(args.gate.exit(comparison.gate))
 }
 

@@ -9,7 +9,7 @@ use mlxbench_core::results::{Residency, RunResult, Sample, Settings, Sides, Test
 use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::baselines::Baselines;
 use mlxbench_runner::config::Config;
-use mlxbench_runner::execute::{End, Options, Outcome, execute};
+use mlxbench_runner::execute::{End, Options, Outcome, execute, lets_through};
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::plan::{Plan, plan};
 
@@ -126,7 +126,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match comparison {
         Some(comparison) if matches!(outcome.end, End::Finished(_)) => {
             let gate = tell(&comparison, &args)?;
-            Ok(if exit == Exit::Fine { gate } else { exit })
+            // What got worse goes before what failed: a GPU that is missing must not hide it.
+            Ok(if gate == Exit::Fine { exit } else { gate })
         }
         _ => Ok(exit),
     }
@@ -140,8 +141,8 @@ fn baseline(args: &Args) -> anyhow::Result<Option<RunResult>> {
     let mut base = Baselines::new(&args.baselines).result(baseline, &this_machine())?;
     if let Some(filter) = &args.filter {
         // What this run leaves out isn't missed.
-        let kept = |sample: &Sample| format!("{} {}", sample.target, sample.test).contains(filter);
-        base.samples.retain(kept);
+        base.samples
+            .retain(|sample| lets_through(filter, &sample.target, &sample.test));
     }
     Ok(Some(base))
 }
@@ -177,6 +178,7 @@ fn repeat_enough(plan: &mut Plan, args: &Args) {
     let Settings {
         repetitions,
         max_repetitions,
+        max_seconds,
         ..
     } = &mut plan.settings;
     if *repetitions >= rounds {
@@ -186,6 +188,11 @@ fn repeat_enough(plan: &mut Plan, args: &Args) {
         eprintln!(
             "--ab: {rounds} repetitions in place of {repetitions}, so that up to {rows} rows can be told"
         );
+        if let Some(seconds) = max_seconds {
+            eprintln!(
+                "--ab: max_seconds = {seconds} may end a test before that: then nothing can be told"
+            );
+        }
     }
     *repetitions = rounds;
     *max_repetitions = max_repetitions.map(|most| most.max(rounds));

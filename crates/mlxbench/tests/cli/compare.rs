@@ -1,6 +1,7 @@
 //! Two results side by side, two workers in one run, and what a gate tells CI.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,12 @@ fn run(scene: &Scene, step_ns: &str, out: &str) -> String {
     let run = scene.mlxbench(&["run", "config.toml", "--out", out]);
     assert!(run.status.success(), "{}", stderr(&run));
     format!("{out}/scene")
+}
+
+/// The only file of a run.
+fn result_file(scene: &Scene, folder: &str) -> PathBuf {
+    let mut files = fs::read_dir(scene.path(folder)).unwrap();
+    files.next().unwrap().unwrap().path()
 }
 
 /// The command of a mock for `--ab`.
@@ -47,7 +54,8 @@ fn a_slower_result_ends_with_1_and_a_faster_one_with_0() {
         "{shown}"
     );
     assert!(shown.ends_with("fail: of 1 row, 1 worse\n"), "{shown}");
-    let faster = scene.mlxbench(&["compare", &new, &old, "--format", "json"]);
+    let faster = ["compare", &new, &old, "--format", "json", "--annotations"];
+    let faster = scene.mlxbench(&faster);
     assert_eq!(faster.status.code(), Some(0));
     let comparison: Value = serde_json::from_slice(&faster.stdout).unwrap();
     assert_eq!(verdict(&comparison, "decode"), "better");
@@ -63,8 +71,7 @@ fn what_cannot_be_told_ends_with_1_only_under_strict() {
         run(&scene, "10000000", "new"),
     );
     // Another model: no figure of the one says anything of the other.
-    let file = fs::read_dir(scene.path("old/scene")).unwrap();
-    let file = file.map(|file| file.unwrap().path()).next().unwrap();
+    let file = result_file(&scene, &old);
     let text = fs::read_to_string(&file).unwrap();
     let mut result: Value = serde_json::from_str(&text).unwrap();
     result["run"]["model"]["parameters"] = json!(1);
@@ -110,6 +117,9 @@ fn a_run_is_gated_by_a_named_baseline_of_this_machine() {
     assert_eq!(passed.status.code(), Some(0), "{}", stdout(&passed));
     let named = scene.mlxbench(&["compare", "main", &old]);
     assert!(stdout(&named).contains("+20.0 %"), "{}", stdout(&named));
+    let older = scene.mlxbench(&["baseline", "save", "main", &old]);
+    assert_eq!(older.status.code(), Some(2));
+    assert!(stderr(&older).contains("was measured later"));
     // Nothing of it is in another config's run.
     let other = TEST.replace("generate_tokens = 5", "generate_tokens = 6");
     assert_ne!(other, TEST);
@@ -133,8 +143,7 @@ fn a_run_is_gated_by_a_named_baseline_of_this_machine() {
 fn a_result_is_never_written_over() {
     let scene = Scene::new();
     let old = run(&scene, "10000000", "old");
-    let file = fs::read_dir(scene.path(&old)).unwrap();
-    let file = file.map(|file| file.unwrap().path()).next().unwrap();
+    let file = result_file(&scene, &old);
     let (before, file) = (fs::read(&file).unwrap(), file.to_str().unwrap().to_owned());
     let twice = ["--summary", "x", "--junit", "x"];
     let refused: [&[&str]; 4] = [
@@ -255,6 +264,17 @@ fn two_workers_are_compared_in_one_run() {
     // The file tells the same again.
     let again = scene.mlxbench(&["compare", "slower/scene"]);
     assert_eq!(again.status.code(), Some(1));
+    // A filter names a case of both.
+    let told = |filter: &str| {
+        let arguments = ["run", "config.toml", "--ab", &a, &a, "--filter", filter];
+        stderr(&scene.mlxbench(&[arguments.as_slice(), &["--out", "filtered"]].concat()))
+    };
+    let filtered = told("mock/cpu/f32 pp8");
+    assert!(
+        filtered.contains("f32@a pp8") && filtered.contains("f32@b pp8"),
+        "{filtered}"
+    );
+    assert!(told("nothing").contains("named like `mock/cpu/f32 pp8+tg5`"));
     // An environment's switch makes the same command slower.
     let switched = ab(
         &a,
@@ -326,8 +346,7 @@ fn workers_that_cannot_be_compared_are_refused_before_anything_runs() {
 fn github_action_benchmark_reads_rates_and_times() {
     let scene = Scene::new();
     let out = run(&scene, "10000000", "old");
-    let file = fs::read_dir(scene.path(&out)).unwrap();
-    let file = file.map(|file| file.unwrap().path()).next().unwrap();
+    let file = result_file(&scene, &out);
     let entries = |format: &str| -> Value {
         let report = scene.mlxbench(&["report", file.to_str().unwrap(), "--format", format]);
         serde_json::from_slice(&report.stdout).unwrap()
