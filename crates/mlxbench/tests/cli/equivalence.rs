@@ -1,6 +1,6 @@
 //! The check of every target against the reference: healthy targets pass, broken models don't.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mlxbench_core::conformance::Golden;
 use serde_json::{Value, json};
@@ -70,17 +70,7 @@ const MISTAKES: [Mistake; 5] = [
 #[test]
 fn every_mistake_is_different_in_every_dtype_of_every_backend() {
     for mistake in &MISTAKES {
-        let scene = Scene::new();
-        let golden = golden(mistake.golden);
-        std::fs::remove_dir_all(scene.path("model")).unwrap();
-        for folder in ["model", "broken"] {
-            std::fs::create_dir(scene.path(folder)).unwrap();
-        }
-        golden.write(&scene.path("model")).unwrap();
-        golden
-            .write_altered(&scene.path("broken"), mistake.weight)
-            .unwrap();
-        alter_config(&scene.path("broken/config.json"), mistake.config);
+        let scene = scene(mistake);
         scene.checked_config(&config(&scene));
 
         let run = scene.mlxbench(&["run", "config.toml"]);
@@ -115,6 +105,39 @@ fn every_mistake_is_different_in_every_dtype_of_every_backend() {
     }
 }
 
+#[test]
+fn the_new_build_of_the_reference_is_checked_against_the_old_one() {
+    let scene = scene(&MISTAKES[0]);
+    let candle = worker("mlxbench-worker-candle");
+    let program = slip_in(&scene);
+    // The worker beside mlxbench is the new one, too.
+    scene.checked_config(&format!(
+        "{SETTINGS}[[target]]\nbackend = \"candle\"\ndevice = \"cpu\"\ndtypes = [\"f32\"]\n\
+         [backend.candle]\ncommand = [\"sh\", {program:?}, {candle:?}]\n"
+    ));
+    let (old, new) = (format!("{candle:?}"), format!("sh {program:?} {candle:?}"));
+    let run = scene.mlxbench(&["run", "config.toml", "--ab", &old, &new]);
+    assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
+    let shown = stdout(&run);
+    assert!(shown.contains("broken: it does other work"), "{shown}");
+}
+
+/// A scene with the golden in `model/`, and what the mistake makes of it in `broken/`.
+fn scene(mistake: &Mistake) -> Scene {
+    let scene = Scene::new();
+    let golden = golden(mistake.golden);
+    std::fs::remove_dir_all(scene.path("model")).unwrap();
+    for folder in ["model", "broken"] {
+        std::fs::create_dir(scene.path(folder)).unwrap();
+    }
+    golden.write(&scene.path("model")).unwrap();
+    golden
+        .write_altered(&scene.path("broken"), mistake.weight)
+        .unwrap();
+    alter_config(&scene.path("broken/config.json"), mistake.config);
+    scene
+}
+
 fn golden(name: &str) -> Golden {
     let goldens = Golden::all().unwrap();
     goldens
@@ -129,18 +152,25 @@ fn alter_config(path: &Path, alter: fn(&mut Value)) {
     std::fs::write(path, config.to_string()).unwrap();
 }
 
-/// Every backend as it is, and once more with the broken model slipped in.
-fn config(scene: &Scene) -> String {
-    let mut config = String::from(
-        "[equivalence]\npositions = 24\n[measure]\nrepetitions = 1\nwarmup = 0\nthreads = 1\n\
-         [[test]]\nprompt_tokens = 12\n",
-    );
+const SETTINGS: &str = "[equivalence]\npositions = 24\n\
+    [measure]\nrepetitions = 1\nwarmup = 0\nthreads = 1\n\
+    [[test]]\nprompt_tokens = 12\n";
+
+/// A script that gives a worker the broken model, whatever it is asked to load.
+fn slip_in(scene: &Scene) -> PathBuf {
     let program = scene.path("slip-in");
     let script = format!(
         "sed -u 's#\"model\":\"[^\"]*\"#\"model\":\"{}\"#' | exec \"$1\"\n",
         scene.path("broken").display()
     );
     std::fs::write(&program, script).unwrap();
+    program
+}
+
+/// Every backend as it is, and once more with the broken model slipped in.
+fn config(scene: &Scene) -> String {
+    let mut config = String::from(SETTINGS);
+    let program = slip_in(scene);
     for backend in BACKENDS {
         let worker = worker(&format!("mlxbench-worker-{backend}"));
         let dtypes = DTYPES.map(|dtype| format!("{dtype:?}")).join(", ");
