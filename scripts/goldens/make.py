@@ -1,7 +1,7 @@
 """Writes the goldens of tiny Gemmas with Hugging Face transformers, the independent reference.
 
 Run by hand, in any Python with torch, transformers, numpy and safetensors, from the repository's
-root, after changing a config.json under crates/mlxbench-core/tests/goldens:
+root, after changing a config.json under crates/mlxbench-conformance/goldens:
 
     python scripts/goldens/make.py
 
@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-GOLDENS = pathlib.Path(__file__).parents[2] / "crates/mlxbench-core/tests/goldens"
+GOLDENS = pathlib.Path(__file__).parents[2] / "crates/mlxbench-conformance/goldens"
 GENERATED = 8
 ROWS = 40  # logits kept: enough for every short case, the end of the long one
 SMALLEST_MARGIN = 1e-3  # between the two best logits, so that greedy tokens can't hang on rounding

@@ -4,7 +4,7 @@ Run by hand, in any Python with numpy and scipy, from the repository's root:
 
     python scripts/oracles/statistics.py
 
-It writes crates/mlxbench-analysis/tests/statistics.json, which tests/statistics.rs checks our
+It writes crates/mlxbench-analysis/tests/statistics.json, which tests/analysis/statistics.rs checks our
 functions against: for each sample in `samples` its quantiles, interval, fences, outliers, trend and
 autocorrelation, in `common_trends` the trends of several cases together, in `ratios` the ratio of two
 samples' medians with its interval, and in `pettitt` Pettitt's test of series with and without a change. Numbers of trends come from scipy.stats.kendalltau and

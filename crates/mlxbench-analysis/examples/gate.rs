@@ -6,14 +6,12 @@
 //! cargo run --release -p mlxbench-analysis --example gate
 //! ```
 
-#[path = "../tests/noise/gates.rs"]
-mod gates;
-#[path = "../tests/noise/mod.rs"]
+#[path = "../tests/analysis/noise/mod.rs"]
 mod noise;
 
 use mlxbench_analysis::ranks::MOST_PLANNED;
 
-use gates::{Mode, NOISES, simulate};
+use noise::gates::{Mode, NOISES, simulate};
 
 const GATES: usize = 10_000;
 

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use mlxbench_candle::CandleBackend;
 
 fn main() -> ExitCode {
-    mlxbench_ops::bench::main(CandleBackend::default(), env!("CARGO_TARGET_TMPDIR"))
+    mlxbench_ops_bench::main(CandleBackend::default(), env!("CARGO_TARGET_TMPDIR"))
 }

@@ -15,14 +15,11 @@
 //! | [`protocol`] | the JSON lines between runner and worker (see PROTOCOL.md) |
 //! | [`worker`] | [`worker::serve`], the whole `main` of an adapter's worker |
 //! | [`mock`] | a backend with scripted timings and faults, on a virtual clock |
-//! | `conformance` | goldens for the tests of adapters (feature `conformance`) |
 //! | [`results`] | what a run leaves behind: journal records and the result file |
 
 pub mod backend;
 pub mod checkpoint;
 pub mod clock;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 mod error;
 pub mod gemma;
 pub mod generate;

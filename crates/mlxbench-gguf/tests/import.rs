@@ -8,6 +8,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
+use mlxbench_models::progress::UNWATCHED;
 use mlxbench_models::synth;
 use tempfile::TempDir;
 use tokenizers::Tokenizer;
@@ -125,7 +126,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let config = config(model_type);
         let original = folder.path().join("model");
-        synth::write(&config, Dtype::F32, 1, &original).unwrap();
+        synth::write(&config, Dtype::F32, 1, &original, UNWATCHED).unwrap();
 
         let checkpoint = Checkpoint::open(&original).unwrap();
         let tensors: Vec<(String, QTensor)> = config

@@ -6,5 +6,5 @@ use mlxbench_mlx::MlxBackend;
 
 fn main() -> ExitCode {
     mlxbench_mlx::blas::prefer_openblas();
-    mlxbench_ops::bench::main(MlxBackend::default(), env!("CARGO_TARGET_TMPDIR"))
+    mlxbench_ops_bench::main(MlxBackend::default(), env!("CARGO_TARGET_TMPDIR"))
 }

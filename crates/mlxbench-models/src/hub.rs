@@ -191,6 +191,7 @@ impl Hub {
             api,
             cache,
             snapshot: snapshot.clone(),
+            bars: has_bars(),
         };
         let bring = |file: &str| {
             download
@@ -238,7 +239,7 @@ impl Hub {
         ApiBuilder::from_cache(Cache::new(self.cache.clone()))
             .with_endpoint(self.endpoint.clone())
             .with_token(self.token.clone())
-            .with_progress(std::io::stderr().is_terminal())
+            .with_progress(has_bars())
             .with_user_agent("mlxbench", env!("CARGO_PKG_VERSION"))
             .build()
             .map_err(|error| self.unreachable(error))
@@ -247,6 +248,11 @@ impl Hub {
     fn cache_of(&self, repo: &str, revision: &str) -> CacheRepo {
         Cache::new(self.cache.clone()).repo(model(repo, revision))
     }
+}
+
+/// Progress is shown as a bar on a terminal, as a line a file elsewhere.
+fn has_bars() -> bool {
+    std::io::stderr().is_terminal()
 }
 
 fn model(repo: &str, revision: &str) -> Repo {

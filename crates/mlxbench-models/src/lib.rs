@@ -5,6 +5,7 @@
 //! | [`source`] | a model by its name: a folder, `hf:owner/name`, `synthetic:PRESET` |
 //! | [`hub`] | the Hugging Face hub |
 //! | [`synth`] | random weights in a real Gemma's shapes |
+//! | [`progress`] | how far a model is that is being made |
 //! | [`mod@write`] | a model folder written tensor by tensor, whole or not at all |
 //! | [`describe`] | what `mlxbench model show` tells |
 //! | [`cache`] | the user's folder for models that mlxbench made |
@@ -13,6 +14,7 @@ pub mod cache;
 pub mod describe;
 mod error;
 pub mod hub;
+pub mod progress;
 pub mod source;
 pub mod synth;
 pub mod write;

@@ -8,6 +8,7 @@ use mlxbench_core::Dtype;
 use mlxbench_core::checkpoint::read_config;
 use mlxbench_core::gemma::{PRESETS, Preset, preset};
 
+use crate::progress::Watch;
 use crate::{Error, Result, cache, hub, synth};
 
 /// Where a model is to be had.
@@ -32,24 +33,25 @@ pub enum Source {
 }
 
 impl Source {
-    /// The model's folder on this machine, fetched or made where needed.
+    /// The model's folder on this machine, fetched or made where needed. `watch` is told how far one
+    /// is that is being made.
     ///
     /// # Errors
     /// When it can't be had; the message says how to go on.
-    pub fn resolve(&self) -> Result<PathBuf> {
+    pub fn resolve(&self, watch: Watch<'_>) -> Result<PathBuf> {
         match self {
             Self::Folder(folder) => {
                 read_config(folder)?;
                 Ok(folder.clone())
             }
             Self::Hub { repo, revision } => hub::fetch(repo, revision.as_deref()),
-            Self::Synthetic { preset, seed } => synthetic(preset, *seed),
+            Self::Synthetic { preset, seed } => synthetic(preset, *seed, watch),
         }
     }
 }
 
 /// The folder of a preset's random weights in bf16, made when it isn't there.
-fn synthetic(preset: &Preset, seed: u64) -> Result<PathBuf> {
+fn synthetic(preset: &Preset, seed: u64, watch: Watch<'_>) -> Result<PathBuf> {
     let folder = cache::folder()?
         .join("synthetic")
         .join(format!("{}-seed{seed}", preset.name));
@@ -57,7 +59,7 @@ fn synthetic(preset: &Preset, seed: u64) -> Result<PathBuf> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    match synth::write(&preset.config(), Dtype::Bf16, seed, &folder) {
+    match synth::write(&preset.config(), Dtype::Bf16, seed, &folder, watch) {
         // Another process was faster.
         Err(_) if folder.is_dir() => Ok(folder),
         made => made.map(|()| folder),
@@ -133,6 +135,7 @@ impl fmt::Display for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::UNWATCHED;
 
     fn parsed(name: &str) -> String {
         name.parse::<Source>().unwrap().to_string()
@@ -161,7 +164,7 @@ mod tests {
         let source: Source = "no/such/folder".parse().unwrap();
         assert!(
             source
-                .resolve()
+                .resolve(UNWATCHED)
                 .unwrap_err()
                 .to_string()
                 .contains("no such folder")

@@ -1,6 +1,7 @@
 //! Random weights in the exact shapes of a Gemma. Speed doesn't depend on their values, so nobody
 //! needs a gated download to benchmark.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -11,13 +12,14 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::Result;
+use crate::progress::{Progress, Watch};
 use crate::write::{self, Contents, SHARD_BYTES};
 
 /// Numbers that 16 random bits can pick.
 const QUANTILES: usize = 1 << 16;
 
 /// Writes a model of random weights of `config`'s shapes to `folder`, the same for the same seed on
-/// every machine.
+/// every machine. `watch` is told of each tensor.
 ///
 /// Projections are normal with variance 1 / fan-in, so that each keeps the scale of what goes in;
 /// embeddings have variance 1 / hidden_size, which Gemma's factor sqrt(hidden_size) makes 1; norms
@@ -27,7 +29,13 @@ const QUANTILES: usize = 1 << 16;
 ///
 /// # Errors
 /// When the folder has something in it or can't be written.
-pub fn write(config: &GemmaConfig, dtype: Dtype, seed: u64, folder: &Path) -> Result<()> {
+pub fn write(
+    config: &GemmaConfig,
+    dtype: Dtype,
+    seed: u64,
+    folder: &Path,
+    watch: Watch<'_>,
+) -> Result<()> {
     let text = format!("{:#}\n", config.to_json(dtype));
     let tensors = config.tensors();
     let contents = Contents {
@@ -37,12 +45,24 @@ pub fn write(config: &GemmaConfig, dtype: Dtype, seed: u64, folder: &Path) -> Re
         shard_bytes: SHARD_BYTES,
     };
     let quantiles = standard_normal_quantiles();
-    write::model(
-        folder,
-        &contents,
-        |spec| Ok(tensor(spec, dtype, seed, &quantiles)),
-        |_| Ok(()),
-    )
+    let what = format!("{} (random weights)", folder.display());
+    let total_bytes = config.weights_bytes(dtype);
+    let done = Cell::new(0);
+    let tell = |bytes: usize| {
+        done.set(done.get() + bytes as u64);
+        watch(Progress {
+            what: &what,
+            done_bytes: done.get(),
+            total_bytes,
+        });
+    };
+    tell(0);
+    let produce = |spec: &TensorSpec| {
+        let bytes = tensor(spec, dtype, seed, &quantiles);
+        tell(bytes.len());
+        Ok(bytes)
+    };
+    write::model(folder, &contents, produce, |_| Ok(()))
 }
 
 /// The centres of 65536 equally likely slices of the standard normal distribution.

@@ -72,6 +72,6 @@ impl OpsFile {
 }
 
 /// A part of a benchmark's name as criterion writes it in file names, which may be 64 bytes long.
-pub(crate) fn safe(name: &str) -> String {
+pub fn safe(name: &str) -> String {
     name.replace(['?', '"', '/', '\\', '*', '<', '>', ':', '|', '^'], "_")
 }

@@ -80,20 +80,17 @@
 //! | `work` | operations and bytes of an op |
 //! | `model` | what an adapter implements: [`Ops`], [`Prepared`] |
 //! | `file` | [`OpsFile`] |
-//! | `bench` | the benchmark, the whole `main` of an adapter's bench (feature `bench`) |
-//! | `check` | every op of an adapter once, for its tests (feature `bench`) |
+//!
+//! `mlxbench-ops-bench` is the benchmark itself, the whole `main` of an adapter's bench, and
+//! `mlxbench-conformance` runs every op of an adapter once, for its tests.
 
-#[cfg(feature = "bench")]
-pub mod bench;
-#[cfg(feature = "bench")]
-pub mod check;
 mod file;
 mod model;
 mod op;
 mod part;
 mod work;
 
-pub use file::{MeasuredOp, OpsFile, SCHEMA};
+pub use file::{MeasuredOp, OpsFile, SCHEMA, safe};
 pub use model::{Ops, Prepared};
 pub use op::{Op, Phase, Workload};
 pub use part::Part;

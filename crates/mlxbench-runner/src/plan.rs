@@ -11,6 +11,7 @@ use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, Sides, TargetId, Test};
 use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, TokenBatch, TokenId};
+use mlxbench_models::progress::Watch;
 use mlxbench_models::source::Source;
 
 use crate::config::{Config, ModelConfig, Sweep, TestConfig};
@@ -97,15 +98,20 @@ pub struct Introduced {
 }
 
 /// Plans `config`, read from `config_path`: fetches or makes the model, checks it, makes the ids
-/// and asks every worker what it can do here. With `sides`, the targets of their backend are run with
+/// and asks every worker what it can do here; `watch` is told how far a model is. With `sides`, the targets of their backend are run with
 /// each of them, and no others.
 ///
 /// # Errors
 /// When the model can't be had or used, a test doesn't fit it, two targets are the same, or the two
 /// sides aren't workers of one of the config's backends.
-pub fn plan(config: &Config, config_path: &Path, sides: Option<&Sides>) -> Result<Plan> {
+pub fn plan(
+    config: &Config,
+    config_path: &Path,
+    sides: Option<&Sides>,
+    watch: Watch<'_>,
+) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
-    let (model, gemma) = resolve_model(&config.model, base)?;
+    let (model, gemma) = resolve_model(&config.model, base, watch)?;
     let tests = tests(config, base, &model, &gemma)?;
     let mut answers = Answers::new(config, config_path);
     let targets = match sides {
@@ -165,13 +171,16 @@ fn worker_memory() -> u64 {
 }
 
 /// The model's folder, checked, from its source or else from its fallback.
-fn resolve_model(model: &ModelConfig, base: &Path) -> Result<(ModelFacts, GemmaConfig)> {
-    let (source, folder, fallback_reason) = match (resolve(&model.source, base), &model.fallback) {
+fn resolve_model(
+    model: &ModelConfig,
+    base: &Path,
+    watch: Watch<'_>,
+) -> Result<(ModelFacts, GemmaConfig)> {
+    let resolve = |source| resolve(source, base, watch);
+    let (source, folder, fallback_reason) = match (resolve(&model.source), &model.fallback) {
         (Ok(folder), _) => (&model.source, folder, None),
         (Err(error), None) => return Err(error),
-        (Err(error), Some(fallback)) => {
-            (fallback, resolve(fallback, base)?, Some(error.to_string()))
-        }
+        (Err(error), Some(fallback)) => (fallback, resolve(fallback)?, Some(error.to_string())),
     };
     let checkpoint = Checkpoint::open(&folder)?;
     let gemma = checkpoint.config().clone();
@@ -199,7 +208,7 @@ fn model_name(source: &str, folder: &Path) -> String {
 
 /// The folder of a source. `script:PROGRAM` runs a program and takes the last line that it prints;
 /// relative paths are relative to the config.
-fn resolve(source: &str, base: &Path) -> Result<PathBuf> {
+fn resolve(source: &str, base: &Path, watch: Watch<'_>) -> Result<PathBuf> {
     if let Some(program) = source.strip_prefix("script:") {
         return run_script(&base.join(program));
     }
@@ -208,7 +217,7 @@ fn resolve(source: &str, base: &Path) -> Result<PathBuf> {
         Source::Folder(folder) => Source::Folder(base.join(folder)),
         other => other,
     };
-    Ok(source.resolve()?)
+    Ok(source.resolve(watch)?)
 }
 
 fn run_script(program: &Path) -> Result<PathBuf> {

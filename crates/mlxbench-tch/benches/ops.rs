@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use mlxbench_tch::TchBackend;
 
 fn main() -> ExitCode {
-    mlxbench_ops::bench::main(TchBackend::default(), env!("CARGO_TARGET_TMPDIR"))
+    mlxbench_ops_bench::main(TchBackend::default(), env!("CARGO_TARGET_TMPDIR"))
 }

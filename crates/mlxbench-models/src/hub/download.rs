@@ -25,6 +25,8 @@ pub(super) struct Download {
     /// The same in the cache.
     pub(super) cache: CacheRepo,
     pub(super) snapshot: PathBuf,
+    /// Whether hf-hub shows how far it is: only on a terminal.
+    pub(super) bars: bool,
 }
 
 impl Download {
@@ -71,6 +73,10 @@ impl Download {
             fs::create_dir_all(&self.snapshot)?;
             symlink(Path::new("../../blobs").join(metadata.etag()), &link)?;
         } else {
+            if !self.bars {
+                let size = humansize::format_size(expected, humansize::DECIMAL);
+                eprintln!("hub: fetching {file} ({size})");
+            }
             self.remote.download(file)?;
         }
         if size(&link) != Some(expected) {

@@ -16,6 +16,7 @@ use mlxbench_runner::prompt::{encode, read_tokenizer};
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::making::Making;
 use crate::output::print;
 
 /// Generate greedily with one backend.
@@ -83,7 +84,10 @@ struct Answer {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let folder = args.model.parse::<Source>()?.resolve()?;
+    let folder = args
+        .model
+        .parse::<Source>()?
+        .resolve(&Making::new(args.json).watch())?;
     let checkpoint = Checkpoint::open(&folder)?;
     let config = checkpoint.config();
     let prompt = prompt_ids(&args.prompt, &folder, config)?;

@@ -11,6 +11,7 @@ use mlxbench_models::{describe, synth};
 use mlxbench_runner::locate;
 
 use crate::exit::Exit;
+use crate::making::Making;
 use crate::output::print;
 
 /// The program that reads GGUF files.
@@ -81,7 +82,9 @@ enum Verb {
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Fetch { source } => {
-            let folder = source.parse::<Source>()?.resolve()?;
+            let folder = source
+                .parse::<Source>()?
+                .resolve(&Making::new(false).watch())?;
             print(format!("{}\n", folder.display()).as_bytes())?;
         }
         Verb::Import {
@@ -98,7 +101,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             seed,
             dtype,
         } => {
-            synth::write(&shapes_of(&shapes)?, dtype, seed, &output)?;
+            let making = Making::new(false);
+            synth::write(&shapes_of(&shapes)?, dtype, seed, &output, &making.watch())?;
             print(format!("{}\n", output.display()).as_bytes())?;
         }
         Verb::Show { folder, json } => {

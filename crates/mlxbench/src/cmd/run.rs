@@ -17,6 +17,7 @@ use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::gate::GateArgs;
 use super::keep_apart;
 use crate::exit::Exit;
+use crate::making::Making;
 use crate::output::{Progress, print, terminal_width};
 
 /// Run a benchmark and write its result.
@@ -80,7 +81,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     args.gate.check()?;
     let base = baseline(&args)?;
     let sides = args.ab.as_deref().and_then(sides);
-    let mut plan = plan(&config, &args.config, sides.as_ref())?;
+    let making = Making::new(args.json);
+    let mut plan = plan(&config, &args.config, sides.as_ref(), &making.watch())?;
     if let Some(base) = &base {
         has_something_of(base, &plan)?;
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mlxbench_core::conformance::Golden;
+use mlxbench_conformance::Golden;
 use serde_json::{Value, json};
 
 use crate::support::{Scene, stderr, stdout, worker};

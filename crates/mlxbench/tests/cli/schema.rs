@@ -25,7 +25,7 @@ fn the_published_schemas_are_those_of_the_types() {
         let published = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             printed == published,
-            "run `target/debug/mlxbench schema {of} > schemas/{of}.json`"
+            "run `target/release/mlxbench schema {of} > schemas/{of}.json`"
         );
     }
 }

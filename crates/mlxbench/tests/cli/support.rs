@@ -111,7 +111,7 @@ pub(crate) fn worker(name: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_BIN_EXE_mlxbench")).with_file_name(name);
     assert!(
         file.is_file(),
-        "{name} is missing: run `cargo build --workspace --bins` first"
+        "{name} is missing: run `cargo build --workspace --bins` first, with --release where this was"
     );
     file
 }

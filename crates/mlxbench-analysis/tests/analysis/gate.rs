@@ -1,10 +1,6 @@
 //! Does the gate keep its word? What `examples/gate.rs` simulates at length, in short.
 
-#[path = "noise/gates.rs"]
-mod gates;
-mod noise;
-
-use gates::{Mode, NOISES, Seen, simulate};
+use crate::noise::gates::{Mode, NOISES, Seen, simulate};
 
 const GATES: usize = 200;
 

@@ -63,7 +63,7 @@ struct Change {
 }
 
 fn golden() -> Golden {
-    serde_json::from_str(include_str!("statistics.json")).expect("statistics.json")
+    serde_json::from_str(include_str!("../statistics.json")).expect("statistics.json")
 }
 
 fn assert_close(actual: Option<f64>, expected: f64, what: &str) {

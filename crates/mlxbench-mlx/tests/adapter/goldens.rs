@@ -1,8 +1,8 @@
 //! Goldens of Hugging Face transformers.
 
-use mlxbench_core::conformance::Golden;
+use mlxbench_conformance::Golden;
 use mlxbench_core::{Device, Dtype, Placement};
-use mlxbench_tch::TchBackend;
+use mlxbench_mlx::MlxBackend;
 
 #[test]
 fn f32_equals_the_reference() {
@@ -11,7 +11,7 @@ fn f32_equals_the_reference() {
         dtype: Dtype::F32,
     };
     for golden in Golden::all().unwrap() {
-        let comparison = golden.compare(&mut TchBackend::default(), &placement);
+        let comparison = golden.compare(&mut MlxBackend::default(), &placement);
         comparison.unwrap().assert_within(1e-4);
     }
 }

@@ -1,4 +1,5 @@
-//! The benchmark: the whole `main` of an adapter's bench.
+//! Gemma's ops timed by criterion: the whole `main` of an adapter's bench. `mlxbench-ops` says what is
+//! timed and what a run leaves behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, Throughput};
 use mlxbench_core::{Backend, Checkpoint, Error, GemmaConfig, Placement, Result};
+use mlxbench_models::progress::UNWATCHED;
 use mlxbench_models::source::Source;
 
-use crate::file::safe;
-use crate::{MeasuredOp, Op, Ops, OpsFile, Phase, Prepared, SCHEMA, Workload};
+use mlxbench_ops::{MeasuredOp, Op, Ops, OpsFile, Phase, Prepared, SCHEMA, Workload, safe};
 
 /// Times every op of `backend`, as criterion's command line and the environment ask: see the
 /// crate's own page. `target` is where criterion's folder goes, or a folder beside it: cargo's
@@ -44,7 +45,7 @@ where
     let placement = placement(&backend)?;
     let workload = Workload::default();
     let source: Source = format!("synthetic:{name}").parse().map_err(invalid)?;
-    let checkpoint = Checkpoint::open(&source.resolve().map_err(invalid)?)?;
+    let checkpoint = Checkpoint::open(&source.resolve(UNWATCHED).map_err(invalid)?)?;
     let file = OpsFile {
         schema: SCHEMA,
         identity: backend.identity()?,

@@ -2,7 +2,9 @@
 
 use mlxbench_core::{Backend, Checkpoint, Device, Dtype, Error, GemmaConfig, Placement, Result};
 
-use crate::{Op, Ops, Part, Prepared, Workload};
+use mlxbench_models::progress::UNWATCHED;
+use mlxbench_models::synth;
+use mlxbench_ops::{Op, Ops, Part, Prepared, Workload};
 
 /// Small Gemmas of each generation, with a window that the workload leaves behind.
 const CONFIGS: [&str; 3] = [
@@ -39,7 +41,7 @@ where
         let config = GemmaConfig::from_json(json)?;
         let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
         let folder = folder.path().join("model");
-        mlxbench_models::synth::write(&config, placement.dtype, 0, &folder)
+        synth::write(&config, placement.dtype, 0, &folder, UNWATCHED)
             .map_err(|error| Error::Invalid(error.to_string()))?;
         let mut model = backend.load(&Checkpoint::open(&folder)?, &placement)?;
         for op in Op::all(&config, &WORKLOAD) {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{SafeTensors, TensorView};
 
-use crate::backend::{Backend, Model};
-use crate::clock::MonotonicClock;
-use crate::gemma::TensorSpec;
-use crate::generate::{Job, Mode, generate};
-use crate::score::score;
-use crate::{Checkpoint, Error, GemmaConfig, Placement, Result, TokenBatch, TokenId};
+use mlxbench_core::backend::{Backend, Model};
+use mlxbench_core::clock::MonotonicClock;
+use mlxbench_core::gemma::TensorSpec;
+use mlxbench_core::generate::{Job, Mode, generate};
+use mlxbench_core::score::score;
+use mlxbench_core::{Checkpoint, Error, GemmaConfig, Placement, Result, TokenBatch, TokenId};
 
 /// The reference's answer for one tiny model.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Golden {
     /// # Errors
     /// When a file can't be read.
     pub fn all() -> Result<Vec<Self>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens");
         let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
         let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         folders.sort();
@@ -86,7 +86,7 @@ impl Golden {
     /// # Errors
     /// When a file is missing or isn't what `scripts/goldens/make.py` writes.
     pub fn open(folder: &Path) -> Result<Self> {
-        let config = crate::checkpoint::read_config(folder)?;
+        let config = mlxbench_core::checkpoint::read_config(folder)?;
         let path = folder.join("golden.safetensors");
         let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
         let malformed = |error| Error::model(&path, format!("not a golden: {error}"));
@@ -217,7 +217,7 @@ impl Golden {
                 view.expect("the bytes were made from the shape"),
             )
         });
-        let path = folder.join(crate::checkpoint::SINGLE_FILE);
+        let path = folder.join(mlxbench_core::checkpoint::SINGLE_FILE);
         safetensors::serialize_to_file(views, None, &path)
             .map_err(|error| Error::model(&path, error.to_string()))
     }

@@ -1,5 +1,7 @@
 //! Random numbers for simulations, the same in every run.
 
+pub(crate) mod gates;
+
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 

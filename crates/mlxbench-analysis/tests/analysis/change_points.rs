@@ -1,11 +1,9 @@
 //! How often is a change of level found where there is none, and how often where there is one?
 //! Simulated series whose true changes are known.
 
-mod noise;
-
 use mlxbench_analysis::{ChangePoint, change_points};
 
-use noise::Noise;
+use crate::noise::Noise;
 
 const SEED: u64 = 7;
 

@@ -4,5 +4,5 @@ use mlxbench_mlx::MlxBackend;
 
 #[test]
 fn every_op_runs_and_gives_finite_numbers() {
-    mlxbench_ops::check::every_op(&mut MlxBackend::default()).unwrap();
+    mlxbench_conformance::ops::every_op(&mut MlxBackend::default()).unwrap();
 }

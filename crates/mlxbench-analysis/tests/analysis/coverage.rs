@@ -1,10 +1,8 @@
 //! Do the intervals cover what they say? Simulated experiments whose true median is known.
 
-mod noise;
-
 use mlxbench_analysis::Estimate;
 
-use noise::Noise;
+use crate::noise::Noise;
 
 const EXPERIMENTS: usize = 2_000;
 const TOKENS: usize = 32;

@@ -5,7 +5,7 @@ use mlxbench_core::results::{PeakSince, SCHEMA_VERSION, Verdict, migrate};
 
 #[test]
 fn a_result_of_version_1_is_read() {
-    let result = migrate::result(include_str!("results/v1.json")).unwrap();
+    let result = migrate::result(include_str!("../results/v1.json")).unwrap();
     assert_eq!(result.schema_version, SCHEMA_VERSION);
     assert_eq!(result.run.tests[0].to_string(), "pp8+tg5 sync");
     assert!(
@@ -32,7 +32,7 @@ fn a_result_of_version_1_is_read() {
 
 #[test]
 fn what_is_written_today_is_read_today() {
-    let result = migrate::result(include_str!("results/v1.json")).unwrap();
+    let result = migrate::result(include_str!("../results/v1.json")).unwrap();
     let written = serde_json::to_string(&result).unwrap();
     assert_eq!(migrate::result(&written).unwrap(), result);
 }

@@ -1,0 +1,7 @@
+//! Statistics on simulated experiments, and beside an independent implementation.
+
+mod change_points;
+mod coverage;
+mod gate;
+mod noise;
+mod statistics;

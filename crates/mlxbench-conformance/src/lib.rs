@@ -1,0 +1,11 @@
+//! What the tests of every adapter run, and no program links.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
+//! | [`ops`] | every op of `mlxbench-ops` once |
+
+pub mod golden;
+pub mod ops;
+
+pub use golden::Golden;

@@ -1,0 +1,5 @@
+//! Tests of the adapter against what every adapter has to hold to.
+
+mod backend;
+mod goldens;
+mod ops;

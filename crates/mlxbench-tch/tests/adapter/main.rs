@@ -1,0 +1,4 @@
+//! Tests of the adapter against what every adapter has to hold to.
+
+mod goldens;
+mod ops;
