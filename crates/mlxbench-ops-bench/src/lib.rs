@@ -222,7 +222,10 @@ mod tests {
         }
     }
 
-    impl Ops for MockModel {
+    /// The mock's model, as one whose ops can be timed.
+    struct OpsOfMock(MockModel);
+
+    impl Ops for OpsOfMock {
         type Prepared<'a> = Counted;
 
         fn prepare(&mut self, _op: &Op) -> Result<Counted> {
