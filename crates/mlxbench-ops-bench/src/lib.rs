@@ -193,14 +193,17 @@ fn or_panic<T>(op: &Op, result: Result<T>) -> T {
 
 #[cfg(test)]
 mod tests {
+    use mlxbench_core::backend::ContextShape;
     use mlxbench_core::clock::VirtualClock;
-    use mlxbench_core::mock::{MockBackend, MockModel, Script};
+    use mlxbench_core::gemma::preset;
+    use mlxbench_core::mock::{MockBackend, Script};
+    use mlxbench_core::{Model, TokenBatch, TokenId};
 
     use super::*;
 
     /// An op that does nothing, and counts.
     #[derive(Default)]
-    pub struct Counted {
+    struct Counted {
         runs: usize,
         /// Runs before each wait.
         waits: Vec<usize>,
@@ -222,10 +225,50 @@ mod tests {
         }
     }
 
-    /// The mock's model, as one whose ops can be timed.
-    struct OpsOfMock(MockModel);
+    /// A model whose ops alone are run.
+    struct OpsAlone(GemmaConfig);
 
-    impl Ops for OpsOfMock {
+    impl Model for OpsAlone {
+        type Output = ();
+
+        fn config(&self) -> &GemmaConfig {
+            &self.0
+        }
+
+        fn is_asynchronous(&self) -> bool {
+            false
+        }
+
+        fn reset(&mut self, _: ContextShape) -> Result<()> {
+            unreachable!("no pass is run")
+        }
+
+        fn prefill(&mut self, _: &TokenBatch) -> Result<()> {
+            unreachable!("no pass is run")
+        }
+
+        fn forward(&mut self, _: &TokenBatch) -> Result<()> {
+            unreachable!("no pass is run")
+        }
+
+        fn step(&mut self, (): &()) -> Result<()> {
+            unreachable!("no pass is run")
+        }
+
+        fn read(&mut self, (): &()) -> Result<Vec<TokenId>> {
+            unreachable!("no pass is run")
+        }
+
+        fn logits(&mut self, (): &()) -> Result<Vec<f32>> {
+            unreachable!("no pass is run")
+        }
+
+        fn synchronize(&mut self) -> Result<()> {
+            unreachable!("no pass is run")
+        }
+    }
+
+    impl Ops for OpsAlone {
         type Prepared<'a> = Counted;
 
         fn prepare(&mut self, _op: &Op) -> Result<Counted> {
@@ -249,11 +292,10 @@ mod tests {
             .measurement_time(Duration::from_millis(1))
             .output_directory(folder.path())
             .with_filter("decode/attention");
-        let clock = VirtualClock::default();
-        let mut model = MockModel::new(Script::default(), clock.clone());
+        let mut model = OpsAlone(preset("gemma-3-270m").unwrap().config());
         let file = OpsFile {
             schema: SCHEMA,
-            identity: MockBackend::new(Script::default(), clock)
+            identity: MockBackend::new(Script::default(), VirtualClock::default())
                 .identity()
                 .unwrap(),
             device: "cuda:1".parse().unwrap(),
