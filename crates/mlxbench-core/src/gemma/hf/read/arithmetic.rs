@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::Reading;
-use crate::gemma::Generation;
 use crate::gemma::hf::defaults;
 use crate::gemma::hf::keys::Sourced;
+use crate::gemma::{Fact, Generation};
 
 impl Reading<'_> {
     /// The norms' epsilon, and which norms there are.
