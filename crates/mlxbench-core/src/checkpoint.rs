@@ -184,26 +184,23 @@ impl Weights {
     /// The set of weights of `folder` that holds the whole model, and the names of its tensors.
     fn open(folder: &Path, file: &mut ConfigFile) -> Result<(Self, Names)> {
         let sets = of_folder(folder)?;
-        let weights = Self::map(folder, &sets.first)?;
+        let mut weights = Self::map(folder, &sets.first)?;
+        let mut warning = sets.warning;
         let names = match (weights.names(file), &sets.other) {
-            (Ok(names), _) => {
-                file.warnings.extend(sets.warning);
-                names
-            }
+            (Ok(names), _) => names,
             (Err(message), None) => return Err(Error::model(folder, message)),
             (Err(message), Some(other)) => {
                 // Not a whole model: then it isn't the set that was meant.
-                let weights = Self::map(folder, other)?;
-                let Ok(names) = weights.names(file) else {
-                    return Err(Error::model(folder, message));
-                };
-                file.warnings.push(format!(
+                weights = Self::map(folder, other)?;
+                warning = Some(format!(
                     "two sets of weights are here: {SINGLE_FILE} isn't a whole model, so the \
                      shards of {INDEX_FILE} are used"
                 ));
-                return Ok((weights, names));
+                let names = weights.names(file);
+                names.map_err(|_| Error::model(folder, message))?
             }
         };
+        file.warnings.extend(warning);
         if !names.unused.is_empty() {
             file.warnings.push(format!(
                 "config.json doesn't ask for {} tensors of the text model, so they aren't used: `{}`{}",

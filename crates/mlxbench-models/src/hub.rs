@@ -202,13 +202,8 @@ impl Hub {
         // The configuration first: nothing else is fetched of what can't be run.
         bring(CONFIG_FILE)?;
         read_config(&snapshot).map_err(|error| Refusal::NotGemma(error.to_string()))?;
-        let present = |file: &&str| files.contains(file);
-        for file in [INDEX_FILE]
-            .into_iter()
-            .chain(OPTIONAL_FILES)
-            .filter(present)
-        {
-            bring(file)?;
+        if files.contains(INDEX_FILE) {
+            bring(INDEX_FILE)?;
         }
         let sets = weight_sets(index_text(&snapshot).as_deref(), |file| {
             files.contains(file)
@@ -220,6 +215,12 @@ impl Hub {
                 "it names {name}, which the repository doesn't have beside it"
             )),
         })?;
+        for file in OPTIONAL_FILES
+            .into_iter()
+            .filter(|file| files.contains(file))
+        {
+            bring(file)?;
+        }
         for file in &sets.first.files {
             bring(file)?;
         }

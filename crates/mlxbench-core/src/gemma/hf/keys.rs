@@ -193,10 +193,11 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// A value for a message: not all of a long one.
+/// A value for a message: not all of a long one, and nothing that a terminal would obey.
 pub(super) fn shown(value: &Value) -> String {
     const MOST: usize = 60;
     let text = value.to_string();
+    let text = text.replace(char::is_control, "\u{fffd}");
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,

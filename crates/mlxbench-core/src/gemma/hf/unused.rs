@@ -71,6 +71,9 @@ const HARMLESS: &[&str] = &[
     "mm_tokens_per_image",
     "num_image_tokens",
     "vision_config",
+    // Gemma 1 has no layers that these could act on; the others read them.
+    "sliding_window",
+    "sliding_window_size",
     // How to sample, which old versions of transformers kept here.
     "assistant_confidence_threshold",
     "assistant_lookbehind",

@@ -106,6 +106,13 @@ fn null_means_what_the_reference_classes_make_of_it() {
 }
 
 #[test]
+fn a_window_without_layers_that_have_one_is_not_used() {
+    let file = parse(json!({"model_type": "gemma", "sliding_window": 8}));
+    assert_eq!(file.config.sliding_window, None);
+    assert_eq!(file.unused, ["sliding_window"]);
+}
+
+#[test]
 fn two_spellings_that_agree_load_and_others_are_told() {
     let both = |pattern: usize, dtype: &str| {
         json!({"model_type": "gemma3_text", "sliding_window_pattern": 6,
