@@ -2,6 +2,10 @@
 //! panic or an allocation by a number that they made up.
 //!
 //! `MLXBENCH_FUZZ_CASES` sets the cases of each property; minutes' worth is some 100,000.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should say where"
+)]
 
 use std::path::Path;
 
