@@ -88,6 +88,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             parameters: 1000,
             stored_bytes: 4000,
             config: None,
+            warnings: Vec::new(),
         },
         settings: Settings {
             repetitions: 3,

@@ -3,48 +3,45 @@
 //! Files are mapped, not read, and every tensor's name, shape and dtype is checked against the
 //! configuration before anything is loaded. [`Tensor`]s give their pages back when dropped, so a
 //! model that is loaded tensor by tensor never holds its weights twice.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `config` | `config.json` of a folder |
+//! | `sets` | which files hold the weights |
+//! | `names` | which of their tensors are the model's |
+//! | `head` | which output head counts |
+//! | `tensor` | one tensor's elements |
+
+mod config;
+mod head;
+mod names;
+mod sets;
+mod tensor;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
 
-use crate::gemma::{GemmaConfig, TensorSpec};
+use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
 use crate::{Dtype, Error, Result};
+use names::{EMBEDDINGS, HEAD, Names};
 
-/// The name of a checkpoint's only file.
-pub const SINGLE_FILE: &str = "model.safetensors";
-/// The name of the file that says which shard holds which tensor.
-pub const INDEX_FILE: &str = "model.safetensors.index.json";
-
-/// How much of a tensor is converted before its pages are given back: a multiple of every element.
-const RELEASE_BYTES: usize = 16 << 20;
-
-/// Where checkpoints keep the text model: the prefix of its tensors and that of `lm_head`. Text
-/// models, then multimodal ones as transformers 4 and as transformers 5 write them.
-const PREFIXES: [(&str, &str); 3] = [
-    ("model.", ""),
-    ("language_model.model.", "language_model."),
-    ("model.language_model.", ""),
-];
+pub use config::{read_config, read_config_file};
+pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, weight_sets};
+pub use tensor::{Element, Tensor};
 
 /// A model folder, checked and mapped.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
-    config: GemmaConfig,
-    files: Vec<MappedFile>,
+    file: ConfigFile,
+    weights: Weights,
     /// Canonical tensor name to its place.
     tensors: HashMap<String, Place>,
-}
-
-#[derive(Debug)]
-struct MappedFile {
-    path: PathBuf,
-    map: Mmap,
 }
 
 #[derive(Debug, Clone)]
@@ -63,59 +60,42 @@ impl Checkpoint {
     /// file is truncated or its header lies; when a tensor is missing or has another shape or
     /// dtype than the configuration asks for. The message names the file and the tensor.
     pub fn open(folder: &Path) -> Result<Self> {
-        let config = read_config(folder)?;
-        let mut files = Vec::new();
-        let mut found = HashMap::new();
-        for path in weight_files(folder)? {
-            let file = File::open(&path).map_err(|error| Error::io(&path, error))?;
-            // SAFETY: the usual bargain of mapped files: nobody truncates them while we run.
-            let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(&path, error))?;
-            for (name, info, start) in read_header(&path, &map)? {
-                let range = start + info.data_offsets.0..start + info.data_offsets.1;
-                found.insert(name, (files.len(), info, range));
-            }
-            files.push(MappedFile { path, map });
-        }
-
-        let specs = config.tensors();
-        let prefix = PREFIXES
-            .into_iter()
-            .find(|prefix| found.contains_key(&stored_name(&specs[0].name, *prefix)))
-            .unwrap_or(PREFIXES[0]);
+        let mut file = read_config_file(folder)?;
+        let (weights, names) = Weights::open(folder, &mut file)?;
         let mut tensors = HashMap::new();
-        let mut missing = Vec::new();
-        for spec in specs {
-            match found.get(&stored_name(&spec.name, prefix)) {
-                Some((file, info, range)) => {
-                    let dtype = check_tensor(&files[*file].path, &spec, info)?;
-                    tensors.insert(
-                        spec.name,
-                        Place {
-                            file: *file,
-                            dtype,
-                            range: range.clone(),
-                        },
-                    );
-                }
-                None => missing.push(spec.name),
-            }
+        for (spec, stored) in names.body {
+            let place = weights.place(&spec, &stored)?;
+            tensors.insert(spec.name, place);
         }
-        if let Some(first) = missing.first() {
-            let others = match missing.len() - 1 {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            return Err(Error::model(
-                folder,
-                format!("tensor `{first}`{others} is missing: are all of the model's files here?"),
-            ));
+        if let Some((spec, stored)) = names.head {
+            let place = weights.place(&spec, &stored)?;
+            tensors.insert(HEAD.to_owned(), place);
         }
-        Ok(Self {
+        let mut checkpoint = Self {
             folder: folder.to_owned(),
-            config,
-            files,
+            file,
+            weights,
             tensors,
-        })
+        };
+        checkpoint.decide_head()?;
+        Ok(checkpoint)
+    }
+
+    /// Settles which head counts, and lets go of the table that isn't used.
+    fn decide_head(&mut self) -> Result<()> {
+        let [embeddings, head] = [EMBEDDINGS, HEAD].map(|name| self.find(name));
+        let decided = head::decide(&self.file.head, embeddings.as_ref(), head.as_ref())
+            .map_err(|message| Error::model(&self.folder, message))?;
+        drop((embeddings, head));
+        self.file.config.tie_word_embeddings = decided.tied;
+        decided.fact.replace(&mut self.file.facts);
+        self.file.warnings.extend(decided.warning);
+        if decided.tied
+            && let Some(table) = self.tensors.remove(HEAD)
+        {
+            self.tensors.entry(EMBEDDINGS.to_owned()).or_insert(table);
+        }
+        Ok(())
     }
 
     /// The folder.
@@ -123,9 +103,26 @@ impl Checkpoint {
         &self.folder
     }
 
-    /// The model's configuration.
+    /// The model's configuration: what `config.json` says, but for the output head, where the
+    /// weights have the last word.
     pub fn config(&self) -> &GemmaConfig {
-        &self.config
+        &self.file.config
+    }
+
+    /// What was derived from `config.json` and the weights, and from which keys.
+    pub fn facts(&self) -> &[Fact] {
+        &self.file.facts
+    }
+
+    /// The keys of `config.json` that nothing was derived from.
+    pub fn unused_keys(&self) -> &[String] {
+        &self.file.unused
+    }
+
+    /// What a user should know before believing that this is the model that was meant: a sentence
+    /// each. Whoever opens a checkpoint for a user shows them, once.
+    pub fn warnings(&self) -> &[String] {
+        &self.file.warnings
     }
 
     /// The dtypes that the tensors are stored in.
@@ -146,88 +143,157 @@ impl Checkpoint {
     /// # Panics
     /// When the configuration has no such tensor.
     pub fn tensor(&self, name: &str) -> Tensor<'_> {
-        let place = self
-            .tensors
-            .get(name)
-            .unwrap_or_else(|| panic!("no tensor `{name}`"));
-        let file = &self.files[place.file];
-        Tensor {
-            map: &file.map,
+        self.find(name)
+            .unwrap_or_else(|| panic!("no tensor `{name}`"))
+    }
+
+    fn find(&self, name: &str) -> Option<Tensor<'_>> {
+        let place = self.tensors.get(name)?;
+        Some(Tensor {
+            map: &self.weights.files[place.file].map,
             range: place.range.clone(),
             dtype: place.dtype,
-        }
+        })
     }
 }
 
-/// The `config.json` of `folder`.
-///
-/// # Errors
-/// When the folder or the file is missing, or the file is no supported Gemma's.
-pub fn read_config(folder: &Path) -> Result<GemmaConfig> {
-    if !folder.is_dir() {
-        return Err(Error::model(
-            folder,
-            "no such folder: name a model folder, hf:owner/name or synthetic:PRESET",
-        ));
-    }
-    let path = folder.join("config.json");
-    if !path.is_file() {
-        return Err(Error::model(
-            folder,
-            "no config.json in this folder: a model in the Hugging Face layout has one beside its \
-             *.safetensors",
-        ));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
-    let mut config =
-        GemmaConfig::from_json(&text).map_err(|error| Error::model(&path, error.to_string()))?;
-    add_generation_eos(folder, &mut config);
-    Ok(config)
+/// The mapped files of a set of weights.
+#[derive(Debug)]
+struct Weights {
+    files: Vec<MappedFile>,
+    /// Stored name to its place.
+    found: HashMap<String, Stored>,
 }
 
-/// Instruction-tuned models name their end of turn in `generation_config.json` only.
-fn add_generation_eos(folder: &Path, config: &mut GemmaConfig) {
-    let text = std::fs::read_to_string(folder.join("generation_config.json")).unwrap_or_default();
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let ids = match &value["eos_token_id"] {
-        serde_json::Value::Array(ids) => ids.clone(),
-        id => vec![id.clone()],
-    };
-    let ids = ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok());
-    config.eos_token_ids.extend(ids);
-    config.eos_token_ids.sort_unstable();
-    config.eos_token_ids.dedup();
+#[derive(Debug)]
+struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
 }
 
-/// The safetensors files of `folder`: the shards of its index, or its one file.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let index = folder.join(INDEX_FILE);
-    if index.is_file() {
-        #[derive(serde::Deserialize)]
-        struct Index {
-            weight_map: HashMap<String, String>,
-        }
-        let text = std::fs::read_to_string(&index).map_err(|error| Error::io(&index, error))?;
-        let parsed: Index = serde_json::from_str(&text)
-            .map_err(|error| Error::model(&index, format!("not a safetensors index: {error}")))?;
-        let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
-        let missing = names.iter().find(|name| !folder.join(name).is_file());
-        if let Some(name) = missing {
-            return Err(Error::model(
-                folder,
-                format!("shard {name} is missing, though {INDEX_FILE} lists it"),
+/// A tensor as a file's header states it.
+#[derive(Debug)]
+struct Stored {
+    file: usize,
+    info: TensorInfo,
+    /// Where the data section of its file begins.
+    start: usize,
+}
+
+impl Weights {
+    /// The set of weights of `folder` that holds the whole model, and the names of its tensors.
+    fn open(folder: &Path, file: &mut ConfigFile) -> Result<(Self, Names)> {
+        let sets = of_folder(folder)?;
+        let mut weights = Self::map(folder, &sets.first)?;
+        let mut warning = sets.warning;
+        let names = match (weights.names(file), &sets.other) {
+            (Ok(names), _) => names,
+            (Err(message), None) => return Err(Error::model(folder, message)),
+            (Err(message), Some(other)) => {
+                // Not a whole model: then it isn't the set that was meant.
+                weights = Self::map(folder, other)?;
+                warning = Some(format!(
+                    "two sets of weights are here: {SINGLE_FILE} isn't a whole model, so the \
+                     shards of {INDEX_FILE} are used"
+                ));
+                let names = weights.names(file);
+                names.map_err(|_| Error::model(folder, message))?
+            }
+        };
+        file.warnings.extend(warning);
+        if !names.unused.is_empty() {
+            file.warnings.push(format!(
+                "config.json doesn't ask for {} tensors of the text model, so they aren't used: `{}`{}",
+                names.unused.len(),
+                names.unused[0],
+                if names.unused.len() > 1 { ", ..." } else { "" }
             ));
         }
-        return Ok(names.into_iter().map(|name| folder.join(name)).collect());
+        Ok((weights, names))
     }
-    let single = folder.join(SINGLE_FILE);
-    if single.is_file() {
-        return Ok(vec![single]);
+
+    fn names(&self, file: &ConfigFile) -> Result<Names, String> {
+        let stored = self.found.keys().map(String::as_str).collect();
+        names::find(&file.config, file.head.tied, &stored)
     }
-    Err(Error::model(
-        folder,
-        format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here"),
-    ))
+
+    /// Maps the files of `set` and reads their headers.
+    fn map(folder: &Path, set: &WeightSet) -> Result<Self> {
+        let mut weights = Self {
+            files: Vec::new(),
+            found: HashMap::new(),
+        };
+        for file_name in &set.files {
+            let path = folder.join(file_name);
+            let file = File::open(&path).map_err(|error| Error::io(&path, error))?;
+            // SAFETY: the usual bargain of mapped files: nobody truncates them while we run.
+            let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(&path, error))?;
+            let file = weights.files.len();
+            for (name, info, start) in read_header(&path, &map)? {
+                // Of a tensor that two shards hold, the one counts that the index names.
+                let named = set.index.get(&name).is_some_and(|named| named == file_name);
+                if named || !weights.found.contains_key(&name) {
+                    weights.found.insert(name, Stored { file, info, start });
+                }
+            }
+            weights.files.push(MappedFile { path, map });
+        }
+        Ok(weights)
+    }
+
+    /// The place of the tensor `spec`, stored as `name`, once it is checked.
+    fn place(&self, spec: &TensorSpec, name: &str) -> Result<Place> {
+        let Stored { file, info, start } = &self.found[name];
+        let dtype = check_tensor(&self.files[*file].path, spec, info)?;
+        Ok(Place {
+            file: *file,
+            dtype,
+            range: start + info.data_offsets.0..start + info.data_offsets.1,
+        })
+    }
+}
+
+/// The sets of weights of `folder`.
+fn of_folder(folder: &Path) -> Result<WeightSets> {
+    let index = folder.join(INDEX_FILE);
+    let text = match index.is_file() {
+        true => Some(config::read_text(&index)?),
+        false => None,
+    };
+    let sets = weight_sets(text.as_deref(), |name| folder.join(name).is_file());
+    sets.map_err(|problem| match problem {
+        NoWeights::Absent => Error::model(folder, without_weights(folder)),
+        NoWeights::BadIndex(why) => Error::model(&index, format!("not a safetensors index: {why}")),
+        NoWeights::ShardMissing(name) => Error::model(
+            folder,
+            format!("shard {name} is missing, though {INDEX_FILE} lists it"),
+        ),
+    })
+}
+
+/// What is said of a folder without weights: what it has instead.
+fn without_weights(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| {
+        entry
+            .file_name()
+            .to_string_lossy()
+            .escape_debug()
+            .to_string()
+    });
+    let weights = |name: &String| {
+        [".safetensors", ".gguf", ".bin", ".pth", ".npz"]
+            .iter()
+            .any(|ending| name.ends_with(ending))
+    };
+    let mut found: Vec<String> = names.filter(weights).collect();
+    found.sort_unstable();
+    let instead = match found.as_slice() {
+        [] => String::new(),
+        [one] => format!(", only {one}"),
+        [one, ..] => format!(", only {one} and {} more", found.len() - 1),
+    };
+    format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here{instead}")
 }
 
 /// The tensors of a mapped file, each with the offset of the file's data section.
@@ -243,13 +309,6 @@ fn read_header(path: &Path, map: &Mmap) -> Result<Vec<(String, TensorInfo, usize
     Ok(tensors
         .map(|(name, info)| (name, info.clone(), start))
         .collect())
-}
-
-fn stored_name(name: &str, (model, head): (&str, &str)) -> String {
-    match name.strip_prefix("model.") {
-        Some(rest) => format!("{model}{rest}"),
-        None => format!("{head}{name}"),
-    }
 }
 
 fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dtype> {
@@ -273,102 +332,5 @@ fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dty
                 spec.name
             ),
         )),
-    }
-}
-
-/// A tensor in its mapped file. Dropping it tells the system that its pages may go.
-#[derive(Debug)]
-pub struct Tensor<'a> {
-    map: &'a Mmap,
-    range: std::ops::Range<usize>,
-    dtype: Dtype,
-}
-
-impl Tensor<'_> {
-    /// The dtype it is stored in.
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    /// Its elements as stored, little-endian, row after row.
-    pub fn bytes(&self) -> &[u8] {
-        &self.map[self.range.clone()]
-    }
-
-    /// [`Tensor::bytes`] in blocks of whole elements. The pages of a block go when the next one is
-    /// asked for, so that a large tensor that is copied block by block isn't held twice.
-    pub fn blocks(&self) -> impl Iterator<Item = &[u8]> {
-        self.range.clone().step_by(RELEASE_BYTES).map(|start| {
-            self.release(self.range.start.max(start.saturating_sub(RELEASE_BYTES))..start);
-            &self.map[start..self.range.end.min(start + RELEASE_BYTES)]
-        })
-    }
-
-    /// Its elements converted to `T`, through f32 where the dtypes differ. Pages of the file go as
-    /// soon as they are converted, so that a large tensor isn't held twice.
-    pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        match self.dtype {
-            Dtype::F32 => self.convert(f32::from_le_bytes),
-            Dtype::Bf16 => self.convert(|b| half::bf16::from_le_bytes(b).to_f32()),
-            Dtype::F16 => self.convert(|b| half::f16::from_le_bytes(b).to_f32()),
-        }
-    }
-
-    fn convert<T: Element, const N: usize>(&self, f32_of: fn([u8; N]) -> f32) -> Vec<T> {
-        let mut elements = Vec::with_capacity(self.range.len() / N);
-        for block in self.blocks() {
-            let chunks = block.as_chunks().0.iter();
-            elements.extend(chunks.map(|chunk| T::from_f32(f32_of(*chunk))));
-        }
-        elements
-    }
-
-    /// Tells the system that the pages of these bytes of the file may go.
-    fn release(&self, bytes: std::ops::Range<usize>) {
-        // SAFETY: the map is a read-only view of a file, so dropped pages come back unchanged.
-        // Failure costs memory and nothing else.
-        let _ = unsafe {
-            self.map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
-        };
-    }
-}
-
-impl Drop for Tensor<'_> {
-    fn drop(&mut self) {
-        self.release(self.range.clone());
-    }
-}
-
-/// A number that weights convert to.
-pub trait Element: Copy {
-    /// Its name.
-    const DTYPE: Dtype;
-
-    /// The nearest number to `value`, ties to even. Exact for what came from this type.
-    fn from_f32(value: f32) -> Self;
-}
-
-impl Element for f32 {
-    const DTYPE: Dtype = Dtype::F32;
-
-    fn from_f32(value: f32) -> Self {
-        value
-    }
-}
-
-impl Element for half::bf16 {
-    const DTYPE: Dtype = Dtype::Bf16;
-
-    fn from_f32(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-}
-
-impl Element for half::f16 {
-    const DTYPE: Dtype = Dtype::F16;
-
-    fn from_f32(value: f32) -> Self {
-        Self::from_f32(value)
     }
 }

@@ -314,6 +314,10 @@ pub struct ModelFacts {
     /// Its shapes, from which bytes and operations are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<GemmaConfig>,
+    /// What a reader should know before believing that this is the model that was meant, such as
+    /// an output head that config.json doesn't tell of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// How it was measured.

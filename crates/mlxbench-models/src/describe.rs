@@ -4,11 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use humansize::{BINARY, format_size};
-use mlxbench_core::gemma::LayerKind;
+use mlxbench_core::gemma::{Fact, LayerKind};
 use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
 use serde::Serialize;
 
 use crate::Result;
+
+/// Columns that the value of a fact takes in the table at most, before it pushes its key aside.
+const WIDEST_VALUE: usize = 24;
 
 /// A model and its needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +30,13 @@ pub struct Description {
     pub has_tokenizer: bool,
     /// What every backend needs at least, a dtype.
     pub needs: Vec<Need>,
+    /// Everything that was derived from the files, and the keys that it was derived from: all
+    /// adapters work by it, so that no comparison between them can see a mistake in it.
+    pub facts: Vec<Fact>,
+    /// The keys of `config.json` that nothing was derived from.
+    pub unused_keys: Vec<String>,
+    /// What is unusual about the files, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// What running a model in a dtype needs at least.
@@ -81,6 +91,9 @@ pub fn describe(folder: &Path) -> Result<Description> {
         stored_bytes: checkpoint.stored_bytes(),
         has_tokenizer: folder.join("tokenizer.json").is_file(),
         needs: Dtype::ALL.map(need).into(),
+        facts: checkpoint.facts().to_vec(),
+        unused_keys: checkpoint.unused_keys().to_vec(),
+        warnings: checkpoint.warnings().to_vec(),
     })
 }
 
@@ -147,6 +160,38 @@ impl fmt::Display for Description {
                 need.dtype,
                 caches.join(", ")
             )?;
+        }
+        self.provenance(f)
+    }
+}
+
+impl Description {
+    /// The facts with their keys, the keys that weren't used, the warnings.
+    fn provenance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "derived from config.json and the weights:")?;
+        let values: Vec<String> = self.facts.iter().map(Fact::to_string).collect();
+        let names = self.facts.iter().map(|fact| fact.name.len());
+        let name_width = names.max().unwrap_or(0);
+        // A long list of windows pushes its own key out, not those of all.
+        let widths = values
+            .iter()
+            .map(String::len)
+            .filter(|&width| width <= WIDEST_VALUE);
+        let value_width = widths.max().unwrap_or(0);
+        for (fact, value) in self.facts.iter().zip(&values) {
+            writeln!(
+                f,
+                "  {:<name_width$}  {value:<value_width$}  {}",
+                fact.name, fact.from
+            )?;
+        }
+        let unused = match self.unused_keys.is_empty() {
+            true => "none".to_owned(),
+            false => self.unused_keys.join(", "),
+        };
+        writeln!(f, "keys that weren't used: {unused}")?;
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
         }
         Ok(())
     }

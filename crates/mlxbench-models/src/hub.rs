@@ -15,7 +15,7 @@ use std::time::Duration;
 use hf_hub::api::Siblings;
 use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-use mlxbench_core::checkpoint::{INDEX_FILE, SINGLE_FILE, read_config};
+use mlxbench_core::checkpoint::{INDEX_FILE, NoWeights, read_config, weight_sets};
 
 use crate::{Error, Result};
 use download::Download;
@@ -161,7 +161,8 @@ impl Hub {
         }
     }
 
-    /// Fetches what the snapshot lacks: the small files first, so that one with weights is whole.
+    /// Fetches what the snapshot lacks: the small files first, so that one with weights is whole, and
+    /// before them the configuration, which may be that of a model that can't be run.
     fn complete(
         &self,
         repo: &str,
@@ -173,13 +174,13 @@ impl Hub {
             .iter()
             .map(|file| file.rfilename.as_str());
         let files: BTreeSet<&str> = files.collect();
-        let weights = [INDEX_FILE, SINGLE_FILE]
-            .into_iter()
-            .find(|name| files.contains(name));
-        let (Some(weights), true) = (weights, files.contains(CONFIG_FILE)) else {
-            let files = files.into_iter().map(str::to_owned).collect();
-            return Err(Refusal::NoSafetensors(files));
+        let weightless = || {
+            let files = files.iter().copied().map(str::to_owned).collect();
+            Refusal::NoSafetensors(files)
         };
+        if !files.contains(CONFIG_FILE) {
+            return Err(weightless());
+        }
 
         // By its commit, so that a branch that moves meanwhile can't mix two commits' files.
         let commit = &description.sha;
@@ -198,21 +199,30 @@ impl Hub {
                 .bring(file)
                 .map_err(|error| Refusal::from_download(error, file))
         };
+        // The configuration first: nothing else is fetched of what can't be run.
         bring(CONFIG_FILE)?;
+        read_config(&snapshot).map_err(|error| Refusal::NotGemma(error.to_string()))?;
+        if files.contains(INDEX_FILE) {
+            bring(INDEX_FILE)?;
+        }
+        let sets = weight_sets(index_text(&snapshot).as_deref(), |file| {
+            files.contains(file)
+        });
+        let sets = sets.map_err(|problem| match problem {
+            NoWeights::Absent => weightless(),
+            NoWeights::BadIndex(why) => Refusal::BadIndex(why),
+            NoWeights::ShardMissing(name) => Refusal::BadIndex(format!(
+                "it names {name}, which the repository doesn't have beside it"
+            )),
+        })?;
         for file in OPTIONAL_FILES
             .into_iter()
             .filter(|file| files.contains(file))
         {
             bring(file)?;
         }
-        read_config(&snapshot).map_err(|error| Refusal::NotGemma(error.to_string()))?;
-        bring(weights)?;
-        for shard in weight_files(&snapshot).map_err(Refusal::BadIndex)? {
-            if !files.contains(shard.as_str()) || shard.contains('/') {
-                let why = format!("it names {shard}, which the repository doesn't have beside it");
-                return Err(Refusal::BadIndex(why));
-            }
-            bring(&shard)?;
+        for file in &sets.first.files {
+            bring(file)?;
         }
         // Last: the name that a later run without the hub looks under leads to a whole snapshot.
         self.cache_of(repo, revision)
@@ -229,10 +239,9 @@ impl Hub {
             // Nothing names a commit that was asked for by its hash.
             None => cache.pointer_path(revision),
         };
-        let weights = weight_files(&folder).ok()?;
-        let whole = folder.join(CONFIG_FILE).is_file()
-            && weights.iter().all(|file| folder.join(file).is_file());
-        whole.then_some(folder)
+        let here = |file: &str| folder.join(file).is_file();
+        let weights = weight_sets(index_text(&folder).as_deref(), here);
+        (here(CONFIG_FILE) && weights.is_ok()).then_some(folder)
     }
 
     fn api(&self) -> Result<Api, Refusal> {
@@ -259,19 +268,9 @@ fn model(repo: &str, revision: &str) -> Repo {
     Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned())
 }
 
-/// The weight files of a snapshot: the shards that its index names, or the one file.
-fn weight_files(snapshot: &Path) -> Result<BTreeSet<String>, String> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: std::collections::HashMap<String, String>,
-    }
-    let index = snapshot.join(INDEX_FILE);
-    if !index.is_file() {
-        return Ok(BTreeSet::from([SINGLE_FILE.to_owned()]));
-    }
-    let text = std::fs::read_to_string(&index).map_err(|error| error.to_string())?;
-    let index: Index = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    Ok(index.weight_map.into_values().collect())
+/// The index of a snapshot, where it has one.
+fn index_text(snapshot: &Path) -> Option<String> {
+    std::fs::read_to_string(snapshot.join(INDEX_FILE)).ok()
 }
 
 /// Both become parts of addresses and of paths in the cache.

@@ -404,6 +404,32 @@ fn another_architecture_is_told_before_its_weights_are_fetched() {
 }
 
 #[test]
+fn quantised_weights_are_named_and_nothing_else_is_fetched() {
+    let mut repository = gemma();
+    let config = r#"{"model_type": "gemma3_text", "quantization": {"group_size": 64, "bits": 4},
+        "quantization_config": {"group_size": 64, "bits": 4}}"#;
+    repository.files.insert("config.json", config.into());
+    let scene = Scene::of(repository);
+    let text = scene.refusal(&scene.hub(), REPO, None);
+    assert!(
+        text.contains("the weights are quantised: MLX 4-bit, group size 64 (`quantization`)"),
+        "{text}"
+    );
+    assert_eq!(scene.server.downloads(), [("config.json".into(), 0)]);
+}
+
+#[test]
+fn a_single_file_beside_a_stale_index_is_fetched() {
+    let mut repository = sharded_gemma();
+    repository.files.remove("model-2.safetensors");
+    repository.files.insert(SINGLE, weights(1000));
+    let scene = Scene::of(repository);
+    let expected = ["config.json", SINGLE, INDEX, "tokenizer.json"];
+    assert_eq!(names(&scene.fetch()), expected);
+    assert!(scene.hub().offline(true).fetch(REPO, None).is_ok());
+}
+
+#[test]
 fn an_index_that_names_what_is_not_there_is_told() {
     let mut repository = sharded_gemma();
     repository.files.remove("model-2.safetensors");

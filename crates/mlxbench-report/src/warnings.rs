@@ -74,7 +74,9 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
         }
     });
     let general = [debug, fallback, unfinished, resumed, few];
-    general.into_iter().flatten().chain(stopped).collect()
+    let model = run.model.warnings.iter().cloned();
+    let general = general.into_iter().flatten();
+    general.chain(model).chain(stopped).collect()
 }
 
 fn of_machine(conditions: &Conditions, when: &str) -> Vec<String> {

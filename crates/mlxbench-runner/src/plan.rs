@@ -193,6 +193,7 @@ fn resolve_model(
         parameters: gemma.parameters(),
         stored_bytes: checkpoint.stored_bytes(),
         config: Some(gemma.clone()),
+        warnings: checkpoint.warnings().to_vec(),
     };
     Ok((facts, gemma))
 }

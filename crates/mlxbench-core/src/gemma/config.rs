@@ -20,6 +20,17 @@ pub enum Generation {
     Gemma3,
 }
 
+impl Generation {
+    /// The `model_type` of its text model.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Self::Gemma1 => "gemma",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3_text",
+        }
+    }
+}
+
 /// What a layer's attention sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +39,16 @@ pub enum LayerKind {
     Global,
     /// The last `sliding_window` positions, the query's own counted.
     Local,
+}
+
+impl LayerKind {
+    /// Its name in `layer_types` of `config.json`.
+    pub fn hf_name(self) -> &'static str {
+        match self {
+            Self::Global => "full_attention",
+            Self::Local => "sliding_attention",
+        }
+    }
 }
 
 /// A Gemma text model's shape and constants.
@@ -146,15 +167,14 @@ impl GemmaConfig {
     /// Bytes of the KV cache that `context` tokens a row need at least, over `batch` rows in
     /// `dtype`: local layers keep no more than their window.
     pub fn kv_cache_bytes(&self, dtype: Dtype, batch: usize, context: usize) -> u64 {
-        let row = 2 * self.num_key_value_heads * self.head_dim;
-        let positions: usize = self
-            .layers
-            .iter()
-            .map(|&kind| {
-                self.window(kind)
-                    .map_or(context, |window| context.min(window))
-            })
-            .sum();
-        (batch * positions * row) as u64 * dtype.size_bytes()
+        let row = 2 * self.num_key_value_heads as u64 * self.head_dim as u64;
+        let positions = self.layers.iter().map(|&kind| {
+            let seen = self.window(kind).map_or(context, |w| context.min(w));
+            seen as u64
+        });
+        let positions = positions.fold(0, u64::saturating_add);
+        [row, batch as u64, dtype.size_bytes()]
+            .into_iter()
+            .fold(positions, u64::saturating_mul)
     }
 }

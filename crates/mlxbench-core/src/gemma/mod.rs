@@ -1,8 +1,10 @@
 //! Gemma 1, 2 and 3 text models: what every adapter needs to know and none should compute twice.
 
+pub mod bounds;
 pub mod cache;
 mod config;
-mod hf;
+mod fact;
+pub(crate) mod hf;
 pub mod mask;
 mod presets;
 pub mod rope;
@@ -10,5 +12,7 @@ mod tensors;
 mod work;
 
 pub use config::{GemmaConfig, Generation, LayerKind};
+pub use fact::Fact;
+pub use hf::ConfigFile;
 pub use presets::{PRESETS, Preset, preset};
 pub use tensors::{TensorSpec, layer_tensor};

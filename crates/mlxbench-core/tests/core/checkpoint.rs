@@ -4,6 +4,7 @@
     reason = "a test that can't go on should say where"
 )]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlxbench_core::gemma::TensorSpec;
@@ -34,6 +35,31 @@ fn write(path: &Path, specs: &[TensorSpec], name: impl Fn(&str) -> String) {
         (name(&spec.name), view)
     });
     safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+fn counting(n: usize) -> f32 {
+    n as f32
+}
+
+/// Writes each tensor as f32, its elements by their place.
+fn write_elements(path: &Path, tensors: &[(TensorSpec, fn(usize) -> f32)]) {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(spec, element)| {
+            (0..spec.elements() as usize)
+                .flat_map(|n| element(n).to_le_bytes())
+                .collect()
+        })
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((spec, _), bytes)| {
+        let view = TensorView::new(safetensors::Dtype::F32, spec.shape.clone(), bytes).unwrap();
+        (&spec.name, view)
+    });
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+fn spec(name: &str) -> TensorSpec {
+    specs().into_iter().find(|spec| spec.name == name).unwrap()
 }
 
 fn folder_with(specs: &[TensorSpec]) -> TempDir {
@@ -87,8 +113,200 @@ fn shards_are_found_through_their_index() {
 }
 
 #[test]
-fn the_text_model_of_a_multimodal_checkpoint_is_found() {
-    for prefix in ["language_model.model.", "model.language_model."] {
+fn of_a_tensor_in_two_shards_the_one_counts_that_the_index_names() {
+    let folder = folder_with(&[]);
+    std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let norm = spec("model.norm.weight");
+    write(
+        &folder.path().join("a.safetensors"),
+        &specs(),
+        str::to_owned,
+    );
+    let ten_more = |n: usize| n as f32 + 10.0;
+    write_elements(&folder.path().join("b.safetensors"), &[(norm, ten_more)]);
+    for (shard, first) in [("a.safetensors", 0.0), ("b.safetensors", 10.0)] {
+        let mut map: BTreeMap<String, &str> = specs()
+            .into_iter()
+            .map(|spec| (spec.name, "a.safetensors"))
+            .collect();
+        map.insert("model.norm.weight".into(), shard);
+        // The other shard is named by something that the model doesn't need.
+        map.insert("x".into(), "b.safetensors");
+        let index = serde_json::json!({"weight_map": map}).to_string();
+        std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        let norm = checkpoint.tensor("model.norm.weight").to_vec::<f32>();
+        assert_eq!(norm[0], first, "{shard}");
+    }
+}
+
+#[test]
+fn a_whole_file_beside_a_stale_index_is_used_with_a_warning() {
+    let folder = folder_with(&specs());
+    let index = r#"{"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}"#;
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let [warning] = checkpoint.warnings() else {
+        panic!("{:?}", checkpoint.warnings());
+    };
+    assert!(
+        warning.contains("model-00001-of-00002.safetensors"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn of_two_whole_sets_the_single_file_is_used_and_that_is_said() {
+    let folder = folder_with(&specs());
+    write(
+        &folder.path().join("a.safetensors"),
+        &specs(),
+        str::to_owned,
+    );
+    let index = r#"{"weight_map": {"model.norm.weight": "a.safetensors"}}"#;
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert!(
+        checkpoint.warnings()[0]
+            .starts_with("two sets of weights are here: model.safetensors is used")
+    );
+
+    // A part of the model isn't a set that could be meant.
+    write(
+        &folder.path().join("model.safetensors"),
+        &specs()[1..],
+        str::to_owned,
+    );
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert!(
+        checkpoint.warnings()[0].contains("so the shards"),
+        "{:?}",
+        checkpoint.warnings()
+    );
+
+    // A broken file is an error all the same.
+    std::fs::write(folder.path().join("model.safetensors"), [0; 4096]).unwrap();
+    assert!(refusal(folder.path()).contains("not a whole safetensors file"));
+}
+
+#[test]
+fn a_head_that_differs_from_the_embeddings_counts_whatever_the_flag_says() {
+    let embeddings = spec("model.embed_tokens.weight");
+    let head = TensorSpec {
+        name: "lm_head.weight".into(),
+        shape: embeddings.shape.clone(),
+    };
+    let open = |head_element: fn(usize) -> f32, flag: Option<bool>| {
+        let folder = folder_with(&[]);
+        let mut tensors: Vec<(TensorSpec, fn(usize) -> f32)> = specs()
+            .into_iter()
+            .map(|spec| (spec, counting as _))
+            .collect();
+        tensors.push((head.clone(), head_element));
+        write_elements(&folder.path().join("model.safetensors"), &tensors);
+        let mut config: serde_json::Value = serde_json::from_str(CONFIG).unwrap();
+        config["tie_word_embeddings"] = flag.into();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        (Checkpoint::open(folder.path()).unwrap(), folder)
+    };
+    for flag in [None, Some(true)] {
+        let (checkpoint, _folder) = open(|n| n as f32 + 1.0, flag);
+        assert!(!checkpoint.config().tie_word_embeddings);
+        assert_eq!(checkpoint.tensor("lm_head.weight").to_vec::<f32>()[0], 1.0);
+        let [warning] = checkpoint.warnings() else {
+            panic!("{:?}", checkpoint.warnings());
+        };
+        assert!(
+            warning.contains("`lm_head.weight` differs from the embeddings"),
+            "{warning}"
+        );
+        let stored = checkpoint.config().parameters() * 4;
+        assert_eq!(checkpoint.stored_bytes(), stored);
+    }
+
+    let (same, _folder) = open(counting, Some(true));
+    assert!(same.config().tie_word_embeddings && same.warnings().is_empty());
+    assert_eq!(same.stored_bytes(), same.config().parameters() * 4);
+
+    let (untied, _folder) = open(counting, Some(false));
+    assert!(!untied.config().tie_word_embeddings && untied.warnings().is_empty());
+}
+
+#[test]
+fn an_untied_model_without_a_head_is_refused() {
+    let folder = folder_with(&specs());
+    let untied = CONFIG.replacen('{', r#"{"tie_word_embeddings": false, "#, 1);
+    std::fs::write(folder.path().join("config.json"), untied).unwrap();
+    let message = refusal(folder.path());
+    assert!(message.contains("`lm_head.weight` is missing"), "{message}");
+
+    // Of a multimodal file transformers reads the outer key only.
+    let text: serde_json::Value = serde_json::from_str(CONFIG).unwrap();
+    let mut config = serde_json::json!({"model_type": "gemma3", "text_config": text});
+    config["text_config"]["tie_word_embeddings"] = false.into();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert!(checkpoint.config().tie_word_embeddings);
+    assert_eq!(checkpoint.warnings().len(), 1);
+}
+
+#[test]
+fn a_head_stands_for_the_embeddings_that_it_is_tied_to() {
+    let folder = folder_with(&[]);
+    let name = |name: &str| name.replace("model.embed_tokens", "lm_head");
+    write(&folder.path().join("model.safetensors"), &specs(), name);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert!(checkpoint.config().tie_word_embeddings);
+    let table = checkpoint
+        .tensor("model.embed_tokens.weight")
+        .to_vec::<f32>();
+    assert_eq!(table[1], 1.0);
+}
+
+#[test]
+fn tensors_that_the_configuration_does_not_ask_for_are_told() {
+    let mut more = specs();
+    let mut bias = spec("model.norm.weight");
+    bias.name = "model.layers.0.self_attn.q_proj.bias".into();
+    more.push(bias);
+    let folder = folder_with(&more);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let warning = &checkpoint.warnings()[0];
+    assert!(
+        warning.contains("`model.layers.0.self_attn.q_proj.bias`"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn packed_weights_are_named_where_config_json_is_silent() {
+    let mut packed = specs();
+    let mut scales = spec("model.norm.weight");
+    scales.name = "model.layers.0.mlp.up_proj.scales".into();
+    packed.push(scales);
+    assert!(refusal(folder_with(&packed).path()).contains("quantised: MLX"));
+}
+
+#[test]
+fn what_a_folder_has_in_place_of_weights_is_told() {
+    let folder = folder_with(&specs());
+    let single = folder.path().join("model.safetensors");
+    std::fs::rename(&single, folder.path().join("pytorch_model.bin")).unwrap();
+    assert!(refusal(folder.path()).contains("only pytorch_model.bin"));
+    std::fs::remove_file(folder.path().join("config.json")).unwrap();
+    std::fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
+    assert!(refusal(folder.path()).contains("a LoRA adapter"));
+}
+
+#[test]
+fn the_text_model_is_found_under_any_wrapper() {
+    let prefixes = [
+        "language_model.model.",
+        "model.language_model.",
+        "base_model.model.model.",
+        "",
+    ];
+    for prefix in prefixes {
         let folder = folder_with(&[]);
         let name = |name: &str| name.replacen("model.", prefix, 1);
         write(&folder.path().join("model.safetensors"), &specs(), name);

@@ -1,5 +1,6 @@
 //! Tests of the contract from outside.
 
 mod checkpoint;
+mod fuzz;
 mod mock_worker;
 mod results;

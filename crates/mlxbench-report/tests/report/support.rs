@@ -137,6 +137,7 @@ pub(crate) fn run() -> RunResult {
             parameters: 268_098_176,
             stored_bytes: 536_196_352,
             config: Some(preset("gemma-3-270m").expect("a preset").config()),
+            warnings: Vec::new(),
         },
         settings: Settings {
             repetitions: 5,

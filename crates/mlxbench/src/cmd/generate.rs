@@ -89,6 +89,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         .parse::<Source>()?
         .resolve(&Making::new(args.json).watch())?;
     let checkpoint = Checkpoint::open(&folder)?;
+    for warning in checkpoint.warnings() {
+        eprintln!("warning: {warning}");
+    }
     let config = checkpoint.config();
     let prompt = prompt_ids(&args.prompt, &folder, config)?;
     check_length(&prompt, args.max_tokens, config)?;

@@ -62,7 +62,8 @@ enum Verb {
         #[arg(long, value_name = "T", default_value = "bf16")]
         dtype: Dtype,
     },
-    /// Show a model's architecture, parameters and bytes, and what running it needs.
+    /// Show a model's architecture, parameters and bytes, what running it needs, and every fact that
+    /// was derived from its files with the key that it came from.
     #[command(after_help = "Example:\n  mlxbench model show gemma3 --json")]
     Show {
         /// A model folder.

@@ -1,0 +1,312 @@
+//! Which of a checkpoint's names are the model's: under whatever wrapper a tool has put them, all of
+//! the text model's tensors have one prefix.
+
+use std::collections::BTreeSet;
+
+use crate::gemma::hf::quantised;
+use crate::gemma::{GemmaConfig, TensorSpec};
+
+/// The prefix of the text model's tensors in a text-only checkpoint.
+const CANONICAL: &str = "model.";
+/// The output head in a text-only checkpoint.
+pub(super) const HEAD: &str = "lm_head.weight";
+/// The embedding table in a text-only checkpoint.
+pub(super) const EMBEDDINGS: &str = "model.embed_tokens.weight";
+/// A tensor that every Gemma has, and no other part of a multimodal model: its prefix is the model's.
+const ANCHOR: &str = "layers.0.input_layernorm.weight";
+/// Parts of the text model, behind its prefix.
+const PARTS: [&str; 3] = ["embed_tokens.", "layers.", "norm."];
+
+/// The stored names of a model's tensors.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// Each tensor but the head, with its stored name. The embeddings are left out where only the
+    /// head is stored.
+    pub(super) body: Vec<(TensorSpec, String)>,
+    /// The head, where one is stored.
+    pub(super) head: Option<(TensorSpec, String)>,
+    /// Names of the text model that its configuration doesn't ask for.
+    pub(super) unused: Vec<String>,
+}
+
+/// Finds the tensors of `config` among the stored names. Where `tied`, one table is enough.
+///
+/// # Errors
+/// When some are missing, in words that show names that are there, or when they are quantised.
+pub(super) fn find(
+    config: &GemmaConfig,
+    tied: bool,
+    stored: &BTreeSet<&str>,
+) -> Result<Names, String> {
+    if let Some((format, name)) = quantised::shown_by_names(stored.iter().copied()) {
+        return Err(quantised::message(format, &name.escape_debug().to_string()));
+    }
+    let mut specs = GemmaConfig {
+        tie_word_embeddings: false,
+        ..config.clone()
+    }
+    .tensors();
+    let head_spec = specs.pop();
+    let mut prefixes: Vec<&str> = stored
+        .iter()
+        .filter_map(|name| name.strip_suffix(ANCHOR))
+        .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+        .collect();
+    if prefixes.is_empty() {
+        prefixes.push(CANONICAL);
+    }
+    let mut whole = Vec::new();
+    let mut nearest: Option<Vec<String>> = None;
+    for prefix in prefixes {
+        let head = head(prefix, stored)?;
+        let embeddings_needed = !(tied && head.is_some());
+        let mut body = Vec::new();
+        let mut missing = Vec::new();
+        for spec in &specs {
+            let name = format!("{prefix}{}", spec.name.trim_start_matches(CANONICAL));
+            if stored.contains(name.as_str()) {
+                body.push((spec.clone(), name));
+            } else if embeddings_needed || spec.name != EMBEDDINGS {
+                missing.push(spec.name.clone());
+            }
+        }
+        if missing.is_empty() {
+            whole.push((prefix, body, head));
+        } else if nearest
+            .as_ref()
+            .is_none_or(|least| missing.len() < least.len())
+        {
+            nearest = Some(missing);
+        }
+    }
+    if whole.len() > 1 {
+        return Err(format!(
+            "the files hold more than one model (`{}layers...` and `{}layers...`): keep one",
+            whole[0].0.escape_debug(),
+            whole[1].0.escape_debug()
+        ));
+    }
+    let Some((prefix, body, head)) = whole.pop() else {
+        return Err(missing_message(&nearest.unwrap_or_default(), stored));
+    };
+    let unused = unused(prefix, &body, stored);
+    Ok(Names {
+        body,
+        head: head_spec.zip(head.map(str::to_owned)),
+        unused,
+    })
+}
+
+/// The stored output head of the model at `prefix`: the nearest above it, or the only one.
+fn head<'a>(prefix: &str, stored: &BTreeSet<&'a str>) -> Result<Option<&'a str>, String> {
+    let place = |name: &'a str| {
+        let place = name.strip_suffix(HEAD)?;
+        (place.is_empty() || place.ends_with('.')).then_some(place)
+    };
+    let heads: Vec<(&str, &str)> = stored
+        .iter()
+        .filter_map(|name| Some((place(name)?, *name)))
+        .collect();
+    let above = heads.iter().filter(|(place, _)| prefix.starts_with(place));
+    match (above.max_by_key(|(place, _)| place.len()), heads.as_slice()) {
+        (Some((_, name)), _) | (None, [(_, name)]) => Ok(Some(name)),
+        (None, []) => Ok(None),
+        (None, [(_, first), (_, second), ..]) => Err(format!(
+            "the files hold more than one output head (`{}` and `{}`): keep the text model's",
+            first.escape_debug(),
+            second.escape_debug()
+        )),
+    }
+}
+
+/// Names of the text model that nothing asked for; but the RoPE tables of old files are computed.
+fn unused(prefix: &str, body: &[(TensorSpec, String)], stored: &BTreeSet<&str>) -> Vec<String> {
+    let used: BTreeSet<&str> = body.iter().map(|(_, name)| name.as_str()).collect();
+    let of_text_model = |name: &str| {
+        let rest = name.strip_prefix(prefix);
+        rest.is_some_and(|rest| PARTS.iter().any(|part| rest.starts_with(part)))
+    };
+    stored
+        .iter()
+        .filter(|name| of_text_model(name) && !used.contains(*name))
+        .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
+        .map(|name| name.escape_debug().to_string())
+        .collect()
+}
+
+fn missing_message(missing: &[String], stored: &BTreeSet<&str>) -> String {
+    let first = missing.first().map_or("", String::as_str);
+    let others = match missing.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let unmerged = |name: &&str| name.contains("lora_A") || name.contains(".base_layer.");
+    let advice = if stored.iter().any(unmerged) {
+        "a LoRA adapter isn't merged into these weights: merge it first (`merge_and_unload` of peft)."
+    } else {
+        "are all of the model's files here?"
+    };
+    format!(
+        "tensor `{first}`{others} is missing: {advice} The files hold {}",
+        examples(stored)
+    )
+}
+
+/// `80 tensors, such as ...`.
+fn examples(stored: &BTreeSet<&str>) -> String {
+    const SHOWN: usize = 3;
+    if stored.is_empty() {
+        return "no tensors".to_owned();
+    }
+    let shown: Vec<String> = stored
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{}`", name.escape_debug()))
+        .collect();
+    format!("{} tensors, such as {}", stored.len(), shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> GemmaConfig {
+        GemmaConfig::from_json(
+            r#"{"model_type": "gemma3_text", "vocab_size": 8, "hidden_size": 4,
+            "intermediate_size": 6, "num_hidden_layers": 1, "num_attention_heads": 1,
+            "num_key_value_heads": 1, "head_dim": 2}"#,
+        )
+        .unwrap()
+    }
+
+    /// The model's names under `prefix`, and `more`.
+    fn names(prefix: &str, more: &[&str]) -> Vec<String> {
+        let specs = config().tensors();
+        let own = specs
+            .iter()
+            .map(|spec| spec.name.replacen(CANONICAL, prefix, 1));
+        own.chain(more.iter().map(|name| (*name).to_owned()))
+            .collect()
+    }
+
+    fn find_in(names: &[String], tied: bool) -> Result<Names, String> {
+        find(&config(), tied, &names.iter().map(String::as_str).collect())
+    }
+
+    #[test]
+    fn any_one_prefix_is_found() {
+        let prefixes = [
+            "model.",
+            "",
+            "language_model.model.",
+            "model.language_model.",
+            "base_model.model.model.",
+            "module._orig_mod.model.",
+        ];
+        for prefix in prefixes {
+            let found = find_in(
+                &names(prefix, &["vision_tower.layers.0.norm1.weight"]),
+                true,
+            );
+            let found = found.unwrap();
+            assert_eq!(found.body.len(), config().tensors().len(), "{prefix}");
+            assert!(found.head.is_none() && found.unused.is_empty(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn the_head_is_found_beside_or_above_the_model() {
+        let places = [
+            ("model.", "lm_head.weight"),
+            ("language_model.model.", "language_model.lm_head.weight"),
+            ("model.language_model.", "lm_head.weight"),
+            ("base_model.model.model.", "base_model.model.lm_head.weight"),
+            ("", "lm_head.weight"),
+        ];
+        for (prefix, head) in places {
+            let found = find_in(&names(prefix, &[head]), true).unwrap();
+            assert_eq!(found.head.unwrap().1, head);
+        }
+        let near = names("a.model.", &["lm_head.weight", "a.lm_head.weight"]);
+        assert_eq!(
+            find_in(&near, true).unwrap().head.unwrap().1,
+            "a.lm_head.weight"
+        );
+        let apart = names("model.", &["b.lm_head.weight", "c.lm_head.weight"]);
+        assert!(
+            find_in(&apart, true)
+                .unwrap_err()
+                .contains("more than one output head")
+        );
+    }
+
+    #[test]
+    fn one_table_is_enough_where_they_are_tied() {
+        let mut names = names("model.", &["lm_head.weight"]);
+        names.retain(|name| name != EMBEDDINGS);
+        assert!(find_in(&names, true).is_ok());
+        let message = find_in(&names, false).unwrap_err();
+        assert!(
+            message.contains("tensor `model.embed_tokens.weight` is missing"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_what_is_there() {
+        let mut names = names("x.", &[]);
+        names.retain(|name| name != "x.norm.weight");
+        let message = find_in(&names, true).unwrap_err();
+        assert!(
+            message.contains("tensor `model.norm.weight` is missing"),
+            "{message}"
+        );
+        assert!(
+            message.contains("such as `x.embed_tokens.weight`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn two_models_in_one_are_not_guessed_between() {
+        let both = [names("a.", &[]), names("b.", &[])].concat();
+        assert!(
+            find_in(&both, true)
+                .unwrap_err()
+                .contains("`a.layers...` and `b.layers...`")
+        );
+    }
+
+    #[test]
+    fn an_adapter_that_is_not_merged_is_told() {
+        let names: Vec<String> = names("base_model.model.model.", &[])
+            .iter()
+            .map(|name| name.replace("q_proj.weight", "q_proj.base_layer.weight"))
+            .collect();
+        assert!(
+            find_in(&names, true)
+                .unwrap_err()
+                .contains("merge it first")
+        );
+    }
+
+    #[test]
+    fn packed_weights_are_named() {
+        let packed = names("model.", &["model.layers.0.mlp.up_proj.scales"]);
+        assert!(
+            find_in(&packed, true)
+                .unwrap_err()
+                .contains("quantised: MLX")
+        );
+    }
+
+    #[test]
+    fn tensors_that_nothing_asks_for_are_listed() {
+        let bias = "model.layers.0.self_attn.q_proj.bias";
+        let more = ["model.layers.0.self_attn.rotary_emb.inv_freq", bias];
+        assert_eq!(
+            find_in(&names("model.", &more), true).unwrap().unused,
+            [bias]
+        );
+    }
+}

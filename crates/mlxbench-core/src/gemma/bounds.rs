@@ -1,0 +1,188 @@
+//! Numbers that can't be a Gemma's: refused before anything is allocated by them.
+
+use crate::gemma::{GemmaConfig, LayerKind, TensorSpec};
+use crate::{Dtype, Error, Result};
+
+/// The largest count that is believed, by the key of `config.json`: well above every Gemma's, and so
+/// low that no product of them that sizes a tensor leaves 64 bits.
+const LARGEST: [(&str, u64); 9] = [
+    ("vocab_size", 1 << 24),
+    ("hidden_size", 1 << 20),
+    ("intermediate_size", 1 << 22),
+    ("num_hidden_layers", 1 << 12),
+    ("num_attention_heads", 1 << 12),
+    ("num_key_value_heads", 1 << 12),
+    ("head_dim", 1 << 14),
+    ("max_position_embeddings", 1 << 30),
+    ("sliding_window", 1 << 30),
+];
+
+/// The largest model that is believed, in parameters.
+const MOST_PARAMETERS: u64 = 1 << 40;
+
+/// The largest KV cache of one row over the whole context that is believed, in elements.
+const LARGEST_CACHE: u128 = 1 << 54;
+
+/// `value` as the count called `key`, a key of `config.json`.
+///
+/// # Errors
+/// When it is 0, or more than any Gemma has.
+pub fn count(key: &str, value: u64) -> Result<usize> {
+    let known = LARGEST.iter().find(|(name, _)| *name == key);
+    let largest = known.map_or(u64::from(u32::MAX), |(_, largest)| *largest);
+    match usize::try_from(value) {
+        Ok(0) => Err(Error::Invalid(format!("`{key}` must not be 0"))),
+        Ok(count) if value <= largest => Ok(count),
+        _ => Err(Error::Invalid(format!(
+            "`{key}` is {value}: no Gemma has more than {largest}"
+        ))),
+    }
+}
+
+impl GemmaConfig {
+    /// Whether the numbers can be a Gemma's: what reads a configuration calls this before it is
+    /// used.
+    ///
+    /// # Errors
+    /// When one is 0, negative, absurdly large or fits no other. The message names the key of
+    /// `config.json`.
+    pub fn check(&self) -> Result<()> {
+        let counts = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_layers()),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        for (key, value) in counts {
+            count(key, value as u64)?;
+        }
+        let numbers = [
+            ("rope_theta", self.rope_theta),
+            ("rope_local_base_freq", self.rope_local_theta),
+            ("query_pre_attn_scalar", self.query_pre_attn_scalar),
+            ("rope_scaling.factor", self.rope_linear_factor),
+            (
+                "attn_logit_softcapping",
+                self.attn_logit_softcapping.unwrap_or(1.0),
+            ),
+            (
+                "final_logit_softcapping",
+                self.final_logit_softcapping.unwrap_or(1.0),
+            ),
+        ];
+        // They are used in f32.
+        for (key, value) in numbers {
+            if !(value > 0.0 && (value as f32).is_normal()) {
+                return Err(Error::Invalid(format!(
+                    "`{key}` must be greater than 0 and no more than f32 holds, not {value}"
+                )));
+            }
+        }
+        if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps < 1.0) {
+            return Err(Error::Invalid(format!(
+                "`rms_norm_eps` must be at least 0 and below 1, not {}",
+                self.rms_norm_eps
+            )));
+        }
+        self.check_shapes()
+    }
+
+    /// What the counts make together.
+    fn check_shapes(&self) -> Result<()> {
+        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(Error::Invalid(format!(
+                "num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})"
+            )));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(Error::Invalid(format!(
+                "head_dim ({}) is odd: RoPE needs pairs",
+                self.head_dim
+            )));
+        }
+        if self.layers.contains(&LayerKind::Local) {
+            let Some(window) = self.sliding_window.filter(|&window| window > 0) else {
+                return Err(Error::Invalid(
+                    "sliding-window layers need a `sliding_window` of at least 1".into(),
+                ));
+            };
+            count("sliding_window", window as u64)?;
+        }
+        let parameters: u64 = self.tensors().iter().map(TensorSpec::elements).sum();
+        if parameters > MOST_PARAMETERS {
+            return Err(Error::Invalid(format!(
+                "vocab_size, hidden_size, intermediate_size and num_hidden_layers make \
+                 {parameters} parameters: no Gemma has so many"
+            )));
+        }
+        let cache = [
+            self.num_layers(),
+            self.max_position_embeddings,
+            2 * kv_heads,
+            self.head_dim,
+        ];
+        let elements: u128 = cache.iter().map(|&n| n as u128).product();
+        if elements > LARGEST_CACHE {
+            return Err(Error::Invalid(format!(
+                "`max_position_embeddings` ({}) asks for a KV cache of {} bytes a row: no machine \
+                 holds that",
+                self.max_position_embeddings,
+                elements * u128::from(Dtype::F32.size_bytes())
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemma::{PRESETS, preset};
+
+    #[test]
+    fn every_published_model_is_within_bounds() {
+        for preset in PRESETS {
+            preset.config().check().unwrap();
+        }
+    }
+
+    #[test]
+    fn absurd_counts_are_refused_by_their_key() {
+        for (key, value) in [
+            ("num_hidden_layers", 4_000_000_000),
+            ("vocab_size", 1 << 60),
+        ] {
+            let message = count(key, value).unwrap_err().to_string();
+            assert!(
+                message.starts_with(&format!("`{key}` is {value}")),
+                "{message}"
+            );
+        }
+        assert_eq!(count("head_dim", 256).unwrap(), 256);
+    }
+
+    #[test]
+    fn counts_that_are_absurd_together_are_refused() {
+        let base = preset("gemma-3-1b").unwrap().config();
+        let wide = GemmaConfig {
+            hidden_size: 1 << 20,
+            intermediate_size: 1 << 22,
+            ..base.clone()
+        };
+        assert!(wide.check().unwrap_err().to_string().contains("parameters"));
+        let long = GemmaConfig {
+            max_position_embeddings: 1 << 30,
+            num_attention_heads: 1 << 12,
+            num_key_value_heads: 1 << 12,
+            hidden_size: 8,
+            ..base
+        };
+        let message = long.check().unwrap_err().to_string();
+        assert!(message.contains("`max_position_embeddings`"), "{message}");
+    }
+}

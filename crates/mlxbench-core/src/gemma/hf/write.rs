@@ -1,0 +1,100 @@
+//! A configuration as a `config.json` that transformers and mlx-lm read.
+
+use serde_json::{Value, json};
+
+use crate::Dtype;
+use crate::gemma::{GemmaConfig, Generation};
+
+impl GemmaConfig {
+    /// The configuration as a `config.json`, weights in `dtype`. What is read from it is the same
+    /// configuration again.
+    pub fn to_json(&self, dtype: Dtype) -> Value {
+        let architecture = match self.generation {
+            Generation::Gemma1 => "GemmaForCausalLM",
+            Generation::Gemma2 => "Gemma2ForCausalLM",
+            Generation::Gemma3 => "Gemma3ForCausalLM",
+        };
+        let mut config = json!({
+            "architectures": [architecture],
+            "model_type": self.generation.model_type(),
+            "torch_dtype": match dtype {
+                Dtype::F32 => "float32",
+                Dtype::Bf16 => "bfloat16",
+                Dtype::F16 => "float16",
+            },
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_layers(),
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "hidden_act": "gelu_pytorch_tanh",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "rms_norm_eps": self.rms_norm_eps,
+            "max_position_embeddings": self.max_position_embeddings,
+            "rope_theta": self.rope_theta,
+            "attention_bias": self.attention_bias,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_ids,
+            "pad_token_id": 0,
+        });
+        if self.generation != Generation::Gemma1 {
+            config["query_pre_attn_scalar"] = json!(whole(self.query_pre_attn_scalar));
+            config["sliding_window"] = json!(self.sliding_window);
+            config["layer_types"] = self.layers.iter().map(|kind| kind.hf_name()).collect();
+            config["attn_logit_softcapping"] = json!(self.attn_logit_softcapping);
+            config["final_logit_softcapping"] = json!(self.final_logit_softcapping);
+        }
+        if self.generation == Generation::Gemma3 {
+            config["rope_local_base_freq"] = json!(self.rope_local_theta);
+        }
+        if self.rope_linear_factor != 1.0 {
+            config["rope_scaling"] =
+                json!({"rope_type": "linear", "factor": self.rope_linear_factor});
+        }
+        config
+    }
+}
+
+/// Integers without a decimal point: transformers types `query_pre_attn_scalar` as an int.
+fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 && number < 1e15 {
+        json!(number as u64)
+    } else {
+        json!(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemma::PRESETS;
+
+    #[test]
+    fn every_configuration_survives_writing_and_reading() {
+        for preset in PRESETS {
+            let config = preset.config();
+            let others = [
+                config.clone(),
+                GemmaConfig {
+                    rope_linear_factor: 2.5,
+                    tie_word_embeddings: false,
+                    bos_token_id: None,
+                    eos_token_ids: Vec::new(),
+                    ..config
+                },
+            ];
+            for config in others {
+                let json = config.to_json(Dtype::Bf16).to_string();
+                assert_eq!(
+                    GemmaConfig::from_json(&json).unwrap(),
+                    config,
+                    "{}",
+                    preset.name
+                );
+            }
+        }
+    }
+}

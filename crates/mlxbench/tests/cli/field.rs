@@ -1,0 +1,207 @@
+//! Model folders that people's bug reports led to, in the Hugging Face layout: the candle worker gives
+//! the logits of an independent forward pass in float64, or the message says what is wrong.
+//!
+//! The folders lie beside the repository, and aren't part of it. What they stand for is tested with
+//! small inputs made on the spot, too: in mlxbench-core's `tests/checkpoint.rs` and `gemma/hf`.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::{Scene, stderr, stdout, worker};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// Logits that transformers computes in float32 differ from those in float64 by 5e-6.
+const TOLERANCE: f64 = 1e-4;
+
+/// The folder of a case, or `None` with a word on stderr where this machine doesn't have it.
+fn case(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/field")
+        .join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped {name}: {} is not here", folder.display());
+    None
+}
+
+/// Generates from the prompt of `golden` with the candle worker. What it says on stderr.
+fn check_golden(name: &str, folder: &Path) -> String {
+    worker("mlxbench-worker-candle");
+    let golden = std::fs::read(folder.join("golden.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    let list = |key: &str| golden[key].as_array().unwrap();
+    let ids: Vec<String> = list("prompt").iter().map(Value::to_string).collect();
+    let (ids, count) = (ids.join(","), list("tokens").len().to_string());
+    let scene = Scene::new();
+    let output = scene.mlxbench(&[
+        "generate",
+        "--model",
+        folder.to_str().unwrap(),
+        "--backend",
+        "candle",
+        "--device",
+        "cpu",
+        "--dtype",
+        "f32",
+        "--tokens",
+        &ids,
+        "--max-tokens",
+        &count,
+        "--ignore-eos",
+        "--logits",
+        "l.safetensors",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{name}: {}", stderr(&output));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["tokens"], golden["tokens"], "{name}");
+    let bytes = std::fs::read(scene.path("l.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let found = file.tensor("logits").unwrap();
+    let found = found.data().as_chunks().0.iter();
+    let found: Vec<f64> = found
+        .map(|bytes| f32::from_le_bytes(*bytes).into())
+        .collect();
+    let expected = list("logits")
+        .iter()
+        .flat_map(|row| row.as_array().unwrap());
+    let expected: Vec<f64> = expected.map(|logit| logit.as_f64().unwrap()).collect();
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+    let largest = differences.fold(0.0, f64::max);
+    assert!(largest < TOLERANCE, "{name}: logits differ by {largest}");
+    stderr(&output)
+}
+
+#[test]
+fn each_folder_is_read_as_its_makers_meant_it() {
+    // What a folder is, and what is said of it, once.
+    let cases = [
+        ("two-spellings-pattern", None),
+        ("two-spellings-rope-type", None),
+        (
+            "head-untied-flag-true",
+            Some("`lm_head.weight` differs from the embeddings"),
+        ),
+        ("head-outer-flag", None),
+        ("stale-index", Some("model.safetensors is used")),
+        (
+            "theta-in-scaling",
+            Some("`rope_scaling.rope_theta` (300) counts"),
+        ),
+    ];
+    for (name, said) in cases {
+        let Some(folder) = case(name) else { continue };
+        let words = check_golden(name, &folder);
+        match said {
+            Some(said) => assert_eq!(words.matches(said).count(), 1, "{name}: {words}"),
+            None => assert!(!words.contains("warning"), "{name}: {words}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_named_as_what_it_is() {
+    let cases = [
+        ("mlx-4bit", "MLX 4-bit, group size 32 (`quantization`)"),
+        ("bnb-4bit", "bitsandbytes 4-bit (nf4)"),
+    ];
+    for (name, expected) in cases {
+        let Some(folder) = case(name) else { continue };
+        let scene = Scene::new();
+        let shown = scene.mlxbench(&["model", "show", folder.to_str().unwrap()]);
+        assert_eq!(shown.status.code(), Some(2), "{name}");
+        let message = stderr(&shown);
+        assert!(message.contains(expected), "{name}: {message}");
+        assert!(message.contains("bf16, f16 or f32"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn a_prefix_of_peft_is_seen_through() {
+    let Some(folder) = case("peft-prefix") else {
+        return;
+    };
+    let shown = Scene::new().mlxbench(&["model", "show", folder.to_str().unwrap()]);
+    assert!(shown.status.success(), "{}", stderr(&shown));
+}
+
+#[test]
+fn model_show_prints_each_fact_with_its_key() {
+    let scene = Scene::new();
+    let config = r#"{"model_type": "gemma3_text", "vocab_size": 64, "hidden_size": 16,
+        "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 4,
+        "_sliding_window_pattern": 2, "rope_scaling": {"rope_type": "linear", "factor": 8},
+        "rope_local_base_freq": 30.0, "tie_word_embeddings": true, "use_cache": true}"#;
+    std::fs::write(scene.path("model/config.json"), config).unwrap();
+    let made = scene.mlxbench(&["model", "synth", "model/config.json", "-o", "other"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    std::fs::write(scene.path("other/config.json"), config).unwrap();
+
+    let text = stdout(&scene.mlxbench(&["model", "show", "other"]));
+    let line = |name: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+    };
+    for (name, expected) in [
+        ("output_head", "tied to the embeddings"),
+        ("output_head", "tie_word_embeddings"),
+        ("windows", "4, none"),
+        ("windows", "_sliding_window_pattern; sliding_window"),
+        ("rope_theta", "default of gemma3_text"),
+        (
+            "rope_linear_factor",
+            "rope_scaling.rope_type, rope_scaling.factor",
+        ),
+        ("rope_local_theta", "rope_local_base_freq"),
+        ("attention_scale", "0.0625"),
+        ("final_logit_softcapping", "none"),
+        ("rms_norm_eps", "default of gemma3_text"),
+        ("activation", "gelu_pytorch_tanh"),
+        ("attention_bias", "no"),
+        ("keys that weren't used", "use_cache"),
+    ] {
+        assert!(line(name).contains(expected), "{name}: {}", line(name));
+    }
+
+    let json = scene.mlxbench(&["model", "show", "other", "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["unused_keys"], serde_json::json!(["use_cache"]));
+    let facts = json["facts"].as_array().unwrap();
+    let windows = facts.iter().find(|fact| fact["name"] == "windows").unwrap();
+    assert_eq!(windows["value"], serde_json::json!([4, null]));
+}
+
+#[test]
+fn a_run_keeps_what_was_unusual_about_its_model() {
+    let Some(folder) = case("head-untied-flag-true") else {
+        return;
+    };
+    let scene = Scene::new();
+    scene.config(&format!(
+        "{}{}",
+        crate::support::TEST,
+        crate::support::mock("mock", &[])
+    ));
+    let text = std::fs::read_to_string(scene.path("config.toml")).unwrap();
+    let text = text.replace("source = \"model\"", &format!("source = {folder:?}"));
+    std::fs::write(scene.path("config.toml"), text).unwrap();
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let said = "`lm_head.weight` differs from the embeddings";
+    let all = format!("{}{}", stdout(&run), stderr(&run)).replace('\n', " ");
+    assert_eq!(
+        all.matches("differs from the embeddings").count(),
+        1,
+        "{all}"
+    );
+    let result = scene.result();
+    let warning = result["run"]["model"]["warnings"][0].as_str().unwrap();
+    assert!(warning.contains(said), "{warning}");
+    assert_eq!(
+        result["run"]["model"]["config"]["tie_word_embeddings"],
+        false
+    );
+}
