@@ -41,6 +41,22 @@ struct HfConfig {
     use_bidirectional_attention: Option<bool>,
     bos_token_id: Option<u32>,
     eos_token_id: Option<OneOrMany>,
+    mlxbench_attn_logit_softcapping: Option<f64>,
+    mlxbench_final_logit_softcapping: Option<f64>,
+}
+
+/// The keys of the soft-caps of attention and of the output. A GGUF file can ask for both in every
+/// generation; where the class of transformers has none, or ignores its own key as Gemma 3's does,
+/// they stand under names that no other program reads.
+fn softcap_keys(generation: Generation) -> [&'static str; 2] {
+    match generation {
+        Generation::Gemma1 => [
+            "mlxbench_attn_logit_softcapping",
+            "mlxbench_final_logit_softcapping",
+        ],
+        Generation::Gemma2 => ["attn_logit_softcapping", "final_logit_softcapping"],
+        Generation::Gemma3 => ["mlxbench_attn_logit_softcapping", "final_logit_softcapping"],
+    }
 }
 
 /// RoPE as the old `rope_scaling` and the new `rope_parameters` state it.
@@ -227,15 +243,22 @@ impl GemmaConfig {
             config["query_pre_attn_scalar"] = json!(whole(self.query_pre_attn_scalar));
             config["sliding_window"] = json!(self.sliding_window);
             config["layer_types"] = self.layers.iter().map(|&kind| layer_type(kind)).collect();
-            config["attn_logit_softcapping"] = json!(self.attn_logit_softcapping);
-            config["final_logit_softcapping"] = json!(self.final_logit_softcapping);
+            // Gemma 2's class has them by default, so `null` says something.
+            config["attn_logit_softcapping"] = Value::Null;
+            config["final_logit_softcapping"] = Value::Null;
+        }
+        let caps = [self.attn_logit_softcapping, self.final_logit_softcapping];
+        for (key, cap) in softcap_keys(self.generation).into_iter().zip(caps) {
+            if let Some(cap) = cap {
+                config[key] = json!(cap);
+            }
         }
         if self.generation == Generation::Gemma3 {
             config["rope_local_base_freq"] = json!(self.rope_local_theta);
-            if self.rope_linear_factor != 1.0 {
-                config["rope_scaling"] =
-                    json!({"rope_type": "linear", "factor": self.rope_linear_factor});
-            }
+        }
+        if self.rope_linear_factor != 1.0 {
+            config["rope_scaling"] =
+                json!({"rope_type": "linear", "factor": self.rope_linear_factor});
         }
         config
     }
@@ -310,10 +333,10 @@ impl HfConfig {
             // transformers reads the key for Gemma 3 too, and doesn't apply it.
             attn_logit_softcapping: match generation {
                 Generation::Gemma2 => softcap(self.attn_logit_softcapping, defaults.attn_softcap)?,
-                _ => None,
+                _ => softcap(None, self.mlxbench_attn_logit_softcapping)?,
             },
             final_logit_softcapping: match generation {
-                Generation::Gemma1 => None,
+                Generation::Gemma1 => softcap(None, self.mlxbench_final_logit_softcapping)?,
                 _ => softcap(self.final_logit_softcapping, defaults.final_softcap)?,
             },
             attention_bias: self.attention_bias.unwrap_or(false),
@@ -579,6 +602,18 @@ mod tests {
         for (json, expected) in refused {
             let message = refusal(json);
             assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_a_gguf_file_can_ask_for_survives_writing_and_reading() {
+        for model_type in ["gemma", "gemma2", "gemma3_text"] {
+            let mut config = parse(json!({"model_type": model_type}));
+            config.rope_linear_factor = 4.0;
+            config.attn_logit_softcapping = Some(5.0);
+            config.final_logit_softcapping = Some(3.0);
+            let json = config.to_json(Dtype::F32).to_string();
+            assert_eq!(GemmaConfig::from_json(&json).unwrap(), config, "{json}");
         }
     }
 
