@@ -8,6 +8,7 @@ mod bad_input;
 mod compare;
 mod equivalence;
 mod field;
+mod field_gguf;
 mod generate;
 mod measure;
 mod report;

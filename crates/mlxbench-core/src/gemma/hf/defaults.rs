@@ -20,6 +20,20 @@ pub(super) struct Defaults {
     pub(super) final_softcap: Option<f64>,
 }
 
+/// The keys of the soft-caps of attention and of the output. A GGUF file can ask for both in every
+/// generation; where the class of transformers has none, or ignores its own key as Gemma 3's does,
+/// they stand under names that no other program reads.
+pub(super) fn softcap_keys(generation: Generation) -> [&'static str; 2] {
+    match generation {
+        Generation::Gemma1 => [
+            "mlxbench_attn_logit_softcapping",
+            "mlxbench_final_logit_softcapping",
+        ],
+        Generation::Gemma2 => ["attn_logit_softcapping", "final_logit_softcapping"],
+        Generation::Gemma3 => ["mlxbench_attn_logit_softcapping", "final_logit_softcapping"],
+    }
+}
+
 /// The same in all classes.
 pub(super) const HEAD_DIM: usize = 256;
 pub(super) const QUERY_PRE_ATTN_SCALAR: f64 = 256.0;

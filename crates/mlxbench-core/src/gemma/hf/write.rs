@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::defaults::softcap_keys;
 use crate::Dtype;
 use crate::gemma::{GemmaConfig, Generation};
 
@@ -44,8 +45,15 @@ impl GemmaConfig {
             config["query_pre_attn_scalar"] = json!(whole(self.query_pre_attn_scalar));
             config["sliding_window"] = json!(self.sliding_window);
             config["layer_types"] = self.layers.iter().map(|kind| kind.hf_name()).collect();
-            config["attn_logit_softcapping"] = json!(self.attn_logit_softcapping);
-            config["final_logit_softcapping"] = json!(self.final_logit_softcapping);
+            // Gemma 2's class has them by default, so `null` says something.
+            config["attn_logit_softcapping"] = Value::Null;
+            config["final_logit_softcapping"] = Value::Null;
+        }
+        let caps = [self.attn_logit_softcapping, self.final_logit_softcapping];
+        for (key, cap) in softcap_keys(self.generation).into_iter().zip(caps) {
+            if let Some(cap) = cap {
+                config[key] = json!(cap);
+            }
         }
         if self.generation == Generation::Gemma3 {
             config["rope_local_base_freq"] = json!(self.rope_local_theta);
@@ -80,6 +88,8 @@ mod tests {
                 config.clone(),
                 GemmaConfig {
                     rope_linear_factor: 2.5,
+                    attn_logit_softcapping: Some(5.0),
+                    final_logit_softcapping: Some(3.0),
                     tie_word_embeddings: false,
                     bos_token_id: None,
                     eos_token_ids: Vec::new(),

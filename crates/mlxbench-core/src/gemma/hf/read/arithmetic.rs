@@ -47,51 +47,48 @@ impl Reading<'_> {
         Ok(found.value)
     }
 
-    /// Gemma 3's reference reads the key and doesn't apply it; Gemma 1's has none.
     pub(super) fn attention_softcap(
         &mut self,
         default: Option<f64>,
     ) -> Result<Option<f64>, String> {
-        const KEY: &str = "attn_logit_softcapping";
-        let found = match self.generation {
-            Generation::Gemma2 => self.softcap(KEY, default)?,
-            Generation::Gemma3 => {
-                if let Some(cap) = self.text.number(&[KEY])? {
-                    self.warnings.push(format!(
-                        "`{}` ({}) isn't applied: Gemma 3's reference reads it and doesn't either",
-                        cap.from, cap.value
-                    ));
-                    self.unused.push(cap.from);
-                }
-                Sourced::default_of(self.generation, None)
-            }
-            Generation::Gemma1 => Sourced::default_of(self.generation, None),
-        };
-        self.fact(KEY, &found.clone().map(|cap| json!(cap)));
-        Ok(found.value)
+        const NAME: &str = "attn_logit_softcapping";
+        if self.generation == Generation::Gemma3
+            && let Some(cap) = self.text.number(&[NAME])?
+        {
+            self.warnings.push(format!(
+                "`{}` ({}) isn't applied: Gemma 3's reference reads it and doesn't either",
+                cap.from, cap.value
+            ));
+            self.unused.push(cap.from);
+        }
+        let [key, _] = defaults::softcap_keys(self.generation);
+        self.softcap(NAME, key, default)
     }
 
     pub(super) fn final_softcap(&mut self, default: Option<f64>) -> Result<Option<f64>, String> {
-        const KEY: &str = "final_logit_softcapping";
-        let found = match self.generation {
-            Generation::Gemma1 => Sourced::default_of(self.generation, None),
-            _ => self.softcap(KEY, default)?,
-        };
-        self.fact(KEY, &found.clone().map(|cap| json!(cap)));
-        Ok(found.value)
+        let [_, key] = defaults::softcap_keys(self.generation);
+        self.softcap("final_logit_softcapping", key, default)
     }
 
-    /// A soft-cap that is absent takes the default, one that is `null` is off.
-    fn softcap(&mut self, key: &str, default: Option<f64>) -> Result<Sourced<Option<f64>>, String> {
-        if self.text.is_null(&[key]) {
-            self.text.one_of(&[key])?;
-            return Ok(Sourced {
-                value: None,
-                from: self.text.place_of(key),
-            });
-        }
-        let found = self.text.number(&[key])?.map(|found| found.map(Some));
-        Ok(found.unwrap_or_else(|| Sourced::default_of(self.generation, default)))
+    /// The fact `name` from `key`. A soft-cap that is absent takes the default, one that is `null` is
+    /// off.
+    fn softcap(
+        &mut self,
+        name: &'static str,
+        key: &str,
+        default: Option<f64>,
+    ) -> Result<Option<f64>, String> {
+        let is_off = self.text.is_null(&[key]);
+        let stated = self.text.number(&[key])?.map(|cap| cap.map(Some));
+        let off = is_off.then(|| Sourced {
+            value: None,
+            from: self.text.place_of(key),
+        });
+        let found = stated
+            .or(off)
+            .unwrap_or_else(|| Sourced::default_of(self.generation, default));
+        self.fact(name, &found.clone().map(|cap| json!(cap)));
+        Ok(found.value)
     }
 
     pub(super) fn biases(&mut self) -> Result<bool, String> {
