@@ -1,26 +1,28 @@
 //! What changed between two results, row by row, and a gate over all rows.
 
 mod compared;
+mod origin;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use mlxbench_core::results::{RunResult, Side, Sides, StreamKernel, TargetId, Test, Verdict};
+use mlxbench_core::results::{RunResult, Side, Sides, StreamKernel, TargetId, Test};
 use serde::Serialize;
 
 use crate::fingerprint::{Difference, DifferenceKind, differences};
 use crate::ranks::{Logs, Resemblance};
 use crate::roofline::stream_rate;
 use crate::stats::{Estimate, Interval};
-use crate::summary::{RowStatus, case_status};
 
 pub use compared::Compared;
+pub use origin::Origin;
 pub use verdict::{Change, FAMILY_CONFIDENCE, Gate, change, possible_rows, rounds_for, tail};
 
 use compared::Figure;
+use standing::{Case, case_measured, cases, is_missing};
 use verdict::gate;
 
 /// Changes of memory by fewer bytes than these are none, whatever share they are: a process' allocator,
@@ -88,40 +90,11 @@ pub struct Comparison {
     pub added: Vec<String>,
     /// Cases that only the base has.
     pub vanished: Vec<String>,
+    /// Cases of which neither has a single repetition, and why: `tch/cuda/bf16 pp64+tg16: missing: no
+    /// worker`. They say nothing of what changed.
+    pub failing: Vec<String>,
     /// What it all comes to.
     pub gate: Gate,
-}
-
-/// Where a side of a [`Comparison`] comes from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Origin {
-    /// The config's name.
-    pub name: String,
-    /// When it was measured.
-    pub started: Timestamp,
-    /// The commit of mlxbench.
-    pub commit: Option<String>,
-    /// The model.
-    pub model: String,
-    /// The processor.
-    pub cpu: String,
-    /// The worker's command, of a side of a run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-}
-
-impl Origin {
-    fn of(result: &RunResult) -> Self {
-        let run = &result.run;
-        Self {
-            name: run.name.clone(),
-            started: run.started,
-            commit: run.mlxbench.commit.clone(),
-            model: run.model.name.clone(),
-            cpu: run.machine.cpu.clone(),
-            command: None,
-        }
-    }
 }
 
 /// How fast the machine read and wrote memory, without any framework.
@@ -236,7 +209,7 @@ impl Comparing<'_> {
         let drafts: Vec<Draft> = cases
             .iter()
             .filter(|case| !is_missing(base, case) && !is_missing(new, case))
-            // What failed in both from the start says nothing of what changed.
+            // What failed in both from the start is named, and has no row.
             .filter(|case| case_measured(base, case) || case_measured(new, case))
             .flat_map(|case| self.rows_of(case, &differences))
             .collect();
@@ -259,14 +232,20 @@ impl Comparing<'_> {
             })
             .collect();
         let names = |of: &RunResult, not_in: &RunResult| -> Vec<String> {
-            self::cases(of)
+            standing::cases(of)
                 .iter()
                 .filter(|case| case_measured(of, case) && is_missing(not_in, case))
                 .map(|(target, test)| format!("{target} {test}"))
                 .collect()
         };
         let vanished = names(base, new);
+        let fails = |case: &&Case| !case_measured(base, case) && !case_measured(new, case);
+        let failing = cases.iter().filter(fails).filter_map(|case| {
+            let (target, test) = case;
+            Some(format!("{target} {test}: {}", self.fails_in_both(case)?))
+        });
         Comparison {
+            failing: failing.collect(),
             base: Origin::of(base),
             new: Origin::of(new),
             paired: self.paired,
@@ -334,34 +313,6 @@ impl Comparing<'_> {
         }
     }
 
-    /// What is known of a case's rows before any figure is looked at.
-    fn settled(&self, case: &Case, differences: &[Difference]) -> Option<Change> {
-        let (target, _) = case;
-        if let Some(reason) = worthless(self.base, case) {
-            let reason = format!("in the base {reason}");
-            return Some(Change::NotComparable { reason });
-        }
-        if let Some(reason) = worthless(self.new, case) {
-            return Some(Change::Broken { reason });
-        }
-        let is_unchecked = |result: &RunResult| {
-            let known = result.equivalence_of(target);
-            known.is_some_and(|known| known.verdict == Verdict::Unchecked)
-        };
-        if is_unchecked(self.new) && !is_unchecked(self.base) {
-            let reason = "whether it still does the same work couldn't be checked".into();
-            return Some(Change::NotComparable { reason });
-        }
-        let stands_against = |known: &&Difference| {
-            let own = known.target.as_ref().is_none_or(|other| other == target);
-            own && !self.paired && !self.options.across.contains(&known.kind)
-        };
-        let found = differences.iter().filter(stands_against);
-        let found: Vec<String> = found.map(Difference::change).collect();
-        let reason = found.join("; ");
-        (!found.is_empty()).then_some(Change::NotComparable { reason })
-    }
-
     fn judge(
         &self,
         Draft { mut row, logs }: Draft,
@@ -404,39 +355,6 @@ impl Comparing<'_> {
         });
         let beyond = |shift: &MachineShift| (shift.ratio - 1.0).abs() > self.options.threshold;
         shifts.filter(beyond).collect()
-    }
-}
-
-type Case = (TargetId, Test);
-
-fn cases(result: &RunResult) -> Vec<Case> {
-    let tests = &result.run.tests;
-    let of_target = |target: &TargetId| {
-        let target = target.clone();
-        tests.iter().map(move |&test| (target.clone(), test))
-    };
-    result.run.targets.iter().flat_map(of_target).collect()
-}
-
-fn case_measured(result: &RunResult, (target, test): &Case) -> bool {
-    result.samples_of(target, test).next().is_some()
-}
-
-/// Whether nothing is known of a case, not even a failure.
-fn is_missing(result: &RunResult, (target, test): &Case) -> bool {
-    case_status(result, target, test) == RowStatus::Missing
-}
-
-/// Why a case's figures say nothing, whatever they are.
-fn worthless(result: &RunResult, (target, test): &Case) -> Option<String> {
-    let verdict = result.equivalence_of(target).map(|known| known.verdict);
-    match case_status(result, target, test) {
-        RowStatus::Failed { kind, message } => Some(format!("{}: {message}", kind.name())),
-        RowStatus::NotFinite => Some("the logits aren't finite".into()),
-        _ if verdict == Some(Verdict::Different) => {
-            Some("it does other work than the reference".into())
-        }
-        RowStatus::Ok | RowStatus::Missing => None,
     }
 }
 

@@ -53,8 +53,13 @@ pub fn fidelity(
         if reference.len() != target.len() || !finite(&reference) || !finite(&target) {
             return None;
         }
-        let differences = reference.iter().zip(&target).map(|(a, b)| (a - b).abs());
-        let largest = f64::from(differences.fold(0.0, f32::max));
+        // In f64: the difference of two finite f32 need not be one, and a result holds numbers only.
+        let apart = |a: f32, b: f32| f64::from(a) - f64::from(b);
+        let differences = reference
+            .iter()
+            .zip(&target)
+            .map(|(&a, &b)| apart(a, b).abs());
+        let largest = differences.fold(0.0, f64::max);
         fidelity.largest_logit_difference = fidelity.largest_logit_difference.max(largest);
         let kl = kl_divergence(&reference, &target);
         fidelity.mean_kl += kl;
@@ -63,12 +68,11 @@ pub fn fidelity(
         if expected == chosen {
             fidelity.agreeing_positions += 1;
         } else if fidelity.first_divergence.is_none() {
-            let margin = reference[expected] - reference[chosen];
             fidelity.first_divergence = Some(FirstDivergence {
                 position: fidelity.positions,
                 reference_token: expected as TokenId,
                 token: chosen as TokenId,
-                margin: margin.into(),
+                margin: apart(reference[expected], reference[chosen]),
             });
         }
         fidelity.positions += 1;
@@ -128,6 +132,16 @@ mod tests {
     fn compare(reference: &[[f32; 3]], target: &[[f32; 3]]) -> Option<Fidelity> {
         let rows = |rows: &[[f32; 3]]| rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>();
         fidelity(rows(reference).into_iter(), rows(target).into_iter())
+    }
+
+    #[test]
+    fn figures_of_any_finite_logits_are_numbers() {
+        let most = f32::MAX;
+        let apart = compare(&[[most, -most, 0.0]], &[[-most, most, 0.0]]).unwrap();
+        let margin = apart.first_divergence.unwrap().margin;
+        for figure in [apart.largest_logit_difference, apart.mean_kl, margin] {
+            assert!(figure.is_finite(), "{figure}");
+        }
     }
 
     #[test]

@@ -105,14 +105,14 @@ pub fn prefill_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Wor
     let tokens = (test.batch * test.prompt_tokens) as f64;
     let chunks = test
         .prompt_tokens
-        .div_ceil(result.run.settings.chunk.max(1)) as u64;
+        .div_ceil(result.run.settings.chunk.max(1));
     let context = test.depth + test.prompt_tokens;
     let cache = config.kv_cache_bytes(dtype, test.batch, context);
-    let bytes = chunks * config.weights_bytes(dtype) + cache;
+    let bytes = chunks as f64 * config.weights_bytes(dtype) as f64 + cache as f64;
     let operations = config.prefill_operations(test.batch, test.depth, test.prompt_tokens);
     (tokens > 0.0).then(|| Work {
         operations: operations as f64 / tokens,
-        bytes: bytes as f64 / tokens,
+        bytes: bytes / tokens,
     })
 }
 
@@ -126,13 +126,10 @@ pub fn decode_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Work
         .filter(|&steps| steps > 0)?;
     // The first token comes from the prompt; the first step finds the prompt in the cache.
     let first = test.depth + test.prompt_tokens.max(1);
-    let contexts = || first..first + steps;
-    let bytes = contexts().map(|context| config.decode_step_bytes(dtype, test.batch, context));
-    let operations = contexts().map(|context| config.prefill_operations(test.batch, context, 1));
     let tokens = (steps * test.batch) as f64;
     Some(Work {
-        operations: operations.sum::<u64>() as f64 / tokens,
-        bytes: bytes.sum::<u64>() as f64 / tokens,
+        operations: config.decode_operations(test.batch, first, steps) / tokens,
+        bytes: config.decode_bytes(dtype, test.batch, first, steps) / tokens,
     })
 }
 

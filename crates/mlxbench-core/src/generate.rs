@@ -74,7 +74,8 @@ pub struct Generation {
 impl Job<'_> {
     /// Positions that the generation needs in the cache.
     pub fn capacity(&self) -> usize {
-        self.context.map_or(0, TokenBatch::len) + self.prompt.len() + self.new_tokens - 1
+        let given = self.context.map_or(0, TokenBatch::len) + self.prompt.len();
+        given.saturating_add(self.new_tokens) - 1
     }
 
     /// Checks the job against the model before any work is done.
@@ -97,7 +98,7 @@ impl Job<'_> {
         if self.capacity() > limit {
             return Err(Error::Invalid(format!(
                 "{} tokens of prompt and {} to generate exceed the model's context of {limit}",
-                self.capacity() + 1 - self.new_tokens,
+                self.context.map_or(0, TokenBatch::len) + self.prompt.len(),
                 self.new_tokens,
             )));
         }
@@ -124,7 +125,7 @@ pub fn generate<M: Model>(
     model.reset(ContextShape {
         batch,
         capacity: job.capacity(),
-        chunk: job.chunk,
+        chunk: job.chunk.min(job.capacity()),
     })?;
     for chunk in job
         .context
@@ -294,12 +295,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_the_model_is_refused_before_any_work() {
         let prompt = TokenBatch::row(vec![5; 4]);
-        let long = Job {
-            new_tokens: 1 << 20,
-            ..job(&prompt)
-        };
-        let message = run(script(), &long).unwrap_err().to_string();
-        assert!(message.contains("exceed the model's context"), "{message}");
+        for new_tokens in [1 << 20, usize::MAX] {
+            let long = Job {
+                new_tokens,
+                ..job(&prompt)
+            };
+            let message = run(script(), &long).unwrap_err().to_string();
+            assert!(message.contains("exceed the model's context"), "{message}");
+        }
 
         let foreign = TokenBatch::row(vec![u32::MAX]);
         let message = run(script(), &job(&foreign)).unwrap_err().to_string();

@@ -16,6 +16,8 @@
 //! | [`worker`] | [`worker::serve`], the whole `main` of an adapter's worker |
 //! | [`mock`] | a backend with scripted timings and faults, on a virtual clock |
 //! | [`results`] | what a run leaves behind: journal records and the result file |
+//! | [`limits`] | how far numbers from configs, files and workers are believed |
+//! | [`text`] | words of others, fit for messages and terminals |
 
 pub mod backend;
 pub mod checkpoint;
@@ -23,6 +25,7 @@ pub mod clock;
 mod error;
 pub mod gemma;
 pub mod generate;
+pub mod limits;
 pub mod logits_file;
 pub mod mock;
 mod placement;
@@ -30,6 +33,7 @@ pub mod probe;
 pub mod protocol;
 pub mod results;
 pub mod score;
+pub mod text;
 mod tokens;
 mod units;
 pub mod worker;
@@ -41,3 +45,10 @@ pub use gemma::GemmaConfig;
 pub use placement::{Device, Dtype, Placement};
 pub use tokens::{TokenBatch, TokenId};
 pub use units::Nanos;
+
+/// Cases of a fuzz test: a modest number at every change, `MLXBENCH_FUZZ_CASES` by hand.
+#[cfg(test)]
+pub(crate) fn fuzz_cases() -> u32 {
+    let asked = std::env::var("MLXBENCH_FUZZ_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(256)
+}

@@ -10,6 +10,7 @@ use crate::backend::{
 use crate::clock::{Clock, VirtualClock};
 use crate::gemma::preset;
 use crate::probe::ProductShape;
+use crate::text::tell;
 use crate::{Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Result};
 use crate::{TokenBatch, TokenId};
 
@@ -301,7 +302,7 @@ impl Model for MockModel {
     fn read(&mut self, output: &MockOutput) -> Result<Vec<TokenId>> {
         match self.fault() {
             Some(FaultKind::Die) => {
-                eprintln!("mock: dying as scripted");
+                tell("mock: dying as scripted");
                 std::process::abort();
             }
             Some(FaultKind::Hang) => loop {

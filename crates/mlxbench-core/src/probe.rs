@@ -31,17 +31,17 @@ pub struct ProductShape {
 impl ProductShape {
     /// Elements of the weights.
     pub fn elements(&self) -> u64 {
-        self.in_features as u64 * self.out_features as u64
+        (self.in_features as u64).saturating_mul(self.out_features as u64)
     }
 
     /// Bytes of the weights, all of which a product reads. Input and output aren't counted.
     pub fn weight_bytes(&self, dtype: Dtype) -> u64 {
-        self.elements() * dtype.size_bytes()
+        self.elements().saturating_mul(dtype.size_bytes())
     }
 
     /// Multiplications and additions.
     pub fn operations(&self) -> u64 {
-        2 * self.rows as u64 * self.elements()
+        (2 * self.rows as u64).saturating_mul(self.elements())
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{DeviceSupport, Identity};
 use crate::generate::Mode;
 use crate::probe::ProductShape;
+use crate::text::quotable;
 use crate::{Error, Nanos, Placement, TokenBatch, TokenId};
 
 /// The version of this protocol. Messages of another version are refused.
@@ -179,7 +180,7 @@ impl From<Error> for Reply {
         };
         Self::Error {
             kind,
-            message: error.to_string(),
+            message: quotable(&error.to_string()),
         }
     }
 }

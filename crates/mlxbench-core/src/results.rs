@@ -12,7 +12,9 @@
 //! | `machine` | the machine that measured, and its state |
 //! | `timeline` | memory over time |
 //! | `migrate` | results of older versions |
+//! | `check` | whether a result's numbers can be believed |
 
+pub(crate) mod check;
 mod equivalence;
 mod failures;
 mod machine;

@@ -4,17 +4,26 @@ use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::backend::{Backend, Model};
 use crate::clock::{Clock, MonotonicClock};
 use crate::generate::{Job, generate};
+use crate::limits::{THREADS, at_most};
 use crate::logits_file::LogitsWriter;
 use crate::probe::fastest;
 use crate::protocol::{
     Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
 };
+use crate::results::check;
 use crate::score::score;
-use crate::{Checkpoint, Error, Result};
+use crate::text::tell;
+use crate::{Checkpoint, Error, Nanos, Result};
+
+/// Matrices of a probe that take turns at most.
+const MOST_COPIES: usize = 1 << 16;
+/// The longest that a probe is repeated.
+const LONGEST_PROBE: Duration = Duration::from_secs(3600);
 
 /// Serves `backend` on stdin and stdout until stdin closes.
 pub fn serve<B: Backend>(backend: B) -> ExitCode {
@@ -40,7 +49,7 @@ pub fn serve_with_clock<B: Backend>(backend: B, clock: impl Clock) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("the worker can't write its replies: {error}");
+            tell(format_args!("the worker can't write its replies: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -59,7 +68,9 @@ fn protocol_stream() -> io::Result<File> {
 fn stdin_lines() -> impl Iterator<Item = String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in io::stdin().lock().lines().map_while(io::Result::ok) {
+        // Bytes that are no text are answered, as other rubbish is.
+        for line in io::stdin().lock().split(b'\n').map_while(io::Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
             if sender.send(line).is_err() {
                 break;
             }
@@ -106,7 +117,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
     fn load(&mut self, load: &Load) -> Result<Reply> {
         self.model = None;
         let start = self.clock.now();
-        let threads = self.backend.set_threads(load.threads)?;
+        let threads = self.set_threads(load.threads)?;
         let checkpoint = Checkpoint::open(&load.model)?;
         let mut model = self.backend.load(&checkpoint, &load.placement)?;
         model.synchronize()?;
@@ -115,6 +126,11 @@ impl<B: Backend, C: Clock> Session<B, C> {
             load_ns: self.clock.now().since(start),
             threads,
         }))
+    }
+
+    fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
+        at_most("threads", threads.unwrap_or(0), THREADS).map_err(Error::Invalid)?;
+        self.backend.set_threads(threads)
     }
 
     fn score(&mut self, request: &Score) -> Result<Reply> {
@@ -137,13 +153,25 @@ impl<B: Backend, C: Clock> Session<B, C> {
     }
 
     fn probe(&mut self, request: &Probe) -> Result<Reply> {
-        self.backend.set_threads(request.threads)?;
-        let Probe { shape, copies, .. } = *request;
+        let Probe {
+            shape,
+            copies,
+            least_ns,
+            ..
+        } = *request;
         if copies == 0 || shape.elements() == 0 || shape.rows == 0 {
             return Err(Error::Invalid("an empty product can't be timed".into()));
         }
+        check::shape(&shape)
+            .and_then(|()| at_most("copies of a product", copies, MOST_COPIES))
+            .map_err(Error::Invalid)?;
+        if least_ns > Nanos::from(LONGEST_PROBE) {
+            let most = LONGEST_PROBE.as_secs();
+            return Err(Error::Invalid(format!("a probe takes {most} s at most")));
+        }
+        self.set_threads(request.threads)?;
         let mut product = self.backend.product(shape, copies, &request.placement)?;
-        let product_ns = fastest(&mut product, &self.clock, copies, request.least_ns)?;
+        let product_ns = fastest(&mut product, &self.clock, copies, least_ns)?;
         Ok(Reply::Probed { product_ns })
     }
 
@@ -190,6 +218,8 @@ fn loaded<M>(model: &mut Option<M>) -> Result<&mut M> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::clock::VirtualClock;
     use crate::mock::{MockBackend, Script};
@@ -243,5 +273,91 @@ mod tests {
     fn generating_needs_a_model() {
         let line = r#"{"type": "generate", "prompt": [[2]], "new_tokens": 1, "chunk": 1, "mode": "pipelined"}"#;
         assert!(error(session().answer(line)).1.contains("load a model"));
+    }
+
+    #[test]
+    fn a_probe_that_no_machine_can_do_is_refused() {
+        let probe = |rows: u64, copies: u64, least_ns: u64| {
+            let line = serde_json::json!({"type": "probe", "placement": {"device": "cpu", "dtype": "f32"},
+                "shape": {"rows": rows, "in_features": 8, "out_features": 8}, "copies": copies,
+                "least_ns": least_ns});
+            session().answer(&line.to_string())
+        };
+        assert!(matches!(probe(1, 1, 10), Reply::Probed { .. }));
+        for (rows, copies, least_ns) in [(1 << 60, 1, 1), (1, 1 << 60, 1), (1, 1, u64::MAX)] {
+            assert_eq!(error(probe(rows, copies, least_ns)).0, ErrorKind::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_frameworks_backtrace_stays_out_of_the_reply() {
+        let said = "no kernel image\nException raised from f at g.cpp:1 (most recent call first):\n\
+            frame #0: main";
+        let (kind, message) = error(Reply::from(Error::framework(said)));
+        assert_eq!(
+            (kind, message.as_str()),
+            (ErrorKind::Failed, "no kernel image")
+        );
+    }
+
+    /// A session that has a model: ids below its vocabulary are generated from.
+    fn loaded_session() -> Session<MockBackend, VirtualClock> {
+        let mut session = session();
+        let model = crate::mock::MockModel::new(Script::default(), session.clock.clone());
+        session.model = Some(model);
+        session
+    }
+
+    /// Numbers at which arithmetic goes wrong.
+    fn hostile_number() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("0".to_owned()),
+            Just("-1".to_owned()),
+            Just("1e400".to_owned()),
+            Just("0.5".to_owned()),
+            Just(u64::MAX.to_string()),
+            Just("99999999999999999999999".to_owned()),
+            (0_u64..1 << 40).prop_map(|number| number.to_string()),
+            (0_u64..40).prop_map(|number| number.to_string()),
+        ]
+    }
+
+    /// A request of the right form with any numbers in it. Nothing in it names a file that would be
+    /// written.
+    fn request() -> impl Strategy<Value = String> {
+        let row = prop::collection::vec(0_u32..300_000, 0..12);
+        let rows = prop::collection::vec(row, 0..3);
+        let numbers = prop::collection::vec(hostile_number(), 6);
+        // The mock's clock stands nearly still: no probe for hours.
+        let least_ns = prop_oneof![Just(0), Just(10), Just(u64::MAX)];
+        (0..4, rows, numbers, least_ns).prop_map(|(kind, rows, n, least_ns)| match kind {
+            0 => format!(r#"{{"type": "hello", "protocol": {}}}"#, n[0]),
+            1 => format!(
+                r#"{{"type": "load", "model": "/nowhere", "placement": {{"device": "cpu", "dtype": "f32"}}, "threads": {}}}"#,
+                n[0]
+            ),
+            2 => format!(
+                r#"{{"type": "generate", "prompt": {rows:?}, "context": {rows:?}, "new_tokens": {}, "chunk": {}, "mode": "pipelined", "stop": [{}]}}"#,
+                n[0], n[1], n[2]
+            ),
+            _ => format!(
+                r#"{{"type": "probe", "placement": {{"device": "cpu", "dtype": "f32"}}, "shape": {{"rows": {}, "in_features": {}, "out_features": {}}}, "copies": {}, "least_ns": {least_ns}}}"#,
+                n[0], n[1], n[2], n[3]
+            ),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::fuzz_cases()))]
+
+        #[test]
+        fn any_line_is_answered(line in prop_oneof![any::<String>(), request()], cut in 0_usize..400) {
+            let mut session = loaded_session();
+            session.answer(&line);
+            let cut = (0..=cut.min(line.len())).rev().find(|&at| line.is_char_boundary(at));
+            session.answer(&line[..cut.unwrap_or(0)]);
+            let reply = session.answer(r#"{"type": "hello", "protocol": 1}"#);
+            prop_assert!(matches!(reply, Reply::Hello(_)), "it isn't ready for the next request");
+        }
     }
 }

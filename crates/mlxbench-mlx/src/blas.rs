@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mlxbench_core::text::tell;
 use mlxbench_core::{Error, Result};
 
 /// The function whose library tells the BLAS.
@@ -41,7 +42,9 @@ pub fn prefer_openblas() {
         .args(env::args_os().skip(1))
         .env(PRELOAD, libraries)
         .exec();
-    eprintln!("MLX goes on with its own BLAS, since the worker can't be started anew: {error}");
+    tell(format_args!(
+        "MLX goes on with its own BLAS, since the worker can't be started anew: {error}"
+    ));
 }
 
 /// The BLAS in effect, as it describes itself, or else by its library's name.

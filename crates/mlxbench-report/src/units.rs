@@ -6,6 +6,8 @@ use humansize::{BINARY, format_size};
 use mlxbench_analysis::Estimate;
 use mlxbench_core::results::{Equivalence, Settings};
 
+pub(crate) use mlxbench_core::text::is_unprintable;
+
 /// A duration in nanoseconds to three significant digits: `1.23 ms`, `45.6 s`.
 pub(crate) fn time(ns: f64) -> String {
     // Rounding first keeps 999.9 µs from becoming `1000 µs`.
@@ -48,17 +50,6 @@ pub(crate) fn repetitions(settings: &Settings) -> String {
         Some(most) => format!("{} to {most} repetitions", settings.repetitions),
         None => format!("{} repetitions", settings.repetitions),
     }
-}
-
-/// Whether a character has no place in print: control characters, and those that turn the direction
-/// of what follows, which could make a line say something else.
-pub(crate) fn is_unprintable(character: char) -> bool {
-    let turns = matches!(
-        character,
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    // XML takes no U+FFFE and U+FFFF.
-    turns || character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}')
 }
 
 /// Power: `5.2 W`.

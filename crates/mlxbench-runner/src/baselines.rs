@@ -164,7 +164,8 @@ impl Baselines {
     }
 }
 
-/// A result from a file, or the newest finished one in a folder.
+/// A result from a file, or the newest finished one in a folder: by the time at which its run started,
+/// whatever the file's name. Other JSON files in the folder don't count, nor do runs that were cut short.
 ///
 /// # Errors
 /// When the file is no result, or the folder holds none.
@@ -172,17 +173,35 @@ pub fn result_at(path: &Path) -> Result<RunResult> {
     if !path.is_dir() {
         return journal::read(path);
     }
-    let files = entries(path)?.into_iter();
-    let newest = files
-        .filter(|file| file.extension().is_some_and(|ending| ending == "json"))
-        .max();
-    match newest {
-        Some(file) => journal::read(&file),
-        None => Err(Error::Baseline(format!(
-            "{} holds no result: let `mlxbench run CONFIG` write one",
-            path.display()
-        ))),
+    let is_json = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "json");
+    let files = entries(path)?.into_iter().filter(is_json);
+    let mut newest: Option<RunResult> = None;
+    let mut unfinished = 0;
+    let mut unread = None;
+    for file in files {
+        match journal::read(&file) {
+            Ok(result) if result.finished.is_none() => unfinished += 1,
+            Ok(result) => {
+                let time = |result: &RunResult| (result.run.started, result.finished);
+                let newer = newest
+                    .as_ref()
+                    .is_none_or(|known| time(&result) > time(known));
+                newest = if newer { Some(result) } else { newest };
+            }
+            Err(error) => unread = Some(error),
+        }
     }
+    newest.ok_or_else(|| {
+        let why = match (unfinished, unread) {
+            (0, None) => String::new(),
+            (0, Some(error)) => format!(" ({error})"),
+            (count, _) => format!(" ({count} of a run that was cut short)"),
+        };
+        Error::Baseline(format!(
+            "{} holds no result of a run that came to its end{why}: let `mlxbench run CONFIG` write one",
+            path.display()
+        ))
+    })
 }
 
 fn is_name(text: &str) -> bool {
@@ -213,4 +232,44 @@ fn folders(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let folders = entries(folder)?.into_iter().filter(|path| path.is_dir());
     let named = |path: PathBuf| Some((path.file_name()?.to_str()?.to_owned(), path));
     Ok(folders.filter_map(named).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+    use mlxbench_core::results::migrate;
+
+    use super::*;
+
+    /// A result whose run started so many hours after the first, and finished unless it was cut short.
+    fn result(hours: i64, finished: bool) -> RunResult {
+        let text = include_str!("../../mlxbench-core/tests/results/v1.json");
+        let mut result = migrate::result(text).unwrap();
+        let started = result.run.started + hours.hours();
+        result.run.started = started;
+        result.finished = finished.then_some(started);
+        result
+    }
+
+    #[test]
+    fn the_newest_in_a_folder_is_the_one_that_started_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let keep = |name: &str, result: &RunResult| {
+            write(name, &serde_json::to_string(result).unwrap());
+        };
+        let message = result_at(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("holds no result"), "{message}");
+        keep("y.json", &result(9, false));
+        let message = result_at(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("cut short"), "{message}");
+        keep("z-old.json", &result(1, true));
+        keep("a-new.json", &result(3, true));
+        keep("m.json", &result(2, true));
+        write("zz-other.json", "{}");
+        write("zz-torn.json", "{\"schema_version\": 2, \"run\"");
+        let newest = result_at(folder.path()).unwrap();
+        assert_eq!(newest.run.started, result(3, true).run.started);
+    }
 }

@@ -2,6 +2,8 @@
 
 mod check;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -275,110 +277,4 @@ fn nearest_key(message: &str) -> Option<&str> {
         .filter(|(likeness, _)| *likeness > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-name = "good"
-[model]
-source = "synthetic:gemma-3-270m"
-[[test]]
-prompt_tokens = 64
-[[target]]
-backend = "mock"
-dtypes = ["f32"]
-"#;
-
-    fn refusal(config: &str) -> String {
-        Config::parse(config).unwrap_err()
-    }
-
-    #[test]
-    fn what_is_left_out_has_a_default() {
-        let config = Config::parse(GOOD).unwrap();
-        assert_eq!(config.measure.repetitions.get(), 5);
-        assert_eq!(config.tests[0].batch, one());
-        assert_eq!(config.targets[0].device, None);
-    }
-
-    #[test]
-    fn an_unknown_key_is_answered_with_its_line_and_the_nearest_one() {
-        let message = refusal(&GOOD.replace("prompt_tokens", "promt_tokens"));
-        assert!(message.contains("line 6"), "{message}");
-        assert!(
-            message.contains("did you mean `prompt_tokens`?"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn a_missing_key_is_named() {
-        let message = refusal(&GOOD.replace("source =", "fallback ="));
-        assert!(message.contains("missing field `source`"), "{message}");
-        assert!(message.contains("line 3"), "{message}");
-    }
-
-    #[test]
-    fn wrong_types_and_counts_are_refused_where_they_stand() {
-        let with = |line: &str| refusal(&format!("{GOOD}[measure]\n{line}\n"));
-        assert!(with("repetitions = \"five\"").contains("line 11"));
-        assert!(with("repetitions = 0").contains("expected a nonzero usize"));
-        assert!(with("repetitions = -3").contains("`-3`"));
-        assert!(with("mode = \"fast\"").contains("`pipelined`"));
-    }
-
-    #[test]
-    fn a_test_that_does_nothing_is_refused() {
-        let message = refusal(&GOOD.replace("prompt_tokens = 64", "prompt_tokens = 0"));
-        assert!(
-            message.contains("prompt_tokens, generate_tokens or both"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn a_value_may_be_a_list() {
-        let swept = GOOD.replace("prompt_tokens = 64", "prompt_tokens = [64, 512]");
-        let swept = format!("{swept}threads = [1, 2]\n");
-        let config = Config::parse(&swept).unwrap();
-        assert_eq!(config.tests[0].prompt_tokens.values(), [64, 512]);
-        let threads = config.targets[0].threads.as_ref().unwrap().values();
-        assert_eq!(threads.iter().map(|n| n.get()).collect::<Vec<_>>(), [1, 2]);
-        let message = refusal(&GOOD.replace("= 64", "= [64, \"many\"]"));
-        assert!(message.contains("line 6"), "{message}");
-        let message = refusal(&GOOD.replace("= 64", "= []"));
-        assert!(message.contains("an empty list"), "{message}");
-        let message = refusal(&GOOD.replace("= 64", "= \"many\""));
-        assert!(message.contains("expected usize"), "{message}");
-    }
-
-    #[test]
-    fn a_stopping_rule_needs_an_end() {
-        let with = |line: &str| refusal(&format!("{GOOD}[measure]\n{line}\n"));
-        assert!(with("interval_percent = 2").contains("needs an end"));
-        assert!(with("max_repetitions = 9").contains("does nothing alone"));
-        assert!(with("interval_percent = 2.0\nmax_repetitions = 3").contains("below repetitions"));
-        assert!(with("max_seconds = 0.0").contains("more than 0"));
-    }
-
-    #[test]
-    fn a_reference_is_a_target_or_none() {
-        let with = |reference| format!("{GOOD}[equivalence]\nreference = {reference:?}\n");
-        let message = refusal(&with("candle"));
-        assert!(message.contains("BACKEND/DEVICE/DTYPE"), "{message}");
-        let config = Config::parse(&with("none")).unwrap();
-        assert_eq!(config.equivalence.reference().unwrap(), None);
-        let config = Config::parse(&with("tch/cuda:1/bf16")).unwrap();
-        let reference = config.equivalence.reference().unwrap().unwrap();
-        assert_eq!(reference.to_string(), "tch/cuda:1/bf16");
-    }
-
-    #[test]
-    fn a_name_that_leaves_the_results_folder_is_refused() {
-        let message = refusal(&GOOD.replace("\"good\"", "\"../../etc\""));
-        assert!(message.contains("letters, digits"), "{message}");
-    }
 }

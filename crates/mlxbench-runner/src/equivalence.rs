@@ -172,6 +172,20 @@ fn compare(
             shape(&reference)
         )));
     }
+    let positions = yardstick.tokens.len() + 1 - check.prompt.len();
+    if reference.positions() != positions {
+        return Err(Unmeasured::Unchecked(format!(
+            "the reference gave logits of {} positions, not of {positions}",
+            reference.positions()
+        )));
+    }
+    // What it computes is no yardstick for others; what is finite may be the mend of it.
+    let finite = |row: Vec<f32>| row.iter().all(|logit| logit.is_finite());
+    if !reference.rows().all(finite) {
+        return Err(Unmeasured::Unchecked(
+            "the reference's logits aren't finite".into(),
+        ));
+    }
     let of_reference = check.reference.id.placement.dtype;
     Ok(match fidelity(reference.rows(), target.rows()) {
         Some(fidelity) => Equivalence {

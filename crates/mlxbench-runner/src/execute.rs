@@ -79,24 +79,26 @@ pub struct Outcome {
     pub failed: bool,
 }
 
-/// Runs `plan`.
+/// Runs `plan` while `lock` is held, which was taken before anything heavy was started for it.
 ///
 /// # Errors
 /// When the output folder can't be written to, there is nothing to resume, or the filter matches
 /// nothing. Later failures are in the outcome.
 pub fn execute(
     plan: &Plan,
+    lock: &MachineLock,
     options: &Options,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     let cases = cases(plan, options)?;
-    let lock = MachineLock::acquire(&plan.name)?;
     if let Some(warning) = lock.warning() {
         observe(Event::Warning(warning));
     }
     let mut meters = Meters::open(plan);
     let (journal, result) = open(plan, options, &mut meters)?;
+    // From here on there is something to keep.
+    let _heeding = interrupt.heed();
     observe(Event::Started {
         journal: journal.path(),
     });
@@ -166,8 +168,7 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
     };
     if !options.resume {
         let stem = run.started.strftime(STEM).to_string();
-        let mut journal = Journal::create(&folder, &stem)?;
-        journal.append(&Record::Run(Box::new(run.clone())))?;
+        let journal = Journal::create(&folder, &stem, &run)?;
         return Ok((journal, RunResult::new(run)));
     }
     let path = journal::newest(&folder)?;

@@ -1,15 +1,19 @@
 //! Every record on disk as it happens. A killed run loses at most the case in hand.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use mlxbench_core::results::{Record, RunResult, migrate};
+use jiff::Timestamp;
+use mlxbench_core::results::{Record, Run, RunResult, migrate};
 
 use crate::{Error, Result};
 
 /// What a run's files are named after, for `strftime`: its start in UTC, so that names sort by time.
 pub(crate) const STEM: &str = "%Y%m%dT%H%M%S%.3fZ";
+
+/// Bytes that are read of a journal's first line at most.
+const LONGEST_RUN: u64 = 64 << 20;
 
 /// What the name of a journal ends in.
 pub const JOURNAL_SUFFIX: &str = ".journal.jsonl";
@@ -22,11 +26,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts a journal in `folder`, made when missing.
+    /// Starts a journal in `folder`, made when missing, with its first record.
     ///
     /// # Errors
-    /// When the folder can't be made or written to, or a journal of that name is there.
-    pub fn create(folder: &Path, stem: &str) -> Result<Self> {
+    /// When the folder can't be made or written to, or a journal of that name is there. None is left
+    /// behind, then.
+    pub fn create(folder: &Path, stem: &str, run: &Run) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
         let path = folder.join(format!("{stem}{JOURNAL_SUFFIX}"));
         let file = OpenOptions::new()
@@ -34,7 +39,15 @@ impl Journal {
             .create_new(true)
             .open(&path)
             .map_err(|error| Error::io(&path, error))?;
-        Ok(Self { path, file })
+        let mut journal = Self { path, file };
+        match journal.append(&Record::Run(Box::new(run.clone()))) {
+            Ok(()) => sync_folder_of(&journal.path),
+            Err(error) => {
+                let _ = std::fs::remove_file(&journal.path);
+                return Err(error);
+            }
+        }
+        Ok(journal)
     }
 
     /// Goes on with the journal at `path`. A last line that was cut short is dropped.
@@ -79,22 +92,32 @@ impl Journal {
     /// # Errors
     /// When the result can't be written whole; the journal then stays.
     pub fn finish(self, result: &RunResult) -> Result<PathBuf> {
-        let stem = self.path.to_string_lossy();
-        let path = PathBuf::from(format!("{}.json", stem.trim_end_matches(JOURNAL_SUFFIX)));
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.trim_end_matches(JOURNAL_SUFFIX);
+        let path = self.path.with_file_name(format!("{stem}.json"));
         write_whole(&path, result).map_err(|error| Error::io(&path, error))?;
-        std::fs::remove_file(&self.path).map_err(|error| Error::io(&self.path, error))?;
+        sync_folder_of(&path);
+        // A journal that stays says nothing that the result doesn't.
+        let _ = std::fs::remove_file(&self.path);
         Ok(path)
     }
+}
+
+/// Sees to it that a file which was made or renamed keeps its name after a loss of power, where the file
+/// system can.
+fn sync_folder_of(file: &Path) {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 /// Writes beside the target and renames, so that a result is whole or not there.
 fn write_whole(path: &Path, result: &RunResult) -> io::Result<()> {
     let partial = path.with_extension("json.partial");
     let write = || {
-        let mut file = File::create(&partial)?;
+        let mut file = BufWriter::new(File::create(&partial)?);
         serde_json::to_writer_pretty(&mut file, result)?;
         file.write_all(b"\n")?;
-        file.sync_all()?;
+        file.into_inner()?.sync_all()?;
         std::fs::rename(&partial, path)
     };
     write().inspect_err(|_| {
@@ -136,11 +159,12 @@ fn fold(text: &str) -> Result<RunResult, String> {
     for record in lines {
         result.apply(record?);
     }
+    result.check()?;
     Ok(result)
 }
 
-/// The newest journal in `folder`, that of a run which was cut short. One without a whole line
-/// holds nothing to go on with.
+/// The newest journal in `folder` by the start of its run, that of a run which was cut short. One
+/// without a whole line holds nothing to go on with.
 ///
 /// # Errors
 /// When there is none.
@@ -149,12 +173,125 @@ pub fn newest(folder: &Path) -> Result<PathBuf> {
     let journals = entries.map(|entry| entry.path());
     journals
         .filter(|path| path.to_string_lossy().ends_with(JOURNAL_SUFFIX))
-        .filter(|path| std::fs::read(path).is_ok_and(|text| text.contains(&b'\n')))
+        .filter_map(|path| Some((start(&path)?, path)))
         .max()
+        .map(|(_, path)| path)
         .ok_or_else(|| {
             Error::Resume(format!(
                 "nothing to resume: no *{JOURNAL_SUFFIX} in {}",
                 folder.display()
             ))
         })
+}
+
+/// When the run of a journal started; the inner `None` where its first line doesn't say. `None` when it
+/// has no whole line.
+fn start(journal: &Path) -> Option<Option<Timestamp>> {
+    let mut line = Vec::new();
+    let file = BufReader::new(File::open(journal).ok()?);
+    file.take(LONGEST_RUN).read_until(b'\n', &mut line).ok()?;
+    line.ends_with(b"\n").then(|| {
+        let record = migrate::record(&String::from_utf8_lossy(&line));
+        match record {
+            Ok(Record::Run(run)) => Some(run.started),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn result() -> RunResult {
+        migrate::result(include_str!("../../mlxbench-core/tests/results/v1.json")).unwrap()
+    }
+
+    /// The journal of a whole run.
+    fn text(result: &RunResult) -> String {
+        let result = result.clone();
+        let run = Record::Run(Box::new(result.run));
+        let targets = result.targets.into_iter().map(Record::Target);
+        let known = result.equivalences.into_iter().map(Record::Equivalence);
+        let failures = result.failures.into_iter().map(Record::Failure);
+        let samples = result.samples.into_iter().map(Record::Sample);
+        let records = [run].into_iter().chain(targets).chain(known);
+        let records = records.chain(failures).chain(samples);
+        let line = |record: Record| serde_json::to_string(&record).unwrap() + "\n";
+        records.map(line).collect()
+    }
+
+    #[test]
+    fn lines_add_up_to_the_result_that_they_tell() {
+        let mut expected = result();
+        let text = text(&expected);
+        expected.finished = None;
+        assert_eq!(fold(&text).unwrap(), expected);
+        let torn = format!("{text}{{\"record\": \"sam");
+        assert_eq!(fold(&torn).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_that_lies_is_refused() {
+        let text = text(&result());
+        let lie = text.replacen("\"repetition\":0", "\"repetition\":18446744073709551615", 1);
+        assert_ne!(text, lie);
+        assert!(fold(&lie).unwrap_err().contains("repetition"));
+    }
+
+    #[test]
+    fn the_newest_journal_is_the_one_whose_run_started_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |name: &str, text: &str| {
+            let file = folder.path().join(format!("{name}{JOURNAL_SUFFIX}"));
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        keep("z-torn", "{\"record\": \"run\"");
+        assert!(newest(folder.path()).is_err());
+        let other = keep("y-other", "what?\n");
+        assert_eq!(
+            newest(folder.path()).unwrap(),
+            other,
+            "to say what is wrong with it"
+        );
+        keep("x-old", &text(&result()));
+        let mut later = result();
+        later.run.started += 1.hours();
+        let new = keep("a-new", &text(&later));
+        assert_eq!(newest(folder.path()).unwrap(), new);
+    }
+
+    #[test]
+    fn a_result_replaces_its_journal_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::create(folder.path(), "run", &result().run).unwrap();
+        let path = journal.finish(&result()).unwrap();
+        assert_eq!(read(&path).unwrap(), result());
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::fuzz_cases()))]
+
+        #[test]
+        fn any_journal_is_read_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+            tail in any::<String>(),
+        ) {
+            let mut bytes = text(&result()).into_bytes();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len()));
+            bytes.extend(tail.into_bytes());
+            let _ = fold(&String::from_utf8_lossy(&bytes));
+        }
+    }
 }

@@ -41,3 +41,10 @@ mod stream;
 pub mod system;
 
 pub use error::{Error, Result};
+
+/// Cases of a fuzz test: a modest number at every change, `MLXBENCH_FUZZ_CASES` by hand.
+#[cfg(test)]
+pub(crate) fn fuzz_cases() -> u32 {
+    let asked = std::env::var("MLXBENCH_FUZZ_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(256)
+}

@@ -32,6 +32,22 @@ pub fn worker_command(backend: &str, configured: Option<&[String]>) -> Result<Co
     })
 }
 
+/// The words of a command that is written as one text: the text as a whole where that is a program, whose
+/// path may hold spaces, else as a shell splits it.
+///
+/// # Errors
+/// When a quote doesn't end, or there is no word.
+pub fn words(command: &str) -> Result<Vec<String>, String> {
+    if program(command).is_some() {
+        return Ok(vec![command.to_owned()]);
+    }
+    match shlex::split(command) {
+        Some(words) if words.is_empty() => Err("it is empty".into()),
+        Some(words) => Ok(words),
+        None => Err("it has a quote that doesn't end".into()),
+    }
+}
+
 /// The file of the program called `name`; a name with a slash is a path.
 pub fn program(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
@@ -60,6 +76,25 @@ mod tests {
     #[test]
     fn programs_are_found_on_path() {
         assert!(program("sh").is_some_and(|path| path.ends_with("sh")));
+    }
+
+    #[test]
+    fn a_command_is_a_program_as_a_whole_or_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let spaced = folder.path().join("my worker --fast");
+        std::fs::write(&spaced, "").unwrap();
+        let spaced = spaced.to_str().unwrap();
+        assert_eq!(words(spaced).unwrap(), [spaced]);
+        let quoted = format!("'{spaced}' -c \"a b\"");
+        assert_eq!(words(&quoted).unwrap(), [spaced, "-c", "a b"]);
+        assert_eq!(words("sh").unwrap(), ["sh"]);
+        assert_eq!(words("env A=1 sh").unwrap(), ["env", "A=1", "sh"]);
+        assert!(
+            words("'open")
+                .unwrap_err()
+                .contains("quote that doesn't end")
+        );
+        assert!(words(" ").unwrap_err().contains("empty"));
     }
 
     #[test]

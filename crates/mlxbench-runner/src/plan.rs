@@ -3,6 +3,7 @@
 
 mod targets;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
@@ -10,12 +11,13 @@ use std::time::Duration;
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, Sides, TargetId, Test};
-use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, TokenBatch, TokenId};
+use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, TokenBatch, TokenId, limits};
 use mlxbench_models::progress::Watch;
 use mlxbench_models::source::Source;
 
 use crate::config::{Config, ModelConfig, Sweep, TestConfig};
 use crate::locate::Command;
+use crate::process::Group;
 use crate::prompt::{Prompt, PromptSource};
 use crate::{Error, Result, system};
 
@@ -27,6 +29,9 @@ const MEMORY_SHARE: f64 = 0.6;
 /// Share of the machine's memory that one worker may hold before it is killed: more would set the
 /// machine to swapping, or have the kernel choose whom to kill.
 const WORKER_MEMORY_SHARE: f64 = 0.9;
+
+/// Bytes that the script of a model prints at most.
+const MOST_PRINTED: u64 = 1 << 20;
 
 /// A run, before any worker has loaded anything.
 #[derive(Debug)]
@@ -156,10 +161,21 @@ pub fn plan(
         sides: sides.cloned(),
         check,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
-        delay: Duration::from_secs_f64(measure.delay_seconds),
+        delay: checked(limits::seconds("delay_seconds", measure.delay_seconds))?,
         memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(worker_memory),
-        probe: (config.roofline.probe).then(|| Duration::from_secs_f64(config.roofline.seconds)),
+        probe: match config.roofline.probe {
+            true => Some(checked(limits::seconds(
+                "seconds",
+                config.roofline.seconds,
+            ))?),
+            false => None,
+        },
     })
+}
+
+/// A value of the config as an error of its own: a config that was read holds none.
+fn checked<T>(value: Result<T, String>) -> Result<T> {
+    value.map_err(|message| Error::Core(CoreError::Invalid(message)))
 }
 
 /// The most memory that one worker may hold where nobody says.
@@ -235,15 +251,24 @@ fn run_script(program: &Path) -> Result<PathBuf> {
     if let Ok(mlxbench) = std::env::current_exe() {
         script.env("MLXBENCH", mlxbench);
     }
-    let output = script
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
+    script.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut script = Group::start(&mut script).map_err(|error| failed(error.to_string()))?;
+    let stdout = script.leader.stdout.take();
+    let mut printed = Vec::new();
+    stdout
+        .expect("stdout was asked to be piped")
+        .take(MOST_PRINTED)
+        .read_to_end(&mut printed)
         .map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(format!("the script ended with {}", output.status)));
+    if printed.len() as u64 == MOST_PRINTED {
+        return Err(failed(format!("the script printed {MOST_PRINTED} bytes")));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
+    let status = script.leader.wait();
+    let status = status.map_err(|error| failed(error.to_string()))?;
+    if !status.success() {
+        return Err(failed(format!("the script ended with {status}")));
+    }
+    let text = String::from_utf8_lossy(&printed);
     match text.lines().rfind(|line| !line.trim().is_empty()) {
         Some(folder) => Ok(PathBuf::from(folder.trim())),
         None => Err(failed("the script printed nothing".into())),
@@ -284,7 +309,7 @@ fn tests(
     tests
         .into_iter()
         .map(|test| {
-            let needed = test.depth + test.prompt_tokens + test.generate_tokens;
+            let needed = test.row_tokens();
             if needed > gemma.max_position_embeddings {
                 return Err(Error::Core(CoreError::Invalid(format!(
                     "test {test} needs {needed} tokens of context, the model has {}",

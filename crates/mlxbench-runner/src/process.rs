@@ -1,34 +1,46 @@
 //! One worker process: requests and replies, time-outs, last words, and no orphan left behind.
+//!
+//! A worker is any program, so nothing here trusts one: neither reading nor writing nor its end is waited
+//! for without a bound, and what it prints takes no more memory than an answer can have.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `group` | the process and whatever it starts: starting, killing, waiting |
+//! | `pipes` | stdin and stdout, each with a thread of its own |
+//! | `last_words` | the end of stderr |
+//! | `replies` | what is taken for an answer |
+//! | `memory` | the watch over its memory |
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread;
+mod group;
+mod last_words;
+mod memory;
+mod pipes;
+mod replies;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    ErrorKind, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
+    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
 };
 use mlxbench_core::results::{FailureKind, Timeline};
 use mlxbench_core::{Device, Nanos};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt::{Interrupt, POLL};
 use crate::locate::Command;
-use crate::system::{self, MemorySampler};
+use crate::system;
 
-/// Lines of stderr kept to be quoted.
-const LAST_WORDS: usize = 12;
-/// How long a worker whose pipes closed may take to end by itself, so that its own status is told.
+pub use group::kill_all;
+pub(crate) use group::{End, Group};
+use last_words::LastWords;
+use memory::Watch;
+use pipes::{Incoming, Pipes};
+use replies::{Asked, unexpected};
+
+/// How long a worker whose pipes closed may take to end by itself, so that its own status is told, and
+/// how long the pipes of one that ended may stay open.
 const GRACE: Duration = Duration::from_secs(2);
-/// The longest reply line that is read: a batch of long generations fits many times over.
-const LONGEST_REPLY: u64 = 256 << 20;
-
-/// How often a worker's memory is looked at.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// How the loaders of Linux and macOS say that a program lacks a library.
 const LOADERS_WORDS: [&str; 2] = ["error while loading shared libraries", "Library not loaded"];
@@ -51,6 +63,13 @@ impl WorkerError {
         }
     }
 
+    fn interrupted() -> Self {
+        Self {
+            kind: None,
+            message: "interrupted".into(),
+        }
+    }
+
     /// Whether the worker is of no use any more.
     pub fn loses_worker(&self) -> bool {
         !matches!(
@@ -63,16 +82,11 @@ impl WorkerError {
 /// A running worker. Dropping it kills its process and whatever that started.
 #[derive(Debug)]
 pub struct Worker {
-    child: Child,
-    /// Taken when the worker is told to go.
-    stdin: Option<ChildStdin>,
-    replies: Receiver<std::io::Result<String>>,
-    stderr: Arc<Mutex<VecDeque<String>>>,
-    stderr_reader: Option<thread::JoinHandle<()>>,
+    group: Group,
+    pipes: Pipes,
+    last_words: LastWords,
     timeout: Duration,
     interrupt: Interrupt,
-    /// Whether the whole group is dead and its number may be another's.
-    buried: bool,
     /// The most memory that the process may hold.
     memory_limit_bytes: Option<u64>,
     /// The process's memory during the last request.
@@ -80,7 +94,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts `command` in a process group of its own, so that Ctrl-C reaches the runner alone.
+    /// Starts `command` in a process group of its own, so that Ctrl-C reaches the runner alone. A request
+    /// may take `timeout`, from its first byte that is written to the last of the reply.
     ///
     /// # Errors
     /// When the program can't be started.
@@ -89,62 +104,27 @@ impl Worker {
         timeout: Duration,
         interrupt: Interrupt,
     ) -> Result<Self, WorkerError> {
-        let mut child = std::process::Command::new(&command.program)
+        let mut process = std::process::Command::new(&command.program);
+        process
             .args(&command.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| {
-                let program = command.program.display();
-                WorkerError::new(
-                    FailureKind::Missing,
-                    format!("{program} doesn't start: {error}"),
-                )
-            })?;
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take().expect("stdout was asked to be piped");
-        let stderr_pipe = child.stderr.take().expect("stderr was asked to be piped");
-
-        let (sender, replies) = mpsc::channel();
-        thread::spawn(move || {
-            let mut lines = BufReader::new(stdout);
-            loop {
-                let mut line = String::new();
-                let read = lines.by_ref().take(LONGEST_REPLY).read_line(&mut line);
-                let ended = !matches!(read, Ok(n) if n > 0);
-                if (read.is_err() || !line.is_empty()) && sender.send(read.map(|_| line)).is_err()
-                    || ended
-                {
-                    break;
-                }
-            }
-        });
-        let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let words = Arc::clone(&stderr);
-        let stderr_reader = thread::spawn(move || {
-            for line in BufReader::new(stderr_pipe)
-                .split(b'\n')
-                .map_while(Result::ok)
-            {
-                let mut words = words.lock().unwrap_or_else(|poison| poison.into_inner());
-                if words.len() == LAST_WORDS {
-                    words.pop_front();
-                }
-                words.push_back(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
-        let stderr_reader = Some(stderr_reader);
+            .stderr(Stdio::piped());
+        let mut group = Group::start(&mut process).map_err(|error| {
+            let program = command.program.display();
+            let message = format!("{program} doesn't start: {error}");
+            WorkerError::new(FailureKind::Missing, message)
+        })?;
+        let leader = &mut group.leader;
+        let stdin = leader.stdin.take().expect("stdin was asked to be piped");
+        let stdout = leader.stdout.take().expect("stdout was asked to be piped");
+        let stderr = leader.stderr.take().expect("stderr was asked to be piped");
         Ok(Self {
-            child,
-            stdin,
-            replies,
-            stderr,
-            stderr_reader,
+            group,
+            pipes: Pipes::open(stdin, stdout, replies::SHORT),
+            last_words: LastWords::listen(stderr),
             timeout,
             interrupt,
-            buried: false,
             memory_limit_bytes: None,
             timeline: None,
         })
@@ -156,7 +136,7 @@ impl Worker {
     /// When the worker speaks another protocol or can't tell its framework's version.
     pub fn hello(&mut self) -> Result<Hello, WorkerError> {
         match self.request(&Request::Hello { protocol: VERSION })? {
-            Reply::Hello(hello) if hello.protocol == VERSION => Ok(hello),
+            Reply::Hello(hello) if hello.protocol == VERSION => Ok(replies::introduction(hello)),
             Reply::Hello(hello) => Err(WorkerError::new(
                 FailureKind::Protocol,
                 format!(
@@ -174,7 +154,7 @@ impl Worker {
     /// When the worker can't.
     pub fn load(&mut self, load: Load) -> Result<Loaded, WorkerError> {
         match self.request(&Request::Load(load))? {
-            Reply::Loaded(loaded) => Ok(loaded),
+            Reply::Loaded(loaded) => replies::loaded(loaded),
             other => Err(unexpected(&other)),
         }
     }
@@ -184,32 +164,9 @@ impl Worker {
     /// # Errors
     /// When the worker can't, or its answer doesn't add up.
     pub fn generate(&mut self, generate: Generate) -> Result<Generated, WorkerError> {
-        let (rows, at_most) = (generate.prompt.batch(), generate.new_tokens);
-        let exact = generate.stop.is_empty();
+        let asked = Asked::from(&generate);
         match self.request(&Request::Generate(generate))? {
-            Reply::Generated(generated) => {
-                let count = generated.token_ns.len();
-                let whole = generated.tokens.len() == rows
-                    && generated.tokens.iter().all(|row| row.len() == count)
-                    && generated.token_ns.is_sorted()
-                    && if exact {
-                        count == at_most
-                    } else {
-                        (1..=at_most).contains(&count)
-                    };
-                if whole {
-                    Ok(generated)
-                } else {
-                    Err(WorkerError::new(
-                        FailureKind::Protocol,
-                        format!(
-                            "asked for {at_most} tokens in {rows} rows, the worker answered with \
-                             {count} times and {} rows, or with times that run backwards",
-                            generated.tokens.len()
-                        ),
-                    ))
-                }
-            }
+            Reply::Generated(generated) => replies::generated(generated, &asked),
             other => Err(unexpected(&other)),
         }
     }
@@ -231,27 +188,27 @@ impl Worker {
     /// When the worker can't.
     pub fn probe(&mut self, probe: Probe) -> Result<Nanos, WorkerError> {
         match self.request(&Request::Probe(probe))? {
-            Reply::Probed { product_ns } => Ok(product_ns),
+            Reply::Probed { product_ns } => replies::time(product_ns),
             other => Err(unexpected(&other)),
         }
     }
 
     /// The most memory that the process has held so far, or since [`Self::reset_peak_memory`].
     pub fn peak_memory_bytes(&self) -> Option<u64> {
-        system::peak_memory_bytes(self.child.id())
+        system::peak_memory_bytes(self.group.id())
     }
 
     /// What the process holds of an NVIDIA GPU's memory, where the driver says.
     pub fn device_memory_bytes(&self, device: &Device) -> Option<u64> {
         match device.kind() {
-            "cuda" => system::process_memory_bytes(device.index(), self.child.id()),
+            "cuda" => system::process_memory_bytes(device.index(), self.group.id()),
             _ => None,
         }
     }
 
     /// Forgets the peak. False where the system can't.
     pub fn reset_peak_memory(&self) -> bool {
-        system::reset_peak(self.child.id())
+        system::reset_peak(self.group.id())
     }
 
     /// From now on the process's memory is watched during every request, and the process is killed as
@@ -269,17 +226,11 @@ impl Worker {
         let Some(limit) = self.memory_limit_bytes else {
             return self.exchange(request);
         };
-        let pid = self.child.id();
-        let exceeded = Arc::new(OnceLock::new());
-        let tell = Arc::clone(&exceeded);
-        let kill = move |bytes| {
-            let _ = tell.set(bytes);
-            kill_group(pid);
-        };
-        let sampler = MemorySampler::start(pid, LOOK, Some(limit), kill);
+        let watch = Watch::start(self.group.id(), limit);
         let reply = self.exchange(request);
-        self.timeline = Some(sampler.stop());
-        match exceeded.get() {
+        let (timeline, exceeded) = watch.stop();
+        self.timeline = Some(timeline);
+        match exceeded {
             None => reply,
             Some(bytes) => Err(WorkerError::new(
                 FailureKind::OutOfMemory,
@@ -292,149 +243,95 @@ impl Worker {
     }
 
     fn exchange(&mut self, request: &Request) -> Result<Reply, WorkerError> {
+        // What came before anybody asked is no answer to what is asked now.
+        if let Some(early) = self.pipes.receive(Duration::ZERO) {
+            return Err(match self.taken(early) {
+                Ok(line) => replies::unasked(&line),
+                Err(error) => error,
+            });
+        }
         let mut line = serde_json::to_vec(request).expect("requests are plain data");
         line.push(b'\n');
-        let sent = match &mut self.stdin {
-            Some(stdin) => stdin.write_all(&line).and_then(|()| stdin.flush()),
-            None => {
-                return Err(WorkerError::new(
-                    FailureKind::Died,
-                    "the worker was told to go",
-                ));
-            }
-        };
-        if sent.is_err() {
+        if !self.pipes.send(line, replies::longest(request)) {
             return Err(self.death());
         }
-        let line = self.wait_for_line()?;
-        match serde_json::from_str(&line) {
-            Ok(Reply::Error { kind, message }) => Err(WorkerError::new(
-                match kind {
-                    ErrorKind::Unsupported => FailureKind::Unsupported,
-                    ErrorKind::Invalid | ErrorKind::Failed => FailureKind::Failed,
-                },
-                message,
-            )),
-            Ok(reply) => Ok(reply),
-            Err(_) => Err(WorkerError::new(
-                FailureKind::Protocol,
-                format!(
-                    "the worker printed {:?} where a reply was due",
-                    shorten(line.trim_end())
-                ),
-            )),
+        let incoming = self.wait()?;
+        replies::parse(&self.taken(incoming)?)
+    }
+
+    /// Waits until something happens on the pipes, the time is over, the user interrupts, or the process
+    /// has ended and left its pipes to others.
+    fn wait(&mut self) -> Result<Incoming, WorkerError> {
+        let start = Instant::now();
+        let mut gone: Option<Instant> = None;
+        loop {
+            if let Some(incoming) = self.pipes.receive(POLL) {
+                return Ok(incoming);
+            }
+            if self.interrupt.is_set() {
+                return Err(WorkerError::interrupted());
+            }
+            if start.elapsed() >= self.timeout {
+                let message = format!(
+                    "no answer within {} s: the worker was killed{}",
+                    self.timeout.as_secs(),
+                    self.said()
+                );
+                self.group.kill();
+                return Err(WorkerError::new(FailureKind::TimedOut, message));
+            }
+            if self.group.leader_ended() && gone.get_or_insert_with(Instant::now).elapsed() >= GRACE
+            {
+                return Err(self.death());
+            }
         }
     }
 
-    fn wait_for_line(&mut self) -> Result<String, WorkerError> {
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            match self.replies.recv_timeout(POLL) {
-                Ok(Ok(line)) => return Ok(line),
-                Ok(Err(error)) => {
-                    let message = format!("the worker's reply can't be read: {error}");
-                    return Err(WorkerError::new(FailureKind::Protocol, message));
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(self.death()),
-                Err(RecvTimeoutError::Timeout) if self.interrupt.is_set() => {
-                    return Err(WorkerError {
-                        kind: None,
-                        message: "interrupted".into(),
-                    });
-                }
-                Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => {
-                    let message = format!(
-                        "no answer within {} s: the worker was killed{}",
-                        self.timeout.as_secs(),
-                        self.last_words()
-                    );
-                    self.kill();
-                    return Err(WorkerError::new(FailureKind::TimedOut, message));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+    /// The line that came, or why none did.
+    fn taken(&mut self, incoming: Incoming) -> Result<String, WorkerError> {
+        let wrong = |message: String| Err(WorkerError::new(FailureKind::Protocol, message));
+        match incoming {
+            Incoming::Line(line) => Ok(line),
+            Incoming::Closed => Err(self.death()),
+            Incoming::TooLong(most) => wrong(format!(
+                "the worker's reply is longer than {most} bytes, which is more than any answer has"
+            )),
+            Incoming::Unreadable(error) => {
+                wrong(format!("the worker's reply can't be read: {error}"))
             }
         }
     }
 
     /// What became of a worker whose pipes closed.
     fn death(&mut self) -> WorkerError {
-        let patience = Instant::now() + GRACE;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < patience {
-            thread::sleep(Duration::from_millis(5));
-        }
-        // A worker that closed its stdout but lives on is of no use either.
-        self.kill();
-        let how = match self.child.wait() {
-            Ok(status) => describe(status),
-            Err(error) => error.to_string(),
+        let how = match self.group.end(GRACE) {
+            End::ByItself(status) => format!("the worker died ({})", describe(status)),
+            // It closed its pipes and lived on: it is of no use either.
+            End::Killed => "the worker closed its stdin or stdout, and was killed".into(),
+            End::Alive => "the worker closed its stdin or stdout, and can't be killed".into(),
         };
-        self.buried = true;
-        if let Some(reader) = self.stderr_reader.take() {
-            let _ = reader.join();
-        }
-        let words = self.last_words();
+        self.last_words.wait(GRACE);
+        let words = self.said();
         if LOADERS_WORDS.iter().any(|loader| words.contains(loader)) {
             let message = format!("a library of the worker is missing: run scripts/setup{words}");
             return WorkerError::new(FailureKind::Missing, message);
         }
-        let message = format!("the worker died ({how}){words}");
-        WorkerError::new(FailureKind::Died, message)
+        WorkerError::new(FailureKind::Died, format!("{how}{words}"))
     }
 
-    fn last_words(&self) -> String {
-        let words = self
-            .stderr
-            .lock()
-            .unwrap_or_else(|poison| poison.into_inner());
-        let spoken: Vec<&str> = words
-            .iter()
-            .map(|line| line.trim_end())
-            .filter(|line| !line.is_empty())
-            .collect();
-        match spoken.is_empty() {
-            true => "; it left no last words on stderr".into(),
-            false => format!("; its last words: {}", spoken.join("\n")),
+    fn said(&self) -> String {
+        match self.last_words.quote() {
+            words if words.is_empty() => "; it left no last words on stderr".into(),
+            words => format!("; its last words: {words}"),
         }
-    }
-
-    /// Kills the process and whatever it started: its group outlives it as long as a child runs. A
-    /// process that has ended by itself keeps its own status.
-    fn kill(&mut self) {
-        if !self.buried {
-            kill_group(self.child.id());
-        }
-    }
-}
-
-/// Kills the process group that process `leader` leads.
-fn kill_group(leader: u32) {
-    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Closing stdin asks a worker to go; killing makes sure.
-        self.stdin = None;
-        self.kill();
-        let _ = self.child.wait();
+        // Closing stdin asks a worker to go; its group's own drop makes sure.
+        self.pipes.close();
     }
-}
-
-fn unexpected(reply: &Reply) -> WorkerError {
-    let name = match reply {
-        Reply::Hello(_) => "hello",
-        Reply::Loaded(_) => "loaded",
-        Reply::Generated(_) => "generated",
-        Reply::Scored => "scored",
-        Reply::Probed { .. } => "probed",
-        Reply::Error { .. } => "error",
-    };
-    WorkerError::new(
-        FailureKind::Protocol,
-        format!("the worker answered `{name}` out of turn"),
-    )
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -446,133 +343,5 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-fn shorten(text: &str) -> String {
-    const MOST: usize = 200;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A worker that is a shell script.
-    fn shell(script: &str, timeout: Duration) -> Worker {
-        let words = ["sh", "-c", script].map(str::to_owned);
-        let command = crate::locate::worker_command("sh", Some(&words)).unwrap();
-        Worker::start(&command, timeout, Interrupt::default()).unwrap()
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn a_worker_that_dies_is_quoted() {
-        let mut worker = shell("read line; echo 'out of memory' >&2; exit 7", LONG);
-        let error = worker.hello().unwrap_err();
-        assert_eq!(error.kind, Some(FailureKind::Died));
-        let expected = "the worker died (exit code 7); its last words: out of memory";
-        assert_eq!(error.message, expected);
-    }
-
-    #[test]
-    fn a_library_that_is_missing_is_told_with_the_way_to_get_it() {
-        let words = "worker: error while loading shared libraries: libtorch_cpu.so: cannot open";
-        let error = shell(&format!("echo '{words}' >&2; exit 127"), LONG).hello();
-        let error = error.unwrap_err();
-        assert_eq!(error.kind, Some(FailureKind::Missing));
-        assert!(
-            error.message.contains("run scripts/setup; its last words"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn what_a_dead_worker_started_dies_too() {
-        let mut worker = shell(
-            "read line; sleep 1000 >/dev/null 2>&1 & echo $! >&2; exit 7",
-            LONG,
-        );
-        let message = worker.hello().unwrap_err().message;
-        let pid = message.rsplit(' ').next().unwrap();
-        let alive = std::process::Command::new("ps")
-            .args(["-o", "stat=", "-p", pid])
-            .output();
-        let state = String::from_utf8(alive.unwrap().stdout).unwrap();
-        assert!(
-            state.is_empty() || state.starts_with('Z'),
-            "{pid} is still there: {state}"
-        );
-    }
-
-    #[test]
-    fn a_worker_that_kills_itself_is_told_by_its_signal() {
-        let error = shell("read line; kill -KILL $$", LONG).hello().unwrap_err();
-        assert!(error.message.contains("signal 9, SIGKILL"), "{error}");
-    }
-
-    #[test]
-    fn a_worker_that_hangs_is_killed() {
-        let mut worker = shell("read line; read never", Duration::from_millis(50));
-        assert_eq!(
-            worker.hello().unwrap_err().kind,
-            Some(FailureKind::TimedOut)
-        );
-    }
-
-    #[test]
-    fn rubbish_is_quoted() {
-        let mut worker = shell("read line; echo 'Loading shards: 100%'; read never", LONG);
-        let error = worker.hello().unwrap_err();
-        assert_eq!(error.kind, Some(FailureKind::Protocol));
-        assert!(
-            error.message.contains("\"Loading shards: 100%\""),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_a_protocol_error() {
-        let error = shell(r"read line; printf '\377\376\n'; read never", LONG)
-            .hello()
-            .unwrap_err();
-        assert_eq!(error.kind, Some(FailureKind::Protocol));
-    }
-
-    #[test]
-    fn another_protocol_is_refused() {
-        let hello = r#"{"type":"hello","protocol":2,"identity":{"backend":"x","framework":"x","version":"1"},"devices":[]}"#;
-        let error = shell(&format!("read line; echo '{hello}'; read never"), LONG).hello();
-        assert!(
-            error
-                .unwrap_err()
-                .message
-                .contains("protocol 2, mlxbench 1")
-        );
-    }
-
-    #[test]
-    fn an_answer_that_does_not_add_up_is_refused() {
-        let reply = r#"{"type":"generated","tokens":[[1]],"token_ns":[5],"finite":true}"#;
-        let mut worker = shell(&format!("read line; echo '{reply}'; read never"), LONG);
-        let generate = Generate {
-            context: None,
-            prompt: mlxbench_core::TokenBatch::row(vec![2]),
-            new_tokens: 2,
-            chunk: 1,
-            mode: mlxbench_core::generate::Mode::Pipelined,
-            stop: vec![],
-            logits: None,
-        };
-        let error = worker.generate(generate).unwrap_err();
-        assert_eq!(error.kind, Some(FailureKind::Protocol), "{error}");
-    }
-
-    #[test]
-    fn an_interrupt_ends_the_wait() {
-        let mut worker = shell("read line; read never", LONG);
-        worker.interrupt.set();
-        assert_eq!(worker.hello().unwrap_err().kind, None);
-    }
-}
+mod tests;

@@ -40,7 +40,7 @@ impl PromptSource {
     /// model's vocabulary.
     pub fn from_text(text: &str, folder: &Path, config: &GemmaConfig) -> Result<Self> {
         let mut ids = encode(&read_tokenizer(folder)?, text, folder, config)?;
-        if ids.first().copied() == config.bos_token_id {
+        if !ids.is_empty() && ids.first().copied() == config.bos_token_id {
             ids.remove(0);
         }
         if ids.is_empty() {

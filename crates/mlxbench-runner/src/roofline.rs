@@ -28,7 +28,9 @@ impl Runner<'_> {
         };
         if self.result.streams.is_empty() {
             (self.observe)(Event::Probing("memory"));
-            let probes = stream::measure(self.plan.settings.threads, least).into();
+            let threads = self.plan.settings.threads;
+            let probes = stream::measure(threads, least, self.interrupt);
+            let probes = probes.ok_or(Stop::Interrupted)?.into();
             self.record(Record::Streams { probes })?;
         }
         for &target in targets {

@@ -1,5 +1,6 @@
 //! When a test has been repeated often enough.
 
+use mlxbench_core::limits::REPETITIONS;
 use mlxbench_core::results::{Settings, StopReason};
 
 /// What is known of a test after a round over all targets.
@@ -32,7 +33,7 @@ pub(crate) fn stop(settings: &Settings, progress: &Progress<'_>) -> Option<StopR
     if progress.half_widths.iter().all(narrow) {
         return Some(StopReason::Interval);
     }
-    let most = settings.max_repetitions?;
+    let most = settings.max_repetitions.unwrap_or(REPETITIONS);
     (progress.rounds >= most).then_some(StopReason::MaxRepetitions)
 }
 
@@ -101,6 +102,17 @@ mod tests {
             after(&settings, 9, &[Some(0.03)]),
             Some(StopReason::MaxRepetitions)
         );
+    }
+
+    #[test]
+    fn an_interval_that_never_narrows_is_given_up_while_the_result_can_still_be_read() {
+        let settings = Settings {
+            interval_percent: Some(2.0),
+            ..settings()
+        };
+        assert_eq!(after(&settings, REPETITIONS - 1, &[None]), None);
+        let given_up = after(&settings, REPETITIONS, &[None]);
+        assert_eq!(given_up, Some(StopReason::MaxRepetitions));
     }
 
     #[test]

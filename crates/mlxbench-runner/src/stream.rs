@@ -8,14 +8,20 @@ use std::time::{Duration, Instant};
 
 use mlxbench_core::results::{StreamKernel, StreamProbe};
 
+use crate::interrupt::Interrupt;
+
 /// Elements of an array: with 128 MiB each, three of them exceed every cache fourfold.
 const ELEMENTS: usize = 1 << 24;
 
 /// Passes that are timed at least, as STREAM's own ten would take long on a slow machine.
 const FEWEST_PASSES: usize = 3;
 
-/// Times both kernels on so many threads, each for at least `least`.
-pub(crate) fn measure(threads: usize, least: Duration) -> [StreamProbe; 2] {
+/// Times both kernels on so many threads, each for at least `least`. `None` when interrupted.
+pub(crate) fn measure(
+    threads: usize,
+    least: Duration,
+    interrupt: &Interrupt,
+) -> Option<[StreamProbe; 2]> {
     let threads = threads.max(1);
     let block = ELEMENTS.div_ceil(threads);
     let mut a = vec![0.0_f64; ELEMENTS];
@@ -32,43 +38,47 @@ pub(crate) fn measure(threads: usize, least: Duration) -> [StreamProbe; 2] {
             c.fill(0.5);
         },
     );
-    let triad = fastest(least, || {
+    let triad = fastest(least, interrupt, || {
         let parts = a
             .chunks_mut(block)
             .zip(b.chunks(block))
             .zip(c.chunks(block));
         in_parallel(parts, |((a, b), c)| triad(a, b, c, black_box(3.0)));
-    });
-    let read = fastest(least, || {
+    })?;
+    let read = fastest(least, interrupt, || {
         in_parallel(a.chunks(block), |a| {
             black_box(sum(a));
         });
-    });
+    })?;
     let probe = |kernel, arrays: usize, time: Duration| StreamProbe {
         kernel,
         threads,
         moved_bytes: (arrays * ELEMENTS * size_of::<f64>()) as u64,
         time_ns: time.into(),
     };
-    [
+    Some([
         probe(StreamKernel::Triad, 3, triad),
         probe(StreamKernel::Read, 1, read),
-    ]
+    ])
 }
 
-/// The fastest pass of those that fit into `least`, after one that isn't timed.
-fn fastest(least: Duration, mut pass: impl FnMut()) -> Duration {
+/// The fastest pass of those that fit into `least`, after one that isn't timed. `None` when
+/// interrupted.
+fn fastest(least: Duration, interrupt: &Interrupt, mut pass: impl FnMut()) -> Option<Duration> {
     pass();
     let start = Instant::now();
     let mut best = Duration::MAX;
     let mut passes = 0;
     while passes < FEWEST_PASSES || start.elapsed() < least {
+        if interrupt.is_set() {
+            return None;
+        }
         let begun = Instant::now();
         pass();
         best = best.min(begun.elapsed());
         passes += 1;
     }
-    best
+    Some(best)
 }
 
 /// Does `work` to each part on a thread of its own.
@@ -113,12 +123,15 @@ mod tests {
 
     #[test]
     fn both_kernels_are_timed_by_streams_count() {
-        let [triad, read] = measure(2, Duration::ZERO);
+        let interrupt = Interrupt::default();
+        let [triad, read] = measure(2, Duration::ZERO, &interrupt).unwrap();
         assert_eq!(
             (triad.kernel, read.kernel),
             (StreamKernel::Triad, StreamKernel::Read)
         );
         assert_eq!(triad.moved_bytes, 3 * read.moved_bytes);
         assert!(triad.time_ns.0 > 0 && read.time_ns.0 > 0);
+        interrupt.set();
+        assert_eq!(measure(2, Duration::from_secs(3600), &interrupt), None);
     }
 }

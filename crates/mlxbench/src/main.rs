@@ -8,6 +8,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mlxbench_core::text::tell;
 
 use crate::exit::Exit;
 
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
         Verb::Schema(args) => cmd::schema::run(&args),
     };
     let exit = outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        tell(format_args!("error: {error:#}"));
         Exit::Usage
     });
     exit.into()

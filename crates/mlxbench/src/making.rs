@@ -5,6 +5,7 @@ use std::cell::{Cell, OnceCell};
 use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use mlxbench_core::text::tell;
 use mlxbench_models::progress::Progress;
 
 /// What is shown of one model.
@@ -56,11 +57,11 @@ impl Making {
         {
             self.quarter.set(quarter + 1);
             let size = |bytes| humansize::format_size(bytes, humansize::BINARY);
-            eprintln!(
+            tell(format_args!(
                 "making {what}: {} of {}",
                 size(done_bytes),
                 size(total_bytes)
-            );
+            ));
         }
     }
 }

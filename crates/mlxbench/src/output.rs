@@ -1,15 +1,19 @@
-//! What goes to stdout and stderr: data to the one, progress to the other.
+//! What goes to stdout and stderr: data to the one, progress to the other. What others wrote (workers,
+//! files, models) reaches a terminal [`printable`].
 
 use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use mlxbench_core::text::{printable, tell};
 use mlxbench_runner::execute::Event;
 
-/// Writes `bytes` to stdout. A reader that goes away (`mlxbench ... | head`) has seen enough: that is no
-/// error, and changes nothing of what the exit code says.
+/// Writes `bytes` to stdout, [`printable`] where they are text. A reader that goes away (`mlxbench ... |
+/// head`) has seen enough: that is no error, and changes nothing of what the exit code says.
 pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    let shown = std::str::from_utf8(bytes).map(printable);
+    let shown = shown.as_ref().map_or(bytes, |text| text.as_bytes());
     let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    let written = stdout.write_all(shown).and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
@@ -37,8 +41,8 @@ impl Progress {
             return;
         }
         match event {
-            Event::Started { journal } => eprintln!("journal: {}", journal.display()),
-            Event::Warning(warning) => eprintln!("warning: {warning}"),
+            Event::Started { journal } => tell(format_args!("journal: {}", journal.display())),
+            Event::Warning(warning) => tell(format_args!("warning: {warning}")),
             Event::Probing(what) => self.line(&format!("{what}: measuring the limit")),
             Event::Planned(repetitions) => {
                 if let Some(bar) = &self.bar {
@@ -81,8 +85,8 @@ impl Progress {
                     failure.target, failure.message
                 );
                 match &self.bar {
-                    Some(bar) => bar.println(text),
-                    None => eprintln!("{text}"),
+                    Some(bar) => bar.println(printable(&text)),
+                    None => tell(text),
                 }
             }
         }
@@ -96,8 +100,8 @@ impl Progress {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(text.to_owned()),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.set_message(printable(text).into_owned()),
+            None => tell(text),
         }
     }
 }

@@ -1,5 +1,6 @@
-use mlxbench_core::results::{Equivalence, Failure, FailureKind, Sample};
+use mlxbench_core::results::{Equivalence, Failure, FailureKind, Fidelity, Sample, Verdict};
 
+use super::standing::OTHER_THAN_BASE;
 use super::*;
 use crate::fixture::{result, sample, target, test};
 
@@ -140,6 +141,78 @@ fn what_fails_now_or_does_other_work_breaks_the_gate() {
     // It was as wrong before.
     let comparison = compare(&other, &other, &Options::default());
     assert_eq!(comparison.gate, Gate::Inconclusive);
+    let reason = "in both it does other work than the reference".to_owned();
+    assert_eq!(decode(&comparison).change, Change::NotComparable { reason });
+}
+
+/// A run of `--ab` in which side b computes something else than the reference, which is of `backend`.
+fn other_work_of_side_b(reference: &str, fidelity: Option<Fidelity>) -> RunResult {
+    let mut run = result(Vec::new());
+    run.run.targets = ["mock/cpu/f32@a", "mock/cpu/f32@b"]
+        .map(|name| name.parse().unwrap())
+        .into();
+    run.run.settings.reference = Some(reference.parse().unwrap());
+    let targets = run.run.targets.clone();
+    run.samples = targets
+        .iter()
+        .flat_map(|target| measured(target, 1000))
+        .collect();
+    for (target, verdict) in targets
+        .into_iter()
+        .zip([Verdict::Identical, Verdict::Different])
+    {
+        run.equivalences.push(Equivalence {
+            target,
+            verdict,
+            reason: None,
+            fidelity: fidelity.clone(),
+        });
+    }
+    run
+}
+
+#[test]
+fn a_new_build_of_the_reference_that_computes_something_else_is_not_broken() {
+    let figures = Fidelity {
+        positions: 8,
+        largest_logit_difference: 3.0,
+        mean_kl: 1.0,
+        largest_kl: 2.0,
+        agreeing_positions: 2,
+        first_divergence: None,
+    };
+    let compared = |run: &RunResult| compare_sides(run, &Options::default()).unwrap();
+    // Its old build is the yardstick, and may be what is wrong.
+    let own = compared(&other_work_of_side_b("mock/cpu/f32", Some(figures.clone())));
+    let reason = OTHER_THAN_BASE.to_owned();
+    assert_eq!(decode(&own).change, Change::NotComparable { reason });
+    assert_eq!(own.gate, Gate::Inconclusive);
+    // Against another's, it was right before and is wrong now.
+    let others = compared(&other_work_of_side_b("candle/cpu/f32", Some(figures)));
+    assert_eq!(others.gate, Gate::Fail);
+    // Logits that aren't finite are right for nobody.
+    let infinite = compared(&other_work_of_side_b("mock/cpu/f32", None));
+    assert_eq!(infinite.gate, Gate::Fail);
+}
+
+#[test]
+fn what_failed_in_both_is_named() {
+    let died = died_after(0);
+    let comparison = compare(&died, &died, &Options::default());
+    assert_eq!(comparison.rows, []);
+    assert_eq!(
+        comparison.failing,
+        ["mock/cpu/f32 pp8+tg2: in both died: killed"]
+    );
+    let mut missing = died.clone();
+    missing.failures[0].kind = FailureKind::Missing;
+    missing.failures[0].message = "no worker".into();
+    let comparison = compare(&missing, &died, &Options::default());
+    let expected =
+        "mock/cpu/f32 pp8+tg2: in the base missing: no worker; in the new result died: killed";
+    assert_eq!(comparison.failing, [expected]);
+    let measured = compare(&run(1000), &run(1000), &Options::default());
+    assert_eq!(measured.failing, [""; 0]);
 }
 
 #[test]

@@ -40,25 +40,56 @@ impl GemmaConfig {
         (weights + written as u64) * dtype.size_bytes() + cache
     }
 
+    /// Bytes that so many decode steps read and write at least, [`Self::decode_step_bytes`] each, the first
+    /// of them with `context` tokens in the cache. An approximation above 2^53.
+    pub fn decode_bytes(&self, dtype: Dtype, batch: usize, context: usize, steps: usize) -> f64 {
+        let without_cache = self.decode_step_bytes(dtype, batch, 0) as f64
+            - self.kv_cache_bytes(dtype, batch, 1) as f64;
+        let position = 2 * batch as u64 * (self.num_key_value_heads * self.head_dim) as u64;
+        let seen = self.layers.iter();
+        let seen: u128 = seen
+            .map(|&kind| positions_seen(context, steps, self.window(kind)))
+            .sum();
+        steps as f64 * without_cache + seen as f64 * (position * dtype.size_bytes()) as f64
+    }
+
+    /// Multiplications and additions of so many decode steps, as [`Self::prefill_operations`] counts those
+    /// of one token, the first of them after `context` tokens.
+    pub fn decode_operations(&self, batch: usize, context: usize, steps: usize) -> f64 {
+        let [.., (_, lm_head)] = self.products(1);
+        let of_output = 2.0 * lm_head.elements() as f64 * batch as f64;
+        // A prefill of as many tokens, which has the output projection once.
+        let all = self.prefill_operations(batch, context, steps) as f64;
+        all + of_output * (steps as f64 - 1.0)
+    }
+
     /// Multiplications and additions of matrix products in the prefill of `prompt` tokens a row
     /// after `depth` tokens, over `batch` rows: 2 a weight and token, the output projection on the
     /// last position only, and attention's two products over the positions that each token sees.
     pub fn prefill_operations(&self, batch: usize, depth: usize, prompt: usize) -> u64 {
         let [layer @ .., (_, lm_head)] = self.products(prompt);
-        let of_layer: u64 = layer.iter().map(|(_, shape)| shape.operations()).sum();
-        let width = 2 * 2 * (self.num_attention_heads * self.head_dim) as u64;
-        let seen = |window: Option<usize>| -> u64 {
-            let seen = (depth + 1..=depth + prompt).map(|n| window.map_or(n, |w| n.min(w)));
-            seen.map(|n| n as u64).sum()
-        };
-        let attention: u64 = self
+        let of_layer: u128 = layer.iter().map(|(_, s)| u128::from(s.operations())).sum();
+        let width = 2 * 2 * (self.num_attention_heads * self.head_dim) as u128;
+        let attention: u128 = self
             .layers
             .iter()
-            .map(|&kind| width * seen(self.window(kind)))
+            .map(|&kind| width * positions_seen(depth, prompt, self.window(kind)))
             .sum();
-        let layers = self.num_layers() as u64 * of_layer + attention;
-        batch as u64 * (layers + 2 * lm_head.elements())
+        let layers = self.num_layers() as u128 * of_layer + attention;
+        let operations = batch as u128 * (layers + 2 * u128::from(lm_head.elements()));
+        u64::try_from(operations).unwrap_or(u64::MAX)
     }
+}
+
+/// Positions that the tokens `depth + 1..=depth + prompt` see, themselves included, over all of them,
+/// where each sees no more than `window`.
+fn positions_seen(depth: usize, prompt: usize, window: Option<usize>) -> u128 {
+    let (first, last) = (depth as u128, depth as u128 + prompt as u128);
+    // 1 + 2 + ... + n.
+    let up_to = |n: u128| n * (n + 1) / 2;
+    let bend = window.map_or(last, |window| (window as u128).clamp(first, last));
+    let window = window.map_or(0, |window| window as u128);
+    up_to(bend) - up_to(first) + (last - bend) * window
 }
 
 #[cfg(test)]
@@ -95,6 +126,42 @@ mod tests {
         assert_eq!(at(999), 4 * (fixed + (15 * 512 + 3 * 1000) * 512));
         let two_rows = config.decode_step_bytes(Dtype::Bf16, 2, 99);
         assert_eq!(two_rows, 2 * (fixed + 640 + 18 * 512 + 2 * 18 * 100 * 512));
+    }
+
+    #[test]
+    fn steps_add_up() {
+        let config = gemma_3_270m();
+        // The window of 512 is passed in between.
+        let contexts = 500..530;
+        let bytes = contexts.clone();
+        let bytes = bytes.map(|context| config.decode_step_bytes(Dtype::Bf16, 3, context));
+        let bytes: u64 = bytes.sum();
+        assert_eq!(config.decode_bytes(Dtype::Bf16, 3, 500, 30), bytes as f64);
+        let operations = contexts.map(|context| config.prefill_operations(3, context, 1));
+        let operations: u64 = operations.sum();
+        assert_eq!(config.decode_operations(3, 500, 30), operations as f64);
+    }
+
+    #[test]
+    fn positions_seen_are_those_counted_one_by_one() {
+        for (depth, prompt, window) in [
+            (0, 0, None),
+            (0, 7, None),
+            (5, 7, Some(3)),
+            (0, 7, Some(3)),
+            (2, 7, Some(6)),
+            (2, 3, Some(100)),
+            (9, 1, Some(10)),
+        ] {
+            let seen = (depth + 1..=depth + prompt).map(|n| window.map_or(n, |w| n.min(w)));
+            let seen: usize = seen.sum();
+            let (counted, case) = (seen as u128, (depth, prompt, window));
+            assert_eq!(
+                super::positions_seen(depth, prompt, window),
+                counted,
+                "{case:?}"
+            );
+        }
     }
 
     #[test]

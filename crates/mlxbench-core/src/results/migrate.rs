@@ -10,7 +10,7 @@ use super::{Record, RunResult, SCHEMA_VERSION};
 /// Reads the result file `text` of any version up to [`SCHEMA_VERSION`].
 ///
 /// # Errors
-/// When it isn't JSON, isn't a result, or is of a version that isn't known.
+/// When it isn't JSON, isn't a result, is of a version that isn't known, or has a number that can't be.
 pub fn result(text: &str) -> Result<RunResult, String> {
     let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let version = value.get("schema_version").and_then(Value::as_u64);
@@ -24,7 +24,9 @@ pub fn result(text: &str) -> Result<RunResult, String> {
         }
         None => return Err("it has no schema_version".into()),
     }
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    let result: RunResult = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    result.check()?;
+    Ok(result)
 }
 
 /// Reads one line of a journal.

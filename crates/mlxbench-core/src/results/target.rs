@@ -135,6 +135,19 @@ pub struct Test {
     pub mode: Mode,
 }
 
+impl Test {
+    /// Token ids of a row: depth, prompt and generation.
+    pub fn row_tokens(&self) -> usize {
+        let given = self.depth.saturating_add(self.prompt_tokens);
+        given.saturating_add(self.generate_tokens)
+    }
+
+    /// Token ids over all rows, of each at least one.
+    pub fn ids(&self) -> usize {
+        self.row_tokens().max(1).saturating_mul(self.batch)
+    }
+}
+
 /// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; ` b4` for batch and
 /// ` sync` where each token is read before the next step.
 impl fmt::Display for Test {

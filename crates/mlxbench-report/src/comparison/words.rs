@@ -210,6 +210,7 @@ pub(super) fn cautions(comparison: &Comparison) -> Vec<String> {
     };
     cautions.extend(list("only the base has", &comparison.vanished));
     cautions.extend(list("only the new result has", &comparison.added));
+    cautions.extend(list("not measured in either", &comparison.failing));
     cautions.extend(comparison.differences.iter().map(Difference::to_string));
     let resemblances = comparison.resemblances.iter();
     let resembling = resemblances.filter(|(_, resemblance)| resemblance.at_least > 1.0);

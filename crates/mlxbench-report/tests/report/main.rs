@@ -3,6 +3,7 @@
 mod breakdown;
 mod comparison;
 mod external;
+mod hostile;
 mod llama_bench;
 mod page;
 mod snapshots;

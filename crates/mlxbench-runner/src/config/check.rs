@@ -1,6 +1,13 @@
 //! Values that TOML allows and a benchmark doesn't.
 
-use super::{Config, MeasureConfig, TestConfig};
+use mlxbench_core::generate::Mode;
+use mlxbench_core::limits::{IDS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, at_most, seconds};
+use mlxbench_core::results::Test;
+
+use super::{Config, MeasureConfig, Sweep, TargetConfig, TestConfig};
+
+/// Targets times tests: fewer than [`REPETITIONS`], as `--ab` doubles them.
+const MOST_CASES: usize = 10_000;
 
 impl Config {
     /// Refuses values that make no sense, with what to write instead.
@@ -21,6 +28,21 @@ impl Config {
         for test in &self.tests {
             test.check()?;
         }
+        let sum = |counts: &mut dyn Iterator<Item = usize>| counts.fold(0, usize::saturating_add);
+        let tests = sum(&mut self.tests.iter().map(TestConfig::len));
+        let targets = sum(&mut self.targets.iter().map(TargetConfig::len));
+        at_most(
+            "the number of tests times that of targets, over all lists,",
+            tests.saturating_mul(targets),
+            MOST_CASES,
+        )?;
+        let threads = self
+            .targets
+            .iter()
+            .filter_map(|target| target.threads.as_ref());
+        for count in threads.flat_map(|threads| threads.values()) {
+            at_most("threads", count.get(), THREADS)?;
+        }
         if let Some(target) = self.targets.iter().find(|target| target.dtypes.is_empty()) {
             return Err(format!(
                 "the [[target]] with backend = {:?} has no dtypes: write dtypes = [\"f32\"]",
@@ -34,6 +56,9 @@ impl Config {
         if !positive(self.roofline.seconds) {
             return Err("[roofline] seconds must be more than 0".into());
         }
+        seconds("[roofline] seconds", self.roofline.seconds)?;
+        let positions = self.equivalence.positions.get();
+        at_most("[equivalence] positions", positions, POSITIONS)?;
         if let Err(error) = self.equivalence.reference() {
             return Err(format!(
                 "[equivalence] reference: {error}, such as candle/cpu/f32, or none"
@@ -48,12 +73,20 @@ impl Config {
 
 impl MeasureConfig {
     fn check(&self) -> Result<(), String> {
-        if !(self.delay_seconds >= 0.0 && self.delay_seconds.is_finite()) {
-            return Err("delay_seconds must be 0 or more".into());
-        }
+        seconds("delay_seconds", self.delay_seconds)?;
         if self.max_seconds.is_some_and(|seconds| !positive(seconds)) {
             return Err("max_seconds must be more than 0".into());
         }
+        seconds("max_seconds", self.max_seconds.unwrap_or(0.0))?;
+        let timeout = self.timeout_seconds.get();
+        at_most("timeout_seconds", timeout, TIME.as_secs() as usize)?;
+        at_most("repetitions", self.repetitions.get(), REPETITIONS)?;
+        let most = self.max_repetitions.map_or(0, Into::into);
+        at_most("max_repetitions", most, REPETITIONS)?;
+        at_most("warmup", self.warmup, REPETITIONS)?;
+        at_most("max_warmup", self.max_warmup, REPETITIONS)?;
+        at_most("chunk", self.chunk.get(), TOKENS)?;
+        at_most("threads", self.threads.map_or(0, Into::into), THREADS)?;
         if self
             .interval_percent
             .is_some_and(|percent| !positive(percent))
@@ -82,8 +115,43 @@ impl MeasureConfig {
     }
 }
 
+impl TargetConfig {
+    /// So many targets its lists make.
+    fn len(&self) -> usize {
+        let threads = self.threads.as_ref();
+        let threads = threads.map_or(1, |threads| threads.values().len());
+        self.dtypes.len().saturating_mul(threads)
+    }
+}
+
 impl TestConfig {
+    /// So many tests its lists make.
+    fn len(&self) -> usize {
+        let modes = self.mode.as_ref().map_or(1, |mode| mode.values().len());
+        [
+            self.prompt_tokens.values().len(),
+            self.generate_tokens.values().len(),
+            self.depth.values().len(),
+            self.batch.values().len(),
+        ]
+        .into_iter()
+        .fold(modes, usize::saturating_mul)
+    }
+
     fn check(&self) -> Result<(), String> {
+        let most = |values: &Sweep<usize>| values.values().iter().copied().max().unwrap_or(0);
+        let batches = self.batch.values().iter();
+        let largest = Test {
+            prompt_tokens: most(&self.prompt_tokens),
+            generate_tokens: most(&self.generate_tokens),
+            depth: most(&self.depth),
+            batch: batches.map(|rows| rows.get()).max().unwrap_or(1),
+            mode: Mode::default(),
+        };
+        at_most("prompt_tokens", largest.prompt_tokens, TOKENS)?;
+        at_most("generate_tokens", largest.generate_tokens, TOKENS)?;
+        at_most("depth", largest.depth, TOKENS)?;
+        at_most("batch times the tokens of a [[test]]", largest.ids(), IDS)?;
         for &prompt in self.prompt_tokens.values() {
             for &generate in self.generate_tokens.values() {
                 match (prompt, generate) {

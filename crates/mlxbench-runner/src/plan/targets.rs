@@ -12,7 +12,7 @@ use mlxbench_core::{Device, Error as CoreError, Placement};
 use super::{Introduced, Target};
 use crate::config::Config;
 use crate::interrupt::Interrupt;
-use crate::locate::{Command, worker_command};
+use crate::locate::{Command, words, worker_command};
 use crate::process::{Worker, WorkerError};
 use crate::{Error, Result};
 
@@ -68,9 +68,8 @@ pub(super) fn both_sides(
     let wrong = |message: String| Error::Core(CoreError::Invalid(format!("--ab: {message}")));
     let introduced = Side::BOTH.map(|side| -> Result<(Command, Hello)> {
         let command = sides.command(side);
-        let words = shlex::split(command)
-            .ok_or_else(|| wrong(format!("`{command}` has a quote that doesn't end")))?;
-        let answer = worker_command(side.name(), Some(&words))
+        let answer = words(command)
+            .and_then(|words| worker_command(side.name(), Some(&words)))
             .map_err(|message| (FailureKind::Missing, message))
             .and_then(|command| introduce(command, config));
         answer.map_err(|(_, message)| wrong(format!("`{command}`: {message}")))

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use mlxbench_analysis::fingerprint::hardware_of;
+use mlxbench_core::text::tell;
 use mlxbench_report::{Beside, Format, render};
 use mlxbench_runner::baselines::{Baselines, Kept, result_at};
 use mlxbench_runner::{journal, system};
@@ -34,7 +35,7 @@ enum Verb {
     Save {
         /// The name: letters, digits, `.`, `_` and `-`.
         name: String,
-        /// A result file, or a folder, which stands for its newest.
+        /// A result file, or a folder, which stands for its newest run that came to its end.
         result: PathBuf,
     },
     /// List all baselines.
@@ -61,13 +62,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.verb {
         Verb::Save { name, result } => {
             let file = baselines.save(name, &result_at(result)?)?;
-            eprintln!("kept as {}", file.display());
+            tell(format_args!("kept as {}", file.display()));
         }
-        Verb::List { json } => print(&list(&baselines.list()?, *json))?,
+        Verb::List { json } => print(list(&baselines.list()?, *json).as_bytes())?,
         Verb::Show { name } => {
             let file = baselines.find(name, &this_machine())?;
             let result = journal::read(&file)?;
-            eprintln!("{}", file.display());
+            tell(file.display());
             let width = terminal_width();
             print(&render(
                 &[result],
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         Verb::Prune { keep } => {
             for file in baselines.prune(*keep)? {
-                eprintln!("removed {}", file.display());
+                tell(format_args!("removed {}", file.display()));
             }
         }
     }
@@ -90,7 +91,7 @@ pub(crate) fn this_machine() -> String {
 }
 
 /// A line a baseline, or an array of them. A file that is no result any more is listed as such.
-fn list(all: &[Kept], as_json: bool) -> Vec<u8> {
+fn list(all: &[Kept], as_json: bool) -> String {
     let here = this_machine();
     let mut lines = String::new();
     let mut entries = Vec::new();
@@ -125,9 +126,9 @@ fn list(all: &[Kept], as_json: bool) -> Vec<u8> {
         }));
     }
     if as_json {
-        let mut bytes = serde_json::to_vec_pretty(&entries).expect("its keys are strings");
-        bytes.push(b'\n');
-        return bytes;
+        let mut text = serde_json::to_string_pretty(&entries).expect("its keys are strings");
+        text.push('\n');
+        return text;
     }
-    lines.into_bytes()
+    lines
 }

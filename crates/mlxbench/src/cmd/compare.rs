@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mlxbench_analysis::{Comparison, compare, compare_sides};
+use mlxbench_core::text::tell;
 use mlxbench_report::{ComparisonFormat, render_comparison};
 use mlxbench_runner::baselines::Baselines;
 
@@ -21,7 +22,7 @@ use crate::output::print;
   mlxbench compare old.json results/quick --metric decode --threshold 3%
   mlxbench compare results/quick/20261123T070000Z.json    # the two sides of a `run --ab`
 
-A folder stands for its newest result, a name for this machine's newest baseline of that name.
+A folder stands for its newest finished run, a name for this machine's newest baseline of that name.
 A row is faster or slower only if the whole interval of its change lies beyond the threshold, and
 the same only if it lies within; else it is inconclusive. The intervals of all rows hold together
 with 99 %.")]
@@ -62,7 +63,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let told = args.gate.tell(&comparison)?;
     match args.output.is_none() && format != ComparisonFormat::Text {
         // Stdout is the document's alone.
-        true => eprint!("{}", String::from_utf8_lossy(&told)),
+        true if told.is_empty() => {}
+        true => tell(String::from_utf8_lossy(&told).trim_end()),
         false => print(&told)?,
     }
     Ok(args.gate.exit(comparison.gate))

@@ -55,9 +55,11 @@ enum Backend {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let interrupt = Interrupt::default();
+    super::set_on_signals(&interrupt)?;
     let ask = |backend: &str| -> Result<Hello, String> {
         let command = worker_command(backend, None)?;
-        let mut worker = Worker::start(&command, TIMEOUT, Interrupt::default())
+        let mut worker = Worker::start(&command, TIMEOUT, interrupt.clone())
             .map_err(|error| error.to_string())?;
         worker.hello().map_err(|error| error.to_string())
     };

@@ -7,12 +7,14 @@ use anyhow::{Context, anyhow, bail};
 use mlxbench_core::checkpoint::Checkpoint;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::protocol::{Generate, Generated, Hello, Load};
+use mlxbench_core::text::tell;
 use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, TokenBatch, TokenId};
 use mlxbench_models::source::Source;
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::locate::worker_command;
 use mlxbench_runner::process::{Worker, WorkerError};
 use mlxbench_runner::prompt::{encode, read_tokenizer};
+use mlxbench_runner::system::MachineLock;
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -84,10 +86,15 @@ struct Answer {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let folder = args
-        .model
-        .parse::<Source>()?
-        .resolve(&Making::new(args.json).watch())?;
+    let source = args.model.parse::<Source>()?;
+    let interrupt = Interrupt::default();
+    super::set_on_signals(&interrupt)?;
+    // Rates are measured here, too, and a run that goes on would measure this.
+    let lock = MachineLock::acquire("generate")?;
+    if let Some(warning) = lock.warning() {
+        tell(format_args!("warning: {warning}"));
+    }
+    let folder = source.resolve(&Making::new(args.json).watch())?;
     let checkpoint = Checkpoint::open(&folder)?;
     for warning in checkpoint.warnings() {
         eprintln!("warning: {warning}");
@@ -98,8 +105,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 
     let command = worker_command(&args.backend, None).map_err(|message| anyhow!(message))?;
     let timeout = Duration::from_secs(24 * 3600);
-    let interrupt = Interrupt::default();
-    super::set_on_signals(&interrupt)?;
     let mut worker = Worker::start(&command, timeout, interrupt)?;
     let stored = checkpoint.dtypes().into_iter().next().unwrap_or(Dtype::F32);
     let placement = match place(&args, &worker.hello()?, stored) {
@@ -114,11 +119,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             kind: Some(kind),
             message,
         }) => {
-            eprintln!(
+            tell(format_args!(
                 "error: {}/{placement} {}: {message}",
                 args.backend,
                 kind.name()
-            );
+            ));
             return Ok(Exit::Degraded);
         }
     };
@@ -134,7 +139,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if generated.finite {
         return Ok(Exit::Fine);
     }
-    eprintln!("error: the logits aren't finite: these tokens mean nothing");
+    tell("error: the logits aren't finite: these tokens mean nothing");
     Ok(Exit::Degraded)
 }
 
@@ -156,7 +161,7 @@ fn prompt_ids(
 
 fn check_length(prompt: &[TokenId], max_tokens: usize, config: &GemmaConfig) -> anyhow::Result<()> {
     let (limit, length) = (config.max_position_embeddings, prompt.len());
-    if length + max_tokens - 1 > limit {
+    if length.saturating_add(max_tokens) - 1 > limit {
         bail!(
             "{length} prompt tokens and --max-tokens {max_tokens} exceed the model's context of \
              {limit}"
@@ -282,14 +287,14 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
     let decode = answer
         .decode_tokens_per_second
         .map_or_else(String::new, |rate| format!(", decode {rate:.1} tokens/s"));
-    eprintln!(
+    tell(format_args!(
         "{}/{}/{}: {} prompt tokens, first token after {:.1} ms{decode}, {peak}",
         answer.backend,
         answer.device,
         answer.dtype,
         answer.prompt_tokens,
         answer.ttft_ns as f64 * 1e-6,
-    );
+    ));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mlxbench_core::results::RunResult;
+use mlxbench_core::text::tell;
 use mlxbench_runner::journal;
 
 use crate::exit::Exit;
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     for file in &files {
         match journal::read(file) {
             Ok(result) => results.push(result),
-            Err(error) => eprintln!("left out: {error}"),
+            Err(error) => tell(format_args!("left out: {error}")),
         }
     }
     if results.is_empty() {
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let page = mlxbench_report::history(&results);
     let output = args.output.display();
     fs::write(&args.output, page).with_context(|| output.to_string())?;
-    eprintln!("wrote {output}, of {} results", results.len());
+    tell(format_args!("wrote {output}, of {} results", results.len()));
     Ok(Exit::Fine)
 }
 

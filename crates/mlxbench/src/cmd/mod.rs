@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use mlxbench_core::results::Harness;
 use mlxbench_runner::interrupt::Interrupt;
+use mlxbench_runner::process::kill_all;
+
+use crate::exit::Exit;
 
 /// How models are named.
 const MODEL_HELP: &str = "A model folder, hf:owner/name[@revision] or synthetic:PRESET[@seed]";
@@ -65,9 +68,16 @@ fn keep_apart<'a>(
     Ok(())
 }
 
-/// From here on Ctrl-C, SIGTERM and SIGHUP set `interrupt` in place of ending the process. Called
-/// once there is something to be kept: a download or a model in the making ends at once.
+/// From here on Ctrl-C, SIGTERM and SIGHUP ask whoever heeds `interrupt` to end. Where nobody does, since
+/// nothing was measured yet that could be lost, or at a second one, the process ends at once. No worker
+/// outlives it either way. Called before anything is started.
 fn set_on_signals(interrupt: &Interrupt) -> anyhow::Result<()> {
     let on_signal = interrupt.clone();
-    Ok(ctrlc::set_handler(move || on_signal.set())?)
+    // Nothing is printed here: whoever should read it may be what the user wants to end.
+    Ok(ctrlc::set_handler(move || {
+        if !on_signal.ask() {
+            kill_all();
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    })?)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use mlxbench_core::results::RunResult;
+use mlxbench_core::text::tell;
 use mlxbench_report::breakdown::Breakdown;
 use mlxbench_report::external;
 use mlxbench_report::{Beside, Format, Picture};
@@ -154,7 +155,7 @@ fn charts(results: &[RunResult], picture: Picture, folder: Option<&Path>) -> any
     }
     print(written.as_bytes())?;
     if files.is_empty() {
-        eprintln!("no chart was written: nothing was measured");
+        tell("no chart was written: nothing was measured");
     }
     Ok(Exit::Fine)
 }
@@ -169,7 +170,9 @@ fn splice(document: &Path, check: bool) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     }
     if check {
-        eprintln!("{shown} is stale: run `mlxbench report --splice {shown}`");
+        tell(format_args!(
+            "{shown} is stale: run `mlxbench report --splice {shown}`"
+        ));
         return Ok(Exit::Regression);
     }
     fs::write(document, spliced).with_context(|| shown.to_string())?;

@@ -6,12 +6,14 @@ use anyhow::bail;
 use mlxbench_analysis::comparison::{possible_rows, rounds_for};
 use mlxbench_analysis::{Comparison, compare, compare_sides};
 use mlxbench_core::results::{Residency, RunResult, Sample, Settings, Sides, Test};
+use mlxbench_core::text::tell;
 use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::baselines::Baselines;
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute, lets_through};
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::plan::{Plan, plan};
+use mlxbench_runner::system::MachineLock;
 
 use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::gate::GateArgs;
@@ -62,7 +64,8 @@ pub(crate) struct Args {
     )]
     baselines: PathBuf,
     /// Compare two workers of one backend, say of two commits: the config's targets of that backend are
-    /// run with both, in turn in each round. Takes the command of each.
+    /// run with both, in turn in each round. Takes the command of each: a program's path as it is, or words
+    /// as a shell splits them.
     #[arg(
         long,
         num_args = 2,
@@ -76,11 +79,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    let interrupt = Interrupt::default();
+    super::set_on_signals(&interrupt)?;
     let config = Config::read(&args.config)?;
     keep_apart(args.baseline.as_ref().map(Path::new), args.gate.outputs())?;
     args.gate.check()?;
     let base = baseline(&args)?;
     let sides = args.ab.as_deref().and_then(sides);
+    // Before a model is made or a worker started: both would be measured by a run that goes on.
+    let lock = MachineLock::acquire(&config.name)?;
     let making = Making::new(args.json);
     let mut plan = plan(&config, &args.config, sides.as_ref(), &making.watch())?;
     if let Some(base) = &base {
@@ -98,12 +105,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         filter: args.filter.clone(),
         harness: super::harness(),
     };
-    let interrupt = Interrupt::default();
-    super::set_on_signals(&interrupt)?;
     let mut progress = Progress::new(args.json);
-    let outcome = execute(&plan, &options, &interrupt, &mut |event| {
+    let outcome = execute(&plan, &lock, &options, &interrupt, &mut |event| {
         progress.show(&event)
     })?;
+    drop(lock);
     progress.finish();
     let format = match args.json {
         true => Format::Json,
@@ -118,8 +124,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     );
     // The table goes out even when the result file could not be written.
     let printed = print(&table);
-    let exit = conclude(&outcome, args.json);
-    printed?;
+    let mut exit = conclude(&outcome, args.json);
+    if let Err(error) = printed {
+        // The run is measured and kept: what it came to is told all the same.
+        tell(format_args!("error: the table can't be printed: {error:#}"));
+        exit = if exit == Exit::Fine {
+            Exit::Degraded
+        } else {
+            exit
+        };
+    }
     let options = args.gate.options();
     let comparison = match &base {
         Some(base) => Some(compare(base, &outcome.result, &options)),
@@ -127,7 +141,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     };
     match comparison {
         Some(comparison) if matches!(outcome.end, End::Finished(_)) => {
-            let gate = tell(&comparison, &args)?;
+            let gate = show(&comparison, &args);
             // What got worse goes before what failed: a GPU that is missing must not hide it.
             Ok(if gate == Exit::Fine { exit } else { gate })
         }
@@ -187,58 +201,64 @@ fn repeat_enough(plan: &mut Plan, args: &Args) {
         return;
     }
     if !args.json {
-        eprintln!(
+        tell(format_args!(
             "--ab: {rounds} repetitions in place of {repetitions}, so that up to {rows} rows can be told"
-        );
+        ));
         if let Some(seconds) = max_seconds {
-            eprintln!(
+            tell(format_args!(
                 "--ab: max_seconds = {seconds} may end a test before that: then nothing can be told"
-            );
+            ));
         }
     }
     *repetitions = rounds;
     *max_repetitions = max_repetitions.map(|most| most.max(rounds));
 }
 
-/// Shows what came of it.
-fn tell(comparison: &Comparison, args: &Args) -> anyhow::Result<Exit> {
-    let show = |shown: &[u8]| match args.json {
+/// Shows what came of it. What can't be shown or written costs nothing of the verdict.
+fn show(comparison: &Comparison, args: &Args) -> Exit {
+    let exit = args.gate.exit(comparison.gate);
+    let mut text = b"\n".to_vec();
+    text.extend(render_comparison(comparison, ComparisonFormat::Text));
+    let written = args.gate.tell(comparison);
+    if let Ok(told) = &written {
+        text.extend(told);
+    }
+    let shown = match args.json {
         // Stdout is the result's alone.
         true => {
-            eprint!("{}", String::from_utf8_lossy(shown));
+            tell(String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
-        false => print(shown),
+        false => print(&text),
     };
-    show(b"\n")?;
-    show(&render_comparison(comparison, ComparisonFormat::Text))?;
-    let exit = args.gate.exit(comparison.gate);
-    match args.gate.tell(comparison) {
-        Ok(told) => show(&told).map(|()| exit),
-        // It is measured and shown: what can't be written costs nothing of that.
-        Err(error) => {
-            eprintln!("error: {error:#}: the comparison is printed above");
-            Ok(if exit == Exit::Fine {
-                Exit::Degraded
-            } else {
-                exit
-            })
-        }
+    if let Err(error) = &written {
+        tell(format_args!(
+            "error: {error:#}: the comparison is printed above"
+        ));
+    }
+    if let Err(error) = &shown {
+        tell(format_args!(
+            "error: the comparison can't be printed: {error:#}"
+        ));
+    }
+    match exit {
+        Exit::Fine if written.is_err() || shown.is_err() => Exit::Degraded,
+        exit => exit,
     }
 }
 
 fn introduce(plan: &Plan, residency_by_memory: bool) {
-    eprintln!(
+    tell(format_args!(
         "model: {} in {}",
         plan.model.source,
         plan.model.folder.display()
-    );
+    ));
     if let Some(reason) = &plan.model.fallback_reason {
-        eprintln!("the config's fallback was taken: {reason}");
+        tell(format_args!("the config's fallback was taken: {reason}"));
     }
     let one_at_a_time = plan.settings.residency == Residency::OneAtATime;
     if one_at_a_time && residency_by_memory && plan.sides.is_none() {
-        eprintln!("memory is too small for all models together: workers are loaded one at a time");
+        tell("memory is too small for all models together: workers are loaded one at a time");
     }
 }
 
@@ -246,7 +266,7 @@ fn conclude(outcome: &Outcome, quiet: bool) -> Exit {
     match &outcome.end {
         End::Finished(path) => {
             if !quiet {
-                eprintln!("result: {}", path.display());
+                tell(format_args!("result: {}", path.display()));
             }
             if outcome.failed {
                 Exit::Degraded
@@ -255,18 +275,18 @@ fn conclude(outcome: &Outcome, quiet: bool) -> Exit {
             }
         }
         End::Interrupted(journal) => {
-            eprintln!(
+            tell(format_args!(
                 "interrupted: {} repetitions are kept in {}; go on with --resume",
                 outcome.result.samples.len(),
                 journal.display()
-            );
+            ));
             Exit::Interrupted
         }
         End::OutputFailed(error) => {
-            eprintln!(
+            tell(format_args!(
                 "error: results can't be written: {error}; the run stopped, what was measured is \
                  printed above, and what was written before can go on with --resume"
-            );
+            ));
             Exit::Degraded
         }
     }

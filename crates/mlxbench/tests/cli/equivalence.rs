@@ -117,9 +117,13 @@ fn the_new_build_of_the_reference_is_checked_against_the_old_one() {
     ));
     let (old, new) = (format!("{candle:?}"), format!("sh {program:?} {candle:?}"));
     let run = scene.mlxbench(&["run", "config.toml", "--ab", &old, &new]);
-    assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
+    // Which of the two is right, nobody has looked at: no gate fails, and nobody takes it for fine.
+    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
     let shown = stdout(&run);
-    assert!(shown.contains("broken: it does other work"), "{shown}");
+    assert!(
+        shown.contains("not comparable: it does other work than side a"),
+        "{shown}"
+    );
 }
 
 /// A scene with the golden in `model/`, and what the mistake makes of it in `broken/`.

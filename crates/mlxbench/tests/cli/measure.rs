@@ -7,20 +7,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
+use crate::support::{Scene, TEST, mock, runs, scripted, stderr, stdout, worker};
 
 fn samples(result: &Value) -> &[Value] {
     result["samples"].as_array().unwrap()
-}
-
-/// A shell script as the worker `mock`; `WORKER` stands for the mock's program.
-fn scripted(script: &str) -> String {
-    let program = worker("mlxbench-worker-mock");
-    let script = script.replace("WORKER", program.to_str().unwrap());
-    let command = json!(["sh", "-c", script]);
-    format!(
-        "[[target]]\nbackend = \"mock\"\ndtypes = [\"f32\"]\n[backend.mock]\ncommand = {command}\n"
-    )
 }
 
 #[test]
@@ -142,23 +132,6 @@ fn a_worker_that_holds_too_much_memory_is_killed() {
     let kinds: Vec<&Value> = failures.iter().map(|failure| &failure["kind"]).collect();
     assert_eq!(kinds, ["out_of_memory", "out_of_memory"]);
     assert_eq!(samples(&result).len(), 1, "the other target's");
-}
-
-#[test]
-fn a_second_run_is_refused_while_one_goes_on() {
-    let scene = Scene::new();
-    let hanging = mock("hanging", &["--fault", "hang@1"]);
-    scene.config(&format!("{TEST}{hanging}"));
-    let mut first = scene.run_until("warm-up");
-    let second = scene.mlxbench(&["run", "config.toml"]);
-    assert_eq!(second.status.code(), Some(2));
-    assert!(
-        stderr(&second).contains("another run is measuring"),
-        "{}",
-        stderr(&second)
-    );
-    first.kill().unwrap();
-    first.wait().unwrap();
 }
 
 /// The tiny model's products with one row, and with many: all but the last.
@@ -318,16 +291,6 @@ fn what_a_filter_left_out_is_measured_by_a_resumed_run() {
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
     assert_eq!(samples(&scene.result()).len(), 8);
     assert_eq!(scene.result()["stopped"].as_array().unwrap().len(), 1);
-}
-
-/// Whether process `pid` still runs; one that is dead and not yet buried doesn't.
-fn runs(pid: &str) -> bool {
-    let ps = Command::new("ps")
-        .args(["-o", "stat=", "-p", pid])
-        .output()
-        .unwrap();
-    let state = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
-    !state.is_empty() && !state.starts_with('Z')
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A Gemma 3 of some thousand parameters: a windowed and a global layer.
@@ -129,6 +129,26 @@ pub(crate) fn mock(name: &str, arguments: &[&str]) -> String {
         "[[target]]\nbackend = \"{name}\"\ndtypes = [\"f32\"]\n\
          [backend.{name}]\ncommand = [{command}]\n"
     )
+}
+
+/// A shell script as the worker `mock`; `WORKER` stands for the mock's program.
+pub(crate) fn scripted(script: &str) -> String {
+    let program = worker("mlxbench-worker-mock");
+    let script = script.replace("WORKER", program.to_str().unwrap());
+    let command = json!(["sh", "-c", script]);
+    format!(
+        "[[target]]\nbackend = \"mock\"\ndtypes = [\"f32\"]\n[backend.mock]\ncommand = {command}\n"
+    )
+}
+
+/// Whether process `pid` still runs; one that is dead and not yet buried doesn't.
+pub(crate) fn runs(pid: &str) -> bool {
+    let ps = Command::new("ps")
+        .args(["-o", "stat=", "-p", pid])
+        .output()
+        .unwrap();
+    let state = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
+    !state.is_empty() && !state.starts_with('Z')
 }
 
 pub(crate) fn stdout(output: &Output) -> String {

@@ -1,0 +1,168 @@
+//! Whether a result's numbers can be believed. A file may say anything; see [`crate::limits`].
+
+use super::{ModelFacts, RunResult, Sample, Settings, Test, Timeline};
+use crate::limits::{
+    BYTES, IDS, JOULES, LAYERS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, VOCABULARY, WIDTH,
+    at_most, seconds,
+};
+use crate::probe::ProductShape;
+use crate::{GemmaConfig, Nanos};
+
+impl RunResult {
+    /// Refuses a result with a number that can't be.
+    ///
+    /// # Errors
+    /// Which number of what it is.
+    pub fn check(&self) -> Result<(), String> {
+        let run = &self.run;
+        settings(&run.settings)?;
+        model(&run.model)?;
+        bytes("memory_bytes of the machine", run.machine.memory_bytes)?;
+        // A row of tables is a target's test.
+        let rows = run.targets.len().saturating_mul(run.tests.len());
+        at_most(
+            "the number of targets times that of tests",
+            rows,
+            REPETITIONS,
+        )?;
+        let named = run.tests.iter().chain(self.samples.iter().map(|s| &s.test));
+        let named = named.chain(self.warmups.iter().map(|warmup| &warmup.test));
+        let named = named.chain(self.stopped.iter().map(|stopped| &stopped.test));
+        for tested in named.chain(self.failures.iter().filter_map(|f| f.test.as_ref())) {
+            test(tested)?;
+        }
+        for meter in &run.power {
+            energy("idle_watts", meter.idle_watts)?;
+        }
+        for target in &self.targets {
+            at_most("threads of a target", target.threads, THREADS)?;
+            times("load_ns", &target.load_ns)?;
+        }
+        for warmup in &self.warmups {
+            times("end_to_end_ns", &warmup.end_to_end_ns)?;
+        }
+        for stopped in &self.stopped {
+            at_most("repetitions of a test", stopped.repetitions, REPETITIONS)?;
+        }
+        for probe in &self.streams {
+            at_most("threads of a stream", probe.threads, THREADS)?;
+            bytes("moved_bytes", probe.moved_bytes)?;
+            times("time_ns of a stream", &[probe.time_ns])?;
+        }
+        for probe in &self.products {
+            shape(&probe.shape)?;
+            times("time_ns of a product", &[probe.time_ns])?;
+        }
+        for known in self.equivalences.iter().filter_map(|e| e.fidelity.as_ref()) {
+            at_most("positions", known.positions, POSITIONS)?;
+            at_most(
+                "agreeing_positions",
+                known.agreeing_positions,
+                known.positions,
+            )?;
+        }
+        self.samples.iter().try_for_each(sample)
+    }
+}
+
+fn settings(settings: &Settings) -> Result<(), String> {
+    at_most("repetitions", settings.repetitions, REPETITIONS)?;
+    at_most(
+        "max_repetitions",
+        settings.max_repetitions.unwrap_or(0),
+        REPETITIONS,
+    )?;
+    at_most("warmup", settings.warmup, REPETITIONS)?;
+    at_most("max_warmup", settings.max_warmup, REPETITIONS)?;
+    at_most("chunk", settings.chunk, TOKENS)?;
+    at_most("threads", settings.threads, THREADS)?;
+    at_most("compared_positions", settings.compared_positions, POSITIONS)?;
+    seconds("delay_seconds", settings.delay_seconds)?;
+    seconds("max_seconds", settings.max_seconds.unwrap_or(0.0)).map(drop)
+}
+
+fn model(facts: &ModelFacts) -> Result<(), String> {
+    bytes("parameters of the model", facts.parameters)?;
+    bytes("stored_bytes of the model", facts.stored_bytes)?;
+    facts.config.as_ref().map_or(Ok(()), shapes)
+}
+
+/// The shapes from which bytes and operations are counted.
+fn shapes(config: &GemmaConfig) -> Result<(), String> {
+    let heads = config.num_attention_heads;
+    let of_heads = |heads: usize| heads.saturating_mul(config.head_dim);
+    at_most("vocab_size", config.vocab_size, VOCABULARY)?;
+    at_most("hidden_size", config.hidden_size, WIDTH)?;
+    at_most("intermediate_size", config.intermediate_size, WIDTH)?;
+    at_most("num_attention_heads x head_dim", of_heads(heads), WIDTH)?;
+    at_most(
+        "num_key_value_heads x head_dim",
+        of_heads(config.num_key_value_heads),
+        WIDTH,
+    )?;
+    at_most("the number of layers", config.layers.len(), LAYERS)?;
+    match config.num_key_value_heads {
+        0 => Err("num_key_value_heads is 0".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses the shape of a product that no model has.
+pub(crate) fn shape(shape: &ProductShape) -> Result<(), String> {
+    at_most("rows of a product", shape.rows, TOKENS)?;
+    at_most("in_features of a product", shape.in_features, VOCABULARY)?;
+    at_most("out_features of a product", shape.out_features, VOCABULARY)
+}
+
+fn test(test: &Test) -> Result<(), String> {
+    at_most("prompt_tokens", test.prompt_tokens, TOKENS)?;
+    at_most("generate_tokens", test.generate_tokens, TOKENS)?;
+    at_most("depth", test.depth, TOKENS)?;
+    at_most("batch x tokens of a test", test.ids(), IDS)
+}
+
+fn sample(sample: &Sample) -> Result<(), String> {
+    at_most("repetition", sample.repetition, REPETITIONS)?;
+    times("wall_ns", sample.wall_ns.as_slice())?;
+    times("token_ns", &sample.token_ns)?;
+    bytes("peak_memory_bytes", sample.peak_memory_bytes.unwrap_or(0))?;
+    bytes("device_peak_bytes", sample.device_peak_bytes.unwrap_or(0))?;
+    energy("energy_joules", sample.energy_joules)?;
+    sample.timeline.as_ref().map_or(Ok(()), timeline)
+}
+
+fn timeline(timeline: &Timeline) -> Result<(), String> {
+    let held = timeline.memory_bytes.iter();
+    times("every_ns", &[timeline.every_ns])?;
+    bytes("memory_bytes", held.copied().max().unwrap_or(0))
+}
+
+/// Refuses energy and power beyond [`JOULES`]. A meter that is read too soon may run backwards.
+fn energy(what: &str, energy: Option<f64>) -> Result<(), String> {
+    match energy {
+        Some(energy) if !(-JOULES..=JOULES).contains(&energy) => Err(format!("{what} is {energy}")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses times beyond [`TIME`].
+fn times(what: &str, times: &[Nanos]) -> Result<(), String> {
+    let most = Nanos::from(TIME);
+    match times.iter().find(|&&time| time > most) {
+        Some(Nanos(ns)) => Err(format!(
+            "{what} has {ns} ns: the most that makes sense is {}",
+            most.0
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses amounts of memory beyond [`BYTES`].
+fn bytes(what: &str, bytes: u64) -> Result<(), String> {
+    match bytes <= BYTES {
+        true => Ok(()),
+        false => Err(format!(
+            "{what} is {bytes}: the most that makes sense is {BYTES}"
+        )),
+    }
+}

@@ -1,0 +1,329 @@
+//! What a worker answers, taken with care: any program may be one.
+
+use mlxbench_core::limits::{self, BYTES, THREADS};
+use mlxbench_core::protocol::{ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request};
+use mlxbench_core::results::FailureKind;
+use mlxbench_core::text::{printable, quotable};
+use mlxbench_core::{Nanos, TokenId};
+
+use super::WorkerError;
+
+/// Bytes of a reply that holds no tokens at most.
+pub(super) const SHORT: usize = 1 << 20;
+/// Characters of rubbish that are quoted.
+const QUOTED: usize = 200;
+
+/// Bytes of the longest line that answers `request`.
+pub(super) fn longest(request: &Request) -> usize {
+    let Request::Generate(generate) = request else {
+        return SHORT;
+    };
+    // The digits of the largest numbers, each with a comma and a space.
+    let (token, time) = (
+        TokenId::MAX.to_string().len() + 2,
+        u64::MAX.to_string().len() + 2,
+    );
+    let step = generate.prompt.batch().saturating_mul(token) + time;
+    generate
+        .new_tokens
+        .saturating_mul(step)
+        .saturating_add(SHORT)
+}
+
+/// The reply that a line is.
+///
+/// # Errors
+/// What it says in place of an answer, or that it is none.
+pub(super) fn parse(line: &str) -> Result<Reply, WorkerError> {
+    match serde_json::from_str(line) {
+        Ok(Reply::Error { kind, message }) => {
+            let kind = match kind {
+                ErrorKind::Unsupported => FailureKind::Unsupported,
+                ErrorKind::Invalid | ErrorKind::Failed => FailureKind::Failed,
+            };
+            Err(WorkerError::new(kind, quotable(&message)))
+        }
+        Ok(reply) => Ok(reply),
+        Err(_) => {
+            let printed = shorten(line.trim_end());
+            Err(wrong(format!(
+                "the worker printed {printed:?} where a reply was due"
+            )))
+        }
+    }
+}
+
+/// A line that came before anything was asked.
+pub(super) fn unasked(line: &str) -> WorkerError {
+    let printed = shorten(line.trim_end());
+    wrong(format!(
+        "the worker printed {printed:?} before anything was asked"
+    ))
+}
+
+/// A worker's introduction with names that can be shown.
+pub(super) fn introduction(mut hello: Hello) -> Hello {
+    let clean = |text: &mut String| *text = printable(text).replace('\n', " ");
+    let identity = &mut hello.identity;
+    for name in [
+        &mut identity.backend,
+        &mut identity.framework,
+        &mut identity.version,
+    ] {
+        clean(name);
+    }
+    identity.libraries = std::mem::take(&mut identity.libraries)
+        .into_iter()
+        .map(|(mut name, mut version)| {
+            clean(&mut name);
+            clean(&mut version);
+            (name, version)
+        })
+        .collect();
+    for device in &mut hello.devices {
+        device.description.iter_mut().for_each(clean);
+        let reasons = device
+            .dtypes
+            .iter_mut()
+            .filter_map(|d| d.unsupported.as_mut());
+        reasons.for_each(|reason| *reason = quotable(reason));
+    }
+    hello
+}
+
+/// A model that was loaded in a time, on a number of threads that can be.
+///
+/// # Errors
+/// When they can't.
+pub(super) fn loaded(loaded: Loaded) -> Result<Loaded, WorkerError> {
+    time(loaded.load_ns)?;
+    limits::at_most("threads of the worker", loaded.threads, THREADS).map_err(wrong)?;
+    Ok(loaded)
+}
+
+/// As many tokens and times as belong together: `rows` rows of `at_most` tokens, or fewer where the
+/// generation may end by itself.
+///
+/// # Errors
+/// When they don't add up.
+pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated, WorkerError> {
+    let &Asked {
+        rows,
+        at_most,
+        exact,
+    } = asked;
+    let count = generated.token_ns.len();
+    let whole = generated.tokens.len() == rows
+        && generated.tokens.iter().all(|row| row.len() == count)
+        && generated.token_ns.is_sorted()
+        && match exact {
+            true => count == at_most,
+            false => (1..=at_most).contains(&count),
+        };
+    if !whole {
+        return Err(wrong(format!(
+            "asked for {at_most} tokens in {rows} rows, the worker answered with {count} times and {} \
+             rows, or with times that run backwards",
+            generated.tokens.len()
+        )));
+    }
+    time(generated.token_ns.last().copied().unwrap_or_default())?;
+    match generated.device_peak_bytes {
+        Some(bytes @ BYTES..) => Err(wrong(format!("the worker says that it held {bytes} bytes"))),
+        _ => Ok(generated),
+    }
+}
+
+/// What a generation should give.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    rows: usize,
+    at_most: usize,
+    /// Whether it may not end earlier.
+    exact: bool,
+}
+
+impl From<&Generate> for Asked {
+    fn from(generate: &Generate) -> Self {
+        Self {
+            rows: generate.prompt.batch(),
+            at_most: generate.new_tokens,
+            exact: generate.stop.is_empty(),
+        }
+    }
+}
+
+/// A time that can be.
+///
+/// # Errors
+/// When nobody waits that long.
+pub(super) fn time(time: Nanos) -> Result<Nanos, WorkerError> {
+    match time <= Nanos::from(limits::TIME) {
+        true => Ok(time),
+        false => Err(wrong(format!("the worker says that it took {} ns", time.0))),
+    }
+}
+
+/// An answer to another question.
+pub(super) fn unexpected(reply: &Reply) -> WorkerError {
+    let name = match reply {
+        Reply::Hello(_) => "hello",
+        Reply::Loaded(_) => "loaded",
+        Reply::Generated(_) => "generated",
+        Reply::Scored => "scored",
+        Reply::Probed { .. } => "probed",
+        Reply::Error { .. } => "error",
+    };
+    wrong(format!("the worker answered `{name}` out of turn"))
+}
+
+fn wrong(message: impl Into<String>) -> WorkerError {
+    WorkerError::new(FailureKind::Protocol, message)
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlxbench_core::TokenBatch;
+    use mlxbench_core::generate::Mode;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn asks(rows: usize, new_tokens: usize) -> Generate {
+        Generate {
+            context: None,
+            prompt: TokenBatch::new(&vec![vec![2]; rows]).unwrap(),
+            new_tokens,
+            chunk: 1,
+            mode: Mode::Pipelined,
+            stop: vec![],
+            logits: None,
+        }
+    }
+
+    #[test]
+    fn the_longest_answer_of_a_generation_is_not_too_long() {
+        for (rows, new_tokens) in [(1, 1), (3, 1000), (16, 100_000)] {
+            let row = vec![TokenId::MAX; new_tokens];
+            let reply = Reply::Generated(Generated {
+                tokens: vec![row; rows],
+                token_ns: vec![Nanos(u64::MAX); new_tokens],
+                finite: true,
+                device_peak_bytes: Some(u64::MAX),
+            });
+            let spaced = serde_json::to_string(&reply).unwrap().replace(',', ", ");
+            let longest = longest(&Request::Generate(asks(rows, new_tokens)));
+            assert!(spaced.len() <= longest, "{} > {longest}", spaced.len());
+        }
+        longest(&Request::Generate(asks(1, usize::MAX)));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let answer = |ns: u64, bytes: Option<u64>| {
+            let answer = Generated {
+                tokens: vec![vec![1]],
+                token_ns: vec![Nanos(ns)],
+                finite: true,
+                device_peak_bytes: bytes,
+            };
+            generated(answer, &Asked::from(&asks(1, 1)))
+        };
+        assert!(answer(5, Some(7)).is_ok());
+        for wrong in [answer(u64::MAX, None), answer(5, Some(u64::MAX))] {
+            assert_eq!(wrong.unwrap_err().kind, Some(FailureKind::Protocol));
+        }
+        let threads = usize::MAX;
+        let load_ns = Nanos(1);
+        assert!(loaded(Loaded { load_ns, threads }).is_err());
+    }
+
+    #[test]
+    fn names_and_reasons_of_a_worker_can_be_shown() {
+        let line = r#"{"type": "hello", "protocol": 1,
+            "identity": {"backend": "x\u001b[2J", "framework": "a\nb", "version": "1\r",
+                         "libraries": {"\u0007": "2"}},
+            "devices": [{"device": "cpu", "description": "\u009b",
+                         "dtypes": [{"dtype": "f32", "unsupported": "no\nframe #0: main\u001b"}]}]}"#;
+        let Ok(Reply::Hello(hello)) = parse(line) else {
+            panic!("no hello")
+        };
+        let hello = introduction(hello);
+        let shown = format!("{hello:?}");
+        assert!(!shown.contains("frame #0"), "{shown}");
+        let identity = hello.identity;
+        assert_eq!(identity.backend, r"x\u001b[2J");
+        assert_eq!(
+            (identity.framework, identity.version),
+            ("a b".into(), r"1\u000d".into())
+        );
+        assert_eq!(hello.devices[0].description.as_deref(), Some(r"\u009b"));
+    }
+
+    /// Lines that look like replies, and others.
+    fn line() -> impl Strategy<Value = String> {
+        let number = prop_oneof![
+            any::<u64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|n| n.to_string()),
+            Just("null".to_owned()),
+            Just("[[1]]".to_owned()),
+            Just("\"\\u0000\"".to_owned()),
+        ];
+        let kind = prop::sample::select(vec![
+            "hello",
+            "loaded",
+            "generated",
+            "scored",
+            "probed",
+            "error",
+            "what",
+        ]);
+        let key = prop::sample::select(vec![
+            "protocol",
+            "load_ns",
+            "threads",
+            "tokens",
+            "token_ns",
+            "finite",
+            "product_ns",
+            "kind",
+            "message",
+            "devices",
+            "identity",
+        ]);
+        let fields = prop::collection::vec((key, number), 0..6);
+        let reply = (kind, fields).prop_map(|(kind, fields)| {
+            let fields = fields
+                .iter()
+                .map(|(key, value)| format!(", \"{key}\": {value}"));
+            format!("{{\"type\": \"{kind}\"{}}}", fields.collect::<String>())
+        });
+        prop_oneof![any::<String>(), reply]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::fuzz_cases()))]
+
+        #[test]
+        fn any_line_is_a_reply_or_a_failure(line in line()) {
+            match parse(&line) {
+                Ok(Reply::Hello(hello)) => drop(introduction(hello)),
+                Ok(Reply::Loaded(answer)) => drop(loaded(answer)),
+                Ok(Reply::Generated(answer)) => drop(generated(answer, &Asked::from(&asks(1, 1)))),
+                Ok(Reply::Probed { product_ns }) => drop(time(product_ns)),
+                Ok(other) => drop(unexpected(&other)),
+                Err(error) => {
+                    let acts = error.message.contains('\u{1b}');
+                    prop_assert!(!acts, "it reaches the terminal as it is");
+                }
+            }
+        }
+    }
+}
