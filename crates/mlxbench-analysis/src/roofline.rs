@@ -126,13 +126,10 @@ pub fn decode_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Work
         .filter(|&steps| steps > 0)?;
     // The first token comes from the prompt; the first step finds the prompt in the cache.
     let first = test.depth + test.prompt_tokens.max(1);
-    let contexts = || first..first + steps;
-    let bytes = contexts().map(|context| config.decode_step_bytes(dtype, test.batch, context));
-    let operations = contexts().map(|context| config.prefill_operations(test.batch, context, 1));
     let tokens = (steps * test.batch) as f64;
     Some(Work {
-        operations: operations.sum::<u64>() as f64 / tokens,
-        bytes: bytes.sum::<u64>() as f64 / tokens,
+        operations: config.decode_operations(test.batch, first, steps) as f64 / tokens,
+        bytes: config.decode_bytes(dtype, test.batch, first, steps) as f64 / tokens,
     })
 }
 

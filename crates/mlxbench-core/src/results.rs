@@ -12,7 +12,9 @@
 //! | `machine` | the machine that measured, and its state |
 //! | `timeline` | memory over time |
 //! | `migrate` | results of older versions |
+//! | `bounds` | what a result may say at most |
 
+mod bounds;
 mod equivalence;
 mod failures;
 mod machine;

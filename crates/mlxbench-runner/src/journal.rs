@@ -136,6 +136,7 @@ fn fold(text: &str) -> Result<RunResult, String> {
     for record in lines {
         result.apply(record?);
     }
+    migrate::check(&result)?;
     Ok(result)
 }
 

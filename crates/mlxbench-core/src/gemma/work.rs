@@ -31,33 +31,55 @@ impl GemmaConfig {
     /// table that isn't the output projection, a line a row; keys and values that the new token
     /// sees, itself included; its own, written.
     pub fn decode_step_bytes(&self, dtype: Dtype, batch: usize, context: usize) -> u64 {
+        self.decode_bytes(dtype, batch, context, 1)
+    }
+
+    /// The same of `steps` steps, the first of them with `context` tokens in the cache.
+    pub fn decode_bytes(&self, dtype: Dtype, batch: usize, context: usize, steps: usize) -> u64 {
         let table = self.vocab_size as u64 * self.hidden_size as u64;
         let looked_up = (batch * self.hidden_size) as u64;
         let unread = if self.tie_word_embeddings { 0 } else { table };
         let weights = self.parameters() - unread + looked_up;
-        let written = self.num_layers() * 2 * self.num_key_value_heads * self.head_dim * batch;
-        let cache = self.kv_cache_bytes(dtype, batch, context + 1);
-        (weights + written as u64) * dtype.size_bytes() + cache
+        let row = (batch * 2 * self.num_key_value_heads * self.head_dim) as u64;
+        let written = self.num_layers() as u64 * row;
+        let read = row * self.seen(context, steps);
+        (steps as u64 * (weights + written) + read) * dtype.size_bytes()
     }
 
     /// Multiplications and additions of matrix products in the prefill of `prompt` tokens a row
     /// after `depth` tokens, over `batch` rows: 2 a weight and token, the output projection on the
     /// last position only, and attention's two products over the positions that each token sees.
     pub fn prefill_operations(&self, batch: usize, depth: usize, prompt: usize) -> u64 {
-        let [layer @ .., (_, lm_head)] = self.products(prompt);
+        self.operations(batch, depth, prompt, 1)
+    }
+
+    /// The same of `steps` decode steps after `context` tokens: each is a prefill of one token.
+    pub fn decode_operations(&self, batch: usize, context: usize, steps: usize) -> u64 {
+        self.operations(batch, context, steps, steps)
+    }
+
+    /// Of `tokens` a row after `depth`, the output projection on `projected` of them.
+    fn operations(&self, batch: usize, depth: usize, tokens: usize, projected: usize) -> u64 {
+        let [layer @ .., (_, lm_head)] = self.products(tokens);
         let of_layer: u64 = layer.iter().map(|(_, shape)| shape.operations()).sum();
         let width = 2 * 2 * (self.num_attention_heads * self.head_dim) as u64;
-        let seen = |window: Option<usize>| -> u64 {
-            let seen = (depth + 1..=depth + prompt).map(|n| window.map_or(n, |w| n.min(w)));
-            seen.map(|n| n as u64).sum()
-        };
-        let attention: u64 = self
-            .layers
-            .iter()
-            .map(|&kind| width * seen(self.window(kind)))
-            .sum();
+        let attention = width * self.seen(depth, tokens);
         let layers = self.num_layers() as u64 * of_layer + attention;
-        batch as u64 * (layers + 2 * lm_head.elements())
+        batch as u64 * (layers + 2 * projected as u64 * lm_head.elements())
+    }
+
+    /// Positions that `tokens` after the first `depth` see in attention, themselves included, over
+    /// all layers. By the sum of a series: a result may name any number of tokens.
+    fn seen(&self, depth: usize, tokens: usize) -> u64 {
+        let (depth, tokens) = (depth as u64, tokens as u64);
+        let of_layer = |kind| {
+            let window = self.window(kind).map(|window| window as u64);
+            // As many see one more than the one before, the others see a whole window.
+            let rising = window.map_or(tokens, |window| window.saturating_sub(depth).min(tokens));
+            let of_rising = rising * (2 * depth + rising + 1) / 2;
+            of_rising + (tokens - rising) * window.unwrap_or_default()
+        };
+        self.layers.iter().map(|&kind| of_layer(kind)).sum()
     }
 }
 
@@ -118,5 +140,25 @@ mod tests {
         let three = 18 * 3 * 2 * layer_weights + 2 * 262_144 * 640;
         let deep = 4096 * (18 - 3) * 3 * 512 + 4096 * 3 * (1001 + 1002 + 1003);
         assert_eq!(config.prefill_operations(2, 1000, 3), 2 * (three + deep));
+    }
+
+    #[test]
+    fn many_steps_are_the_sum_of_each() {
+        let config = gemma_3_270m();
+        for (batch, context, steps) in [(1, 0, 3), (2, 500, 30), (3, 511, 2), (1, 4096, 5)] {
+            let contexts = || context..context + steps;
+            let bytes = contexts().map(|at| config.decode_step_bytes(Dtype::Bf16, batch, at));
+            let operations = contexts().map(|at| config.prefill_operations(batch, at, 1));
+            let all = config.decode_bytes(Dtype::Bf16, batch, context, steps);
+            assert_eq!(all, bytes.sum::<u64>());
+            let all = config.decode_operations(batch, context, steps);
+            assert_eq!(all, operations.sum::<u64>());
+        }
+        // The last token alone is projected: so much less than steps.
+        let (prompt, steps) = (
+            config.prefill_operations(1, 7, 600),
+            config.decode_operations(1, 7, 600),
+        );
+        assert_eq!(steps - prompt, 599 * 2 * 262_144 * 640);
     }
 }

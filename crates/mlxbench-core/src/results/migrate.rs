@@ -5,12 +5,12 @@
 
 use serde_json::Value;
 
-use super::{Record, RunResult, SCHEMA_VERSION};
+use super::{Record, RunResult, SCHEMA_VERSION, bounds};
 
 /// Reads the result file `text` of any version up to [`SCHEMA_VERSION`].
 ///
 /// # Errors
-/// When it isn't JSON, isn't a result, or is of a version that isn't known.
+/// When it isn't JSON, isn't a result, is of a version that isn't known, or speaks of sizes beyond all measure.
 pub fn result(text: &str) -> Result<RunResult, String> {
     let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let version = value.get("schema_version").and_then(Value::as_u64);
@@ -24,7 +24,17 @@ pub fn result(text: &str) -> Result<RunResult, String> {
         }
         None => return Err("it has no schema_version".into()),
     }
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    let result = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    check(&result)?;
+    Ok(result)
+}
+
+/// Sees that what a result, or the records of a journal together, say of sizes can be counted with.
+///
+/// # Errors
+/// What can't.
+pub fn check(result: &RunResult) -> Result<(), String> {
+    bounds::check(result)
 }
 
 /// Reads one line of a journal.
