@@ -9,6 +9,7 @@ mod compare;
 mod equivalence;
 mod generate;
 mod measure;
+mod outputs;
 mod report;
 mod run;
 mod schema;
