@@ -23,7 +23,7 @@ const OLD_LLAMA_BENCH: &str = include_str!("fixtures/llama-bench-old.jsonl");
 const MLX_LM: &str = include_str!("fixtures/mlx_lm.txt");
 
 /// Pieces that parsers trip over.
-const PIECES: [&str; 24] = [
+static PIECES: [&str; 24] = [
     "\"model_filename\"",
     "\"n_gen\": 1",
     "{",
@@ -244,7 +244,7 @@ fn change() -> impl Strategy<Value = Change> {
         json!(u64::MAX),
         json!(i64::MAX),
         json!(u32::MAX),
-        json!(1 << 53),
+        json!(1_u64 << 53),
         json!(0.0),
         json!(-0.5),
         json!(1e-320),
@@ -319,7 +319,7 @@ fn changed(result: &RunResult, changes: &[(Index, Change)]) -> RunResult {
         let mut next = value.clone();
         let new = match change {
             Change::Set(new) => Some(new.clone()),
-            Change::Copy(from) => value.pointer(from.get(&all)).cloned(),
+            Change::Copy(from) => value.pointer(from.get(&all[..]).as_str()).cloned(),
             Change::Keep(count) => match value.pointer(place) {
                 Some(Value::Array(values)) => Some(values.iter().take(*count).cloned().collect()),
                 Some(Value::Object(values)) => {
