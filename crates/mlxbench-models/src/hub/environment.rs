@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     fn try_hub(variables: &[(&str, &str)], home: Option<&str>) -> Result<Hub> {
-        let read = |name: &str| {
+        let read = |name: &str| -> Result<Option<String>> {
             let value = variables.iter().find(|(known, _)| *known == name);
             Ok(value.map(|(_, value)| (*value).to_owned()))
         };
