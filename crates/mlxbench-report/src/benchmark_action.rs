@@ -1,10 +1,13 @@
 //! What github-action-benchmark reads: its tools `customBiggerIsBetter` and `customSmallerIsBetter`
-//! take an array of named values, each file of one direction.
+//! take an array of named values, each file of one direction. It follows a value by its name, so a name
+//! that two values had would make one line of both.
 
 use mlxbench_analysis::{Estimate, Row};
+use mlxbench_core::results::{Residency, RunResult, Settings};
 use serde::Serialize;
 
 use crate::Digest;
+use crate::apart::{Apart, Facts};
 
 /// One line of its chart.
 #[derive(Serialize)]
@@ -64,7 +67,9 @@ pub(crate) fn smaller_is_better(digests: &[Digest<'_>]) -> Vec<u8> {
 
 fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<u8> {
     let mut entries = Vec::new();
-    for Digest { result, summary } in digests {
+    // Of which result each entry is.
+    let mut of = Vec::new();
+    for (at, Digest { result, summary }) in digests.iter().enumerate() {
         for row in &summary.rows {
             for figure in figures(row) {
                 let Some(estimate) = figure.estimate else {
@@ -83,11 +88,87 @@ fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<
                         estimate.n, result.run.machine.cpu
                     ),
                 });
+                of.push(at);
             }
         }
     }
+    tell_apart(digests, &mut entries, &of);
     let written = serde_json::to_vec_pretty(&entries);
     let mut bytes = written.expect("its keys are strings, and a Vec takes every write");
     bytes.push(b'\n');
     bytes
+}
+
+/// Adds to names that several results share what differs between these: what was asked for, else where
+/// it ran, else a number in the order of the results.
+fn tell_apart(digests: &[Digest<'_>], entries: &mut [Entry], of: &[usize]) {
+    let facts = |facts: fn(&RunResult) -> Facts| -> Vec<Facts> {
+        digests.iter().map(|digest| facts(digest.result)).collect()
+    };
+    let (asked, origin) = (facts(asked), facts(origin));
+    let names = entries.iter().map(|entry| entry.name.clone()).collect();
+    let asked: Vec<&Facts> = of.iter().map(|&at| &asked[at]).collect();
+    let origin: Vec<&Facts> = of.iter().map(|&at| &origin[at]).collect();
+    let said = Apart::new(names).by(&asked).by(&origin).numbered();
+    for (entry, said) in entries.iter_mut().zip(said) {
+        if !said.is_empty() {
+            entry.name = format!("{} ({})", entry.name, said.join(", "));
+        }
+    }
+}
+
+/// What a config asks for beyond a row's target and test.
+fn asked(result: &RunResult) -> Facts {
+    let run = &result.run;
+    let Settings {
+        chunk,
+        threads,
+        seed,
+        delay_seconds,
+        residency,
+        ..
+    } = &run.settings;
+    let residency = match residency {
+        Residency::Together => "together",
+        Residency::OneAtATime => "one_at_a_time",
+    };
+    let mut facts = vec![
+        ("config", run.name.clone()),
+        ("model", run.model.source.clone()),
+        ("chunk", chunk.to_string()),
+        ("threads", threads.to_string()),
+        ("seed", seed.to_string()),
+        ("delay", format!("{delay_seconds} s")),
+        ("residency", residency.into()),
+    ];
+    if let Some(sides) = &run.sides {
+        facts.extend([("a", sides.a.clone()), ("b", sides.b.clone())]);
+    }
+    named(facts)
+}
+
+/// Which build ran on which machine.
+fn origin(result: &RunResult) -> Facts {
+    let run = &result.run;
+    let gpu = run.machine.gpu.as_ref().map(|gpu| gpu.name.clone());
+    let facts = [
+        ("cpu", Some(run.machine.cpu.clone())),
+        ("gpu", gpu),
+        ("os", Some(run.machine.os.clone())),
+        ("commit", run.mlxbench.commit.clone()),
+        ("version", Some(run.mlxbench.version.clone())),
+        ("profile", Some(run.mlxbench.profile.clone())),
+    ];
+    named(
+        facts
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?))),
+    )
+}
+
+fn named(facts: impl IntoIterator<Item = (&'static str, String)>) -> Facts {
+    let owned = facts
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
+    owned.collect()
 }

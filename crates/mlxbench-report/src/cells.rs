@@ -97,7 +97,7 @@ pub(crate) fn external(external: &External, row: &ExternalRow) -> Cells {
         row.device.clone(),
         row.dtype.clone(),
         threads.unwrap_or_default(),
-        row.test.to_string(),
+        row.test_and_settings(),
         rate(&row.prefill_tokens_per_second),
         none(),
         rate(&row.decode_tokens_per_second),

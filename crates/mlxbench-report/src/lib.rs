@@ -18,12 +18,15 @@
 //! | [`breakdown`](mod@breakdown) | where the time of a pass goes, op by op |
 //! | `benchmark_action` | what github-action-benchmark reads |
 //! | `comparison` | what changed between two results, in print |
+//! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
 //! | `limits` | what the machine can do at most |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
+//! | `written` | whether a file is one that mlxbench wrote |
 
 mod answer;
+mod apart;
 mod benchmark_action;
 pub mod breakdown;
 mod cells;
@@ -43,6 +46,7 @@ mod splice;
 mod terminal;
 mod units;
 mod warnings;
+mod written;
 
 use std::str::FromStr;
 
@@ -56,6 +60,7 @@ use external::External;
 pub use comparison::{ComparisonFormat, render_comparison};
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
+pub use written::Written;
 
 /// What [`render`] makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

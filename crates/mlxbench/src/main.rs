@@ -3,6 +3,7 @@
 mod cmd;
 mod exit;
 mod making;
+mod outfile;
 mod output;
 
 use std::process::ExitCode;

@@ -1,9 +1,13 @@
-//! `llama-bench -o json` (arrays of entries) and `-o jsonl` (an entry a line), of any version and of
-//! several runs in one file; and our own [`crate::llama_bench::json`].
+//! `llama-bench -o json` (arrays of entries) and `-o jsonl` (an entry a line), of any version, of
+//! several runs in one file and with llama-bench's log around them; and our own
+//! [`crate::llama_bench::json`].
 //!
 //! A pp entry has a prefill rate, a tg entry a decode rate. llama-bench waits for each token before
 //! the next step, so its tg tests are [`Mode::Synchronous`]. A pg entry times prompt and generation
 //! together: it has neither rate, and is skipped.
+
+mod device;
+mod entries;
 
 use mlxbench_analysis::Estimate;
 use mlxbench_core::generate::Mode;
@@ -11,45 +15,81 @@ use mlxbench_core::results::{TargetId, Test};
 use serde_json::{Map, Value};
 
 use super::{External, ExternalRow, Fault, UNKNOWN, quoted};
+use crate::apart::Facts;
 
 /// The key that only llama-bench's entries have. In a string of another file, its quotes would be
 /// escaped.
 const MARK: &str = "\"model_filename\"";
 
+/// Keys of what was measured, and of what a row shows anyway: all others are how it was measured.
+const SHOWN: [&str; 5] = ["n_prompt", "n_gen", "n_depth", "n_threads", "test_time"];
+
+/// How the keys of figures begin.
+const FIGURES: [&str; 3] = ["avg_", "stddev_", "samples_"];
+
+/// Keys of who measured what, and where: not settings, and said only where all settings are alike.
+const ORIGIN: [&str; 11] = [
+    "build_number",
+    "build_commit",
+    "model_filename",
+    "model_type",
+    "model_size",
+    "model_n_params",
+    "cpu_info",
+    "gpu_info",
+    "mlxbench_version",
+    "mlxbench_target",
+    "mlxbench_mode",
+];
+
 /// Whether `text` is llama-bench's, whole or not.
 pub(super) fn wrote(text: &str) -> bool {
-    text.trim_start().starts_with(['[', '{']) && text.contains(MARK)
+    text.contains('{') && text.contains(MARK)
+}
+
+/// Which of llama-bench's other formats `text` is in, and on which line that shows. They have no raw
+/// samples, and the table leaves out most settings.
+pub(super) fn other_format(text: &str) -> Option<(usize, &'static str)> {
+    let format = |line: &str| {
+        let line = line.trim();
+        if line.starts_with("build_commit,") && line.contains(",model_filename,") {
+            Some("csv")
+        } else if line.starts_with("INSERT INTO ") && line.contains("model_filename") {
+            Some("sql")
+        } else if is_table_head(line) {
+            Some("md")
+        } else {
+            None
+        }
+    };
+    let mut lines = text.lines().enumerate();
+    lines.find_map(|(at, line)| Some((at + 1, format(line)?)))
+}
+
+/// Whether a line is the head of llama-bench's table, and not of ours.
+fn is_table_head(line: &str) -> bool {
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    cells.starts_with(&["", "model", "size", "params"]) && cells.ends_with(&["test", "t/s", ""])
+}
+
+/// Whether an object is an entry, and not a line of a log.
+fn is_entry(keys: &Map<String, Value>) -> bool {
+    ["n_prompt", "n_gen", "model_filename"]
+        .iter()
+        .any(|key| keys.contains_key(*key))
 }
 
 /// `None` when it is another program's after all.
 pub(super) fn read(text: &str) -> Result<Option<External>, Fault> {
-    let mut entries = Vec::new();
-    for value in serde_json::Deserializer::from_str(text).into_iter() {
-        let value = value.map_err(|fault: serde_json::Error| {
-            let place = format!("line {}, column {}", fault.line(), fault.column());
-            let missing = match fault.is_eof() {
-                true => "more JSON after the end of the file",
-                false => "JSON",
-            };
-            Fault::new(place, missing)
-        })?;
-        match value {
-            Value::Array(values) => entries.extend(values),
-            value => entries.push(value),
-        }
-    }
-    if !entries.iter().any(|entry| entry.get("n_gen").is_some()) {
+    let entries = entries::entries(text)?;
+    if !entries.iter().any(|entry| entry.contains_key("n_gen")) {
         return Ok(None);
     }
 
     let (mut tools, mut machines) = (Vec::new(), Vec::new());
     let (mut rows, mut skipped) = (Vec::new(), Vec::new());
-    for (index, value) in entries.iter().enumerate() {
+    for (index, keys) in entries.iter().enumerate() {
         let number = index + 1;
-        let Value::Object(keys) = value else {
-            let place = format!("entry {number}");
-            return Err(Fault::new(place, "an object of llama-bench's keys"));
-        };
         let entry = Entry { number, keys };
         tools.push(entry.tool());
         machines.extend(entry.machine());
@@ -98,10 +138,8 @@ impl Entry<'_> {
         Fault::new(place, format!("{expected} as `{key}`, found {found}"))
     }
 
-    /// Text, where there is some.
     fn text(&self, key: &str) -> Option<&str> {
-        let text = self.keys.get(key)?.as_str()?.trim();
-        Some(text).filter(|text| !text.is_empty())
+        device::text(self.keys, key)
     }
 
     fn optional_count(&self, key: &str) -> Result<Option<usize>, Fault> {
@@ -181,7 +219,27 @@ impl Entry<'_> {
             prefill_tokens_per_second: prefill,
             decode_tokens_per_second: decode,
             peak_memory_bytes: None,
+            settings: self.facts(|key| !ORIGIN.contains(&key)),
+            origin: self.facts(|key| ORIGIN.contains(&key)),
+            differs: Vec::new(),
         })
+    }
+
+    /// How the entry was measured, by key: those of versions to come are among them.
+    fn facts(&self, wanted: impl Fn(&str) -> bool) -> Facts {
+        let is_figure = |key: &str| FIGURES.iter().any(|begin| key.starts_with(begin));
+        let keys = self.keys.iter();
+        let keys = keys
+            .filter(|(key, _)| !SHOWN.contains(&key.as_str()) && !is_figure(key) && wanted(key));
+        let text = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let mut facts: Facts = keys
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect();
+        facts.sort_unstable();
+        facts
     }
 
     /// Model, backend, device and dtype of an entry that mlxbench wrote.
@@ -206,21 +264,9 @@ impl Entry<'_> {
         [
             model.or(kind).unwrap_or(UNKNOWN).into(),
             "llama.cpp".into(),
-            self.device(),
+            device::device(self.keys),
             kind.map_or(UNKNOWN.into(), dtype),
         ]
-    }
-
-    /// The devices that were asked for, or else the backends of the build, which may be several:
-    /// the file doesn't tell which of them worked. Without layers on a GPU, `cpu`.
-    fn device(&self) -> String {
-        let backends = self.text("backends").unwrap_or(UNKNOWN);
-        let devices = self.text("devices").filter(|&devices| devices != "auto");
-        let layers = self.keys.get("n_gpu_layers").and_then(Value::as_i64);
-        if backends == "CPU" || devices == Some("none") || layers == Some(0) {
-            return "cpu".into();
-        }
-        devices.unwrap_or(backends).into()
     }
 
     /// The raw samples; the mean where there are none.

@@ -3,12 +3,14 @@
 //!
 //! The model is taken from a command line with `--model`, where there is one above; the text tells
 //! neither dtype nor device. mlx-lm is a step ahead of the token that it reads: [`Mode::Pipelined`].
+//! Its first versions knew no batches: they print `Timing with prompt_tokens=1 and generation_tokens=1.`.
 
 use mlxbench_analysis::Estimate;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::Test;
 
 use super::{External, ExternalRow, Fault, UNKNOWN, quoted};
+use crate::apart::Facts;
 
 /// How the line begins that says what is timed.
 const HEAD: &str = "Timing with ";
@@ -27,16 +29,16 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 pub(super) fn read(text: &str) -> Result<Option<External>, Fault> {
     let mut rows = Vec::new();
-    let mut model = UNKNOWN.to_owned();
+    let mut command = Command::default();
     let mut open: Option<Timing> = None;
     for (number, line) in lines(text) {
-        if let Some(named) = model_of_command(line) {
-            model = named;
+        if let Some(called) = Command::of(line) {
+            command = called;
         } else if line.starts_with(HEAD) {
             if let Some(timing) = &open {
                 return Err(timing.unfinished(number));
             }
-            open = Some(Timing::new(number, line, &model)?);
+            open = Some(Timing::new(number, line, &command)?);
         } else if let Some(timing) = &mut open {
             if line.starts_with("Trial ") {
                 timing.trials.push(Trial::new(number, line)?);
@@ -60,23 +62,87 @@ pub(super) fn read(text: &str) -> Result<Option<External>, Fault> {
     }))
 }
 
-/// What a command line of the program says after `--model`: `unknown` where it says nothing, as the
-/// default differs between versions. `None` for any other line, and for the program's own advice on
-/// how to call it.
-fn model_of_command(line: &str) -> Option<String> {
-    let names = ["mlx_lm.benchmark", "mlx_lm benchmark"];
-    let (_, options) = names.iter().find_map(|name| line.split_once(name))?;
-    if line.contains("deprecated") {
-        return None;
-    }
-    let named = options.split_once("--model").and_then(|(_, value)| {
-        let value = value.trim_start_matches([' ', '=']);
-        match value.chars().next()? {
-            quote @ ('"' | '\'') => value.split(quote).nth(1),
-            _ => value.split_whitespace().next(),
+/// What a command line of the program says of the runs below it.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Command {
+    /// What follows `--model`; the default differs between versions.
+    model: Option<String>,
+    /// The other options, but for those that the program's own lines repeat.
+    settings: Facts,
+}
+
+impl Command {
+    /// `None` for any other line, and for the program's own advice on how to call it.
+    fn of(line: &str) -> Option<Self> {
+        let names = ["mlx_lm.benchmark", "mlx_lm benchmark"];
+        let (_, options) = names.iter().find_map(|name| line.split_once(name))?;
+        if line.contains("deprecated") {
+            return None;
         }
-    });
-    Some(named.unwrap_or(UNKNOWN).to_owned())
+        let mut command = Self::default();
+        let mut words = words(options).into_iter().peekable();
+        while let Some(word) = words.next() {
+            // What follows is of the shell.
+            if word.contains(['|', '>', ';', '&']) {
+                break;
+            }
+            let Some(option) = word.strip_prefix('-') else {
+                continue;
+            };
+            let option = option.trim_start_matches('-');
+            let (key, value) = match option.split_once('=') {
+                Some((key, value)) => (key, value.to_owned()),
+                None => match words.next_if(|next| !is_option(next)) {
+                    Some(value) => (option, value),
+                    None if option == "model" => continue,
+                    None => (option, "on".into()),
+                },
+            };
+            match key {
+                "model" => command.model = Some(value),
+                key if REPEATED.contains(&key) => {}
+                key => command.settings.push((key.into(), value)),
+            }
+        }
+        Some(command)
+    }
+}
+
+/// Options whose values the program's own lines tell.
+const REPEATED: [&str; 8] = [
+    "prompt-tokens",
+    "p",
+    "generation-tokens",
+    "g",
+    "batch-size",
+    "b",
+    "num-trials",
+    "n",
+];
+
+/// Whether a word is an option, and not a negative number.
+fn is_option(word: &str) -> bool {
+    word.starts_with('-') && word.parse::<f64>().is_err()
+}
+
+/// The words of a command line, without the quotes around them.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for character in line.chars() {
+        match quote {
+            Some(open) if character == open => quote = None,
+            None if matches!(character, '"' | '\'') => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            None if character.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 /// The value after `key=` in a line of `key=value, key=value`.
@@ -94,13 +160,13 @@ fn found(line: &str, key: &str) -> String {
 
 /// One run of the program: a row in the making.
 struct Timing {
-    model: String,
+    command: Command,
     test: Test,
     trials: Vec<Trial>,
 }
 
 impl Timing {
-    fn new(number: usize, line: &str, model: &str) -> Result<Self, Fault> {
+    fn new(number: usize, line: &str, command: &Command) -> Result<Self, Fault> {
         // The full stop ends the sentence: a line without it was cut, maybe within a number.
         let sentence = line.strip_suffix('.');
         let count = |key: &str| {
@@ -116,13 +182,17 @@ impl Timing {
                 Fault::new(format!("line {number}"), expected)
             })
         };
+        let batch = match value(line, "batch_size") {
+            Some(_) => needed("batch_size")?,
+            None => 1,
+        };
         Ok(Self {
-            model: model.into(),
+            command: command.clone(),
             test: Test {
                 prompt_tokens: needed("prompt_tokens")?,
                 generate_tokens: needed("generation_tokens")?,
                 depth: 0,
-                batch: needed("batch_size")?,
+                batch,
                 mode: Mode::Pipelined,
             },
             trials: Vec::new(),
@@ -155,7 +225,7 @@ impl Timing {
             .then(|| estimate(|trial| trial.generation_tps))
             .flatten();
         ExternalRow {
-            model: self.model.clone(),
+            model: self.command.model.clone().unwrap_or(UNKNOWN.into()),
             backend: "mlx-lm".into(),
             device: UNKNOWN.into(),
             dtype: UNKNOWN.into(),
@@ -164,6 +234,9 @@ impl Timing {
             prefill_tokens_per_second: estimate(|trial| trial.prompt_tps),
             decode_tokens_per_second: decode,
             peak_memory_bytes: trials.iter().map(|trial| trial.peak_memory_bytes).max(),
+            settings: self.command.settings.clone(),
+            origin: Facts::new(),
+            differs: Vec::new(),
         }
     }
 }
@@ -207,19 +280,34 @@ mod tests {
 
     #[test]
     fn the_model_comes_from_the_command() {
-        let known = |line| model_of_command(line);
+        let known = |line| Command::of(line).map(|command| command.model);
         assert_eq!(
             known("$ mlx_lm.benchmark --model org/a-bf16 -p 512"),
-            Some("org/a-bf16".into())
+            Some(Some("org/a-bf16".into()))
         );
         assert_eq!(
             known("$ python -m mlx_lm.benchmark -p 512 --model='my model'"),
-            Some("my model".into())
+            Some(Some("my model".into()))
         );
-        assert_eq!(known("$ mlx_lm.benchmark -p 512"), Some(UNKNOWN.into()));
-        assert_eq!(known("$ mlx_lm.benchmark --model"), Some(UNKNOWN.into()));
+        assert_eq!(known("$ mlx_lm.benchmark -p 512"), Some(None));
+        assert_eq!(known("$ mlx_lm.benchmark --model"), Some(None));
         let advice = "Calling `python -m mlx_lm.benchmark...` directly is deprecated.";
         assert_eq!(known(advice), None);
         assert_eq!(known("Running warmup.."), None);
+    }
+
+    #[test]
+    fn other_options_are_settings() {
+        let line =
+            "$ mlx_lm.benchmark -p 8 --prefill-step-size 64 --pipeline --x=-1 --y -2 | tee -a log";
+        let settings = Command::of(line).map(|command| command.settings);
+        let pairs = [
+            ("prefill-step-size", "64"),
+            ("pipeline", "on"),
+            ("x", "-1"),
+            ("y", "-2"),
+        ];
+        let pairs = pairs.map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(settings, Some(pairs.to_vec()));
     }
 }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use mlxbench_analysis::Estimate;
 use mlxbench_core::generate::Mode;
-use mlxbench_report::external::{External, ExternalError, read};
+use mlxbench_report::external::{External, ExternalError, read, tell_apart};
+use mlxbench_report::{Beside, Format, render};
+use serde_json::{Value, json};
 
 const LLAMA_BENCH: &str = include_str!("fixtures/llama-bench.json");
 const OLD_LLAMA_BENCH: &str = include_str!("fixtures/llama-bench-old.jsonl");
@@ -43,7 +45,7 @@ fn shown(external: &External) -> String {
             row.device,
             row.dtype,
             row.threads,
-            row.test,
+            row.test_and_settings(),
             rate(&row.prefill_tokens_per_second),
             rate(&row.decode_tokens_per_second),
             row.peak_memory_bytes
@@ -135,8 +137,13 @@ fn a_fault_says_where_and_what() {
         LLAMA_BENCH.replace("\"n_prompt\": 512", "\"n_prompt\": 0"),
         OLD_LLAMA_BENCH.replace("\"avg_ts\": 7.5", "\"avg_ts\": null"),
         OLD_LLAMA_BENCH.replace("\"n_threads\": 4", "\"n_threads\": -4"),
-        format!("{LLAMA_BENCH}7"),
-        format!("{LLAMA_BENCH}build: 0123abc (7654)"),
+        LLAMA_BENCH[LLAMA_BENCH.len() / 3..].to_owned(),
+        format!("{LLAMA_BENCH}]"),
+        format!("{LLAMA_BENCH}log: {OLD_LLAMA_BENCH}"),
+        "build_commit,build_number,cpu_info,model_filename,n_gen\n\"a\",\"1\"\n".into(),
+        "CREATE TABLE test (x);\nINSERT INTO test (build_commit, model_filename) VALUES ('a');\n"
+            .into(),
+        "| model  |   size |     params | backend    |   test |      t/s |\n| --- |\n".into(),
         MLX_LM.replace("batch_size=4.", "batch_size=none."),
         MLX_LM.replace("generation_tps=640.000", "generation_tps=nan"),
         MLX_LM.replace("Averages: prompt_tps=9005.175", "Mean: 9005.175"),
@@ -181,6 +188,190 @@ fn a_garbled_file_never_panics() {
             }
         }
     }
+}
+
+/// An entry of llama-bench with these keys in place of its own.
+fn entry(keys: Value) -> Value {
+    let all: Value = serde_json::from_str(LLAMA_BENCH).expect("an array");
+    let mut entry = all[0].clone();
+    for (key, value) in keys.as_object().expect("keys") {
+        entry[key] = value.clone();
+    }
+    entry
+}
+
+/// What tells rows apart: device, test and settings.
+fn names(entries: &[Value]) -> Vec<String> {
+    let rows = parsed(&json!(entries).to_string()).rows;
+    let names = rows
+        .iter()
+        .map(|row| format!("{} {}", row.device, row.test_and_settings()));
+    names.collect()
+}
+
+#[test]
+fn whatever_setting_differs_is_said_and_no_other() {
+    for (key, a, b) in [
+        ("n_batch", json!(512), json!(2048)),
+        ("n_ubatch", json!(128), json!(512)),
+        ("type_k", json!("q8_0"), json!("f16")),
+        ("type_v", json!("q4_0"), json!("f16")),
+        ("split_mode", json!("row"), json!("none")),
+        ("main_gpu", json!(1), json!(0)),
+        ("tensor_split", json!("0.50/0.50"), json!("0.00")),
+        ("no_kv_offload", json!(true), json!(false)),
+        ("poll", json!(0), json!(50)),
+        ("cpu_mask", json!("0xf"), json!("0x0")),
+        ("embeddings", json!(true), json!(false)),
+        ("use_mmap", json!(false), json!(true)),
+        ("a_setting_of_next_year", json!([1, 2]), json!(null)),
+    ] {
+        let plain = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+        let expected = [&a, &b].map(|value| format!("CUDA pp512 ({key}={})", plain(value)));
+        let found = names(&[entry(json!({key: a})), entry(json!({key: b}))]);
+        assert_eq!(found, expected);
+    }
+    let three = [
+        json!({"flash_attn": 0, "n_ubatch": 128}),
+        json!({"flash_attn": 1, "n_ubatch": 128}),
+        json!({"flash_attn": 1, "n_ubatch": 256, "n_prompt": 64}),
+    ];
+    assert_eq!(
+        names(&three.map(entry)),
+        [
+            "CUDA pp512 (flash_attn=0)",
+            "CUDA pp512 (flash_attn=1)",
+            "CUDA pp64"
+        ]
+    );
+}
+
+#[test]
+fn a_model_that_is_not_wholly_on_the_gpu_is_named_so() {
+    let device = |keys| names(&[entry(keys)]).remove(0).replace(" pp512", "");
+    for backends in ["CUDA", "Metal,BLAS", "Vulkan"] {
+        let with = |layers: i64| device(json!({"backends": backends, "n_gpu_layers": layers}));
+        assert_eq!(with(0), format!("{backends} ngl=0"));
+        assert_eq!(with(10), format!("{backends} ngl=10"));
+        assert_eq!(with(99), backends);
+        assert_eq!(with(-1), backends);
+    }
+    let none = json!({"backends": "CUDA", "devices": "none", "n_gpu_layers": 99});
+    assert_eq!(device(none), "cpu");
+    let cpu = |backends: &str| device(json!({"backends": backends, "n_gpu_layers": 0}));
+    assert_eq!(cpu("CPU"), "cpu");
+    assert_eq!(cpu("BLAS"), "cpu (BLAS)");
+    let chosen = json!({"devices": "CUDA1", "n_gpu_layers": 0});
+    assert_eq!(device(chosen), "CUDA1 ngl=0");
+    let old = OLD_LLAMA_BENCH.replace("\"metal\": false", "\"metal\": true");
+    assert_eq!(parsed(&old).rows[0].device, "Metal,BLAS ngl=0");
+}
+
+#[test]
+fn what_has_the_same_settings_is_told_by_its_origin_or_numbered() {
+    let builds = [
+        entry(json!({"build_number": 1})),
+        entry(json!({"build_number": 2})),
+    ];
+    assert_eq!(
+        names(&builds),
+        ["CUDA pp512 (build_number=1)", "CUDA pp512 (build_number=2)"]
+    );
+    let again = [entry(json!({})), entry(json!({"test_time": "later"}))];
+    assert_eq!(names(&again), ["CUDA pp512 (#1)", "CUDA pp512 (#2)"]);
+}
+
+#[test]
+fn files_beside_each_other_are_told_apart_too() {
+    let file = |keys| parsed(&json!([entry(keys)]).to_string());
+    let mut files = [file(json!({"n_ubatch": 64})), file(json!({"n_ubatch": 32}))];
+    assert!(files.iter().all(|file| file.rows[0].differs.is_empty()));
+    tell_apart(&mut files);
+    let differs = files.map(|file| file.rows[0].differs.join(", "));
+    assert_eq!(differs, ["n_ubatch=64", "n_ubatch=32"]);
+    // The note of each row names its file.
+    let mut alike = [file(json!({})), file(json!({"build_number": 1}))];
+    tell_apart(&mut alike);
+    assert!(alike.iter().all(|file| file.rows[0].differs.is_empty()));
+}
+
+#[test]
+fn every_table_shows_what_differs() {
+    let two = [entry(json!({"n_ubatch": 128})), entry(json!({}))];
+    let beside = Beside {
+        others: vec![parsed(&json!(two).to_string())],
+        ..Beside::default()
+    };
+    for (format, shown) in [
+        (Format::Terminal { width: None }, "pp512 (n_ubatch=128)"),
+        (Format::Markdown, "pp512 (n\\_ubatch=128)"),
+        (Format::Html, "pp512 (n_ubatch=128)"),
+    ] {
+        let text = String::from_utf8(render(&[], &beside, format)).expect("UTF-8");
+        assert!(text.contains(shown), "{text}");
+    }
+}
+
+#[test]
+fn a_log_around_the_entries_is_passed_over() {
+    let whole = parsed(LLAMA_BENCH);
+    let log = "load_backend: loaded CUDA backend\n[INFO] {0}: 1 device\n";
+    let between = LLAMA_BENCH.replace("  },\n", "  },\nllama-bench: benchmark 2/4: starting\n");
+    for text in [
+        format!("{log}{LLAMA_BENCH}"),
+        format!("{LLAMA_BENCH}\nbuild: 0123abc (7654)\n"),
+        format!("\u{feff}{log}{between}{log}"),
+        between.replace('\n', "\r\n"),
+    ] {
+        assert_eq!(parsed(&text), whole);
+    }
+    let old = parsed(OLD_LLAMA_BENCH);
+    let logged = OLD_LLAMA_BENCH.replace("}\n", "}\n7 tensors\n{\"level\": \"info\"}\n");
+    assert_eq!(parsed(&logged), old);
+}
+
+#[test]
+fn utf_16_is_read() {
+    for whole in [LLAMA_BENCH, OLD_LLAMA_BENCH, MLX_LM] {
+        for mark in ["\u{feff}", ""] {
+            let text = format!("{mark}{whole}");
+            for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+                let bytes: Vec<u8> = text.encode_utf16().flat_map(bytes).collect();
+                assert_eq!(read("figures", &bytes), Ok(Some(parsed(whole))));
+                let cut = &bytes[..bytes.len() * 2 / 3];
+                let _ = read("figures", cut);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_mlx_lm_knew_no_batches() {
+    let first = MLX_LM.replace(
+        "512, generation_tokens=128, batch_size=1.",
+        "512 and generation_tokens=128.",
+    );
+    assert_ne!(first, MLX_LM);
+    assert_eq!(parsed(&first), parsed(MLX_LM));
+    let cut = first.replace("generation_tokens=128.", "generation_tokens=12");
+    assert!(
+        refused(&cut).to_string().contains("full stop"),
+        "{}",
+        refused(&cut)
+    );
+}
+
+#[test]
+fn options_of_mlx_lm_that_differ_are_said() {
+    let (one, _) = MLX_LM.split_at(
+        MLX_LM
+            .find("$ mlx_lm.benchmark -p 64")
+            .expect("the second run"),
+    );
+    let other = one.replace("-p 512", "-p 512 --prefill-step-size 64");
+    let rows = parsed(&format!("{one}{other}")).rows;
+    let names: Vec<String> = rows.iter().map(|row| row.test_and_settings()).collect();
+    assert_eq!(names, ["pp512+tg128", "pp512+tg128 (prefill-step-size=64)"]);
 }
 
 #[test]

@@ -1,18 +1,17 @@
 //! `mlxbench compare`: what changed between two results, and whether it got worse.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mlxbench_analysis::{Comparison, compare, compare_sides};
 use mlxbench_core::text::tell;
-use mlxbench_report::{ComparisonFormat, render_comparison};
+use mlxbench_report::{ComparisonFormat, Written, render_comparison};
 use mlxbench_runner::baselines::Baselines;
 
 use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::gate::GateArgs;
-use super::keep_apart;
 use crate::exit::Exit;
+use crate::outfile::{self, Kind, Outputs};
 use crate::output::print;
 
 /// Compare a result with an earlier one, and exit 1 if something got worse.
@@ -47,17 +46,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let format = format(args)?;
     let inputs = [Some(&args.base), args.new.as_ref()];
-    let inputs = inputs.into_iter().flatten().map(Path::new);
-    let outputs = args
-        .output
-        .as_deref()
-        .into_iter()
-        .chain(args.gate.outputs());
-    keep_apart(inputs, outputs)?;
+    let mut outputs = Outputs::beside(inputs.into_iter().flatten().map(Path::new));
+    if let Some(file) = &args.output {
+        outputs.claim(file, Kind::Report(Written::Comparison(format)))?;
+    }
+    args.gate.claim(&mut outputs)?;
     let comparison = comparison(args)?;
     let written = render_comparison(&comparison, format);
     match &args.output {
-        Some(file) => fs::write(file, written).with_context(|| file.display().to_string())?,
+        Some(file) => outfile::replace(file, &written)?,
         None => print(&written)?,
     }
     let told = args.gate.tell(&comparison)?;

@@ -1,15 +1,15 @@
 //! What `compare` and `run` have in common: what counts as a change, and who is told.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use mlxbench_analysis::comparison::Options;
 use mlxbench_analysis::{Compared, Comparison, DifferenceKind, Gate};
-use mlxbench_report::{ComparisonFormat, render_comparison};
+use mlxbench_report::{ComparisonFormat, Written, render_comparison};
 
 use crate::exit::Exit;
+use crate::outfile::{self, Kind, Outputs};
 
 /// What counts as a change, and who is told. Says nothing without a `base` to compare with.
 #[derive(clap::Args)]
@@ -57,27 +57,37 @@ impl GateArgs {
         }
     }
 
-    /// The files that are written.
-    pub(crate) fn outputs(&self) -> impl Iterator<Item = &Path> {
-        self.summary.iter().chain(&self.junit).map(PathBuf::as_path)
+    /// Sees that the files that are written are nobody's.
+    pub(crate) fn claim(&self, outputs: &mut Outputs) -> anyhow::Result<()> {
+        if let Some(file) = &self.summary {
+            outputs.claim(file, Kind::Summary)?;
+        }
+        if let Some(file) = &self.junit {
+            let junit = Written::Comparison(ComparisonFormat::Junit);
+            outputs.claim(file, Kind::Report(junit))?;
+        }
+        Ok(())
     }
 
     /// Sees that what is to be written can be, before anything is measured for it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let try_out = |file: &Path, remove: bool| {
-            append(file, b"")?;
+            outfile::append(file, b"")?;
             match remove {
-                true => fs::remove_file(file),
+                // The file, and not a link to it.
+                true => fs::canonicalize(file)
+                    .and_then(fs::remove_file)
+                    .with_context(|| file.display().to_string()),
                 false => Ok(()),
             }
         };
         if let Some(file) = &self.summary {
-            try_out(file, !file.exists()).with_context(|| file.display().to_string())?;
+            try_out(file, !file.exists())?;
         }
         if let Some(file) = &self.junit {
             // That of an earlier run must not pass for this one's, should it end before its time.
             let regular = !file.exists() || file.is_file();
-            try_out(file, regular).with_context(|| file.display().to_string())?;
+            try_out(file, regular)?;
         }
         Ok(())
     }
@@ -86,11 +96,11 @@ impl GateArgs {
     pub(crate) fn tell(&self, comparison: &Comparison) -> anyhow::Result<Vec<u8>> {
         if let Some(file) = &self.summary {
             let summary = render_comparison(comparison, ComparisonFormat::Markdown);
-            append(file, &summary).with_context(|| file.display().to_string())?;
+            outfile::append(file, &summary)?;
         }
         if let Some(file) = &self.junit {
             let junit = render_comparison(comparison, ComparisonFormat::Junit);
-            fs::write(file, junit).with_context(|| file.display().to_string())?;
+            outfile::replace(file, &junit)?;
         }
         Ok(match self.annotations {
             true => render_comparison(comparison, ComparisonFormat::Annotations),
@@ -105,11 +115,6 @@ impl GateArgs {
             Gate::Inconclusive | Gate::Pass => Exit::Fine,
         }
     }
-}
-
-fn append(file: &Path, text: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
-    file.write_all(text)
 }
 
 /// Reads `5%`, `5 %` or `0.05`.

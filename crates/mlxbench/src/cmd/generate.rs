@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::making::Making;
+use crate::outfile::{Aside, Kind, Outputs};
 use crate::output::print;
 
 /// Generate greedily with one backend.
@@ -103,6 +104,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let prompt = prompt_ids(&args.prompt, &folder, config)?;
     check_length(&prompt, args.max_tokens, config)?;
 
+    let logits = logits_file(&args, &folder)?;
     let command = worker_command(&args.backend, None).map_err(|message| anyhow!(message))?;
     let timeout = Duration::from_secs(24 * 3600);
     let mut worker = Worker::start(&command, timeout, interrupt)?;
@@ -111,7 +113,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Ok(placement) => placement,
         Err(message) => bail!("{}: {message}", args.backend),
     };
-    let done = generate(&mut worker, &args, &folder, &placement, &prompt, config);
+    let request = Generate {
+        context: None,
+        prompt: TokenBatch::row(prompt.clone()),
+        new_tokens: args.max_tokens,
+        chunk: args.chunk,
+        mode: Mode::Pipelined,
+        stop: match args.ignore_eos {
+            true => Vec::new(),
+            false => config.eos_token_ids.clone(),
+        },
+        logits: logits.as_ref().map(|file| file.path().to_owned()),
+    };
+    let done = generate(&mut worker, &args, &folder, &placement, request);
     let generated = match done {
         Ok(generated) => generated,
         Err(WorkerError { kind: None, .. }) => return Ok(Exit::Interrupted),
@@ -127,6 +141,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             return Ok(Exit::Degraded);
         }
     };
+    if let (Some(file), Some(name)) = (logits, &args.logits) {
+        file.finish().with_context(|| name.display().to_string())?;
+    }
     let answer = answer(
         args.backend,
         placement,
@@ -141,6 +158,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     }
     tell("error: the logits aren't finite: these tokens mean nothing");
     Ok(Exit::Degraded)
+}
+
+/// The file that the worker writes logits to: it gets its name once it is whole.
+fn logits_file(args: &Args, model: &Path) -> anyhow::Result<Option<Aside>> {
+    let Some(path) = &args.logits else {
+        return Ok(None);
+    };
+    Outputs::beside([model]).claim(path, Kind::Logits)?;
+    let file = Aside::new(path).with_context(|| path.display().to_string())?;
+    Ok(Some(file))
 }
 
 fn prompt_ids(
@@ -200,27 +227,14 @@ fn generate(
     args: &Args,
     folder: &Path,
     placement: &Placement,
-    prompt: &[TokenId],
-    config: &GemmaConfig,
+    request: Generate,
 ) -> Result<Generated, WorkerError> {
     worker.load(Load {
         model: folder.to_owned(),
         placement: placement.clone(),
         threads: args.threads,
     })?;
-    worker.generate(Generate {
-        context: None,
-        prompt: TokenBatch::row(prompt.to_vec()),
-        new_tokens: args.max_tokens,
-        chunk: args.chunk,
-        mode: Mode::Pipelined,
-        stop: if args.ignore_eos {
-            Vec::new()
-        } else {
-            config.eos_token_ids.clone()
-        },
-        logits: args.logits.clone(),
-    })
+    worker.generate(request)
 }
 
 fn answer(

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
+use mlxbench_report::{Format, Written};
 use mlxbench_runner::journal;
 
 use crate::exit::Exit;
+use crate::outfile::{self, Kind, Outputs};
 
 /// Show how results changed over commits and time: a page with a line for each target, its
 /// intervals, and marks where a level changed.
@@ -28,6 +30,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     list(&args.folder, &mut files)?;
     files.sort();
+    let page = Kind::Report(Written::Report(Format::Html));
+    Outputs::beside(files.iter().map(PathBuf::as_path)).claim(&args.output, page)?;
     let mut results: Vec<RunResult> = Vec::new();
     for file in &files {
         match journal::read(file) {
@@ -41,7 +45,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let page = mlxbench_report::history(&results);
     let output = args.output.display();
-    fs::write(&args.output, page).with_context(|| output.to_string())?;
+    outfile::replace(&args.output, &page)?;
     tell(format_args!("wrote {output}, of {} results", results.len()));
     Ok(Exit::Fine)
 }

@@ -12,10 +12,6 @@ pub(crate) mod schema;
 
 mod gate;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use anyhow::bail;
 use mlxbench_core::results::Harness;
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::process::kill_all;
@@ -39,33 +35,6 @@ fn harness() -> Harness {
         compiler: option_env!("MLXBENCH_COMPILER").map(Into::into),
         compiler_flags: option_env!("MLXBENCH_COMPILER_FLAGS").map(Into::into),
     }
-}
-
-/// Sees that no output is one of the inputs, or lies among the results of a folder that is one, and that
-/// each is a file of its own.
-fn keep_apart<'a>(
-    inputs: impl IntoIterator<Item = &'a Path>,
-    outputs: impl IntoIterator<Item = &'a Path>,
-) -> anyhow::Result<()> {
-    let inputs: Vec<PathBuf> = inputs.into_iter().flat_map(fs::canonicalize).collect();
-    let mut others: Vec<PathBuf> = Vec::new();
-    for output in outputs {
-        // What isn't there yet is no result.
-        if let Ok(file) = fs::canonicalize(output) {
-            let is_result = file.extension().is_some_and(|ending| ending == "json");
-            let holds = |input: &Path| is_result && file.parent() == Some(input);
-            let among = |input: &PathBuf| *input == file || holds(input);
-            if file.is_file() && inputs.iter().any(among) {
-                bail!("{} is a result: write to another file", output.display());
-            }
-        }
-        let full = std::path::absolute(output)?;
-        if others.contains(&full) {
-            bail!("{} is named twice to be written", output.display());
-        }
-        others.push(full);
-    }
-    Ok(())
 }
 
 /// From here on Ctrl-C, SIGTERM and SIGHUP ask whoever heeds `interrupt` to end. Where nobody does, since

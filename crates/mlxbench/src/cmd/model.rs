@@ -97,6 +97,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             dtype,
             tokenizer,
         } => {
+            refuse_file(&output)?;
             return import(&file, &output, dtype, tokenizer.as_deref());
         }
         Verb::Synth {
@@ -105,6 +106,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             seed,
             dtype,
         } => {
+            refuse_file(&output)?;
             let making = Making::new(false);
             synth::write(&shapes_of(&shapes)?, dtype, seed, &output, &making.watch())?;
             print(format!("{}\n", output.display()).as_bytes())?;
@@ -153,6 +155,17 @@ fn import(
         None => {
             bail!("`{IMPORTER}` was ended from outside ({status}): is there too little memory?")
         }
+    }
+}
+
+/// Sees that no file is where a model's folder is to be. A folder that holds something is left alone by
+/// whoever writes the model.
+fn refuse_file(output: &Path) -> anyhow::Result<()> {
+    match output.symlink_metadata() {
+        Ok(found) if !output.is_dir() && !found.is_dir() => {
+            bail!("{} is a file: name a new folder", output.display())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,11 +9,11 @@ use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
 use mlxbench_report::breakdown::Breakdown;
 use mlxbench_report::external;
-use mlxbench_report::{Beside, Format, Picture};
+use mlxbench_report::{Beside, Format, Picture, Written};
 use mlxbench_runner::journal;
 
-use super::keep_apart;
 use crate::exit::Exit;
+use crate::outfile::{self, Kind, Outputs};
 use crate::output::{print, terminal_width};
 
 /// Show results: a page for a browser, charts, or a table as text, Markdown, CSV, JSON.
@@ -54,9 +54,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if args.check {
         bail!("--check looks at a document: name it with --splice DOC");
     }
-    let inputs = args.results.iter().map(PathBuf::as_path);
-    keep_apart(inputs, args.output.as_deref())?;
     let form = form(&args)?;
+    let mut outputs = Outputs::beside(args.results.iter().map(PathBuf::as_path));
+    if let (Form::Document(format), Some(path)) = (&form, &args.output) {
+        outputs.claim(path, Kind::Report(Written::Report(*format)))?;
+    }
     let (results, beside) = read(&args.results)?;
     let takes_others = matches!(form, Form::Document(format) if format.takes_others());
     if let Some(other) = beside.others.first().filter(|_| !takes_others) {
@@ -73,12 +75,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         );
     }
     let format = match form {
-        Form::Charts(picture) => return charts(&results, picture, args.output.as_deref()),
+        Form::Charts(picture) => {
+            return charts(&results, picture, args.output.as_deref(), outputs);
+        }
         Form::Document(format) => format,
     };
     let bytes = mlxbench_report::render(&results, &beside, format);
     match &args.output {
-        Some(path) => fs::write(path, bytes).with_context(|| path.display().to_string())?,
+        Some(path) => outfile::replace(path, &bytes)?,
         None => print(&bytes)?,
     }
     Ok(Exit::Fine)
@@ -132,25 +136,40 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Beside)> {
         }
         match external::read(&name, &bytes)? {
             Some(external) => beside.others.push(external),
+            None if external::is_utf16(&bytes) => bail!(
+                "{name} is UTF-16, as PowerShell's `>` writes it: results are read in UTF-8; write them \
+                 with -o FILE, or convert the file"
+            ),
             None => results.push(journal::read(path).map_err(|error| {
                 anyhow!("{error}; nor is it what llama-bench -o json or mlx_lm.benchmark writes")
             })?),
         }
     }
+    external::tell_apart(&mut beside.others);
     Ok((results, beside))
 }
 
 /// Writes a file a chart into `folder`, which is made where it is missing.
-fn charts(results: &[RunResult], picture: Picture, folder: Option<&Path>) -> anyhow::Result<Exit> {
+fn charts(
+    results: &[RunResult],
+    picture: Picture,
+    folder: Option<&Path>,
+    mut outputs: Outputs,
+) -> anyhow::Result<Exit> {
     let Some(folder) = folder else {
         bail!("charts are a file each: say into which folder with -o DIR");
     };
     let files = mlxbench_report::charts(results, picture)?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    // All or none: half of the charts would be of another result.
+    for file in &files {
+        let kind = Kind::Report(Written::Chart(picture));
+        outputs.claim(&folder.join(&file.name), kind)?;
+    }
     let mut written = String::new();
     for file in &files {
         let path = folder.join(&file.name);
-        fs::write(&path, &file.bytes).with_context(|| path.display().to_string())?;
+        outfile::replace(&path, &file.bytes)?;
         writeln!(written, "{}", path.display())?;
     }
     print(written.as_bytes())?;
@@ -175,6 +194,6 @@ fn splice(document: &Path, check: bool) -> anyhow::Result<Exit> {
         ));
         return Ok(Exit::Regression);
     }
-    fs::write(document, spliced).with_context(|| shown.to_string())?;
+    outfile::replace(document, spliced.as_bytes())?;
     Ok(Exit::Fine)
 }

@@ -17,9 +17,9 @@ use mlxbench_runner::system::MachineLock;
 
 use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::gate::GateArgs;
-use super::keep_apart;
 use crate::exit::Exit;
 use crate::making::Making;
+use crate::outfile::Outputs;
 use crate::output::{Progress, print, terminal_width};
 
 /// Run a benchmark and write its result.
@@ -29,7 +29,10 @@ use crate::output::{Progress, print, terminal_width};
   mlxbench run bench-configs/gemma3-270m.toml --filter candle/cpu/f32
   mlxbench run bench-configs/quick.toml --baseline main
   mlxbench run bench-configs/quick.toml \\
-      --ab ../base/target/release/mlxbench-worker-candle target/release/mlxbench-worker-candle")]
+      --ab ../base/target/release/mlxbench-worker-candle target/release/mlxbench-worker-candle
+
+A config can name programs: a backend's `command`, `source = \"script:PROGRAM\"`. They run as you, so
+treat a config from somebody else as you would treat their script: read it first.")]
 pub(crate) struct Args {
     /// The benchmark's TOML file.
     config: PathBuf,
@@ -82,7 +85,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::default();
     super::set_on_signals(&interrupt)?;
     let config = Config::read(&args.config)?;
-    keep_apart(args.baseline.as_ref().map(Path::new), args.gate.outputs())?;
+    let folder = args.config.parent().unwrap_or(Path::new(""));
+    let prompt = config.prompt.file.as_ref().map(|file| folder.join(file));
+    let inputs = [
+        Some(args.config.as_path()),
+        args.baseline.as_ref().map(Path::new),
+        prompt.as_deref(),
+    ];
+    args.gate
+        .claim(&mut Outputs::beside(inputs.into_iter().flatten()))?;
     args.gate.check()?;
     let base = baseline(&args)?;
     let sides = args.ab.as_deref().and_then(sides);

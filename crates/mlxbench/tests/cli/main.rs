@@ -13,6 +13,7 @@ mod generate;
 mod interrupts;
 mod lost_outputs;
 mod measure;
+mod outputs;
 mod report;
 mod run;
 mod schema;
