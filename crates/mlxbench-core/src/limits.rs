@@ -25,7 +25,7 @@ pub const WIDTH: usize = 1 << 22;
 /// A model's vocabulary.
 pub const VOCABULARY: usize = 1 << 24;
 /// A model's layers.
-pub const LAYERS: usize = 1 << 10;
+pub const LAYERS: usize = 1 << 12;
 
 /// Refuses a count above `most`.
 ///

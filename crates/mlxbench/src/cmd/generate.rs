@@ -98,7 +98,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = source.resolve(&Making::new(args.json).watch())?;
     let checkpoint = Checkpoint::open(&folder)?;
     for warning in checkpoint.warnings() {
-        eprintln!("warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     let config = checkpoint.config();
     let prompt = prompt_ids(&args.prompt, &folder, config)?;
