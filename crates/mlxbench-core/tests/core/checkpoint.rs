@@ -41,8 +41,11 @@ fn counting(n: usize) -> f32 {
     n as f32
 }
 
+/// An element of a tensor by its place.
+type Element = fn(usize) -> f32;
+
 /// Writes each tensor as f32, its elements by their place.
-fn write_elements(path: &Path, tensors: &[(TensorSpec, fn(usize) -> f32)]) {
+fn write_elements(path: &Path, tensors: &[(TensorSpec, Element)]) {
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
         .map(|(spec, element)| {
@@ -198,7 +201,7 @@ fn a_head_that_differs_from_the_embeddings_counts_whatever_the_flag_says() {
     };
     let open = |head_element: fn(usize) -> f32, flag: Option<bool>| {
         let folder = folder_with(&[]);
-        let mut tensors: Vec<(TensorSpec, fn(usize) -> f32)> = specs()
+        let mut tensors: Vec<(TensorSpec, Element)> = specs()
             .into_iter()
             .map(|spec| (spec, counting as _))
             .collect();

@@ -128,7 +128,7 @@ fn a_disk_that_is_full_at_any_record_loses_nothing_that_was_written() {
         match run.status.code() {
             // Not even the run's beginning fits: nothing was started, nothing is left.
             Some(2) => {
-                assert_eq!(kept, [PathBuf::new(); 0], "{said}");
+                assert_eq!(kept, Vec::<PathBuf>::new(), "{said}");
                 continue;
             }
             Some(3) => {

@@ -110,7 +110,7 @@ impl Reading<'_> {
         ] {
             let Some(found) = found else { continue };
             let tanh = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"].contains(&found.value);
-            if !tanh && !(plain_is_tanh && found.value == "gelu") {
+            if !(tanh || plain_is_tanh && found.value == "gelu") {
                 return Err(format!(
                     "activation \"{}\" (`{}`) is not supported: Gemma's is gelu_pytorch_tanh",
                     found.value.escape_debug(),
