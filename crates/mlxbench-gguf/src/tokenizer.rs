@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence;
@@ -17,38 +17,51 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use crate::metadata::{Metadata, integer};
+use crate::config::token_id;
+use crate::metadata::{Metadata, count, need, number, text};
+use crate::value::Value;
 
 /// SentencePiece's stand-in for a space.
 const SPACE: &str = "\u{2581}";
 /// GGUF's token types (`llama_token_type` in llama.cpp).
-const CONTROL: usize = 3;
-const USER_DEFINED: usize = 4;
+const CONTROL: u64 = 3;
+const USER_DEFINED: u64 = 4;
+/// Far more bytes than a piece has: finding its merges takes the square of its length.
+const LONGEST_PIECE: usize = 1 << 12;
 
-/// The tokenizer of a file's vocabulary.
+/// The tokenizer of a file's vocabulary, of which the model's embedding table has the first
+/// `vocab_size` pieces (Ollama's files list some more). `None` for a file without a vocabulary.
 ///
 /// # Errors
-/// When the file has none, or another kind than SentencePiece's.
-pub fn from_vocabulary(metadata: &Metadata<'_>) -> anyhow::Result<Tokenizer> {
-    let model = metadata.text("tokenizer.ggml.model")?;
-    if model != "llama" {
-        bail!("the file's tokenizer is `{model}`, not SentencePiece's `llama`: give --tokenizer");
+/// When the vocabulary is another kind than SentencePiece's, contradicts itself, or asks for what
+/// Gemma's tokenizer doesn't do.
+pub fn from_vocabulary(
+    metadata: &Metadata<'_>,
+    vocab_size: usize,
+) -> anyhow::Result<Option<Tokenizer>> {
+    match metadata.text("tokenizer.ggml.model")? {
+        Some("llama") => {}
+        None | Some("none" | "no_vocab") => return Ok(None),
+        Some(other) => bail!(
+            "the file's tokenizer is `{}`, not SentencePiece's `llama`: give --tokenizer",
+            other.escape_debug()
+        ),
     }
-    let mut pieces: Vec<String> = metadata
-        .list("tokenizer.ggml.tokens")?
-        .iter()
-        .map(|piece| piece.to_string().cloned().context("a piece is no text"))
-        .collect::<Result<_, _>>()?;
-    let mut scores: Vec<f32> = metadata
-        .list("tokenizer.ggml.scores")?
-        .iter()
-        .map(|score| score.to_f32().context("a score is no number"))
-        .collect::<Result<_, _>>()?;
-    let types: Vec<usize> = metadata
-        .list("tokenizer.ggml.token_type")?
-        .iter()
-        .map(integer)
-        .collect::<Result<_, _>>()?;
+    let key = "tokenizer.ggml.add_space_prefix";
+    ensure!(
+        metadata.flag(key)? != Some(true),
+        "metadata `{key}` is true, and Gemma's tokenizer puts no space before a text: give \
+         --tokenizer"
+    );
+    let mut pieces = column(metadata, "tokenizer.ggml.tokens", vocab_size, |piece| {
+        let piece = text(piece)?;
+        ensure!(piece.len() <= LONGEST_PIECE, "it has {} bytes", piece.len());
+        Ok(piece.to_owned())
+    })?;
+    let mut scores = column(metadata, "tokenizer.ggml.scores", vocab_size, |score| {
+        Ok(number(score)? as f32)
+    })?;
+    let types = column(metadata, "tokenizer.ggml.token_type", vocab_size, count)?;
     if scores.len() != pieces.len() || types.len() != pieces.len() {
         bail!(
             "the file's vocabulary has {} pieces, {} scores, {} types",
@@ -69,13 +82,27 @@ pub fn from_vocabulary(metadata: &Metadata<'_>) -> anyhow::Result<Tokenizer> {
         *score = 0.0;
     }
     let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
-    build(&pieces, &scores, &types, metadata)
+    build(&pieces, &scores, &types, metadata).map(Some)
+}
+
+/// The first `most` values of a list of the vocabulary.
+fn column<'a, T>(
+    metadata: &Metadata<'a>,
+    key: &str,
+    most: usize,
+    value_of: impl Fn(Value<'a>) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<T>> {
+    let list = need(metadata.list(key)?, key)?;
+    let values = list.iter().take(most).enumerate().map(|(id, value)| {
+        value_of(value).with_context(|| format!("metadata `{key}`: the value of token {id}"))
+    });
+    values.collect()
 }
 
 fn build(
     pieces: &[&str],
     scores: &[f32],
-    types: &[usize],
+    types: &[u64],
     metadata: &Metadata<'_>,
 ) -> anyhow::Result<Tokenizer> {
     let ids: HashMap<&str, u32> = pieces
@@ -87,15 +114,17 @@ fn build(
         .iter()
         .map(|(piece, id)| ((*piece).to_owned(), *id))
         .collect();
-    let unknown = match metadata.count("tokenizer.ggml.unknown_token_id")? {
-        Some(id) => pieces.get(id).copied(),
-        None => None,
+    let piece_of = |name: &str| -> anyhow::Result<Option<(u32, &str)>> {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let id = metadata.count(&key)?;
+        let id = id.map(|id| token_id(&key, id, pieces.len())).transpose()?;
+        Ok(id.map(|id| (id, pieces[id as usize])))
     };
     let mut bpe = BPE::builder()
         .vocab_and_merges(vocabulary, merges(pieces, scores, &ids))
         .fuse_unk(true)
         .byte_fallback(true);
-    if let Some(unknown) = unknown {
+    if let Some((_, unknown)) = piece_of("unknown")? {
         bpe = bpe.unk_token(unknown.to_owned());
     }
     let mut tokenizer = Tokenizer::new(bpe.build().map_err(failed)?);
@@ -110,16 +139,14 @@ fn build(
         ByteFallback::default().into(),
         Fuse::default().into(),
     ])));
-    if let Some(bos) = metadata.count("tokenizer.ggml.bos_token_id")?
-        && let Some(piece) = pieces.get(bos)
-    {
-        let template = TemplateProcessing::builder()
-            .try_single(format!("{piece} $A"))
-            .and_then(|builder| builder.try_pair(format!("{piece} $A {piece}:1 $B:1")))
-            .map_err(|error| anyhow::anyhow!("{error}"))?
-            .special_tokens(vec![((*piece).to_owned(), bos as u32)])
-            .build()?;
-        tokenizer.with_post_processor(Some(template));
+    let wanted = |name: &str, default| -> anyhow::Result<_> {
+        let flag = metadata.flag(&format!("tokenizer.ggml.add_{name}_token"))?;
+        let token = piece_of(name)?;
+        Ok(token.filter(|_| flag.unwrap_or(default)))
+    };
+    let (first, last) = (wanted("bos", true)?, wanted("eos", false)?);
+    if first.is_some() || last.is_some() {
+        tokenizer.with_post_processor(Some(frame(first, last)?));
     }
     let mut added = Vec::new();
     for (piece, kind) in pieces.iter().zip(types) {
@@ -133,6 +160,32 @@ fn build(
     }
     tokenizer.add_tokens(added).map_err(failed)?;
     Ok(tokenizer)
+}
+
+/// Puts tokens around a text.
+fn frame(
+    first: Option<(u32, &str)>,
+    last: Option<(u32, &str)>,
+) -> anyhow::Result<TemplateProcessing> {
+    let around = |text: &str, sentence: &str| -> Vec<String> {
+        let parts = [
+            first.map(|(_, piece)| piece),
+            Some(text),
+            last.map(|(_, piece)| piece),
+        ];
+        let parts = parts.into_iter().flatten();
+        parts.map(|part| format!("{part}{sentence}")).collect()
+    };
+    let tokens = [first, last].into_iter().flatten();
+    let tokens: Vec<_> = tokens.map(|(id, piece)| (piece.to_owned(), id)).collect();
+    let template = TemplateProcessing::builder()
+        .try_single(around("$A", ""))
+        .and_then(|builder| builder.try_pair([around("$A", ""), around("$B", ":1")].concat()))
+        .map_err(|error| failed(error.into()))?
+        .special_tokens(tokens)
+        .build()
+        .map_err(|error| failed(error.into()))?;
+    Ok(template)
 }
 
 /// Every way to put a piece together from two others, best score first; among equals the shorter
@@ -172,5 +225,6 @@ fn is_placeholder(piece: &str) -> bool {
 }
 
 fn failed(error: tokenizers::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error}")
+    // Some quote a piece of the file's vocabulary.
+    anyhow::anyhow!(error.to_string().replace(char::is_control, " "))
 }

@@ -33,9 +33,12 @@ enum Verb {
         source: String,
     },
     /// Turn a Gemma GGUF file into a model folder in the Hugging Face layout.
+    ///
+    /// Keys of the file's metadata that don't matter to the model's work are listed on stderr; one
+    /// that could matter and isn't known is an error.
     #[command(after_help = "Example:\n  mlxbench model import gemma-3-270m-q4_k_m.gguf -o gemma3")]
     Import {
-        /// The GGUF file.
+        /// The GGUF file, or any part of a split one (NAME-00001-of-00003.gguf).
         file: PathBuf,
         /// The folder to make.
         #[arg(short, long, value_name = "DIR")]
@@ -142,11 +145,14 @@ fn import(
         command.arg("--tokenizer").arg(tokenizer);
     }
     let status = command.status().context(IMPORTER)?;
-    Ok(if status.success() {
-        Exit::Fine
-    } else {
-        Exit::Usage
-    })
+    match status.code() {
+        Some(0) => Ok(Exit::Fine),
+        // It has said why.
+        Some(_) => Ok(Exit::Usage),
+        None => {
+            bail!("`{IMPORTER}` was ended from outside ({status}): is there too little memory?")
+        }
+    }
 }
 
 fn shapes_of(name: &str) -> anyhow::Result<GemmaConfig> {

@@ -7,6 +7,7 @@
 mod bad_input;
 mod compare;
 mod equivalence;
+mod field_gguf;
 mod generate;
 mod measure;
 mod report;
