@@ -97,11 +97,11 @@ fn cases() -> ProptestConfig {
 /// Numbers that lengths and counts go wrong at.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
-        Just(0),
+        Just(0u64),
         Just(u64::MAX),
         Just(u64::from(u32::MAX)),
-        Just(1 << 31),
-        Just(1 << 40),
+        Just(1u64 << 31),
+        Just(1u64 << 40),
         0..300u64,
         any::<u64>(),
     ]
@@ -118,7 +118,8 @@ fn field() -> impl Strategy<Value = Field> {
         ".{0,8}".prop_map(Field::Text),
         (0..16u32, proptest::collection::vec(any::<u8>(), 0..16))
             .prop_map(|(kind, bytes)| Field::Raw(kind, bytes)),
-    ];
+    ]
+    .boxed();
     let many = (one.clone(), 0..80usize).prop_map(|(value, count)| Field::List(vec![value; count]));
     prop_oneof![one, many]
 }
@@ -134,7 +135,7 @@ proptest! {
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         survives(&bytes)?;
-        survives(&[b"GGUF\x03\0\0\0", &bytes[..]].concat())?;
+        survives(&[&b"GGUF\x03\0\0\0"[..], &bytes].concat())?;
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn other_versions_are_named() {
 #[test]
 fn version_1_has_shorter_lengths() {
     let mut bytes = b"GGUF\x01\0\0\0".to_vec();
-    let text = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     bytes.extend([0, 0, 0, 0, 1, 0, 0, 0]);
     bytes.extend(text("general.architecture"));
     bytes.extend(8u32.to_le_bytes());
