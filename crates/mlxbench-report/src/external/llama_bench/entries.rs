@@ -58,7 +58,13 @@ impl Reader<'_> {
         if content.starts_with(['"', '}']) || line.contains(MARK) {
             return Err(self.fault(self.at + start, "JSON"));
         }
-        self.at += line.len();
+        // Behind an entry, brackets are the array's; at the beginning of a line they are the log's own.
+        let begins_line = self.at == 0 || self.text[..self.at].ends_with(['\n', '\r']);
+        let end = self.at + line.len();
+        if !begins_line {
+            self.pass_between(start)?;
+        }
+        self.at = end;
         Ok(())
     }
 
