@@ -77,7 +77,7 @@ fn no_option_destroys_what_somebody_needs() {
         (&compare, &["--format", "md", "-o", "config.toml"]),
         (&compare, &["-o", "notes.md"]),
         (&compare, &["-o", "new.md", "--summary", "new.md"]),
-        (&report, &["config.toml"]),
+        (&report, &["config.toml", "--format", "md"]),
         (&report, &["link.toml", "--format", "html"]),
         (&report, &["result.json"]),
         (&report, &["hard.json"]),
