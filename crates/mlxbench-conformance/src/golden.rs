@@ -1,7 +1,7 @@
 //! Goldens: tiny Gemmas whose logits Hugging Face transformers computed, and the comparison that
 //! every adapter's tests run against them.
 //!
-//! `scripts/goldens/make.py` writes the files. Weights aren't kept: the script and [`weight`] make
+//! `scripts/goldens/make.py` writes the files. Weights aren't kept: the script and `weight` make
 //! the same ones from the tensors' names, large enough for every norm, soft-cap, window and RoPE
 //! base to tell in the logits.
 

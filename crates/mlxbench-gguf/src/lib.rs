@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
 use mlxbench_models::Error;
+use mlxbench_models::describe::GGUF_UNUSED_KEYS;
 use mlxbench_models::write::{self, Contents, SHARD_BYTES};
 
 use crate::parts::{Model, Parts};
@@ -82,8 +83,8 @@ fn write(
     let tensors = config.tensors();
     let weights = Weights::new(&model.tensors, config.generation, dtype);
     weights.check(&tensors)?;
-    let text = format!("{:#}\n", config.to_json(dtype));
-    check_kept(&config, &text)?;
+    let mut json = config.to_json(dtype);
+    check_kept(&config, &json.to_string())?;
     let vocabulary = match tokenizer_file(file, tokenizer)? {
         Some(path) => TokenizerSource::File(path),
         None => match tokenizer::from_vocabulary(&model.metadata, config.vocab_size) {
@@ -92,6 +93,8 @@ fn write(
             Err(error) => return Err(error.context("no tokenizer can be made")),
         },
     };
+    json[GGUF_UNUSED_KEYS] = model.metadata.unread().into();
+    let text = format!("{json:#}\n");
     let contents = Contents {
         config: &text,
         tensors: &tensors,

@@ -13,6 +13,9 @@ use crate::Result;
 /// Columns that the value of a fact takes in the table at most, before it pushes its key aside.
 const WIDEST_VALUE: usize = 24;
 
+/// The note in an imported model's `config.json` of the keys of its GGUF file that weren't used.
+pub const GGUF_UNUSED_KEYS: &str = "_gguf_unused_keys";
+
 /// A model and its needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Description {
@@ -35,6 +38,9 @@ pub struct Description {
     pub facts: Vec<Fact>,
     /// The keys of `config.json` that nothing was derived from.
     pub unused_keys: Vec<String>,
+    /// The keys of the GGUF file that it was imported from that nothing was derived from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gguf_unused_keys: Vec<String>,
     /// What is unusual about the files, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -83,6 +89,7 @@ pub fn describe(folder: &Path) -> Result<Description> {
             })
             .collect(),
     };
+    let unused = checkpoint.unused_keys().iter();
     Ok(Description {
         folder: folder.to_owned(),
         config: config.clone(),
@@ -92,9 +99,22 @@ pub fn describe(folder: &Path) -> Result<Description> {
         has_tokenizer: folder.join("tokenizer.json").is_file(),
         needs: Dtype::ALL.map(need).into(),
         facts: checkpoint.facts().to_vec(),
-        unused_keys: checkpoint.unused_keys().to_vec(),
+        unused_keys: unused
+            .filter(|key| *key != GGUF_UNUSED_KEYS)
+            .cloned()
+            .collect(),
+        gguf_unused_keys: gguf_unused_keys(folder),
         warnings: checkpoint.warnings().to_vec(),
     })
+}
+
+/// What [`GGUF_UNUSED_KEYS`] lists; nothing where the model wasn't imported.
+fn gguf_unused_keys(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let keys = config[GGUF_UNUSED_KEYS].as_array().into_iter().flatten();
+    keys.filter_map(|key| Some(key.as_str()?.to_owned()))
+        .collect()
 }
 
 impl fmt::Display for Description {
@@ -190,6 +210,10 @@ impl Description {
             false => self.unused_keys.join(", "),
         };
         writeln!(f, "keys that weren't used: {unused}")?;
+        if !self.gguf_unused_keys.is_empty() {
+            let unused = self.gguf_unused_keys.join(", ");
+            writeln!(f, "keys of the GGUF file that weren't used: {unused}")?;
+        }
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }

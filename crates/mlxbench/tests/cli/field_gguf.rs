@@ -119,6 +119,13 @@ fn keys_that_were_not_used_are_listed() {
         "{listed}"
     );
     assert!(!listed.contains("softcapping"), "{listed}");
+    let folder = stdout(&output);
+    let shown = stdout(&scene.mlxbench(&["model", "show", folder.trim()]));
+    assert!(
+        shown.contains("keys of the GGUF file that weren't used: ")
+            && shown.contains("general.name"),
+        "{shown}"
+    );
 }
 
 /// The largest difference of a logits file from rows of numbers.
