@@ -2,7 +2,7 @@
 //!
 //! ```console
 //! $ MLXBENCH_BROWSER="$(scripts/browser)" MLXBENCH_SCREENSHOTS="$PWD/target/screenshots" \
-//!       cargo test --release -p mlxbench-report --test browser -- --ignored
+//!       cargo test --release --workspace --test browser -- --ignored
 //! ```
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
