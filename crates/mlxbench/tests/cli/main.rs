@@ -17,5 +17,6 @@ mod outputs;
 mod report;
 mod run;
 mod schema;
+mod stops;
 mod support;
 mod workers;
