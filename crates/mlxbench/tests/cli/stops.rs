@@ -2,7 +2,7 @@
 //! probes, the check of equivalence, warm-up, measuring. Nothing that was measured is lost.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,10 +17,13 @@ const EVERY_STEP: &str = "[measure]\nrepetitions = 2\nmax_warmup = 2\n\
     [equivalence]\nreference = \"mock/cpu/f32\"\npositions = 3\n\
     [roofline]\nseconds = 0.000001\n";
 
-/// A worker that is asked `limit` times over all its processes, and answers nothing from then on.
+/// A worker that answers as many requests as the file `left` says, over all its processes, and none
+/// from then on.
 const LIMITED: &str = r#"while IFS= read -r line; do
-    echo "$line" >> requests
-    if [ "$(wc -l < requests)" -gt "$(cat limit)" ]; then cat > /dev/null; fi
+    read -r left < left
+    echo $((left - 1)) > left
+    printf '%s\n' "$line" >> requests
+    if [ "$left" -le 0 ]; then cat > /dev/null; fi
     printf '%s\n' "$line"
 done | WORKER"#;
 
@@ -38,7 +41,7 @@ impl Limited {
     }
 
     fn limit(&self, requests: usize) {
-        std::fs::write(self.scene.path("limit"), format!("{requests}\n")).unwrap();
+        std::fs::write(self.scene.path("left"), format!("{requests}\n")).unwrap();
         std::fs::write(self.scene.path("requests"), "").unwrap();
     }
 
@@ -66,10 +69,12 @@ impl Limited {
         run.wait().unwrap();
         let measured = measured(&self.scene.path(&out));
 
-        self.limit(usize::MAX >> 8);
+        self.limit(1_000_000);
         let journal = self.scene.path(&out).join("scene").is_dir();
         let resume: &[&str] = if journal { &["--resume"] } else { &[] };
-        let resumed = self.start(&out, resume).wait_with_output().unwrap();
+        let mut resumed = self.start(&out, resume);
+        end_of(&mut resumed);
+        let resumed = resumed.wait_with_output().unwrap();
         let told = stderr(&resumed);
         assert_eq!(resumed.status.code(), Some(0), "after {request}: {told}");
         let result = self::measured(&self.scene.path(&out));
@@ -80,7 +85,7 @@ impl Limited {
     }
 
     fn stop_everywhere(&self, stop: fn(&mut Child)) {
-        self.limit(usize::MAX >> 8);
+        self.limit(1_000_000);
         assert!(self.start("whole", &[]).wait().unwrap().success());
         let kinds: Vec<String> = self.requests().iter().map(|r| kind(r)).collect();
         for asked in ["hello", "load", "probe", "score", "generate"] {
@@ -146,6 +151,15 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+fn end_of(run: &mut Child) -> ExitStatus {
+    let mut status = None;
+    wait_until("the end of the run", || {
+        status = run.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
 fn interrupt(run: &mut Child) {
     let pid = run.id().to_string();
     let sent = Command::new("kill").args(["-INT", &pid]).status();
@@ -162,11 +176,6 @@ fn a_run_that_is_interrupted_twice_at_any_request_goes_on_where_it_was() {
     Limited::new().stop_everywhere(|run| {
         interrupt(run);
         interrupt(run);
-        let mut status = None;
-        wait_until("the end of the run", || {
-            status = run.try_wait().unwrap();
-            status.is_some()
-        });
-        assert_eq!(status.unwrap().code(), Some(130));
+        assert_eq!(end_of(run).code(), Some(130));
     });
 }
