@@ -34,9 +34,22 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Characters of a framework's or a worker's words that are quoted at most.
+pub const QUOTED: usize = 4000;
+
 /// A framework's or a worker's own words as part of a message: without backtraces, which say to a user
-/// nothing but how deep he fell, and [`printable`].
+/// nothing but how deep he fell, [`printable`], and no longer than [`QUOTED`].
 pub fn quotable(text: &str) -> String {
+    let mut quoted = without_backtraces(text);
+    if let Some((end, _)) = quoted.char_indices().nth(QUOTED) {
+        let rest = quoted[end..].chars().count();
+        quoted.truncate(end);
+        quoted.push_str(&format!("… ({rest} more characters)"));
+    }
+    quoted
+}
+
+fn without_backtraces(text: &str) -> String {
     let mut backtraces = Backtraces::default();
     let kept: Vec<&str> = text
         .lines()

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod describe;
 mod error;
 pub mod hub;
+mod partial;
 pub mod progress;
 pub mod source;
 pub mod synth;

@@ -10,6 +10,7 @@ use mlxbench_core::checkpoint::{INDEX_FILE, SINGLE_FILE};
 use mlxbench_core::gemma::TensorSpec;
 use safetensors::tensor::View;
 
+use crate::partial::PartialFolder;
 use crate::{Error, Result};
 
 /// Shards hold at most this much, unless one tensor is larger.
@@ -52,24 +53,16 @@ pub fn model(
     }
     let parent = folder.parent().unwrap_or(&folder);
     std::fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
-    let partial = tempfile::Builder::new()
-        .prefix(".mlxbench-partial-")
-        .tempdir_in(parent)
-        .map_err(|error| Error::io(parent, error))?;
+    let partial = PartialFolder::new_in(parent).map_err(|error| Error::io(parent, error))?;
 
     let config = partial.path().join("config.json");
     std::fs::write(&config, contents.config).map_err(|error| Error::io(&config, error))?;
     weights(partial.path(), contents, produce)?;
     finish(partial.path())?;
 
-    match std::fs::rename(partial.path(), &folder) {
-        Ok(()) => {
-            // The temporary folder has its name now: there is nothing to remove.
-            let _ = partial.keep();
-            Ok(())
-        }
-        Err(error) => Err(Error::io(folder, error)),
-    }
+    partial
+        .keep_as(&folder)
+        .map_err(|error| Error::io(folder, error))
 }
 
 fn weights(

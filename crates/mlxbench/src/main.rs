@@ -36,6 +36,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    cmd::bear_file_size_limits();
     let outcome = match Cli::parse().verb {
         Verb::Run(args) => cmd::run::run(args),
         Verb::Generate(args) => cmd::generate::run(args),

@@ -31,13 +31,20 @@ pub(super) fn cut(text: &str, room: i32, size: i32) -> String {
     let words = text.split(gap);
     let text: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     let mut text = text.join(" ");
-    if width(&text, size) <= room {
-        return text;
+    let em = f64::from(size);
+    let (mut units_so_far, mut end) = (0.0, 0);
+    for (start, character) in text.char_indices() {
+        // Where an ellipsis still fits behind what stands before.
+        if (units_so_far * em).ceil() as i32 + width("…", size) <= room {
+            end = start;
+        }
+        units_so_far += units(character);
+        if (units_so_far * em).ceil() as i32 > room {
+            text.truncate(text[..end].trim_end().len());
+            text.push('…');
+            return text;
+        }
     }
-    while width(&text, size) + width("…", size) > room && text.pop().is_some() {}
-    let end = text.trim_end().len();
-    text.truncate(end);
-    text.push('…');
     text
 }
 
@@ -52,5 +59,8 @@ mod tests {
         assert!(short.ends_with('…') && width(&short, 12) <= 60, "{short}");
         assert_eq!(cut("a\nb\u{7}c", 100, 12), "a b c");
         assert_eq!(cut("anything", 0, 12), "…");
+        // Some millions of characters are cut in no time.
+        let long = cut(&"words ".repeat(1 << 20), 60, 12);
+        assert!(width(&long, 12) <= 60, "{long}");
     }
 }

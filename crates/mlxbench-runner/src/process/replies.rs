@@ -63,7 +63,7 @@ pub(super) fn unasked(line: &str) -> WorkerError {
 
 /// A worker's introduction with names that can be shown.
 pub(super) fn introduction(mut hello: Hello) -> Hello {
-    let clean = |text: &mut String| *text = printable(text).replace('\n', " ");
+    let clean = |text: &mut String| *text = shorten(&printable(text).replace('\n', " "));
     let identity = &mut hello.identity;
     for name in [
         &mut identity.backend,

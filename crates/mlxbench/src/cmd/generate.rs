@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use mlxbench_core::checkpoint::Checkpoint;
 use mlxbench_core::generate::Mode;
+use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::{Generate, Generated, Hello, Load};
 use mlxbench_core::text::tell;
 use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, TokenBatch, TokenId};
@@ -142,6 +143,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
     };
     if let (Some(file), Some(name)) = (logits, &args.logits) {
+        let steps = generated.token_ns.len();
+        match LogitsFile::open(file.path()) {
+            Ok(written) if written.positions() == steps => {}
+            Ok(written) => bail!(
+                "{}: the worker wrote the logits of {} tokens, not of {steps}",
+                args.backend,
+                written.positions()
+            ),
+            Err(error) => bail!("{}: the worker wrote no logits: {error}", args.backend),
+        }
         file.finish().with_context(|| name.display().to_string())?;
     }
     let answer = answer(

@@ -59,7 +59,7 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         // A link isn't followed: it may lead back here.
         if entry.file_type().with_context(shown)?.is_dir() {
             list(&path, files)?;
-        } else if path.extension().is_some_and(|ending| ending == "json") {
+        } else if path.is_file() && path.extension().is_some_and(|ending| ending == "json") {
             files.push(path);
         }
     }

@@ -50,3 +50,10 @@ fn set_on_signals(interrupt: &Interrupt) -> anyhow::Result<()> {
         }
     })?)
 }
+
+/// A file that grows beyond the user's limit (`ulimit -f`) is an error as a full disk is one, here and in
+/// the programs that are started, instead of the end of the process without a word.
+pub(crate) fn bear_file_size_limits() {
+    // SAFETY: no other thread runs yet, and nobody else handles this signal.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
