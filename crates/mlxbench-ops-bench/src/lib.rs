@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, Throughput};
+use mlxbench_core::text::tell;
 use mlxbench_core::{Backend, Checkpoint, Error, GemmaConfig, Placement, Result};
 use mlxbench_models::progress::UNWATCHED;
 use mlxbench_models::source::Source;
@@ -46,6 +47,9 @@ where
     let workload = Workload::default();
     let source: Source = format!("synthetic:{name}").parse().map_err(invalid)?;
     let checkpoint = Checkpoint::open(&source.resolve(UNWATCHED).map_err(invalid)?)?;
+    for warning in checkpoint.warnings() {
+        tell(format_args!("warning: {warning}"));
+    }
     let file = OpsFile {
         schema: SCHEMA,
         identity: backend.identity()?,
