@@ -11,7 +11,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx.utils import tree_map
 from pathlib import Path
 
-from protocol import Clock, Unsupported, chunks, serve
+from protocol import Clock, Unsupported, chunks, dtype_of, serve
 
 DTYPES = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}
 
@@ -32,7 +32,7 @@ class Worker:
 
     def hello(self):
         gpu = ["gpu"] if mx.is_available(mx.gpu) else []
-        dtypes = [{"dtype": name} for name in DTYPES]
+        precisions = [{"precision": name} for name in DTYPES]
         return {
             "identity": {
                 "backend": "mlx-lm",
@@ -40,14 +40,14 @@ class Worker:
                 "version": importlib.metadata.version("mlx-lm"),
                 "libraries": {"mlx": mx.__version__},
             },
-            "devices": [{"device": name, "dtypes": dtypes} for name in [*gpu, "cpu"]],
+            "devices": [{"device": name, "precisions": precisions} for name in [*gpu, "cpu"]],
         }
 
     def load(self, folder, placement, threads):
         self.model = None
+        dtype = dtype_of(placement, DTYPES)
         mx.set_default_device(getattr(mx, placement["device"]))
         model, _ = mlx_lm.utils.load_model(Path(folder), lazy=True)
-        dtype = DTYPES[placement["dtype"]]
         model.update(tree_map(lambda array: array.astype(dtype), model.parameters()))
         mx.eval(model.parameters())
         mx.synchronize()

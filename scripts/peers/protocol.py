@@ -78,6 +78,14 @@ def answer(worker, request):
     raise ValueError(f"unknown request {kind}")
 
 
+def dtype_of(placement, dtypes):
+    """The framework's dtype for a precision, by its name in `dtypes`."""
+    precision = placement["precision"]
+    if precision not in dtypes:
+        raise Unsupported(f"this peer has no {precision}, only {', '.join(dtypes)}")
+    return dtypes[precision]
+
+
 def write_logits(path, rows, count):
     """One f32 tensor `logits` of shape [count, vocab] as safetensors, row by row."""
     with open(path, "wb") as file:

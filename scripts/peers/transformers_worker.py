@@ -5,7 +5,7 @@ import numpy
 import torch
 import transformers
 
-from protocol import Clock, Unsupported, serve
+from protocol import Clock, Unsupported, dtype_of, serve
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -17,7 +17,7 @@ class Worker:
         names = [f"cuda:{index}" if index else "cuda" for index in range(torch.cuda.device_count())]
         if torch.backends.mps.is_available():
             names.append("mps")
-        dtypes = [{"dtype": name} for name in DTYPES]
+        precisions = [{"precision": name} for name in DTYPES]
         return {
             "identity": {
                 "backend": "transformers",
@@ -25,16 +25,17 @@ class Worker:
                 "version": transformers.__version__,
                 "libraries": {"torch": torch.__version__},
             },
-            "devices": [{"device": name, "dtypes": dtypes} for name in [*names, "cpu"]],
+            "devices": [{"device": name, "precisions": precisions} for name in [*names, "cpu"]],
         }
 
     def load(self, folder, placement, threads):
         self.model = None
         if threads:
             torch.set_num_threads(threads)
+        dtype = dtype_of(placement, DTYPES)
         self.device = torch.device(placement["device"])
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=DTYPES[placement["dtype"]], device_map=placement["device"])
+            folder, dtype=dtype, device_map=placement["device"])
         self.model = model.eval()
         self.synchronize()
         return torch.get_num_threads()

@@ -38,7 +38,6 @@ pub use comparison::{Change, Compared, ComparedRow, Comparison, Gate, compare, c
 pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fingerprint};
 pub use history::history;
 pub use leader::{Leader, RunnerUp, leader};
-pub use metrics::Metric;
 pub use outliers::{Fences, Outlier, Outliers};
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};

@@ -13,6 +13,7 @@ use mlxbench_core::gemma::{Generation, LayerKind};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{
     Backend, Checkpoint, Dtype, Error, GemmaConfig, Model, Placement, Result, TokenBatch, TokenId,
+    WeightFormat,
 };
 
 fn main() -> ExitCode {
@@ -55,10 +56,15 @@ impl Backend for Peer {
         if checkpoint.config().generation != Generation::Gemma3 {
             return Err(Error::Unsupported("this peer runs Gemma 3 only".into()));
         }
-        let dtype = match placement.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::Bf16 => DType::BF16,
-            Dtype::F16 => DType::F16,
+        let dtype = match placement.precision.weights() {
+            WeightFormat::Plain(Dtype::F32) => DType::F32,
+            WeightFormat::Plain(Dtype::Bf16) => DType::BF16,
+            WeightFormat::Plain(Dtype::F16) => DType::F16,
+            WeightFormat::Quantised(_) => {
+                return Err(Error::Unsupported(
+                    "quantised weights aren't implemented in this peer".into(),
+                ));
+            }
         };
         let file = mlxbench_core::checkpoint::SINGLE_FILE;
         let files = [checkpoint.folder().join(file)];

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
 //! | [`ops`] | every op of `mlxbench-ops` once |
+//! | [`refusals`] | what a backend says that it can't do |
 
 pub mod golden;
 pub mod ops;
+pub mod refusals;
 
 pub use golden::Golden;

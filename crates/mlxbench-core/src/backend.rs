@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::ProductShape;
-use crate::{Checkpoint, Device, Dtype, GemmaConfig, Placement, Result, TokenBatch, TokenId};
+use crate::{Checkpoint, Device, GemmaConfig, Placement, Precision, Result, TokenBatch, TokenId};
 
 /// A framework.
 pub trait Backend {
@@ -33,11 +33,11 @@ pub trait Backend {
     /// When the framework refuses.
     fn set_threads(&mut self, threads: Option<usize>) -> Result<usize>;
 
-    /// Loads `checkpoint` to a device in a dtype, tensor by tensor.
+    /// Loads `checkpoint` to a device in a precision, tensor by tensor.
     ///
     /// # Errors
-    /// [`crate::Error::Unsupported`] when the framework can't use this device or dtype here, in
-    /// its own words; never a silent fallback, which would mislabel the row.
+    /// [`crate::Error::Unsupported`] when the framework can't use this device or precision here,
+    /// in its own words; never a silent fallback, which would mislabel the row.
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Self::Model>;
 
     /// Makes `copies` weight matrices of random numbers and an input of `shape`, for the probes of
@@ -171,15 +171,15 @@ pub struct DeviceSupport {
     /// What the device is, where the framework says: `NVIDIA H100 80GB HBM3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The dtypes.
-    pub dtypes: Vec<DtypeSupport>,
+    /// The precisions.
+    pub precisions: Vec<PrecisionSupport>,
 }
 
-/// A dtype on a device.
+/// A precision on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DtypeSupport {
-    /// The dtype.
-    pub dtype: Dtype,
+pub struct PrecisionSupport {
+    /// The precision.
+    pub precision: Precision,
     /// Why the backend can't use it here, in the framework's own words; absent when it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::backend::{
-    Backend, ContextShape, DeviceSupport, DtypeSupport, Identity, Model, Product,
+    Backend, ContextShape, DeviceSupport, Identity, Model, PrecisionSupport, Product,
 };
 use crate::clock::{Clock, VirtualClock};
 use crate::gemma::preset;
 use crate::probe::ProductShape;
 use crate::text::tell;
-use crate::{Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Result};
-use crate::{TokenBatch, TokenId};
+use crate::{
+    Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Precision, Result, TokenBatch,
+    TokenId,
+};
 
 /// How long the mock takes, and how it fails. Times are of the virtual clock: nobody waits.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -101,7 +103,8 @@ impl FromStr for Fault {
     }
 }
 
-/// The scripted backend. It has a CPU with f32 and bf16, and no f16.
+/// The scripted backend. It has a CPU that computes in f32 and bf16, with quantised weights too, and not in
+/// f16.
 #[derive(Debug)]
 pub struct MockBackend {
     script: Script,
@@ -129,14 +132,15 @@ impl Backend for MockBackend {
     }
 
     fn devices(&self) -> Vec<DeviceSupport> {
-        let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
-            dtype,
-            unsupported: (dtype == Dtype::F16).then(|| "the mock has no f16".to_owned()),
+        let precisions = Precision::ALL.map(|precision| PrecisionSupport {
+            precision,
+            unsupported: (precision.compute() == Dtype::F16)
+                .then(|| "the mock has no f16".to_owned()),
         });
         vec![DeviceSupport {
             device: Device::cpu(),
             description: None,
-            dtypes: dtypes.into(),
+            precisions: precisions.into(),
         }]
     }
 
@@ -145,7 +149,7 @@ impl Backend for MockBackend {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<MockModel> {
-        if placement.device.kind() != "cpu" || placement.dtype == Dtype::F16 {
+        if placement.device.kind() != "cpu" || placement.precision.compute() == Dtype::F16 {
             return Err(Error::Unsupported(format!("the mock has no {placement}")));
         }
         self.clock.advance(Nanos(self.script.load_ns));
@@ -162,7 +166,7 @@ impl Backend for MockBackend {
     ) -> Result<MockProduct> {
         let seconds = |work: u64, rate: u64| work as f64 / rate as f64;
         let reading = seconds(
-            shape.weight_bytes(placement.dtype),
+            shape.weight_bytes(placement.precision.compute()),
             self.script.bytes_per_second,
         );
         let multiplying = seconds(shape.operations(), self.script.operations_per_second);

@@ -38,7 +38,7 @@ pub enum Request {
 pub struct Load {
     /// A model folder in the Hugging Face layout.
     pub model: PathBuf,
-    /// Device and dtype.
+    /// Device and precision.
     pub placement: Placement,
     /// CPU threads; the framework's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +86,7 @@ pub struct Score {
 /// A product with a weight matrix of random numbers, to be timed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Device and dtype.
+    /// Device and precision.
     pub placement: Placement,
     /// CPU threads; the framework's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,9 @@
 //!
 //! | module | its subject |
 //! |---|---|
-//! | `target` | targets and tests: the two sides of a case |
+//! | `target` | targets: what is measured |
+//! | `workload` | tests: what it is measured at |
+//! | `metric` | the figures |
 //! | `samples` | repetitions, warm-ups, and why there were no more of them |
 //! | `failures` | what could not be measured, and why |
 //! | `equivalence` | whether a target did the reference's work |
@@ -18,11 +20,13 @@ pub(crate) mod check;
 mod equivalence;
 mod failures;
 mod machine;
+mod metric;
 pub mod migrate;
 mod roofline;
 mod samples;
 mod target;
 mod timeline;
+mod workload;
 
 use std::path::PathBuf;
 
@@ -35,13 +39,15 @@ use crate::{Device, GemmaConfig};
 pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Verdict};
 pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
+pub use metric::Metric;
 pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
 pub use samples::{PeakSince, Sample, StopReason, Stopped, Warmup};
-pub use target::{Side, TargetFacts, TargetId, Test};
+pub use target::{Side, TargetFacts, TargetId};
 pub use timeline::Timeline;
+pub use workload::{GenerateTest, Test};
 
 /// The version of the result file's schema.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A whole run: one result file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_probe_that_no_machine_can_do_is_refused() {
         let probe = |rows: u64, copies: u64, least_ns: u64| {
-            let line = serde_json::json!({"type": "probe", "placement": {"device": "cpu", "dtype": "f32"},
+            let line = serde_json::json!({"type": "probe", "placement": {"device": "cpu", "precision": "f32"},
                 "shape": {"rows": rows, "in_features": 8, "out_features": 8}, "copies": copies,
                 "least_ns": least_ns});
             session().answer(&line.to_string())
@@ -333,7 +333,7 @@ mod tests {
         (0..4, rows, numbers, least_ns).prop_map(|(kind, rows, n, least_ns)| match kind {
             0 => format!(r#"{{"type": "hello", "protocol": {}}}"#, n[0]),
             1 => format!(
-                r#"{{"type": "load", "model": "/nowhere", "placement": {{"device": "cpu", "dtype": "f32"}}, "threads": {}}}"#,
+                r#"{{"type": "load", "model": "/nowhere", "placement": {{"device": "cpu", "precision": "f32"}}, "threads": {}}}"#,
                 n[0]
             ),
             2 => format!(
@@ -341,7 +341,7 @@ mod tests {
                 n[0], n[1], n[2]
             ),
             _ => format!(
-                r#"{{"type": "probe", "placement": {{"device": "cpu", "dtype": "f32"}}, "shape": {{"rows": {}, "in_features": {}, "out_features": {}}}, "copies": {}, "least_ns": {least_ns}}}"#,
+                r#"{{"type": "probe", "placement": {{"device": "cpu", "precision": "f32"}}, "shape": {{"rows": {}, "in_features": {}, "out_features": {}}}, "copies": {}, "least_ns": {least_ns}}}"#,
                 n[0], n[1], n[2], n[3]
             ),
         })

@@ -55,7 +55,7 @@ where
         identity: backend.identity()?,
         threads: backend.set_threads(None)?,
         device: placement.device.clone(),
-        dtype: placement.dtype,
+        precision: placement.precision,
         model: name,
         prefill_tokens: workload.prefill_tokens,
         decode_depth: workload.decode_depth,
@@ -131,7 +131,7 @@ fn entry(op: &Op, config: &GemmaConfig, file: &OpsFile) -> MeasuredOp {
         composite: op.part.is_composite(),
         occurrences: op.occurrences(config),
         operations: op.operations(config),
-        bytes: op.bytes(config, file.dtype),
+        bytes: op.bytes(config, file.precision),
         criterion: format!("{}/{}", safe(&file.group()), safe(&op.to_string())),
     }
 }
@@ -176,8 +176,8 @@ fn placement(backend: &impl Backend) -> Result<Placement> {
         }
         Some(name) => name.parse()?,
     };
-    let dtype = variable("DTYPE").as_deref().unwrap_or("f32").parse()?;
-    Ok(Placement { device, dtype })
+    let precision = variable("DTYPE").as_deref().unwrap_or("f32").parse()?;
+    Ok(Placement { device, precision })
 }
 
 /// `MLXBENCH_OPS_<NAME>`, where it is set to something.
@@ -303,7 +303,7 @@ mod tests {
                 .identity()
                 .unwrap(),
             device: "cuda:1".parse().unwrap(),
-            dtype: mlxbench_core::Dtype::Bf16,
+            precision: mlxbench_core::Dtype::Bf16.into(),
             model: "gemma-3-270m".into(),
             threads: 1,
             prefill_tokens: 8,

@@ -70,7 +70,7 @@ pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
         result.run.model.name.clone(),
         row.target.backend.clone(),
         row.target.placement.device.to_string(),
-        row.target.placement.dtype.to_string(),
+        row.target.placement.precision.to_string(),
         facts.map(|f| f.threads.to_string()).unwrap_or_default(),
         row.test.to_string(),
         rate(&row.prefill_tokens_per_second),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{Residency, TargetId};
-use mlxbench_core::{Device, Dtype};
+use mlxbench_core::{Device, Precision};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -223,8 +223,9 @@ pub struct TargetConfig {
     pub backend: String,
     /// The device; the best that the backend finds when absent.
     pub device: Option<Device>,
-    /// One target a dtype.
-    pub dtypes: Vec<Dtype>,
+    /// One target each: `f32`, `bf16`, `f16`, or weights x compute where weights are quantised:
+    /// `q4-bf16`, `q8-f32`.
+    pub dtypes: Vec<Precision>,
     /// CPU threads, one target each; `[measure]`'s when absent.
     pub threads: Option<Sweep<NonZeroUsize>>,
     /// Whether the run is fine without it, where the machine lacks the worker or the device.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, Sides, TargetId, Test};
+use mlxbench_core::results::{
+    FailureKind, GenerateTest, ModelFacts, Residency, Settings, Sides, TargetId, Test,
+};
 use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, TokenBatch, TokenId, limits};
 use mlxbench_models::progress::Watch;
 use mlxbench_models::source::Source;
@@ -331,13 +333,13 @@ fn expand(config: &TestConfig, mode: Mode) -> Vec<Test> {
             for &depth in config.depth.values() {
                 for &prompt_tokens in config.prompt_tokens.values() {
                     for &generate_tokens in config.generate_tokens.values() {
-                        tests.push(Test {
+                        tests.push(Test::Generate(GenerateTest {
                             prompt_tokens,
                             generate_tokens,
                             depth,
                             batch: batch.get(),
                             mode,
-                        });
+                        }));
                     }
                 }
             }
@@ -385,14 +387,14 @@ fn check(
 fn residency(targets: &[Target], tests: &[(Test, Prompt)], gemma: &GemmaConfig) -> Residency {
     let cache = |target: &Target| {
         let bytes = |test: &Test| {
-            let context = test.depth + test.prompt_tokens + test.generate_tokens;
-            gemma.kv_cache_bytes(target.id.placement.dtype, test.batch, context)
+            let dtype = target.id.placement.precision.kv_cache();
+            gemma.kv_cache_bytes(dtype, test.rows(), test.row_tokens())
         };
         tests.iter().map(|(test, _)| bytes(test)).max().unwrap_or(0)
     };
     let usable = targets.iter().filter(|target| target.worker.is_ok());
     let needed: u64 = usable
-        .map(|target| gemma.weights_bytes(target.id.placement.dtype) + cache(target))
+        .map(|target| gemma.weights_bytes(target.id.placement.precision) + cache(target))
         .sum();
     if needed as f64 <= system::machine().memory_bytes as f64 * MEMORY_SHARE {
         Residency::Together

@@ -53,9 +53,8 @@ impl PromptSource {
 
     /// The ids of `test`: `depth` in the cache, then the prompt, beginning with the begin token.
     pub fn prompt(&self, test: &Test, config: &GemmaConfig) -> Prompt {
-        let handed_over = test.prompt_tokens.max(1);
-        let length = test.depth + handed_over;
-        let rows: Vec<Vec<TokenId>> = (0..test.batch)
+        let length = test.context();
+        let rows: Vec<Vec<TokenId>> = (0..test.rows())
             .map(|row| {
                 let bos = config
                     .bos_token_id
@@ -66,8 +65,8 @@ impl PromptSource {
             .collect();
         let all = TokenBatch::new(&rows).expect("rows are made equally long");
         Prompt {
-            context: (test.depth > 0).then(|| all.columns(0..test.depth)),
-            prompt: all.columns(test.depth..length),
+            context: (test.depth() > 0).then(|| all.columns(0..test.depth())),
+            prompt: all.columns(test.depth()..length),
         }
     }
 
@@ -153,19 +152,20 @@ mod tests {
     use super::*;
     use mlxbench_core::gemma::preset;
     use mlxbench_core::generate::Mode;
+    use mlxbench_core::results::GenerateTest;
 
     fn config() -> GemmaConfig {
         preset("gemma-3-270m").unwrap().config()
     }
 
     fn test(prompt_tokens: usize, depth: usize, batch: usize) -> Test {
-        Test {
+        Test::Generate(GenerateTest {
             prompt_tokens,
             generate_tokens: 4,
             depth,
             batch,
             mode: Mode::Pipelined,
-        }
+        })
     }
 
     #[test]

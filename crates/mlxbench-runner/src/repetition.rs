@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mlxbench_core::Nanos;
 use mlxbench_core::protocol::{Generate, Generated};
-use mlxbench_core::results::{PeakSince, Record, Sample, Timeline, Warmup};
+use mlxbench_core::results::{PeakSince, Record, Sample, Test, Timeline, Warmup};
 
 use crate::execute::Event;
 use crate::process::WorkerError;
@@ -144,7 +144,7 @@ impl Runner<'_> {
     }
 
     fn generate(&mut self, case: Case) -> Result<Generated, WorkerError> {
-        let (test, prompt) = &self.plan.tests[case.test];
+        let (Test::Generate(test), prompt) = &self.plan.tests[case.test];
         let request = Generate {
             context: prompt.context.clone(),
             prompt: prompt.prompt.clone(),

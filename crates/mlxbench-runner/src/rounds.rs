@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use mlxbench_analysis::{Estimate, Metric};
+use mlxbench_analysis::{Estimate, metrics};
 use mlxbench_core::protocol::{Load, Loaded};
 use mlxbench_core::results::{
-    Failure, FailureKind, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
+    Failure, FailureKind, Metric, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
 };
 
 use crate::execute::Event;
@@ -213,7 +213,7 @@ impl<'a> Runner<'a> {
         let half_widths: Vec<Option<f64>> = live
             .iter()
             .flat_map(|target| [Metric::Prefill, Metric::Decode].map(|metric| (target, metric)))
-            .map(|(target, metric)| metric.values(&self.result, target, &test))
+            .map(|(target, metric)| metrics::values(metric, &self.result, target, &test))
             .filter(|values| !values.is_empty())
             .map(|values| Estimate::of(&values)?.relative_half_width())
             .collect();

@@ -29,7 +29,7 @@ pub enum Verdict {
     Reference,
     /// Within the rounding of f32, and the same token at every position.
     Identical,
-    /// Within what the rounding of its dtype explains.
+    /// Within what the rounding of its precision explains.
     Equivalent,
     /// Something else was computed.
     Different,

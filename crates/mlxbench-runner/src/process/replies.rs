@@ -83,7 +83,7 @@ pub(super) fn introduction(mut hello: Hello) -> Hello {
     for device in &mut hello.devices {
         device.description.iter_mut().for_each(clean);
         let reasons = device
-            .dtypes
+            .precisions
             .iter_mut()
             .filter_map(|d| d.unsupported.as_mut());
         reasons.for_each(|reason| *reason = quotable(reason));
@@ -251,7 +251,7 @@ mod tests {
             "identity": {"backend": "x\u001b[2J", "framework": "a\nb", "version": "1\r",
                          "libraries": {"\u0007": "2"}},
             "devices": [{"device": "cpu", "description": "\u009b",
-                         "dtypes": [{"dtype": "f32", "unsupported": "no\nframe #0: main\u001b"}]}]}"#;
+                         "precisions": [{"precision": "f32", "unsupported": "no\nframe #0: main\u001b"}]}]}"#;
         let Ok(Reply::Hello(hello)) = parse(line) else {
             panic!("no hello")
         };

@@ -14,6 +14,7 @@ mod interrupts;
 mod lost_outputs;
 mod measure;
 mod outputs;
+mod precision;
 mod report;
 mod run;
 mod schema;
