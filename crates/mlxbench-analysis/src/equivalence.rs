@@ -32,11 +32,21 @@ impl Limits {
             },
         }
     }
+
+    /// The wider limits of the reference's dtype and a target's.
+    pub fn between(reference: Dtype, target: Dtype) -> Self {
+        let (reference, target) = (Self::of(reference), Self::of(target));
+        match reference.mean_kl > target.mean_kl {
+            true => reference,
+            false => target,
+        }
+    }
 }
 
-/// Compares the logits of a target with those of the reference, position by position. `None` where
-/// a logit of either isn't finite, or there is nothing to compare.
+/// Compares the logits of a target with those of the reference, position by position and in each
+/// `rows` rows. `None` where a logit of either isn't finite, or there is nothing to compare.
 pub fn fidelity(
+    rows: usize,
     reference: impl Iterator<Item = Vec<f32>>,
     target: impl Iterator<Item = Vec<f32>>,
 ) -> Option<Fidelity> {
@@ -69,7 +79,8 @@ pub fn fidelity(
             fidelity.agreeing_positions += 1;
         } else if fidelity.first_divergence.is_none() {
             fidelity.first_divergence = Some(FirstDivergence {
-                position: fidelity.positions,
+                row: fidelity.positions % rows,
+                position: fidelity.positions / rows,
                 reference_token: expected as TokenId,
                 token: chosen as TokenId,
                 margin: apart(reference[expected], reference[chosen]),
@@ -84,8 +95,7 @@ pub fn fidelity(
 /// The verdict on a target from the dtypes of the reference and its own. Equivalent: within the
 /// wider limits of the two. Identical: both in f32, too, and the same token at every position.
 pub fn verdict(reference: Dtype, target: Dtype, fidelity: &Fidelity) -> Verdict {
-    let wider = |a: Limits, b: Limits| if a.mean_kl > b.mean_kl { a } else { b };
-    let limits = wider(Limits::of(reference), Limits::of(target));
+    let limits = Limits::between(reference, target);
     let exact = (reference, target) == (Dtype::F32, Dtype::F32);
     let within = fidelity.mean_kl <= limits.mean_kl && fidelity.largest_kl <= limits.largest_kl;
     let same_tokens = fidelity.agreeing_positions == fidelity.positions;
@@ -110,7 +120,7 @@ fn kl_divergence(reference: &[f32], target: &[f32]) -> f64 {
     terms.sum::<f64>().max(0.0)
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&l| (f64::from(l) - largest).exp()).sum();
     largest + sum.ln()
@@ -131,7 +141,18 @@ mod tests {
 
     fn compare(reference: &[[f32; 3]], target: &[[f32; 3]]) -> Option<Fidelity> {
         let rows = |rows: &[[f32; 3]]| rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>();
-        fidelity(rows(reference).into_iter(), rows(target).into_iter())
+        fidelity(1, rows(reference).into_iter(), rows(target).into_iter())
+    }
+
+    #[test]
+    fn rows_of_one_position_stand_behind_one_another() {
+        let same = vec![1.0, 2.0, 0.0];
+        let reference = vec![same.clone(); 6];
+        let mut target = reference.clone();
+        target[5] = vec![2.5, 2.0, 0.0];
+        let fidelity = fidelity(2, reference.into_iter(), target.into_iter()).unwrap();
+        let first = fidelity.first_divergence.unwrap();
+        assert_eq!((first.position, first.row, fidelity.positions), (2, 1, 6));
     }
 
     #[test]

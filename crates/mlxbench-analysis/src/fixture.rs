@@ -41,6 +41,7 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         tokens: vec![vec![7; token_ns.len()]; test.batch],
         finite: true,
+        form: None,
         peak_memory_bytes: Some(1024),
         peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,
@@ -120,6 +121,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
         },
         device_description: None,
         threads: 2,
+        reads: None,
         load_ns: vec![Nanos(500_000_000)],
     });
     result.samples = samples;

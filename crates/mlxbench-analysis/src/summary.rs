@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::metrics::Metric;
 use crate::outliers::Outliers;
+use crate::partings::{Tokens, tokens};
 use crate::roofline::{
     DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
 };
@@ -37,6 +38,9 @@ pub struct Row {
     pub test: Test,
     /// Whether the figures stand.
     pub status: RowStatus,
+    /// The tokens beside the reference's, where it ran the test, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
     /// Repetitions that were measured.
     pub repetitions: usize,
     /// Repetitions that the run took of this test in the end, or should have taken.
@@ -169,10 +173,12 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         |rate: &Option<Estimate>, per_rate: Option<f64>| Some(rate.as_ref()?.scaled(per_rate?));
     let config = result.run.model.config.as_ref();
     let end_to_end = Metric::EndToEnd.values(result, target, test);
+    let reference = result.run.settings.reference.as_ref();
     Row {
         target: target.clone(),
         test: *test,
         status: case_status(result, target, test),
+        tokens: reference.and_then(|reference| tokens(result, reference, target, test)),
         repetitions: samples.len(),
         planned_repetitions: planned_repetitions(result, test),
         mfu: share(&prefill, mfu_per_rate(result, target, test)),

@@ -82,10 +82,8 @@ pub trait Model {
     /// The model's configuration.
     fn config(&self) -> &GemmaConfig;
 
-    /// Whether [`Model::forward`] and [`Model::step`] return before their work is done. Only then
-    /// can a step be handed over ahead of a read-back: a framework that works while it is called
-    /// would do the next token's work in this token's time.
-    fn is_asynchronous(&self) -> bool;
+    /// What a read of a token waits for on this model's device.
+    fn reads(&self) -> Reads;
 
     /// Empties the KV cache and makes room for `context`.
     ///
@@ -113,7 +111,14 @@ pub trait Model {
     /// When the framework fails.
     fn step(&mut self, previous: &Self::Output) -> Result<Self::Output>;
 
-    /// Waits for the greedy token of each row and brings it to the host.
+    /// `output` with `ids`, one a row, in place of the tokens that it chose: they are put on the
+    /// device, and the next [`Model::step`] goes on from them. Its logits stay.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn force(&mut self, output: Self::Output, ids: &[TokenId]) -> Result<Self::Output>;
+
+    /// Waits for the token of each row, as [`Model::reads`] says, and brings it to the host.
     ///
     /// # Errors
     /// When the framework fails.
@@ -136,6 +141,21 @@ pub trait Model {
     fn device_peak_bytes(&self) -> Option<u64> {
         None
     }
+}
+
+/// What a read of a token waits for. It decides whether a step can be handed over ahead of a read:
+/// see [`crate::generate::Mode::form`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// For nothing: the framework works while it is called, as most do on the CPU. A step handed
+    /// over ahead would do the next token's work in this token's time.
+    Immediate,
+    /// For the step that made the token, and for nothing that was queued behind it.
+    Own,
+    /// For all that is queued, as a copy on the stream of the steps does. With a step queued ahead,
+    /// each token would count as read when the next one is done.
+    InOrder,
 }
 
 /// What a KV cache is made for.

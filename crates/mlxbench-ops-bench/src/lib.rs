@@ -193,7 +193,7 @@ fn or_panic<T>(op: &Op, result: Result<T>) -> T {
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::backend::ContextShape;
+    use mlxbench_core::backend::{ContextShape, Reads};
     use mlxbench_core::clock::VirtualClock;
     use mlxbench_core::gemma::preset;
     use mlxbench_core::mock::{MockBackend, Script};
@@ -235,8 +235,8 @@ mod tests {
             &self.0
         }
 
-        fn is_asynchronous(&self) -> bool {
-            false
+        fn reads(&self) -> Reads {
+            Reads::Immediate
         }
 
         fn reset(&mut self, _: ContextShape) -> Result<()> {
@@ -252,6 +252,10 @@ mod tests {
         }
 
         fn step(&mut self, (): &()) -> Result<()> {
+            unreachable!("no pass is run")
+        }
+
+        fn force(&mut self, (): (), _: &[TokenId]) -> Result<()> {
             unreachable!("no pass is run")
         }
 

@@ -137,7 +137,10 @@ pub(crate) fn fidelity(equivalence: &Equivalence) -> String {
         )
         .expect("a String takes every write");
     }
-    text
+    match &equivalence.reason {
+        Some(reason) => format!("{text}; {reason}"),
+        None => text,
+    }
 }
 
 #[cfg(test)]

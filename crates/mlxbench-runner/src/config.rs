@@ -147,10 +147,12 @@ pub struct EquivalenceConfig {
     /// `BACKEND/DEVICE/DTYPE` of the target that the others are compared with, among the config's
     /// targets or not; `none` leaves the check out.
     pub reference: String,
-    /// Positions at which they are compared: tokens that the reference generates.
+    /// Positions at which they are compared: tokens that the reference generates, over two rows.
     pub positions: NonZeroUsize,
-    /// The most tokens of the longest test's prompt that come before them.
-    pub prompt_tokens: NonZeroUsize,
+    /// The most tokens of a row of the longest test, those in the cache included, that come before
+    /// them. When absent 64 more than the larger one of `chunk` and the model's window, so that
+    /// tests which go past these are checked past them.
+    pub prompt_tokens: Option<NonZeroUsize>,
 }
 
 impl Default for EquivalenceConfig {
@@ -159,7 +161,7 @@ impl Default for EquivalenceConfig {
         Self {
             reference: "candle/cpu/f32".into(),
             positions: count(32),
-            prompt_tokens: count(512),
+            prompt_tokens: None,
         }
     }
 }

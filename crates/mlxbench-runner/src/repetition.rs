@@ -102,6 +102,7 @@ impl Runner<'_> {
                 token_ns: measured.generated.token_ns,
                 tokens: measured.generated.tokens,
                 finite: measured.generated.finite,
+                form: Some(measured.generated.form),
                 peak_memory_bytes: measured.peak_memory_bytes,
                 peak_memory_since: measured.peak_memory_since,
                 device_peak_bytes: measured.device_peak_bytes,

@@ -116,6 +116,7 @@ impl<'a> Runner<'a> {
             Residency::Together => self.test_by_test(cases)?,
             Residency::OneAtATime => self.target_by_target(cases)?,
         }
+        self.check_tokens(cases)?;
         self.record(Record::Finished {
             at: Timestamp::now(),
             conditions: system::conditions(),
@@ -331,6 +332,7 @@ impl<'a> Runner<'a> {
             identity: introduced.identity.clone(),
             device_description: introduced.device_description.clone(),
             threads: loaded.threads,
+            reads: Some(loaded.reads),
             load_ns: vec![loaded.load_ns],
         };
         let recorded = self.record(Record::Target(facts));

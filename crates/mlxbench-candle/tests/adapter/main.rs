@@ -2,3 +2,4 @@
 
 mod goldens;
 mod ops;
+mod timing;

@@ -28,6 +28,7 @@ impl RunResult {
         let named = run.tests.iter().chain(self.samples.iter().map(|s| &s.test));
         let named = named.chain(self.warmups.iter().map(|warmup| &warmup.test));
         let named = named.chain(self.stopped.iter().map(|stopped| &stopped.test));
+        let named = named.chain(self.partings.iter().map(|parting| &parting.test));
         for tested in named.chain(self.failures.iter().filter_map(|f| f.test.as_ref())) {
             test(tested)?;
         }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Identity;
+use crate::backend::{Identity, Reads};
 use crate::generate::Mode;
 use crate::{Error, Nanos, Placement};
 
@@ -114,6 +114,9 @@ pub struct TargetFacts {
     pub device_description: Option<String>,
     /// CPU threads in effect.
     pub threads: usize,
+    /// What a read of a token waits for; absent in older results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<Reads>,
     /// Load times, one a process.
     pub load_ns: Vec<Nanos>,
 }

@@ -3,3 +3,4 @@
 mod backend;
 mod goldens;
 mod ops;
+mod timing;

@@ -51,6 +51,7 @@ fn facts(id: &TargetId) -> TargetFacts {
         .expect("JSON of this shape"),
         device_description: (id.placement.device.kind() != "cpu").then(|| "A | GPU".into()),
         threads: 2,
+        reads: None,
         load_ns: vec![Nanos(1)],
     }
 }
@@ -63,6 +64,7 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         tokens: vec![vec![7; token_ns.len()]; test.batch],
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         finite: true,
+        form: None,
         peak_memory_bytes: None,
         peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,

@@ -52,6 +52,7 @@ fn facts(dtype: Dtype) -> TargetFacts {
         },
         device_description: None,
         threads: 2,
+        reads: None,
         load_ns: vec![Nanos(812_000_000)],
     }
 }
@@ -64,6 +65,7 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         tokens: vec![vec![7; token_ns.len()]],
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
+        form: None,
         peak_memory_bytes: Some(1_200_000_000),
         peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,
@@ -82,6 +84,7 @@ fn far_off() -> Fidelity {
         largest_kl: 0.31,
         agreeing_positions: 23,
         first_divergence: Some(FirstDivergence {
+            row: 0,
             position: 2,
             reference_token: 34,
             token: 40,

@@ -18,4 +18,5 @@ mod report;
 mod run;
 mod schema;
 mod support;
+mod timing;
 mod workers;
