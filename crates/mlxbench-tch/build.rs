@@ -8,11 +8,13 @@ fn main() {
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is");
     let lib = Path::new(&lib);
     let include = lib.with_file_name("include");
-    println!("cargo::rerun-if-changed=src/shim.cpp");
+    for file in ["guarded.h", "readback.cpp", "shim.cpp"] {
+        println!("cargo::rerun-if-changed=src/{file}");
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++20")
-        .file("src/shim.cpp")
+        .files(["src/readback.cpp", "src/shim.cpp"])
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .warnings(false)

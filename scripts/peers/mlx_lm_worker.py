@@ -11,7 +11,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx.utils import tree_map
 from pathlib import Path
 
-from protocol import Clock, Unsupported, chunks, serve
+from protocol import Clock, Unsupported, chunks, columns, dtype_of, serve
 
 DTYPES = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}
 
@@ -32,7 +32,7 @@ class Worker:
 
     def hello(self):
         gpu = ["gpu"] if mx.is_available(mx.gpu) else []
-        dtypes = [{"dtype": name} for name in DTYPES]
+        precisions = [{"precision": name} for name in DTYPES]
         return {
             "identity": {
                 "backend": "mlx-lm",
@@ -40,19 +40,19 @@ class Worker:
                 "version": importlib.metadata.version("mlx-lm"),
                 "libraries": {"mlx": mx.__version__},
             },
-            "devices": [{"device": name, "dtypes": dtypes} for name in [*gpu, "cpu"]],
+            "devices": [{"device": name, "precisions": precisions} for name in [*gpu, "cpu"]],
         }
 
     def load(self, folder, placement, threads):
         self.model = None
+        dtype = dtype_of(placement, DTYPES)
         mx.set_default_device(getattr(mx, placement["device"]))
         model, _ = mlx_lm.utils.load_model(Path(folder), lazy=True)
-        dtype = DTYPES[placement["dtype"]]
         model.update(tree_map(lambda array: array.astype(dtype), model.parameters()))
         mx.eval(model.parameters())
         mx.synchronize()
         self.model = model
-        return set_blas_threads(threads)
+        return set_blas_threads(threads), "own"
 
     def generate(self, request):
         prompt, context = request["prompt"], request.get("context")
@@ -63,31 +63,52 @@ class Worker:
         mx.reset_peak_memory()
         cache = make_prompt_cache(self.model)
         if context:
-            self.feed(context[0], cache, request["chunk"])
+            self.feed(context, cache, request["chunk"])
         mx.synchronize()
         tokens, token_ns = [], []
+
+        def choose(logprobs):
+            """The greedy token. The first is read here: generate_step queues a step ahead next."""
+            token = mx.argmax(logprobs, axis=-1)
+            if not tokens:
+                tokens.append(token.item())
+                token_ns.append(clock.now())
+            return token
+
         clock = Clock()
         steps = generate_step(
-            mx.array(prompt[0]), self.model, max_tokens=request["new_tokens"],
+            mx.array(prompt[0]), self.model, max_tokens=request["new_tokens"], sampler=choose,
             prefill_step_size=request["chunk"], prompt_cache=cache)
-        for token, logprobs in steps:
-            tokens.append(int(token))
-            token_ns.append(clock.now())
-        finite = bool(mx.isfinite(logprobs).all())
-        return [tokens], token_ns, finite, mx.get_peak_memory()
+        for index, (token, logprobs) in enumerate(steps):
+            if index > 0:
+                tokens.append(int(token))
+                token_ns.append(clock.now())
+        return {
+            "tokens": [tokens],
+            "token_ns": token_ns,
+            "finite": bool(mx.isfinite(logprobs).all()),
+            "form": "pipelined",
+            "device_peak_bytes": mx.get_peak_memory(),
+        }
 
-    def feed(self, row, cache, chunk):
-        """Appends a row in chunks; the logits after the last one, of shape [vocab]."""
-        for part in chunks(row, chunk):
-            logits = self.model(mx.array([part]), cache=cache)[0, -1]
+    def feed(self, rows, cache, chunk):
+        """Appends rows in chunks; the logits after the last one, of shape [rows, vocab]."""
+        for part in chunks(rows, chunk):
+            logits = self.model(mx.array(part), cache=cache)[:, -1]
             mx.eval(logits)
         return logits
 
-    def score(self, tokens, prompt, chunk):
+    def score(self, request):
         cache = make_prompt_cache(self.model)
-        yield numpy.array(self.feed(tokens[:prompt], cache, chunk).astype(mx.float32))
-        for token in tokens[prompt:]:
-            yield numpy.array(self.feed([token], cache, 1).astype(mx.float32))
+        if "context" in request:
+            self.feed(request["context"], cache, request["chunk"])
+        tokens, prompt = request["tokens"], request["prompt"]
+        yield self.host(self.feed(columns(tokens, 0, prompt), cache, request["chunk"]))
+        for at in range(prompt, len(tokens[0])):
+            yield self.host(self.feed(columns(tokens, at, at + 1), cache, 1))
+
+    def host(self, logits):
+        return numpy.array(logits.astype(mx.float32))
 
 
 serve(Worker())

@@ -1,8 +1,9 @@
 """The worker's side of the protocol (crates/mlxbench-core/PROTOCOL.md), for peers in Python.
 
 A peer gives `serve` an object with `hello()`, `load(folder, placement, threads)` that returns the
-number of threads in effect, `generate(request)` that returns (tokens, token_ns, finite, peak), and
-`score(tokens, prompt, chunk)` that yields one list-like of f32 logits a position.
+number of threads in effect and what a read of a token waits for, `generate(request)` that returns the
+keys of its reply, and `score(request)` that yields an array of f32 logits, of shape [rows, vocab], for
+each position.
 """
 
 import json
@@ -13,11 +14,15 @@ import threading
 import queue
 import time
 
-VERSION = 1
+VERSION = 2
 
 
 class Unsupported(Exception):
     """The framework can't do this here."""
+
+
+class Invalid(Exception):
+    """The request is at fault."""
 
 
 class Clock:
@@ -42,6 +47,8 @@ def serve(worker):
             reply = answer(worker, json.loads(lines.get()))
         except Unsupported as error:
             reply = {"type": "error", "kind": "unsupported", "message": str(error)}
+        except Invalid as error:
+            reply = {"type": "error", "kind": "invalid", "message": str(error)}
         except Exception as error:
             words = f"{type(error).__name__}: {error}"
             reply = {"type": "error", "kind": "failed", "message": words}
@@ -59,39 +66,54 @@ def read_lines(lines):
 def answer(worker, request):
     kind = request["type"]
     if kind == "hello":
+        if request["protocol"] != VERSION:
+            raise Invalid(f"this worker speaks protocol {VERSION}, the runner {request['protocol']}: "
+                          "take both from one checkout")
         return {"type": "hello", "protocol": VERSION, **worker.hello()}
     if kind == "load":
         clock = Clock()
-        threads = worker.load(request["model"], request["placement"], request.get("threads"))
-        return {"type": "loaded", "load_ns": clock.now(), "threads": threads}
+        threads, reads = worker.load(
+            request["model"], request["placement"], request.get("threads"))
+        return {"type": "loaded", "load_ns": clock.now(), "threads": threads, "reads": reads}
     if kind == "generate":
         if "logits" in request or request.get("stop"):
             raise Unsupported("this peer writes no logits and knows no stop tokens")
-        tokens, token_ns, finite, peak = worker.generate(request)
-        reply = {"type": "generated", "tokens": tokens, "token_ns": token_ns, "finite": finite}
-        return reply if peak is None else {**reply, "device_peak_bytes": peak}
+        return {"type": "generated", **worker.generate(request)}
     if kind == "score":
-        [tokens] = request["tokens"]
-        rows = worker.score(tokens, request["prompt"], request["chunk"])
-        write_logits(request["logits"], rows, len(tokens) - request["prompt"] + 1)
+        tokens = request["tokens"]
+        positions = len(tokens[0]) - request["prompt"] + 1
+        write_logits(request["logits"], worker.score(request), positions * len(tokens))
         return {"type": "scored"}
     raise ValueError(f"unknown request {kind}")
 
 
-def write_logits(path, rows, count):
-    """One f32 tensor `logits` of shape [count, vocab] as safetensors, row by row."""
+def dtype_of(placement, dtypes):
+    """The framework's dtype for a precision, by its name in `dtypes`."""
+    precision = placement["precision"]
+    if precision not in dtypes:
+        raise Unsupported(f"this peer has no {precision}, only {', '.join(dtypes)}")
+    return dtypes[precision]
+
+
+def write_logits(path, positions, count):
+    """One f32 tensor `logits` of shape [count, vocab] as safetensors, position by position."""
     with open(path, "wb") as file:
-        for index, row in enumerate(rows):
-            data = row.tobytes()
+        for index, logits in enumerate(positions):
             if index == 0:
-                header = {"logits": {"dtype": "F32", "shape": [count, len(data) // 4],
-                                     "data_offsets": [0, count * len(data)]}}
+                vocab = logits.shape[-1]
+                header = {"logits": {"dtype": "F32", "shape": [count, vocab],
+                                     "data_offsets": [0, 4 * count * vocab]}}
                 text = json.dumps(header).encode()
                 text += b" " * (-len(text) % 8)
                 file.write(struct.pack("<Q", len(text)) + text)
-            file.write(data)
+            file.write(logits.tobytes())
 
 
-def chunks(row, size):
-    """`row` in pieces of at most `size`."""
-    return [row[start:start + size] for start in range(0, len(row), size)]
+def columns(rows, start, end=None):
+    """Columns of every row."""
+    return [row[start:end] for row in rows]
+
+
+def chunks(rows, size):
+    """`rows` in blocks of at most `size` columns."""
+    return [columns(rows, start, start + size) for start in range(0, len(rows[0]), size)]

@@ -5,7 +5,7 @@ import numpy
 import torch
 import transformers
 
-from protocol import Clock, Unsupported, serve
+from protocol import Clock, Unsupported, columns, dtype_of, serve
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -17,7 +17,7 @@ class Worker:
         names = [f"cuda:{index}" if index else "cuda" for index in range(torch.cuda.device_count())]
         if torch.backends.mps.is_available():
             names.append("mps")
-        dtypes = [{"dtype": name} for name in DTYPES]
+        precisions = [{"precision": name} for name in DTYPES]
         return {
             "identity": {
                 "backend": "transformers",
@@ -25,19 +25,24 @@ class Worker:
                 "version": transformers.__version__,
                 "libraries": {"torch": torch.__version__},
             },
-            "devices": [{"device": name, "dtypes": dtypes} for name in [*names, "cpu"]],
+            "devices": [{"device": name, "precisions": precisions} for name in [*names, "cpu"]],
         }
 
     def load(self, folder, placement, threads):
         self.model = None
         if threads:
             torch.set_num_threads(threads)
+        dtype = dtype_of(placement, DTYPES)
         self.device = torch.device(placement["device"])
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=DTYPES[placement["dtype"]], device_map=placement["device"])
+            folder, dtype=dtype, device_map=placement["device"])
         self.model = model.eval()
         self.synchronize()
-        return torch.get_num_threads()
+        # On the CPU PyTorch works while it is called; MPS has one stream.
+        self.reads = {"cpu": "immediate", "cuda": "own"}.get(self.device.type, "in_order")
+        if self.reads == "own":
+            self.way_out = torch.cuda.Stream(self.device)
+        return torch.get_num_threads(), self.reads
 
     def synchronize(self):
         if self.device.type != "cpu":
@@ -55,6 +60,24 @@ class Worker:
             logits = self.forward(part, cache)
         return logits
 
+    def choose(self, logits):
+        """The greedy tokens on the device, and a function that waits for them and gives their ids."""
+        tokens = logits.argmax(-1)
+        if self.reads != "own":
+            return tokens, tokens.tolist
+        # A copy on the stream of the steps would wait for the step that is queued ahead.
+        self.way_out.wait_stream(torch.cuda.current_stream(self.device))
+        host = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
+        with torch.cuda.stream(self.way_out):
+            host.copy_(tokens, non_blocking=True)
+            done = self.way_out.record_event()
+
+        def read():
+            done.synchronize()
+            return host.tolist()
+
+        return tokens, read
+
     @torch.inference_mode()
     def generate(self, request):
         if self.device.type == "cuda":
@@ -63,36 +86,46 @@ class Worker:
         if "context" in request:
             self.feed(request["context"], cache, request["chunk"])
         self.synchronize()
-        # On the CPU PyTorch works while it is called: there is nothing to be ahead of.
-        ahead = request["mode"] == "pipelined" and self.device.type != "cpu"
-        columns, token_ns = [], []
+        form = request["mode"] if self.reads == "own" else "synchronous"
+        count, ids, token_ns = request["new_tokens"], [], []
+
+        def step(tokens):
+            logits = self.forward(tokens[:, None], cache)
+            return logits, *self.choose(logits)
+
         clock = Clock()
         logits = self.feed(request["prompt"], cache, request["chunk"])
-        tokens = logits.argmax(-1)
-        for index in range(request["new_tokens"]):
-            more = index + 1 < request["new_tokens"]
-            if more and ahead:
-                logits = self.forward(tokens[:, None], cache)
-            columns.append(tokens.tolist())
+        current = (logits, *self.choose(logits))
+        for index in range(count):
+            more = index + 1 < count
+            # The first token is read before any step is queued.
+            ahead = step(current[1]) if form == "pipelined" and more and index > 0 else None
+            ids.append(current[2]())
             token_ns.append(clock.now())
-            if more and not ahead:
-                logits = self.forward(tokens[:, None], cache)
-            tokens = logits.argmax(-1)
-        peak = None
+            if more:
+                current = ahead or step(current[1])
+        reply = {
+            "tokens": [list(row) for row in zip(*ids)],
+            "token_ns": token_ns,
+            "finite": bool(current[0].isfinite().all()),
+            "form": form,
+        }
         if self.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(self.device)
-        return [list(row) for row in zip(*columns)], token_ns, bool(logits.isfinite().all()), peak
+            reply["device_peak_bytes"] = torch.cuda.max_memory_allocated(self.device)
+        return reply
 
     @torch.inference_mode()
-    def score(self, tokens, prompt, chunk):
+    def score(self, request):
         cache = transformers.DynamicCache(config=self.model.config)
-        logits = self.feed([tokens[:prompt]], cache, chunk)
-        yield self.row(logits)
-        for token in tokens[prompt:]:
-            yield self.row(self.feed([[token]], cache, 1))
+        if "context" in request:
+            self.feed(request["context"], cache, request["chunk"])
+        tokens, prompt = request["tokens"], request["prompt"]
+        yield self.host(self.feed(columns(tokens, 0, prompt), cache, request["chunk"]))
+        for at in range(prompt, len(tokens[0])):
+            yield self.host(self.feed(columns(tokens, at, at + 1), cache, 1))
 
-    def row(self, logits):
-        return logits[0].float().cpu().numpy().astype(numpy.float32)
+    def host(self, logits):
+        return logits.float().cpu().numpy().astype(numpy.float32)
 
 
 serve(Worker())

@@ -3,9 +3,9 @@
 //! the limits come from.
 
 use mlxbench_core::results::{Fidelity, FirstDivergence, Verdict};
-use mlxbench_core::{Dtype, TokenId};
+use mlxbench_core::{Dtype, Precision, TokenId, WeightFormat};
 
-/// How far a target may be from an f32 reference to pass as the same work in its dtype.
+/// How far a target may be from an f32 reference to pass as the same work in its precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Mean of KL(reference || target) over the positions, in nats.
@@ -15,9 +15,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a dtype: what its rounding explains, with room.
-    pub fn of(dtype: Dtype) -> Self {
-        match dtype {
+    /// The limits of a precision: what its rounding explains, with room. `None` for quantised weights.
+    pub fn of(precision: Precision) -> Option<Self> {
+        let WeightFormat::Plain(dtype) = precision.weights() else {
+            return None;
+        };
+        Some(match dtype {
             Dtype::F32 => Self {
                 mean_kl: 1e-8,
                 largest_kl: 1e-7,
@@ -30,13 +33,23 @@ impl Limits {
                 mean_kl: 1e-4,
                 largest_kl: 1e-3,
             },
-        }
+        })
+    }
+
+    /// The wider limits of the reference's precision and a target's. `None` where one has none.
+    pub fn between(reference: Precision, target: Precision) -> Option<Self> {
+        let (reference, target) = (Self::of(reference)?, Self::of(target)?);
+        Some(match reference.mean_kl > target.mean_kl {
+            true => reference,
+            false => target,
+        })
     }
 }
 
-/// Compares the logits of a target with those of the reference, position by position. `None` where
-/// a logit of either isn't finite, or there is nothing to compare.
+/// Compares the logits of a target with those of the reference, position by position and in each
+/// `rows` rows. `None` where a logit of either isn't finite, or there is nothing to compare.
 pub fn fidelity(
+    rows: usize,
     reference: impl Iterator<Item = Vec<f32>>,
     target: impl Iterator<Item = Vec<f32>>,
 ) -> Option<Fidelity> {
@@ -69,7 +82,8 @@ pub fn fidelity(
             fidelity.agreeing_positions += 1;
         } else if fidelity.first_divergence.is_none() {
             fidelity.first_divergence = Some(FirstDivergence {
-                position: fidelity.positions,
+                row: fidelity.positions % rows,
+                position: fidelity.positions / rows,
                 reference_token: expected as TokenId,
                 token: chosen as TokenId,
                 margin: apart(reference[expected], reference[chosen]),
@@ -81,19 +95,20 @@ pub fn fidelity(
     (fidelity.positions > 0).then_some(fidelity)
 }
 
-/// The verdict on a target from the dtypes of the reference and its own. Equivalent: within the
-/// wider limits of the two. Identical: both in f32, too, and the same token at every position.
-pub fn verdict(reference: Dtype, target: Dtype, fidelity: &Fidelity) -> Verdict {
-    let wider = |a: Limits, b: Limits| if a.mean_kl > b.mean_kl { a } else { b };
-    let limits = wider(Limits::of(reference), Limits::of(target));
-    let exact = (reference, target) == (Dtype::F32, Dtype::F32);
+/// The verdict on a target from the precisions of the reference and its own. Equivalent: within the
+/// wider limits of the two. Identical: both in f32, too, and the same token at every position. `None` where
+/// one of them has no limits.
+pub fn verdict(reference: Precision, target: Precision, fidelity: &Fidelity) -> Option<Verdict> {
+    let limits = Limits::between(reference, target)?;
+    let f32 = Precision::plain(Dtype::F32);
+    let exact = (reference, target) == (f32, f32);
     let within = fidelity.mean_kl <= limits.mean_kl && fidelity.largest_kl <= limits.largest_kl;
     let same_tokens = fidelity.agreeing_positions == fidelity.positions;
-    match within {
+    Some(match within {
         true if exact && same_tokens => Verdict::Identical,
         true => Verdict::Equivalent,
         false => Verdict::Different,
-    }
+    })
 }
 
 /// KL(reference || target) of the distributions of two positions, in nats.
@@ -110,7 +125,7 @@ fn kl_divergence(reference: &[f32], target: &[f32]) -> f64 {
     terms.sum::<f64>().max(0.0)
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&l| (f64::from(l) - largest).exp()).sum();
     largest + sum.ln()
@@ -129,9 +144,23 @@ fn top_1(logits: &[f32]) -> Option<usize> {
 mod tests {
     use super::*;
 
+    const F32: Precision = Precision::plain(Dtype::F32);
+    const BF16: Precision = Precision::plain(Dtype::Bf16);
+
     fn compare(reference: &[[f32; 3]], target: &[[f32; 3]]) -> Option<Fidelity> {
         let rows = |rows: &[[f32; 3]]| rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>();
-        fidelity(rows(reference).into_iter(), rows(target).into_iter())
+        fidelity(1, rows(reference).into_iter(), rows(target).into_iter())
+    }
+
+    #[test]
+    fn rows_of_one_position_stand_behind_one_another() {
+        let same = vec![1.0, 2.0, 0.0];
+        let reference = vec![same.clone(); 6];
+        let mut target = reference.clone();
+        target[5] = vec![2.5, 2.0, 0.0];
+        let fidelity = fidelity(2, reference.into_iter(), target.into_iter()).unwrap();
+        let first = fidelity.first_divergence.unwrap();
+        assert_eq!((first.position, first.row, fidelity.positions), (2, 1, 6));
     }
 
     #[test]
@@ -149,14 +178,8 @@ mod tests {
         let same = [[1.0, 2.0, 0.0], [0.5, -1.0, 3.0]];
         let fidelity = compare(&same, &same).unwrap();
         assert_eq!((fidelity.mean_kl, fidelity.agreeing_positions), (0.0, 2));
-        assert_eq!(
-            verdict(Dtype::F32, Dtype::F32, &fidelity),
-            Verdict::Identical
-        );
-        assert_eq!(
-            verdict(Dtype::F32, Dtype::Bf16, &fidelity),
-            Verdict::Equivalent
-        );
+        assert_eq!(verdict(F32, F32, &fidelity), Some(Verdict::Identical));
+        assert_eq!(verdict(F32, BF16, &fidelity), Some(Verdict::Equivalent));
     }
 
     #[test]
@@ -167,10 +190,7 @@ mod tests {
         let expected = 0.5 * 2f64.ln() + 0.5 * (2.0 / 3.0f64).ln();
         let fidelity = compare(&p, &q).unwrap();
         assert!((fidelity.mean_kl - expected).abs() < 1e-7, "{fidelity:?}");
-        assert_eq!(
-            verdict(Dtype::F32, Dtype::Bf16, &fidelity),
-            Verdict::Different
-        );
+        assert_eq!(verdict(F32, BF16, &fidelity), Some(Verdict::Different));
     }
 
     #[test]
@@ -210,8 +230,11 @@ mod tests {
             first_divergence: None,
         };
         let of = |reference, target| verdict(reference, target, &fidelity);
-        assert_eq!(of(Dtype::F32, Dtype::F32), Verdict::Different);
-        assert_eq!(of(Dtype::Bf16, Dtype::F32), Verdict::Equivalent);
+        assert_eq!(of(F32, F32), Some(Verdict::Different));
+        assert_eq!(of(BF16, F32), Some(Verdict::Equivalent));
+        // How far quantised weights may be is not known yet.
+        let q4 = "q4-f32".parse().unwrap();
+        assert_eq!((of(F32, q4), of(q4, F32)), (None, None));
     }
 
     #[test]
@@ -224,9 +247,6 @@ mod tests {
             agreeing_positions: 999,
             first_divergence: None,
         };
-        assert_eq!(
-            verdict(Dtype::F32, Dtype::Bf16, &fidelity),
-            Verdict::Different
-        );
+        assert_eq!(verdict(F32, BF16, &fidelity), Some(Verdict::Different));
     }
 }

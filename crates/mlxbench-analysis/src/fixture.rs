@@ -3,10 +3,10 @@
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
-    Harness, Machine, ModelFacts, PeakSince, Residency, Run, RunResult, Sample, Settings,
-    TargetFacts, TargetId, Test,
+    GenerateTest, Harness, Machine, ModelFacts, PeakSince, Residency, Run, RunResult, Sample,
+    Settings, TargetFacts, TargetId, Test,
 };
-use mlxbench_core::{Device, Dtype, Nanos, Placement};
+use mlxbench_core::{Device, Dtype, Nanos, Placement, Precision};
 
 /// `mock/cpu/f32`.
 pub(crate) fn target() -> TargetId {
@@ -14,7 +14,7 @@ pub(crate) fn target() -> TargetId {
         backend: "mock".into(),
         placement: Placement {
             device: Device::cpu(),
-            dtype: Dtype::F32,
+            precision: Precision::plain(Dtype::F32),
         },
         threads: None,
         side: None,
@@ -23,13 +23,20 @@ pub(crate) fn target() -> TargetId {
 
 /// A test of one row with an empty cache.
 pub(crate) fn test(prompt_tokens: usize, generate_tokens: usize) -> Test {
-    Test {
+    Test::Generate(GenerateTest {
         prompt_tokens,
         generate_tokens,
         depth: 0,
         batch: 1,
         mode: Mode::Pipelined,
-    }
+    })
+}
+
+/// `test` with other sizes.
+pub(crate) fn resized(test: Test, change: impl FnOnce(&mut GenerateTest)) -> Test {
+    let Test::Generate(mut test) = test;
+    change(&mut test);
+    test.into()
 }
 
 /// A repetition of [`target`] with these timestamps, 1024 bytes of peak memory and no device.
@@ -39,8 +46,9 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         test,
         repetition: 0,
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
-        tokens: vec![vec![7; token_ns.len()]; test.batch],
+        tokens: vec![vec![7; token_ns.len()]; test.rows()],
         finite: true,
+        form: None,
         peak_memory_bytes: Some(1024),
         peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,
@@ -120,6 +128,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
         },
         device_description: None,
         threads: 2,
+        reads: None,
         load_ns: vec![Nanos(500_000_000)],
     });
     result.samples = samples;

@@ -1,8 +1,8 @@
 //! Which framework is fastest here, by how much, with what certainty.
 
-use mlxbench_core::results::{RunResult, Test, Verdict};
+use mlxbench_core::results::{Metric, RunResult, Test, Verdict};
 
-use crate::metrics::Metric;
+use crate::metrics;
 use crate::stats::Estimate;
 use crate::summary::{Row, RowStatus, Summary};
 
@@ -60,7 +60,7 @@ pub fn leader<'a>(
     let (row, others) = fit.split_first()?;
     let other_framework = |other: &&&Row| other.target.backend != row.target.backend;
     let second = others.iter().find(other_framework).or(others.first());
-    let values = |row: &Row| metric.values(result, &row.target, &row.test);
+    let values = |row: &Row| metrics::values(metric, result, &row.target, &row.test);
     let runner_up = second.and_then(|second| {
         let ratio = Estimate::of_ratio(&values(row), &values(second))?;
         Some(RunnerUp { row: second, ratio })

@@ -11,6 +11,7 @@
 //! | [`leader`](mod@leader) | which framework is fastest, and how surely |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
+//! | [`partings`] | where the tokens of timed tests part from the reference's |
 //! | [`ranks`] | intervals of a ratio from ranks |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
@@ -26,6 +27,7 @@ pub mod history;
 pub mod leader;
 pub mod metrics;
 pub mod outliers;
+pub mod partings;
 pub mod ranks;
 pub mod roofline;
 pub mod stats;
@@ -38,7 +40,6 @@ pub use comparison::{Change, Compared, ComparedRow, Comparison, Gate, compare, c
 pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fingerprint};
 pub use history::history;
 pub use leader::{Leader, RunnerUp, leader};
-pub use metrics::Metric;
 pub use outliers::{Fences, Outlier, Outliers};
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};

@@ -5,80 +5,48 @@
 //! timestamp; a test without a prompt (`tg128`) starts from one token, which isn't counted.
 
 use mlxbench_core::Nanos;
-use mlxbench_core::results::{RunResult, Sample, TargetId, Test};
+use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 
-/// A figure that is compared and shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Metric {
-    /// [`prefill_rate`].
-    Prefill,
-    /// [`decode_rate`].
-    Decode,
-    /// [`ttft`].
-    Ttft,
-    /// [`tpot`].
-    Tpot,
-    /// [`inter_token`].
-    InterToken,
-    /// [`end_to_end`].
-    EndToEnd,
-    /// From the request to load the model to all weights on the device.
-    Load,
-    /// Peak memory of the worker process, by the operating system's account: in the repetition, or
-    /// from the start of the process where the system can't forget a peak ([`PeakSince`]).
-    ///
-    /// [`PeakSince`]: mlxbench_core::results::PeakSince
-    PeakMemory,
-    /// Peak of the framework's own device memory in the repetition.
-    DevicePeak,
-    /// [`watts`].
-    Power,
-    /// [`joules_per_token`].
-    EnergyPerToken,
-}
-
-impl Metric {
-    /// The measurements of a target's test, in tokens a second, nanoseconds, bytes, watts or joules: one a
-    /// repetition that has the figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
-    /// one a worker process of the target, whatever the test.
-    pub fn values(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<f64> {
-        let samples = result.samples_of(target, test);
-        let nanos = |time: Nanos| time.0 as f64;
-        match self {
-            Self::InterToken => samples.flat_map(inter_token).map(nanos).collect(),
-            Self::Load => {
-                let facts = result.targets.iter().filter(|facts| facts.id == *target);
-                facts
-                    .flat_map(|facts| facts.load_ns.iter().copied().map(nanos))
-                    .collect()
-            }
-            _ => {
-                let idle = idle_watts(result, target);
-                samples
-                    .filter_map(|sample| self.of_sample(sample, idle))
-                    .collect()
-            }
+/// The measurements of a target's test, in tokens a second, nanoseconds, bytes, watts or joules: one a
+/// repetition that has the figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
+/// one a worker process of the target, whatever the test.
+pub fn values(metric: Metric, result: &RunResult, target: &TargetId, test: &Test) -> Vec<f64> {
+    let samples = result.samples_of(target, test);
+    let nanos = |time: Nanos| time.0 as f64;
+    match metric {
+        Metric::InterToken => samples.flat_map(inter_token).map(nanos).collect(),
+        Metric::Load => {
+            let facts = result.targets.iter().filter(|facts| facts.id == *target);
+            facts
+                .flat_map(|facts| facts.load_ns.iter().copied().map(nanos))
+                .collect()
+        }
+        _ => {
+            let idle = idle_watts(result, target);
+            samples
+                .filter_map(|sample| of_sample(metric, sample, idle))
+                .collect()
         }
     }
+}
 
-    /// What one repetition measured, in the unit of [`Metric::values`]; `None` for
-    /// [`Metric::InterToken`] and [`Metric::Load`], of which it has none or many. Energy takes the
-    /// power of the device when idle.
-    pub(crate) fn of_sample(self, sample: &Sample, idle_watts: Option<f64>) -> Option<f64> {
-        let nanos = |time: Nanos| time.0 as f64;
-        let bytes = |bytes: u64| bytes as f64;
-        match self {
-            Self::Prefill => prefill_rate(sample),
-            Self::Decode => decode_rate(sample),
-            Self::Ttft => ttft(sample).map(nanos),
-            Self::Tpot => tpot(sample),
-            Self::EndToEnd => end_to_end(sample).map(nanos),
-            Self::PeakMemory => sample.peak_memory_bytes.map(bytes),
-            Self::DevicePeak => sample.device_peak_bytes.map(bytes),
-            Self::Power => watts(sample),
-            Self::EnergyPerToken => joules_per_token(sample, idle_watts?),
-            Self::InterToken | Self::Load => None,
-        }
+/// What one repetition measured, in the unit of [`values`]; `None` for a figure that its test doesn't yield,
+/// and for [`Metric::InterToken`] and [`Metric::Load`], of which it has none or many. Energy takes the
+/// power of the device when idle.
+pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>) -> Option<f64> {
+    let nanos = |time: Nanos| time.0 as f64;
+    let bytes = |bytes: u64| bytes as f64;
+    match metric {
+        Metric::Prefill => prefill_rate(sample),
+        Metric::Decode => decode_rate(sample),
+        Metric::Ttft => ttft(sample).map(nanos),
+        Metric::Tpot => tpot(sample),
+        Metric::EndToEnd => end_to_end(sample).map(nanos),
+        Metric::PeakMemory => sample.peak_memory_bytes.map(bytes),
+        Metric::DevicePeak => sample.device_peak_bytes.map(bytes),
+        Metric::Power => watts(sample),
+        Metric::EnergyPerToken => joules_per_token(sample, idle_watts?),
+        Metric::InterToken | Metric::Load => None,
     }
 }
 
@@ -92,7 +60,7 @@ pub fn ttft(sample: &Sample) -> Option<Nanos> {
 /// token's selection and read-back in it). `None` for a test without a prompt of its own, and
 /// when no time passed.
 pub fn prefill_rate(sample: &Sample) -> Option<f64> {
-    let tokens = sample.test.batch * sample.test.prompt_tokens;
+    let tokens = sample.test.rows() * sample.test.prompt_tokens();
     rate(tokens, ttft(sample)?)
 }
 
@@ -104,7 +72,7 @@ pub fn decode_rate(sample: &Sample) -> Option<f64> {
         return None;
     };
     let time = rest.last()?.since(*first);
-    rate(sample.test.batch * rest.len(), time)
+    rate(sample.test.rows() * rest.len(), time)
 }
 
 /// Time per output token in nanoseconds: (t_n - t_1) / (n - 1), the first token not counted
@@ -127,16 +95,10 @@ pub fn watts(sample: &Sample) -> Option<f64> {
 /// repetition, prompt and generated. `None` where a context was filled before the clock started,
 /// whose energy can't be told apart.
 pub fn joules_per_token(sample: &Sample, idle_watts: f64) -> Option<f64> {
-    let Test {
-        prompt_tokens,
-        generate_tokens,
-        depth,
-        batch,
-        ..
-    } = sample.test;
-    let tokens = batch * (prompt_tokens + generate_tokens);
+    let test = &sample.test;
     let net = sample.energy_joules? - idle_watts * sample.wall_ns?.as_secs_f64();
-    (depth == 0 && tokens > 0).then(|| net / tokens as f64)
+    test.yields(Metric::EnergyPerToken)
+        .then(|| net / test.timed_tokens() as f64)
 }
 
 /// What the meter of the target's device showed while nothing ran.
@@ -167,7 +129,7 @@ fn rate(tokens: usize, time: Nanos) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{result, sample, target, test};
+    use crate::fixture::{resized, result, sample, target, test};
 
     #[test]
     fn the_first_token_ends_the_prefill() {
@@ -184,10 +146,7 @@ mod tests {
 
     #[test]
     fn every_row_of_a_batch_counts() {
-        let batched = Test {
-            batch: 4,
-            ..test(512, 2)
-        };
+        let batched = resized(test(512, 2), |test| test.batch = 4);
         let sample = sample(batched, &[256_000_000, 356_000_000]);
         assert_eq!(prefill_rate(&sample), Some(8000.0));
         assert_eq!(decode_rate(&sample), Some(40.0));
@@ -232,10 +191,7 @@ mod tests {
         // 100 J less 2 s of 20 W, over ten tokens.
         assert_eq!(joules_per_token(&metered, 20.0), Some(6.0));
         let deep = Sample {
-            test: Test {
-                depth: 5,
-                ..metered.test
-            },
+            test: resized(metered.test, |test| test.depth = 5),
             ..metered
         };
         assert_eq!(joules_per_token(&deep, 20.0), None);
@@ -249,7 +205,7 @@ mod tests {
             sample(other, &[900, 990, 999]),
             sample(asked, &[101, 121, 151]),
         ]);
-        let values = |metric: Metric| metric.values(&result, &target(), &asked);
+        let values = |metric: Metric| values(metric, &result, &target(), &asked);
         assert_eq!(values(Metric::Ttft), [100.0, 101.0]);
         assert_eq!(values(Metric::EndToEnd), [125.0, 151.0]);
         assert_eq!(values(Metric::InterToken), [10.0, 15.0, 20.0, 30.0]);

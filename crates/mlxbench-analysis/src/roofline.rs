@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use mlxbench_core::results::{ProductProbe, RunResult, StreamProbe, TargetId, Test};
-use mlxbench_core::{Device, Dtype, GemmaConfig};
+use mlxbench_core::results::{Metric, ProductProbe, RunResult, StreamProbe, TargetId, Test};
+use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, Precision};
 use serde::Serialize;
 
 /// A limit and the probe that reached it.
@@ -27,7 +27,7 @@ pub struct Limit {
 pub struct DeviceLimits {
     /// Memory, in bytes a second, whatever the dtype.
     pub bandwidth: Option<Limit>,
-    /// Matrix products, in operations a second, a dtype.
+    /// Matrix products, in operations a second, a dtype that is computed in.
     pub matmul: BTreeMap<Dtype, Limit>,
 }
 
@@ -42,18 +42,28 @@ pub fn device_limits(result: &RunResult) -> BTreeMap<String, DeviceLimits> {
     for product in &result.products {
         let placement = &product.target.placement;
         let device = limits.entry(hardware(&placement.device)).or_default();
-        let source = format!("{} {}", product.target, product.part);
+        let dtype = placement.precision.compute();
+        let source = format!("{} {}", computing(&product.target), product.part);
         if product.shape.rows == 1 {
             raise(&mut device.bandwidth, Some(read_rate(product)), source);
         } else {
-            let mut limit = device.matmul.remove(&placement.dtype);
+            let mut limit = device.matmul.remove(&dtype);
             raise(&mut limit, Some(operation_rate(product)), source);
-            device
-                .matmul
-                .extend(limit.map(|limit| (placement.dtype, limit)));
+            device.matmul.extend(limit.map(|limit| (dtype, limit)));
         }
     }
     limits
+}
+
+/// A target with its weights in the dtype that it computes in: so were the products of its probes.
+fn computing(target: &TargetId) -> TargetId {
+    TargetId {
+        placement: Placement {
+            device: target.placement.device.clone(),
+            precision: target.placement.precision.compute().into(),
+        },
+        ..target.clone()
+    }
 }
 
 /// What a target's own framework reached: bytes a second in its best product with one row, and
@@ -100,17 +110,15 @@ impl Work {
 /// What a token of the test's prompt costs: its operations, and its share of the weights, which
 /// every chunk reads once, and of the keys and values. `None` without a prompt, and where the
 /// model's shapes aren't known.
-pub fn prefill_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Work> {
+pub fn prefill_work(result: &RunResult, precision: Precision, test: &Test) -> Option<Work> {
     let config = result.run.model.config.as_ref()?;
-    let tokens = (test.batch * test.prompt_tokens) as f64;
-    let chunks = test
-        .prompt_tokens
-        .div_ceil(result.run.settings.chunk.max(1));
-    let context = test.depth + test.prompt_tokens;
-    let cache = config.kv_cache_bytes(dtype, test.batch, context);
-    let bytes = chunks as f64 * config.weights_bytes(dtype) as f64 + cache as f64;
-    let operations = config.prefill_operations(test.batch, test.depth, test.prompt_tokens);
-    (tokens > 0.0).then(|| Work {
+    let (rows, depth, prompt) = (test.rows(), test.depth(), test.prompt_tokens());
+    let tokens = (rows * prompt) as f64;
+    let chunks = prompt.div_ceil(result.run.settings.chunk.max(1));
+    let cache = config.kv_cache_bytes(precision.kv_cache(), rows, depth + prompt);
+    let bytes = chunks as f64 * config.weights_bytes(precision) as f64 + cache as f64;
+    let operations = config.prefill_operations(rows, depth, prompt);
+    test.yields(Metric::Prefill).then(|| Work {
         operations: operations as f64 / tokens,
         bytes: bytes / tokens,
     })
@@ -118,18 +126,15 @@ pub fn prefill_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Wor
 
 /// What a token of the test's decode steps costs. `None` when it has none, and where the model's
 /// shapes aren't known.
-pub fn decode_work(result: &RunResult, dtype: Dtype, test: &Test) -> Option<Work> {
+pub fn decode_work(result: &RunResult, precision: Precision, test: &Test) -> Option<Work> {
     let config = result.run.model.config.as_ref()?;
-    let steps = test
-        .generate_tokens
-        .checked_sub(1)
-        .filter(|&steps| steps > 0)?;
+    let (rows, steps) = (test.rows(), test.steps());
     // The first token comes from the prompt; the first step finds the prompt in the cache.
-    let first = test.depth + test.prompt_tokens.max(1);
-    let tokens = (steps * test.batch) as f64;
-    Some(Work {
-        operations: config.decode_operations(test.batch, first, steps) / tokens,
-        bytes: config.decode_bytes(dtype, test.batch, first, steps) / tokens,
+    let first = test.context();
+    let tokens = (steps * rows) as f64;
+    test.yields(Metric::Decode).then(|| Work {
+        operations: config.decode_operations(rows, first, steps) / tokens,
+        bytes: config.decode_bytes(precision, rows, first, steps) / tokens,
     })
 }
 
@@ -139,7 +144,7 @@ pub fn mbu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Optio
     let limits = device_limits(result);
     let device = limits.get(&hardware(&target.placement.device))?;
     let limit = device.bandwidth.as_ref()?;
-    let work = decode_work(result, target.placement.dtype, test)?;
+    let work = decode_work(result, target.placement.precision, test)?;
     Some(work.bytes / limit.per_second)
 }
 
@@ -148,15 +153,15 @@ pub fn mbu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Optio
 pub fn mfu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Option<f64> {
     let limits = device_limits(result);
     let device = limits.get(&hardware(&target.placement.device))?;
-    let limit = device.matmul.get(&target.placement.dtype)?;
-    let work = prefill_work(result, target.placement.dtype, test)?;
+    let limit = device.matmul.get(&target.placement.precision.compute())?;
+    let work = prefill_work(result, target.placement.precision, test)?;
     Some(work.operations / limit.per_second)
 }
 
 /// The least memory that any implementation needs: weights, and keys and values of the whole test.
-pub fn memory_floor_bytes(config: &GemmaConfig, dtype: Dtype, test: &Test) -> u64 {
-    let context = test.depth + test.prompt_tokens.max(1) + test.generate_tokens.max(1) - 1;
-    config.weights_bytes(dtype) + config.kv_cache_bytes(dtype, test.batch, context)
+pub fn memory_floor_bytes(config: &GemmaConfig, precision: Precision, test: &Test) -> u64 {
+    let cache = config.kv_cache_bytes(precision.kv_cache(), test.rows(), test.capacity());
+    config.weights_bytes(precision) + cache
 }
 
 /// Bytes a second; `None` when no time passed.
@@ -165,7 +170,8 @@ pub fn stream_rate(stream: &StreamProbe) -> Option<f64> {
 }
 
 fn read_rate(product: &ProductProbe) -> f64 {
-    let bytes = product.shape.weight_bytes(product.target.placement.dtype);
+    let precision = product.target.placement.precision;
+    let bytes = product.shape.weight_bytes(precision.compute());
     bytes as f64 / product.time_ns.as_secs_f64()
 }
 
@@ -271,7 +277,7 @@ mod tests {
         let config = result.run.model.config.clone().unwrap();
         let test = fixture::test(8, 3);
         // Two steps, with 8 and 9 tokens in the cache.
-        let bytes = |context| config.decode_step_bytes(Dtype::F32, 1, context) as f64;
+        let bytes = |context| config.decode_step_bytes(Dtype::F32.into(), 1, context) as f64;
         let expected = (bytes(8) + bytes(9)) / 2.0 / 50e9;
         let mbu = mbu_per_rate(&result, &fixture::target(), &test).unwrap();
         assert!(
@@ -279,7 +285,7 @@ mod tests {
             "{mbu} is not {expected}"
         );
         // The weights are read once for all rows of a batch.
-        let batched = Test { batch: 4, ..test };
+        let batched = fixture::resized(test, |test| test.batch = 4);
         let shared = mbu_per_rate(&result, &fixture::target(), &batched).unwrap();
         assert!(shared < mbu / 3.9, "{shared} of {mbu}");
         assert_eq!(
@@ -304,9 +310,35 @@ mod tests {
     }
 
     #[test]
+    fn quantised_weights_are_probed_in_the_dtype_that_is_computed_in() {
+        let mut result = probed();
+        let config = result.run.model.config.clone().unwrap();
+        result.products = vec![
+            product("mock/cpu/q4-bf16", "o", 1, 10_000),
+            product("mock/cpu/q4-bf16", "o", 10, 1_000_000),
+        ];
+        let limits = device_limits(&result);
+        // A million elements of two bytes in 10 us.
+        let bandwidth = limits["cpu"].bandwidth.as_ref().unwrap();
+        assert!((bandwidth.per_second - 200e9).abs() < 1.0);
+        assert_eq!(bandwidth.source, "mock/cpu/bf16 o");
+        assert!((limits["cpu"].matmul[&Dtype::Bf16].per_second - 20e9).abs() < 1.0);
+        let precision: Precision = "q4-bf16".parse().unwrap();
+        let target = "mock/cpu/q4-bf16".parse().unwrap();
+        let test = fixture::test(8, 2);
+        let expected = config.decode_step_bytes(precision, 1, 8) as f64 / 200e9;
+        let mbu = mbu_per_rate(&result, &target, &test).unwrap();
+        assert!(
+            (mbu / expected - 1.0).abs() < 1e-9,
+            "{mbu} is not {expected}"
+        );
+        assert!(mfu_per_rate(&result, &target, &test).is_some());
+    }
+
+    #[test]
     fn the_floor_is_weights_and_cache() {
         let config = preset("gemma-3-270m").unwrap().config();
-        let floor = memory_floor_bytes(&config, Dtype::F32, &fixture::test(8, 3));
+        let floor = memory_floor_bytes(&config, Dtype::F32.into(), &fixture::test(8, 3));
         assert_eq!(floor, 4 * (268_098_176 + 18 * 512 * 10));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use mlxbench_core::results::{Failure, FailureKind, RunResult, Sample, TargetId, Test};
+use mlxbench_core::results::{Failure, FailureKind, Metric, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
 use crate::fingerprint::{Fingerprint, fingerprint};
-use crate::metrics::Metric;
+use crate::metrics;
 use crate::outliers::Outliers;
+use crate::partings::{Tokens, tokens};
 use crate::roofline::{
     DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
 };
@@ -37,6 +38,9 @@ pub struct Row {
     pub test: Test,
     /// Whether the figures stand.
     pub status: RowStatus,
+    /// The tokens beside the reference's, where it ran the test, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
     /// Repetitions that were measured.
     pub repetitions: usize,
     /// Repetitions that the run took of this test in the end, or should have taken.
@@ -141,7 +145,7 @@ pub fn summarize(result: &RunResult) -> Summary {
         .flat_map(|target| tests.iter().map(move |test| (target, test)));
     let cases: Vec<(&TargetId, &Test)> = cases.collect();
     let times = cases.iter();
-    let times = times.map(|(target, test)| Metric::EndToEnd.values(result, target, test));
+    let times = times.map(|(target, test)| metrics::values(Metric::EndToEnd, result, target, test));
     let times: Vec<Vec<f64>> = times.collect();
     Summary {
         rows: cases
@@ -162,17 +166,19 @@ fn planned_repetitions(result: &RunResult, test: &Test) -> usize {
 
 fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
     let samples: Vec<&Sample> = result.samples_of(target, test).collect();
-    let estimate = |metric: Metric| Estimate::of(&metric.values(result, target, test));
+    let estimate = |metric: Metric| Estimate::of(&metrics::values(metric, result, target, test));
     let prefill = estimate(Metric::Prefill);
     let decode = estimate(Metric::Decode);
     let share =
         |rate: &Option<Estimate>, per_rate: Option<f64>| Some(rate.as_ref()?.scaled(per_rate?));
     let config = result.run.model.config.as_ref();
-    let end_to_end = Metric::EndToEnd.values(result, target, test);
+    let end_to_end = metrics::values(Metric::EndToEnd, result, target, test);
+    let reference = result.run.settings.reference.as_ref();
     Row {
         target: target.clone(),
         test: *test,
         status: case_status(result, target, test),
+        tokens: reference.and_then(|reference| tokens(result, reference, target, test)),
         repetitions: samples.len(),
         planned_repetitions: planned_repetitions(result, test),
         mfu: share(&prefill, mfu_per_rate(result, target, test)),
@@ -181,14 +187,14 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         outliers: Outliers::of(&end_to_end),
         trend: Trend::of(&end_to_end),
         memory_floor_bytes: config
-            .map(|config| memory_floor_bytes(config, target.placement.dtype, test)),
+            .map(|config| memory_floor_bytes(config, target.placement.precision, test)),
         watts: estimate(Metric::Power),
         joules_per_token: estimate(Metric::EnergyPerToken),
         prefill_tokens_per_second: prefill,
         decode_tokens_per_second: decode,
         ttft_ns: estimate(Metric::Ttft),
         end_to_end_ns: estimate(Metric::EndToEnd),
-        inter_token_ns: InterToken::of(&Metric::InterToken.values(result, target, test)),
+        inter_token_ns: InterToken::of(&metrics::values(Metric::InterToken, result, target, test)),
         load_ns: estimate(Metric::Load),
         peak_memory_bytes: samples.iter().filter_map(|s| s.peak_memory_bytes).max(),
         device_peak_bytes: samples.iter().filter_map(|s| s.device_peak_bytes).max(),

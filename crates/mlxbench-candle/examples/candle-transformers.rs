@@ -1,5 +1,5 @@
 //! candle-transformers' own Gemma 3 as a worker, to stand beside ours: see
-//! `bench-configs/peers.toml`. One row, prompts in one piece, on the CPU.
+//! `bench-configs/peers.toml`. Prompts in one piece, on the CPU.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -8,11 +8,12 @@ use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{Activation, VarBuilder};
 use candle_transformers::models::gemma3;
 use mlxbench_candle::{CandleBackend, Product};
-use mlxbench_core::backend::{ContextShape, DeviceSupport, Identity};
+use mlxbench_core::backend::{ContextShape, DeviceSupport, Identity, Reads};
 use mlxbench_core::gemma::{Generation, LayerKind};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{
     Backend, Checkpoint, Dtype, Error, GemmaConfig, Model, Placement, Result, TokenBatch, TokenId,
+    WeightFormat,
 };
 
 fn main() -> ExitCode {
@@ -55,10 +56,15 @@ impl Backend for Peer {
         if checkpoint.config().generation != Generation::Gemma3 {
             return Err(Error::Unsupported("this peer runs Gemma 3 only".into()));
         }
-        let dtype = match placement.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::Bf16 => DType::BF16,
-            Dtype::F16 => DType::F16,
+        let dtype = match placement.precision.weights() {
+            WeightFormat::Plain(Dtype::F32) => DType::F32,
+            WeightFormat::Plain(Dtype::Bf16) => DType::BF16,
+            WeightFormat::Plain(Dtype::F16) => DType::F16,
+            WeightFormat::Quantised(_) => {
+                return Err(Error::Unsupported(
+                    "quantised weights aren't implemented in this peer".into(),
+                ));
+            }
         };
         let file = mlxbench_core::checkpoint::SINGLE_FILE;
         let files = [checkpoint.folder().join(file)];
@@ -93,23 +99,32 @@ struct PeerModel {
 }
 
 impl PeerModel {
-    /// Appends `ids`, of shape `[1, tokens]`; the last position's logits, of shape `[vocab]`.
-    fn append(&mut self, ids: &Tensor) -> candle_core::Result<Tensor> {
-        let logits = self.model.forward(ids, self.position)?;
+    /// Appends `ids`, of shape `[batch, tokens]`.
+    fn append(&mut self, ids: &Tensor) -> candle_core::Result<PeerOutput> {
+        let logits = self.model.forward(ids, self.position)?.squeeze(1)?;
         self.position += ids.dim(1)?;
-        logits.flatten_all()
+        Ok(PeerOutput {
+            tokens: logits.argmax(D::Minus1)?,
+            logits,
+        })
     }
 }
 
+/// The last position's logits, of shape `[batch, vocab]`, and the tokens from which it goes on.
+struct PeerOutput {
+    tokens: Tensor,
+    logits: Tensor,
+}
+
 impl Model for PeerModel {
-    type Output = Tensor;
+    type Output = PeerOutput;
 
     fn config(&self) -> &GemmaConfig {
         &self.config
     }
 
-    fn is_asynchronous(&self) -> bool {
-        false
+    fn reads(&self) -> Reads {
+        Reads::Immediate
     }
 
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
@@ -124,29 +139,31 @@ impl Model for PeerModel {
         ))
     }
 
-    fn forward(&mut self, tokens: &TokenBatch) -> Result<Tensor> {
-        if tokens.batch() != 1 {
-            return Err(Error::Unsupported("this peer takes one row".into()));
-        }
-        let ids = Tensor::from_slice(tokens.ids(), (1, tokens.len()), &Device::Cpu);
+    fn forward(&mut self, tokens: &TokenBatch) -> Result<PeerOutput> {
+        let shape = (tokens.batch(), tokens.len());
+        let ids = Tensor::from_slice(tokens.ids(), shape, &Device::Cpu);
         ids.and_then(|ids| self.append(&ids))
             .map_err(Error::framework)
     }
 
-    fn step(&mut self, previous: &Tensor) -> Result<Tensor> {
-        let token = previous.argmax(D::Minus1).and_then(|id| id.reshape((1, 1)));
-        token
-            .and_then(|ids| self.append(&ids))
+    fn step(&mut self, previous: &PeerOutput) -> Result<PeerOutput> {
+        let ids = previous.tokens.unsqueeze(1);
+        ids.and_then(|ids| self.append(&ids))
             .map_err(Error::framework)
     }
 
-    fn read(&mut self, output: &Tensor) -> Result<Vec<TokenId>> {
-        let token = output.argmax(D::Minus1).and_then(|id| id.to_scalar());
-        Ok(vec![token.map_err(Error::framework)?])
+    fn force(&mut self, output: PeerOutput, ids: &[TokenId]) -> Result<PeerOutput> {
+        let tokens = Tensor::from_slice(ids, ids.len(), &Device::Cpu).map_err(Error::framework)?;
+        Ok(PeerOutput { tokens, ..output })
     }
 
-    fn logits(&mut self, output: &Tensor) -> Result<Vec<f32>> {
-        let logits = output.to_dtype(DType::F32);
+    fn read(&mut self, output: &PeerOutput) -> Result<Vec<TokenId>> {
+        output.tokens.to_vec1().map_err(Error::framework)
+    }
+
+    fn logits(&mut self, output: &PeerOutput) -> Result<Vec<f32>> {
+        let logits = output.logits.to_dtype(DType::F32);
+        let logits = logits.and_then(|logits| logits.flatten_all());
         logits
             .and_then(|logits| logits.to_vec1())
             .map_err(Error::framework)

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, utils};
-use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
+use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 
 use crate::weights::{self, Weights};
 use crate::{GemmaModel, Product};
@@ -88,7 +88,7 @@ impl Backend for CandleBackend {
         let weights = Weights {
             checkpoint,
             device: &device,
-            dtype: placement.dtype,
+            dtype: placement.precision.compute(),
         };
         GemmaModel::load(&weights).map_err(Error::framework)
     }
@@ -100,14 +100,15 @@ impl Backend for CandleBackend {
         placement: &Placement,
     ) -> Result<Product> {
         let device = usable(placement)?;
-        Product::random(shape, copies, placement.dtype, &device).map_err(Error::framework)
+        Product::random(shape, copies, placement.precision.compute(), &device)
+            .map_err(Error::framework)
     }
 }
 
-/// The device of `placement`, where it can multiply in the dtype.
+/// The device of `placement`, where it can multiply in the precision.
 fn usable(placement: &Placement) -> Result<Device> {
     let device = device(&placement.device)?;
-    match unsupported(&device, placement.dtype) {
+    match unsupported(&device, placement.precision) {
         None => Ok(device),
         Some(reason) => Err(Error::Unsupported(format!(
             "candle can't run {placement}: {reason}"
@@ -134,19 +135,23 @@ fn device(name: &mlxbench_core::Device) -> Result<Device> {
 fn support(name: &str) -> Option<DeviceSupport> {
     let name: mlxbench_core::Device = name.parse().ok()?;
     let device = device(&name).ok()?;
-    let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
-        dtype,
-        unsupported: unsupported(&device, dtype),
+    let precisions = Precision::ALL.map(|precision| PrecisionSupport {
+        precision,
+        unsupported: unsupported(&device, precision),
     });
     Some(DeviceSupport {
         device: name,
         description: None,
-        dtypes: dtypes.into(),
+        precisions: precisions.into(),
     })
 }
 
-/// Why `device` can't multiply matrices of `dtype`, in candle's words; `None` when it can.
-fn unsupported(device: &Device, dtype: Dtype) -> Option<String> {
+/// Why `device` can't multiply matrices in `precision`, in candle's words; `None` when it can.
+fn unsupported(device: &Device, precision: Precision) -> Option<String> {
+    if precision.is_quantised() {
+        return Some("quantised weights aren't implemented in the candle adapter".into());
+    }
+    let dtype = precision.compute();
     let product = || {
         let x = Tensor::ones((2, 2), weights::dtype(dtype), device)?;
         x.matmul(&x)?;

@@ -3,7 +3,7 @@
 mod ops;
 
 use candle_core::{D, DType, Device, Tensor};
-use mlxbench_core::backend::ContextShape;
+use mlxbench_core::backend::{ContextShape, Reads};
 use mlxbench_core::gemma::cache::CacheCursor;
 use mlxbench_core::gemma::{LayerKind, mask};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
@@ -181,8 +181,13 @@ impl Model for GemmaModel {
         &self.config
     }
 
-    fn is_asynchronous(&self) -> bool {
-        !self.device.is_cpu()
+    /// On GPUs candle copies to the host on the stream of the steps, and has no event or second
+    /// stream that a copy of one token could wait by.
+    fn reads(&self) -> Reads {
+        match self.device.is_cpu() {
+            true => Reads::Immediate,
+            false => Reads::InOrder,
+        }
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {
@@ -207,6 +212,11 @@ impl Model for GemmaModel {
         let ids = previous.tokens.unsqueeze(1).map_err(Error::framework)?;
         let hidden = self.hidden(&ids)?;
         self.project(&hidden).map_err(Error::framework)
+    }
+
+    fn force(&mut self, output: Output, ids: &[TokenId]) -> Result<Output> {
+        let tokens = Tensor::from_slice(ids, ids.len(), &self.device).map_err(Error::framework)?;
+        Ok(Output { tokens, ..output })
     }
 
     fn read(&mut self, output: &Output) -> Result<Vec<TokenId>> {

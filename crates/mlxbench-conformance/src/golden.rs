@@ -13,7 +13,7 @@ use mlxbench_core::backend::{Backend, Model};
 use mlxbench_core::clock::MonotonicClock;
 use mlxbench_core::gemma::TensorSpec;
 use mlxbench_core::generate::{Job, Mode, generate};
-use mlxbench_core::score::score;
+use mlxbench_core::score::{Forced, score};
 use mlxbench_core::{Checkpoint, Error, GemmaConfig, Placement, Result, TokenBatch, TokenId};
 
 /// The reference's answer for one tiny model.
@@ -271,7 +271,14 @@ fn teacher_force(
     chunk: usize,
 ) -> Result<Vec<Vec<f32>>> {
     let mut all = Vec::new();
-    score(model, tokens, length, chunk, |logits| {
+    let text = Forced {
+        context: None,
+        tokens,
+        prompt: length,
+        chunk,
+        mode: Mode::Pipelined,
+    };
+    score(model, &text, |logits| {
         all.push(logits);
         Ok(())
     })?;

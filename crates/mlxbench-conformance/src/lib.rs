@@ -4,8 +4,12 @@
 //! |---|---|
 //! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
 //! | [`ops`] | every op of `mlxbench-ops` once |
+//! | [`refusals`] | what a backend says that it can't do |
+//! | [`timing`] | what a token's time may hold |
 
 pub mod golden;
 pub mod ops;
+pub mod refusals;
+pub mod timing;
 
 pub use golden::Golden;

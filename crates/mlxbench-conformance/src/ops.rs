@@ -35,13 +35,13 @@ where
 {
     let placement = Placement {
         device: Device::cpu(),
-        dtype: Dtype::F32,
+        precision: Dtype::F32.into(),
     };
     for json in CONFIGS {
         let config = GemmaConfig::from_json(json)?;
         let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
         let folder = folder.path().join("model");
-        synth::write(&config, placement.dtype, 0, &folder, UNWATCHED)
+        synth::write(&config, Dtype::F32, 0, &folder, UNWATCHED)
             .map_err(|error| Error::Invalid(error.to_string()))?;
         let mut model = backend.load(&Checkpoint::open(&folder)?, &placement)?;
         for op in Op::all(&config, &WORKLOAD) {

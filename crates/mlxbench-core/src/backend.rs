@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::ProductShape;
-use crate::{Checkpoint, Device, Dtype, GemmaConfig, Placement, Result, TokenBatch, TokenId};
+use crate::{Checkpoint, Device, GemmaConfig, Placement, Precision, Result, TokenBatch, TokenId};
 
 /// A framework.
 pub trait Backend {
@@ -33,11 +33,11 @@ pub trait Backend {
     /// When the framework refuses.
     fn set_threads(&mut self, threads: Option<usize>) -> Result<usize>;
 
-    /// Loads `checkpoint` to a device in a dtype, tensor by tensor.
+    /// Loads `checkpoint` to a device in a precision, tensor by tensor.
     ///
     /// # Errors
-    /// [`crate::Error::Unsupported`] when the framework can't use this device or dtype here, in
-    /// its own words; never a silent fallback, which would mislabel the row.
+    /// [`crate::Error::Unsupported`] when the framework can't use this device or precision here,
+    /// in its own words; never a silent fallback, which would mislabel the row.
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Self::Model>;
 
     /// Makes `copies` weight matrices of random numbers and an input of `shape`, for the probes of
@@ -82,10 +82,8 @@ pub trait Model {
     /// The model's configuration.
     fn config(&self) -> &GemmaConfig;
 
-    /// Whether [`Model::forward`] and [`Model::step`] return before their work is done. Only then
-    /// can a step be handed over ahead of a read-back: a framework that works while it is called
-    /// would do the next token's work in this token's time.
-    fn is_asynchronous(&self) -> bool;
+    /// What a read of a token waits for on this model's device.
+    fn reads(&self) -> Reads;
 
     /// Empties the KV cache and makes room for `context`.
     ///
@@ -113,7 +111,14 @@ pub trait Model {
     /// When the framework fails.
     fn step(&mut self, previous: &Self::Output) -> Result<Self::Output>;
 
-    /// Waits for the greedy token of each row and brings it to the host.
+    /// `output` with `ids`, one a row, in place of the tokens that it chose: they are put on the
+    /// device, and the next [`Model::step`] goes on from them. Its logits stay.
+    ///
+    /// # Errors
+    /// When the framework fails.
+    fn force(&mut self, output: Self::Output, ids: &[TokenId]) -> Result<Self::Output>;
+
+    /// Waits for the token of each row, as [`Model::reads`] says, and brings it to the host.
     ///
     /// # Errors
     /// When the framework fails.
@@ -136,6 +141,21 @@ pub trait Model {
     fn device_peak_bytes(&self) -> Option<u64> {
         None
     }
+}
+
+/// What a read of a token waits for. It decides whether a step can be handed over ahead of a read:
+/// see [`crate::generate::Mode::form`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// For nothing: the framework works while it is called, as most do on the CPU. A step handed
+    /// over ahead would do the next token's work in this token's time.
+    Immediate,
+    /// For the step that made the token, and for nothing that was queued behind it.
+    Own,
+    /// For all that is queued, as a copy on the stream of the steps does. With a step queued ahead,
+    /// each token would count as read when the next one is done.
+    InOrder,
 }
 
 /// What a KV cache is made for.
@@ -171,15 +191,15 @@ pub struct DeviceSupport {
     /// What the device is, where the framework says: `NVIDIA H100 80GB HBM3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The dtypes.
-    pub dtypes: Vec<DtypeSupport>,
+    /// The precisions.
+    pub precisions: Vec<PrecisionSupport>,
 }
 
-/// A dtype on a device.
+/// A precision on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DtypeSupport {
-    /// The dtype.
-    pub dtype: Dtype,
+pub struct PrecisionSupport {
+    /// The precision.
+    pub precision: Precision,
     /// Why the backend can't use it here, in the framework's own words; absent when it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{ContextShape, Model};
+use crate::backend::{ContextShape, Model, Reads};
 use crate::clock::Clock;
 use crate::{Error, Nanos, Result, TokenBatch, TokenId};
 
@@ -25,8 +25,8 @@ use crate::{Error, Nanos, Result, TokenBatch, TokenId};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// The next step is handed to the device before the last token is read, as mlx-lm does; where
-    /// the framework works while it is called ([`Model::is_asynchronous`]), as `Synchronous`.
+    /// From the second token on, the next step is handed to the device before a token is read, as
+    /// mlx-lm does, where reads allow it: see [`Mode::form`].
     #[default]
     Pipelined,
     /// Each token is read before the next step is handed over.
@@ -39,6 +39,16 @@ impl Mode {
         match self {
             Self::Pipelined => "pipelined",
             Self::Synchronous => "synchronous",
+        }
+    }
+
+    /// The form that a generation takes where this mode is asked for. Handing over a step ahead
+    /// needs reads that wait for their own step; with others the times would be of something else
+    /// than the token that was read, so each token is read before the next step.
+    pub fn form(self, reads: Reads) -> Self {
+        match reads {
+            Reads::Own => self,
+            Reads::Immediate | Reads::InOrder => Self::Synchronous,
         }
     }
 }
@@ -69,6 +79,8 @@ pub struct Generation {
     pub token_ns: Vec<Nanos>,
     /// Whether the last position's logits were all finite.
     pub finite: bool,
+    /// Whether steps were handed over ahead of the reads, or each token was read first.
+    pub form: Mode,
 }
 
 impl Job<'_> {
@@ -127,185 +139,100 @@ pub fn generate<M: Model>(
         capacity: job.capacity(),
         chunk: job.chunk.min(job.capacity()),
     })?;
-    for chunk in job
-        .context
-        .iter()
-        .flat_map(|context| context.chunks(job.chunk))
-    {
-        model.prefill(&chunk)?;
-    }
-    model.synchronize()?;
+    fill(model, job.context, job.chunk)?;
 
     let mut tokens = vec![Vec::with_capacity(job.new_tokens); batch];
     let mut token_ns = Vec::with_capacity(job.new_tokens);
     let mut running = vec![true; batch];
-    let mut chunks: Vec<TokenBatch> = job.prompt.chunks(job.chunk).collect();
-    let last_chunk = chunks
-        .pop()
-        .expect("the prompt was checked to hold a token");
+    let form = job.mode.form(model.reads());
 
-    let pipelined = job.mode == Mode::Pipelined && model.is_asynchronous();
     let start = clock.now();
-    for chunk in &chunks {
-        model.prefill(chunk)?;
-    }
-    let mut output = model.forward(&last_chunk)?;
-    loop {
-        let more = token_ns.len() + 1 < job.new_tokens;
-        let ahead = match pipelined && more {
-            true => Some(model.step(&output)?),
-            false => None,
-        };
-        on_output(model, &output)?;
-        let read = model.read(&output)?;
-        token_ns.push(clock.now().since(start));
-        for ((row, &token), running) in tokens.iter_mut().zip(&read).zip(&mut running) {
-            row.push(token);
-            *running &= !job.stop.contains(&token);
-        }
-        if !more || !running.contains(&true) {
-            break;
-        }
-        output = match ahead {
-            Some(output) => output,
-            None => model.step(&output)?,
-        };
-    }
-    let finite = model.logits(&output)?.iter().all(|logit| logit.is_finite());
+    let first = hand_over(model, job.prompt, job.chunk)?;
+    let last = decode(
+        model,
+        first,
+        job.new_tokens,
+        form,
+        |model, previous, _| model.step(previous),
+        |model, output| {
+            on_output(model, output)?;
+            let read = model.read(output)?;
+            token_ns.push(clock.now().since(start));
+            for ((row, &token), running) in tokens.iter_mut().zip(&read).zip(&mut running) {
+                row.push(token);
+                *running &= !job.stop.contains(&token);
+            }
+            Ok(running.contains(&true))
+        },
+    )?;
+    let finite = model.logits(&last)?.iter().all(|logit| logit.is_finite());
     Ok(Generation {
         tokens,
         token_ns,
         finite,
+        form,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::VirtualClock;
-    use crate::mock::{MockModel, Script};
-
-    fn script() -> Script {
-        Script {
-            prefill_ns_per_token: 10,
-            step_ns: 100,
-            read_ns: 7,
-            ..Script::default()
-        }
+/// Puts `context` into the empty cache, and waits until the device is idle.
+pub(crate) fn fill(
+    model: &mut impl Model,
+    context: Option<&TokenBatch>,
+    chunk: usize,
+) -> Result<()> {
+    for chunk in context
+        .into_iter()
+        .flat_map(|context| context.chunks(chunk))
+    {
+        model.prefill(&chunk)?;
     }
-
-    fn job(prompt: &TokenBatch) -> Job<'_> {
-        Job {
-            context: None,
-            prompt,
-            new_tokens: 3,
-            chunk: 2,
-            mode: Mode::Synchronous,
-            stop: &[],
-        }
-    }
-
-    fn run(script: Script, job: &Job<'_>) -> Result<Generation> {
-        let clock = VirtualClock::default();
-        let mut model = MockModel::new(script, clock.clone());
-        generate(&mut model, &clock, job, |_, _| Ok(()))
-    }
-
-    #[test]
-    fn the_clock_starts_with_the_prompt_and_stops_at_each_read() {
-        let prompt = TokenBatch::row(vec![5; 5]);
-        let generation = run(script(), &job(&prompt)).unwrap();
-        let first = 5 * 10 + 7;
-        let token_ns = [first, first + 107, first + 214].map(Nanos);
-        assert_eq!(generation.token_ns, token_ns);
-    }
-
-    #[test]
-    fn tokens_of_the_context_are_not_timed() {
-        let (context, prompt) = (TokenBatch::row(vec![5; 100]), TokenBatch::row(vec![5]));
-        let generation = run(
-            script(),
-            &Job {
-                context: Some(&context),
-                ..job(&prompt)
-            },
-        )
-        .unwrap();
-        assert_eq!(generation.token_ns[0], Nanos(17));
-    }
-
-    #[test]
-    fn a_step_ahead_overlaps_the_read_back() {
-        let prompt = TokenBatch::row(vec![5]);
-        let pipelined = Job {
-            mode: Mode::Pipelined,
-            ..job(&prompt)
-        };
-        let asynchronous = Script {
-            asynchronous: true,
-            ..script()
-        };
-        let generation = run(asynchronous, &pipelined).unwrap();
-        // A read waits for its own token only; the next step has begun by then.
-        assert_eq!(generation.token_ns, [17, 117, 217].map(Nanos));
-    }
-
-    #[test]
-    fn a_framework_that_works_while_it_is_called_has_no_step_in_its_first_token() {
-        let prompt = TokenBatch::row(vec![5]);
-        let pipelined = Job {
-            mode: Mode::Pipelined,
-            ..job(&prompt)
-        };
-        let generation = run(script(), &pipelined).unwrap();
-        assert_eq!(generation.token_ns, [17, 124, 231].map(Nanos));
-    }
-
-    #[test]
-    fn both_modes_generate_the_same_tokens() {
-        let prompt = TokenBatch::row(vec![5, 9]);
-        let synchronous = run(script(), &job(&prompt)).unwrap();
-        let pipelined = run(
-            script(),
-            &Job {
-                mode: Mode::Pipelined,
-                ..job(&prompt)
-            },
-        )
-        .unwrap();
-        assert_eq!(synchronous.tokens, pipelined.tokens);
-    }
-
-    #[test]
-    fn a_stop_token_ends_the_generation_once_every_row_has_it() {
-        let prompt = TokenBatch::row(vec![5]);
-        let all = run(script(), &job(&prompt)).unwrap().tokens[0].clone();
-        let stopped = run(
-            script(),
-            &Job {
-                stop: &all[1..2],
-                ..job(&prompt)
-            },
-        )
-        .unwrap();
-        assert_eq!(stopped.tokens[0], all[..2]);
-        assert_eq!(stopped.token_ns.len(), 2);
-    }
-
-    #[test]
-    fn what_does_not_fit_the_model_is_refused_before_any_work() {
-        let prompt = TokenBatch::row(vec![5; 4]);
-        for new_tokens in [1 << 20, usize::MAX] {
-            let long = Job {
-                new_tokens,
-                ..job(&prompt)
-            };
-            let message = run(script(), &long).unwrap_err().to_string();
-            assert!(message.contains("exceed the model's context"), "{message}");
-        }
-
-        let foreign = TokenBatch::row(vec![u32::MAX]);
-        let message = run(script(), &job(&foreign)).unwrap_err().to_string();
-        assert!(message.contains("vocabulary"), "{message}");
-    }
+    model.synchronize()
 }
+
+/// Hands over a prompt of at least one token, in chunks.
+pub(crate) fn hand_over<M: Model>(
+    model: &mut M,
+    prompt: &TokenBatch,
+    chunk: usize,
+) -> Result<M::Output> {
+    let before_last = (prompt.len() - 1) / chunk * chunk;
+    for chunk in prompt.columns(0..before_last).chunks(chunk) {
+        model.prefill(&chunk)?;
+    }
+    model.forward(&prompt.columns(before_last..prompt.len()))
+}
+
+/// The steps of `count` positions in all, of which `first` is the first. `step` hands over the one
+/// after an output, with its index; `arrive` brings an output to the host and says whether to go on.
+/// Returns the last output that arrived.
+///
+/// The first output arrives before any step is handed over: no step has a part in its time. Then,
+/// in the pipelined form, the step after an output is handed over before that output arrives.
+pub(crate) fn decode<M: Model>(
+    model: &mut M,
+    first: M::Output,
+    count: usize,
+    form: Mode,
+    mut step: impl FnMut(&mut M, &M::Output, usize) -> Result<M::Output>,
+    mut arrive: impl FnMut(&mut M, &M::Output) -> Result<bool>,
+) -> Result<M::Output> {
+    let mut output = first;
+    for index in 1..count {
+        let ahead = match form {
+            Mode::Pipelined if index > 1 => Some(step(model, &output, index)?),
+            _ => None,
+        };
+        if !arrive(model, &output)? {
+            return Ok(output);
+        }
+        output = match ahead {
+            Some(output) => output,
+            None => step(model, &output, index)?,
+        };
+    }
+    arrive(model, &output)?;
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests;

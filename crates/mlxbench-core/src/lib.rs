@@ -29,6 +29,7 @@ pub mod limits;
 pub mod logits_file;
 pub mod mock;
 mod placement;
+mod precision;
 pub mod probe;
 pub mod protocol;
 pub mod results;
@@ -43,6 +44,7 @@ pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
 pub use gemma::GemmaConfig;
 pub use placement::{Device, Dtype, Placement};
+pub use precision::{Precision, Scheme, WeightFormat};
 pub use tokens::{TokenBatch, TokenId};
 pub use units::Nanos;
 

@@ -23,29 +23,28 @@ pub struct LogitsWriter {
 }
 
 impl LogitsWriter {
-    /// A file at `path`, in place of any before it.
+    /// A file of vectors of `vocab_size` logits at `path`, in place of any before it.
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub fn create(path: &Path, vocab_size: usize) -> Result<Self> {
         let file = File::create(path).map_err(|error| Error::io(path, error))?;
         let mut writer = Self {
             path: path.to_owned(),
             file: BufWriter::new(file),
             positions: 0,
-            vocab_size: 0,
+            vocab_size,
         };
         writer.write(&[0; 8 + HEADER_BYTES])?;
         Ok(writer)
     }
 
-    /// Appends one position.
+    /// Appends a position, or the rows of one behind one another.
     ///
     /// # Errors
     /// When the disk is full.
     pub fn push(&mut self, logits: &[f32]) -> Result<()> {
-        self.positions += 1;
-        self.vocab_size = logits.len();
+        self.positions += logits.len() / self.vocab_size.max(1);
         for logit in logits {
             self.write(&logit.to_le_bytes())?;
         }
@@ -149,21 +148,22 @@ mod tests {
     fn what_was_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logits.safetensors");
-        let mut writer = LogitsWriter::create(&path).unwrap();
+        let mut writer = LogitsWriter::create(&path, 3).unwrap();
         writer.push(&[1.0, -2.0, 3.5]).unwrap();
-        writer.push(&[4.0, 5.0, 6.0]).unwrap();
+        writer.push(&[4.0, 5.0, 6.0, 7.0, 8.0, 9.0]).unwrap();
         writer.finish().unwrap();
         let file = LogitsFile::open(&path).unwrap();
-        assert_eq!((file.positions(), file.vocab_size()), (2, 3));
+        assert_eq!((file.positions(), file.vocab_size()), (3, 3));
         let rows: Vec<_> = file.rows().collect();
-        assert_eq!(rows, [vec![1.0, -2.0, 3.5], vec![4.0, 5.0, 6.0]]);
+        let second = [vec![4.0, 5.0, 6.0], vec![7.0, 8.0, 9.0]];
+        assert_eq!(rows, [&[vec![1.0, -2.0, 3.5]], &second[..]].concat());
     }
 
     #[test]
     fn a_file_that_was_cut_short_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logits.safetensors");
-        let mut writer = LogitsWriter::create(&path).unwrap();
+        let mut writer = LogitsWriter::create(&path, 64).unwrap();
         writer.push(&[1.0; 64]).unwrap();
         drop(writer);
         let message = LogitsFile::open(&path).unwrap_err().to_string();

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::backend::{
-    Backend, ContextShape, DeviceSupport, DtypeSupport, Identity, Model, Product,
+    Backend, ContextShape, DeviceSupport, Identity, Model, PrecisionSupport, Product, Reads,
 };
 use crate::clock::{Clock, VirtualClock};
 use crate::gemma::preset;
 use crate::probe::ProductShape;
 use crate::text::tell;
-use crate::{Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Result};
-use crate::{TokenBatch, TokenId};
+use crate::{
+    Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Precision, Result, TokenBatch,
+    TokenId,
+};
 
 /// How long the mock takes, and how it fails. Times are of the virtual clock: nobody waits.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -23,9 +25,13 @@ pub struct Script {
     /// Prefill of one token, in nanoseconds.
     #[arg(long, default_value_t = 1_000_000)]
     pub prefill_ns_per_token: u64,
-    /// One decode step, in nanoseconds.
+    /// One decode step on the device, in nanoseconds.
     #[arg(long, default_value_t = 10_000_000)]
     pub step_ns: u64,
+    /// What it costs the host to hand over a step or a chunk, in nanoseconds: the device begins
+    /// after that.
+    #[arg(long, default_value_t = 0)]
+    pub launch_ns: u64,
     /// Reading a token back, in nanoseconds.
     #[arg(long, default_value_t = 0)]
     pub read_ns: u64,
@@ -41,9 +47,13 @@ pub struct Script {
     /// All work takes this many per cent longer, to see a gate catch it.
     #[arg(long, env = "MLXBENCH_MOCK_SLOWER_PERCENT", default_value_t = 0)]
     pub slower_percent: u64,
-    /// Work goes on while the host does something else, as on a GPU.
+    /// Work is queued and goes on while the host does something else, as on a GPU. A read waits for
+    /// its own step only.
     #[arg(long)]
     pub asynchronous: bool,
+    /// A read waits for all that is queued.
+    #[arg(long, requires = "asynchronous")]
+    pub in_order_reads: bool,
     /// Times pass in earnest, so that others can measure them.
     #[arg(long)]
     pub real_time: bool,
@@ -101,7 +111,8 @@ impl FromStr for Fault {
     }
 }
 
-/// The scripted backend. It has a CPU with f32 and bf16, and no f16.
+/// The scripted backend. It has a CPU that computes in f32 and bf16, with quantised weights too, and not in
+/// f16.
 #[derive(Debug)]
 pub struct MockBackend {
     script: Script,
@@ -129,14 +140,15 @@ impl Backend for MockBackend {
     }
 
     fn devices(&self) -> Vec<DeviceSupport> {
-        let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
-            dtype,
-            unsupported: (dtype == Dtype::F16).then(|| "the mock has no f16".to_owned()),
+        let precisions = Precision::ALL.map(|precision| PrecisionSupport {
+            precision,
+            unsupported: (precision.compute() == Dtype::F16)
+                .then(|| "the mock has no f16".to_owned()),
         });
         vec![DeviceSupport {
             device: Device::cpu(),
             description: None,
-            dtypes: dtypes.into(),
+            precisions: precisions.into(),
         }]
     }
 
@@ -145,7 +157,7 @@ impl Backend for MockBackend {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<MockModel> {
-        if placement.device.kind() != "cpu" || placement.dtype == Dtype::F16 {
+        if placement.device.kind() != "cpu" || placement.precision.compute() == Dtype::F16 {
             return Err(Error::Unsupported(format!("the mock has no {placement}")));
         }
         self.clock.advance(Nanos(self.script.load_ns));
@@ -162,7 +174,7 @@ impl Backend for MockBackend {
     ) -> Result<MockProduct> {
         let seconds = |work: u64, rate: u64| work as f64 / rate as f64;
         let reading = seconds(
-            shape.weight_bytes(placement.dtype),
+            shape.weight_bytes(placement.precision.compute()),
             self.script.bytes_per_second,
         );
         let multiplying = seconds(shape.operations(), self.script.operations_per_second);
@@ -206,6 +218,9 @@ pub struct MockModel {
 /// The next token of each row.
 #[derive(Debug, Clone)]
 pub struct MockOutput {
+    /// Those that the model chose.
+    greedy: Vec<TokenId>,
+    /// Those from which it goes on.
     tokens: Vec<TokenId>,
     /// When they are known.
     done: Nanos,
@@ -225,12 +240,13 @@ impl MockModel {
         }
     }
 
-    /// Work of the device: it starts when the work before it is done.
+    /// Work of the device: the host hands it over, and it starts when the work before it is done.
     fn work(&mut self, ns: u64) {
         let repeated = self.generations.saturating_sub(1);
         let percent = self.script.slowdown_percent * repeated + self.script.slower_percent;
-        let slowed = ns + ns * percent / 100;
-        self.done = Nanos(self.done.0.max(self.clock.now().0) + slowed);
+        let slowed = |ns: u64| ns + ns * percent / 100;
+        self.clock.advance(Nanos(slowed(self.script.launch_ns)));
+        self.done = Nanos(self.done.0.max(self.clock.now().0) + slowed(ns));
         if !self.script.asynchronous {
             self.wait_until(self.done);
         }
@@ -246,6 +262,16 @@ impl MockModel {
         (fault.at == self.generations).then_some(fault.kind)
     }
 
+    /// What the work that was handed over last makes of each row's last token.
+    fn output(&self, last: impl Iterator<Item = TokenId>) -> MockOutput {
+        let greedy: Vec<TokenId> = last.map(|token| self.next(token)).collect();
+        MockOutput {
+            tokens: greedy.clone(),
+            greedy,
+            done: self.done,
+        }
+    }
+
     fn next(&self, previous: TokenId) -> TokenId {
         let next = u64::from(previous) * 6_364_136_223 + 1_442_695_041;
         (next % self.config.vocab_size as u64) as TokenId
@@ -259,8 +285,12 @@ impl Model for MockModel {
         &self.config
     }
 
-    fn is_asynchronous(&self) -> bool {
-        self.script.asynchronous
+    fn reads(&self) -> Reads {
+        match (self.script.asynchronous, self.script.in_order_reads) {
+            (false, _) => Reads::Immediate,
+            (true, false) => Reads::Own,
+            (true, true) => Reads::InOrder,
+        }
     }
 
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
@@ -278,24 +308,19 @@ impl Model for MockModel {
 
     fn forward(&mut self, tokens: &TokenBatch) -> Result<MockOutput> {
         self.prefill(tokens)?;
-        let last = tokens
-            .rows()
-            .map(|row| self.next(*row.last().unwrap_or(&0)));
-        Ok(MockOutput {
-            tokens: last.collect(),
-            done: self.done,
-        })
+        let last = tokens.rows().map(|row| *row.last().unwrap_or(&0));
+        Ok(self.output(last))
     }
 
     fn step(&mut self, previous: &MockOutput) -> Result<MockOutput> {
         self.work(self.script.step_ns);
+        Ok(self.output(previous.tokens.iter().copied()))
+    }
+
+    fn force(&mut self, output: MockOutput, ids: &[TokenId]) -> Result<MockOutput> {
         Ok(MockOutput {
-            tokens: previous
-                .tokens
-                .iter()
-                .map(|&token| self.next(token))
-                .collect(),
-            done: self.done,
+            tokens: ids.to_vec(),
+            ..output
         })
     }
 
@@ -313,15 +338,18 @@ impl Model for MockModel {
             }
             Some(FaultKind::NotFinite) | None => {}
         }
-        self.wait_until(output.done);
+        self.wait_until(match self.reads() {
+            Reads::InOrder => self.done,
+            Reads::Own | Reads::Immediate => output.done,
+        });
         self.clock.advance(Nanos(self.script.read_ns));
         Ok(output.tokens.clone())
     }
 
     fn logits(&mut self, output: &MockOutput) -> Result<Vec<f32>> {
         let vocab = self.config.vocab_size;
-        let mut logits = vec![0.0; vocab * output.tokens.len()];
-        for (row, &token) in logits.chunks_mut(vocab).zip(&output.tokens) {
+        let mut logits = vec![0.0; vocab * output.greedy.len()];
+        for (row, &token) in logits.chunks_mut(vocab).zip(&output.greedy) {
             row[token as usize] = 1.0;
         }
         if self.fault() == Some(FaultKind::NotFinite) {

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Precision};
 
-/// The number format of weights, activations and KV cache.
+/// A number format.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -131,20 +131,20 @@ impl From<Device> for String {
     }
 }
 
-/// Where a model is loaded and in which dtype.
+/// Where a model is loaded and in which precision.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub struct Placement {
     /// The device's name.
     pub device: Device,
-    /// The dtype of weights, activations and KV cache.
-    pub dtype: Dtype,
+    /// What its weights are kept in, and what is computed in.
+    pub precision: Precision,
 }
 
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.device, self.dtype)
+        write!(f, "{}/{}", self.device, self.precision)
     }
 }
 

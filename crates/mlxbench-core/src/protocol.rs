@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{DeviceSupport, Identity};
+use crate::backend::{DeviceSupport, Identity, Reads};
 use crate::generate::Mode;
 use crate::probe::ProductShape;
 use crate::text::quotable;
 use crate::{Error, Nanos, Placement, TokenBatch, TokenId};
 
 /// The version of this protocol. Messages of another version are refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the runner asks. One request at a time, each answered by one [`Reply`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub enum Request {
 pub struct Load {
     /// A model folder in the Hugging Face layout.
     pub model: PathBuf,
-    /// Device and dtype.
+    /// Device and precision.
     pub placement: Placement,
     /// CPU threads; the framework's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,31 +62,37 @@ pub struct Generate {
     /// Ids that end the generation once every row has produced one; usually none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<TokenId>,
-    /// Where to write the logits as safetensors: one f32 tensor `logits` of shape `[n, vocab]`
-    /// whose row i has generated token i as its argmax. One row of prompt only; the times of such
-    /// a generation mean nothing.
+    /// Where to write the logits as safetensors: one f32 tensor `logits` of shape
+    /// `[n x rows, vocab]`, position by position and row by row in it, whose argmax is the token
+    /// generated there. The times of such a generation mean nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<PathBuf>,
 }
 
-/// A text whose logits are wanted: teacher forcing.
+/// A text whose logits are wanted: teacher forcing, by the steps and in the form of a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
-    /// One row of ids.
+    /// Rows of ids put into the cache before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<TokenBatch>,
+    /// Rows of ids: a prompt and what follows it.
     pub tokens: TokenBatch,
-    /// How many of them are appended in chunks; the rest follow one by one.
+    /// How many of a row's are the prompt, appended in chunks; the rest follows one by one.
     pub prompt: usize,
     /// The most tokens appended at once.
     pub chunk: usize,
-    /// Where to write the logits as safetensors: one f32 tensor `logits` of shape `[n, vocab]`,
-    /// row i those after `prompt + i` tokens, the last row those after all.
+    /// When the host waits for the logits.
+    pub mode: Mode,
+    /// Where to write the logits as safetensors: one f32 tensor `logits` of shape
+    /// `[n x rows, vocab]`, position by position and row by row in it: first those after `prompt`
+    /// tokens of each row, last those after all.
     pub logits: PathBuf,
 }
 
 /// A product with a weight matrix of random numbers, to be timed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Device and dtype.
+    /// Device and precision.
     pub placement: Placement,
     /// CPU threads; the framework's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +149,8 @@ pub struct Loaded {
     pub load_ns: Nanos,
     /// CPU threads in effect.
     pub threads: usize,
+    /// What a read of a token waits for.
+    pub reads: Reads,
 }
 
 /// A finished generation.
@@ -154,6 +162,8 @@ pub struct Generated {
     pub token_ns: Vec<Nanos>,
     /// Whether the last position's logits were all finite.
     pub finite: bool,
+    /// Whether steps were handed over ahead of the reads, or each token was read first.
+    pub form: Mode,
     /// Peak of the framework's device memory in this generation, where it keeps count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_peak_bytes: Option<u64>,

@@ -4,7 +4,9 @@
 //!
 //! | module | its subject |
 //! |---|---|
-//! | `target` | targets and tests: the two sides of a case |
+//! | `target` | targets: what is measured |
+//! | `workload` | tests: what it is measured at |
+//! | `metric` | the figures |
 //! | `samples` | repetitions, warm-ups, and why there were no more of them |
 //! | `failures` | what could not be measured, and why |
 //! | `equivalence` | whether a target did the reference's work |
@@ -18,11 +20,13 @@ pub(crate) mod check;
 mod equivalence;
 mod failures;
 mod machine;
+mod metric;
 pub mod migrate;
 mod roofline;
 mod samples;
 mod target;
 mod timeline;
+mod workload;
 
 use std::path::PathBuf;
 
@@ -32,16 +36,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Device, GemmaConfig};
 
-pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Verdict};
+pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Parting, Verdict};
 pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
+pub use metric::Metric;
 pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
 pub use samples::{PeakSince, Sample, StopReason, Stopped, Warmup};
-pub use target::{Side, TargetFacts, TargetId, Test};
+pub use target::{Side, TargetFacts, TargetId};
 pub use timeline::Timeline;
+pub use workload::{GenerateTest, Test};
 
 /// The version of the result file's schema.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A whole run: one result file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +61,9 @@ pub struct RunResult {
     /// Whether each target did the reference's work.
     #[serde(default)]
     pub equivalences: Vec<Equivalence>,
+    /// How far the reference was from a target's choice where tokens of their timed tests part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partings: Vec<Parting>,
     /// How fast the CPU reads and writes memory without any framework.
     #[serde(default)]
     pub streams: Vec<StreamProbe>,
@@ -91,6 +100,7 @@ impl RunResult {
             run,
             targets: Vec::new(),
             equivalences: Vec::new(),
+            partings: Vec::new(),
             streams: Vec::new(),
             products: Vec::new(),
             warmups: Vec::new(),
@@ -117,6 +127,13 @@ impl RunResult {
                 self.equivalences
                     .retain(|known| known.target != equivalence.target);
                 self.equivalences.push(equivalence);
+            }
+            Record::Parting(parting) => {
+                let same = |known: &Parting| {
+                    (&known.target, known.test) == (&parting.target, parting.test)
+                };
+                self.partings.retain(|known| !same(known));
+                self.partings.push(parting);
             }
             Record::Streams { probes } => self.streams.extend(probes),
             Record::Products { probes } => self.products.extend(probes),
@@ -153,6 +170,13 @@ impl RunResult {
             .find(|equivalence| equivalence.target == *target)
     }
 
+    /// Where tokens of a target's test part from the reference's, where the reference was asked.
+    pub fn parting_of(&self, target: &TargetId, test: &Test) -> Option<&Parting> {
+        self.partings
+            .iter()
+            .find(|parting| parting.target == *target && parting.test == *test)
+    }
+
     /// What a target failed at.
     pub fn failures_of(&self, target: &TargetId) -> impl Iterator<Item = &Failure> {
         self.failures
@@ -171,6 +195,8 @@ pub enum Record {
     Target(TargetFacts),
     /// A target was compared with the reference.
     Equivalence(Equivalence),
+    /// The tokens of a target's timed test part from the reference's.
+    Parting(Parting),
     /// Memory was read and written.
     Streams {
         /// One a kernel.

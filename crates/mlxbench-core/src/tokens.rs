@@ -89,6 +89,16 @@ impl TokenBatch {
         }
     }
 
+    /// The first `count` rows.
+    pub fn first_rows(&self, count: usize) -> Self {
+        let batch = self.batch.min(count);
+        Self {
+            batch,
+            len: self.len,
+            ids: self.ids[..batch * self.len].to_vec(),
+        }
+    }
+
     /// The batch cut into column blocks of at most `size` tokens, in order.
     pub fn chunks(&self, size: usize) -> impl Iterator<Item = Self> {
         (0..self.len)

@@ -16,7 +16,7 @@ use crate::protocol::{
     Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
 };
 use crate::results::check;
-use crate::score::score;
+use crate::score::{Forced, score};
 use crate::text::tell;
 use crate::{Checkpoint, Error, Nanos, Result};
 
@@ -104,7 +104,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
         if protocol != VERSION {
             return Err(Error::Invalid(format!(
                 "this worker speaks protocol {VERSION}, the runner {protocol}: build both from one \
-                 checkout"
+                 checkout, or update the older one as PROTOCOL.md tells"
             )));
         }
         Ok(Reply::Hello(Hello {
@@ -121,10 +121,12 @@ impl<B: Backend, C: Clock> Session<B, C> {
         let checkpoint = Checkpoint::open(&load.model)?;
         let mut model = self.backend.load(&checkpoint, &load.placement)?;
         model.synchronize()?;
+        let reads = model.reads();
         self.model = Some(model);
         Ok(Reply::Loaded(Loaded {
             load_ns: self.clock.now().since(start),
             threads,
+            reads,
         }))
     }
 
@@ -135,19 +137,16 @@ impl<B: Backend, C: Clock> Session<B, C> {
 
     fn score(&mut self, request: &Score) -> Result<Reply> {
         let model = loaded(&mut self.model)?;
-        if request.tokens.batch() != 1 {
-            return Err(Error::Invalid(
-                "one row of tokens is scored at a time".into(),
-            ));
-        }
-        let mut file = LogitsWriter::create(&request.logits)?;
-        score(
-            model,
-            &request.tokens,
-            request.prompt,
-            request.chunk,
-            |logits| file.push(&logits),
-        )?;
+        let text = Forced {
+            context: request.context.as_ref(),
+            tokens: &request.tokens,
+            prompt: request.prompt,
+            chunk: request.chunk,
+            mode: request.mode,
+        };
+        let vocab_size = model.config().vocab_size;
+        let mut file = LogitsWriter::create(&request.logits, vocab_size)?;
+        score(model, &text, |logits| file.push(&logits))?;
         file.finish()?;
         Ok(Reply::Scored)
     }
@@ -185,16 +184,10 @@ impl<B: Backend, C: Clock> Session<B, C> {
             mode: request.mode,
             stop: &request.stop,
         };
-        if request.logits.is_some() && request.prompt.batch() != 1 {
-            return Err(Error::Invalid(
-                "logits are written for one row of prompt only".into(),
-            ));
-        }
-        let mut logits = request
-            .logits
-            .as_deref()
-            .map(LogitsWriter::create)
-            .transpose()?;
+        let vocab_size = model.config().vocab_size;
+        let path = request.logits.as_deref();
+        let logits = path.map(|path| LogitsWriter::create(path, vocab_size));
+        let mut logits = logits.transpose()?;
         let generation = generate(model, &self.clock, &job, |model, output| {
             if let Some(file) = &mut logits {
                 file.push(&model.logits(output)?)?;
@@ -206,6 +199,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             tokens: generation.tokens,
             token_ns: generation.token_ns,
             finite: generation.finite,
+            form: generation.form,
             device_peak_bytes: model.device_peak_bytes(),
         }))
     }
@@ -244,7 +238,7 @@ mod tests {
 
     #[test]
     fn hello_names_backend_and_devices() {
-        let reply = session().answer(r#"{"type": "hello", "protocol": 1}"#);
+        let reply = session().answer(r#"{"type": "hello", "protocol": 2}"#);
         let Reply::Hello(hello) = reply else {
             panic!("{reply:?}")
         };
@@ -254,12 +248,13 @@ mod tests {
 
     #[test]
     fn another_protocol_is_refused() {
-        let (kind, message) = error(session().answer(r#"{"type": "hello", "protocol": 9}"#));
-        assert_eq!(kind, ErrorKind::Invalid);
-        assert!(
-            message.contains("speaks protocol 1, the runner 9"),
-            "{message}"
-        );
+        for other in [1, 9] {
+            let hello = format!(r#"{{"type": "hello", "protocol": {other}}}"#);
+            let (kind, message) = error(session().answer(&hello));
+            assert_eq!(kind, ErrorKind::Invalid);
+            let says = format!("speaks protocol 2, the runner {other}: build both");
+            assert!(message.contains(&says), "{message}");
+        }
     }
 
     #[test]
@@ -278,7 +273,7 @@ mod tests {
     #[test]
     fn a_probe_that_no_machine_can_do_is_refused() {
         let probe = |rows: u64, copies: u64, least_ns: u64| {
-            let line = serde_json::json!({"type": "probe", "placement": {"device": "cpu", "dtype": "f32"},
+            let line = serde_json::json!({"type": "probe", "placement": {"device": "cpu", "precision": "f32"},
                 "shape": {"rows": rows, "in_features": 8, "out_features": 8}, "copies": copies,
                 "least_ns": least_ns});
             session().answer(&line.to_string())
@@ -333,7 +328,7 @@ mod tests {
         (0..4, rows, numbers, least_ns).prop_map(|(kind, rows, n, least_ns)| match kind {
             0 => format!(r#"{{"type": "hello", "protocol": {}}}"#, n[0]),
             1 => format!(
-                r#"{{"type": "load", "model": "/nowhere", "placement": {{"device": "cpu", "dtype": "f32"}}, "threads": {}}}"#,
+                r#"{{"type": "load", "model": "/nowhere", "placement": {{"device": "cpu", "precision": "f32"}}, "threads": {}}}"#,
                 n[0]
             ),
             2 => format!(
@@ -341,7 +336,7 @@ mod tests {
                 n[0], n[1], n[2]
             ),
             _ => format!(
-                r#"{{"type": "probe", "placement": {{"device": "cpu", "dtype": "f32"}}, "shape": {{"rows": {}, "in_features": {}, "out_features": {}}}, "copies": {}, "least_ns": {least_ns}}}"#,
+                r#"{{"type": "probe", "placement": {{"device": "cpu", "precision": "f32"}}, "shape": {{"rows": {}, "in_features": {}, "out_features": {}}}, "copies": {}, "least_ns": {least_ns}}}"#,
                 n[0], n[1], n[2], n[3]
             ),
         })
@@ -356,7 +351,7 @@ mod tests {
             session.answer(&line);
             let cut = (0..=cut.min(line.len())).rev().find(|&at| line.is_char_boundary(at));
             session.answer(&line[..cut.unwrap_or(0)]);
-            let reply = session.answer(r#"{"type": "hello", "protocol": 1}"#);
+            let reply = session.answer(r#"{"type": "hello", "protocol": 2}"#);
             prop_assert!(matches!(reply, Reply::Hello(_)), "it isn't ready for the next request");
         }
     }

@@ -6,9 +6,9 @@ use std::ptr;
 
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Device, DeviceType, Stream, with_stream};
-use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
+use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 
 use crate::weights::{self, Weights};
 use crate::{GemmaModel, Product, blas};
@@ -60,7 +60,7 @@ impl Backend for MlxBackend {
         let stream = usable(placement)?;
         let weights = Weights {
             checkpoint,
-            dtype: placement.dtype,
+            dtype: placement.precision.compute(),
         };
         let asynchronous = placement.device.kind() != "cpu";
         let load = || GemmaModel::load(&weights, stream.clone(), asynchronous);
@@ -74,15 +74,16 @@ impl Backend for MlxBackend {
         placement: &Placement,
     ) -> Result<Product> {
         let stream = usable(placement)?;
-        let random = || Product::random(shape, copies, placement.dtype, stream.clone());
+        let random =
+            || Product::random(shape, copies, placement.precision.compute(), stream.clone());
         with_stream(&stream, random).map_err(framework)
     }
 }
 
-/// The stream of `placement`, where it can multiply in the dtype.
+/// The stream of `placement`, where it can multiply in the precision.
 fn usable(placement: &Placement) -> Result<Stream> {
     let stream = stream(&placement.device)?;
-    match unsupported(&stream, placement.dtype) {
+    match unsupported(&stream, placement.precision) {
         None => Ok(stream),
         Some(reason) => Err(Error::Unsupported(format!(
             "MLX can't run {placement}: {reason}"
@@ -146,20 +147,24 @@ fn device(name: &mlxbench_core::Device) -> Device {
 fn support(name: &str) -> Option<DeviceSupport> {
     let device = name.parse().ok()?;
     let stream = stream(&device).ok()?;
-    let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
-        dtype,
-        unsupported: unsupported(&stream, dtype),
+    let precisions = Precision::ALL.map(|precision| PrecisionSupport {
+        precision,
+        unsupported: unsupported(&stream, precision),
     });
     let description = description(&device);
     Some(DeviceSupport {
         device,
         description,
-        dtypes: dtypes.into(),
+        precisions: precisions.into(),
     })
 }
 
-/// Why a device can't multiply matrices of `dtype`, in MLX's words; `None` when it can.
-fn unsupported(stream: &Stream, dtype: Dtype) -> Option<String> {
+/// Why a device can't multiply matrices in `precision`, in MLX's words; `None` when it can.
+fn unsupported(stream: &Stream, precision: Precision) -> Option<String> {
+    if precision.is_quantised() {
+        return Some("quantised weights aren't implemented in the mlx adapter".into());
+    }
+    let dtype = precision.compute();
     let product = || {
         let x = Array::from_slice(&[1.0_f32; 4], &[2, 2]).as_dtype(weights::dtype(dtype))?;
         x.matmul(&x)?.eval()

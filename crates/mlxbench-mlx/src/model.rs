@@ -6,7 +6,7 @@ use mlx_rs::error::Result as MlxResult;
 use mlx_rs::ops::indexing::{TryIndexOp, argmax_axis};
 use mlx_rs::transforms::{async_eval, eval};
 use mlx_rs::{Array, Dtype, Stream, memory, with_stream};
-use mlxbench_core::backend::ContextShape;
+use mlxbench_core::backend::{ContextShape, Reads};
 use mlxbench_core::gemma::cache::CacheCursor;
 use mlxbench_core::gemma::{LayerKind, mask};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
@@ -197,8 +197,12 @@ impl Model for GemmaModel {
         &self.config
     }
 
-    fn is_asynchronous(&self) -> bool {
-        self.asynchronous
+    /// On a GPU a read waits for the event behind its own array.
+    fn reads(&self) -> Reads {
+        match self.asynchronous {
+            true => Reads::Own,
+            false => Reads::Immediate,
+        }
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {
@@ -233,6 +237,11 @@ impl Model for GemmaModel {
             let hidden = self.hidden(&ids)?;
             self.project(&hidden).map_err(framework)
         })
+    }
+
+    fn force(&mut self, output: Output, ids: &[TokenId]) -> Result<Output> {
+        let tokens = Array::from_slice(ids, &[ids.len() as i32]);
+        Ok(Output { tokens, ..output })
     }
 
     fn read(&mut self, output: &Output) -> Result<Vec<TokenId>> {

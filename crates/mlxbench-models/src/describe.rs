@@ -80,7 +80,7 @@ pub fn describe(folder: &Path) -> Result<Description> {
         .collect();
     let need = |dtype| Need {
         dtype,
-        weights_bytes: config.weights_bytes(dtype),
+        weights_bytes: config.weights_bytes(dtype.into()),
         kv_cache: contexts
             .iter()
             .map(|&context| KvCacheNeed {

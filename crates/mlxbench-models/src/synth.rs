@@ -46,7 +46,7 @@ pub fn write(
     };
     let quantiles = standard_normal_quantiles();
     let what = format!("{} (random weights)", folder.display());
-    let total_bytes = config.weights_bytes(dtype);
+    let total_bytes = config.weights_bytes(dtype.into());
     let done = Cell::new(0);
     let tell = |bytes: usize| {
         done.set(done.get() + bytes as u64);

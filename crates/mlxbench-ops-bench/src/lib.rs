@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, Throughput};
+use mlxbench_core::text::tell;
 use mlxbench_core::{Backend, Checkpoint, Error, GemmaConfig, Placement, Result};
 use mlxbench_models::progress::UNWATCHED;
 use mlxbench_models::source::Source;
@@ -46,12 +47,15 @@ where
     let workload = Workload::default();
     let source: Source = format!("synthetic:{name}").parse().map_err(invalid)?;
     let checkpoint = Checkpoint::open(&source.resolve(UNWATCHED).map_err(invalid)?)?;
+    for warning in checkpoint.warnings() {
+        tell(format_args!("warning: {warning}"));
+    }
     let file = OpsFile {
         schema: SCHEMA,
         identity: backend.identity()?,
         threads: backend.set_threads(None)?,
         device: placement.device.clone(),
-        dtype: placement.dtype,
+        precision: placement.precision,
         model: name,
         prefill_tokens: workload.prefill_tokens,
         decode_depth: workload.decode_depth,
@@ -127,7 +131,7 @@ fn entry(op: &Op, config: &GemmaConfig, file: &OpsFile) -> MeasuredOp {
         composite: op.part.is_composite(),
         occurrences: op.occurrences(config),
         operations: op.operations(config),
-        bytes: op.bytes(config, file.dtype),
+        bytes: op.bytes(config, file.precision),
         criterion: format!("{}/{}", safe(&file.group()), safe(&op.to_string())),
     }
 }
@@ -172,8 +176,8 @@ fn placement(backend: &impl Backend) -> Result<Placement> {
         }
         Some(name) => name.parse()?,
     };
-    let dtype = variable("DTYPE").as_deref().unwrap_or("f32").parse()?;
-    Ok(Placement { device, dtype })
+    let precision = variable("DTYPE").as_deref().unwrap_or("f32").parse()?;
+    Ok(Placement { device, precision })
 }
 
 /// `MLXBENCH_OPS_<NAME>`, where it is set to something.
@@ -193,7 +197,7 @@ fn or_panic<T>(op: &Op, result: Result<T>) -> T {
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::backend::ContextShape;
+    use mlxbench_core::backend::{ContextShape, Reads};
     use mlxbench_core::clock::VirtualClock;
     use mlxbench_core::gemma::preset;
     use mlxbench_core::mock::{MockBackend, Script};
@@ -235,8 +239,8 @@ mod tests {
             &self.0
         }
 
-        fn is_asynchronous(&self) -> bool {
-            false
+        fn reads(&self) -> Reads {
+            Reads::Immediate
         }
 
         fn reset(&mut self, _: ContextShape) -> Result<()> {
@@ -252,6 +256,10 @@ mod tests {
         }
 
         fn step(&mut self, (): &()) -> Result<()> {
+            unreachable!("no pass is run")
+        }
+
+        fn force(&mut self, (): (), _: &[TokenId]) -> Result<()> {
             unreachable!("no pass is run")
         }
 
@@ -299,7 +307,7 @@ mod tests {
                 .identity()
                 .unwrap(),
             device: "cuda:1".parse().unwrap(),
-            dtype: mlxbench_core::Dtype::Bf16,
+            precision: mlxbench_core::Dtype::Bf16.into(),
             model: "gemma-3-270m".into(),
             threads: 1,
             prefill_tokens: 8,

@@ -1,13 +1,13 @@
 //! What a run of the benchmark says about criterion's files.
 
 use mlxbench_core::backend::Identity;
-use mlxbench_core::{Device, Dtype};
+use mlxbench_core::{Device, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::Phase;
 
 /// The version of [`OpsFile`].
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The ops that a run has measured; the crate's own page has an example.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,8 +18,8 @@ pub struct OpsFile {
     pub identity: Identity,
     /// Where the model was.
     pub device: Device,
-    /// The dtype of weights, activations and KV cache.
-    pub dtype: Dtype,
+    /// What weights were kept in, and what was computed in.
+    pub precision: Precision,
     /// The preset whose shapes were taken.
     pub model: String,
     /// CPU threads of the framework.
@@ -59,7 +59,7 @@ impl OpsFile {
         let backend = &self.identity.backend;
         let name = format!(
             "{backend}-{}-{}-{}.json",
-            self.device, self.dtype, self.model
+            self.device, self.precision, self.model
         );
         safe(&name)
     }
@@ -67,7 +67,10 @@ impl OpsFile {
     /// criterion's group of all its ops: `candle/cpu/f32 gemma-3-270m`.
     pub fn group(&self) -> String {
         let backend = &self.identity.backend;
-        format!("{backend}/{}/{} {}", self.device, self.dtype, self.model)
+        format!(
+            "{backend}/{}/{} {}",
+            self.device, self.precision, self.model
+        )
     }
 }
 

@@ -34,15 +34,15 @@
 //! # What a run leaves behind
 //!
 //! criterion's own files in `target/criterion` (`$CRITERION_HOME`), and beside them
-//! `mlxbench-ops/<backend>-<device>-<dtype>-<model>.json`, an [`OpsFile`], which says what they
+//! `mlxbench-ops/<backend>-<device>-<precision>-<model>.json`, an [`OpsFile`], which says what they
 //! are about:
 //!
 //! ```json
 //! {
-//!   "schema": 1,
+//!   "schema": 2,
 //!   "identity": {"backend": "candle", "framework": "candle", "version": "0.11.1", "libraries": {}},
 //!   "device": "cpu",
-//!   "dtype": "f32",
+//!   "precision": "f32",
 //!   "model": "gemma-3-270m",
 //!   "threads": 2,
 //!   "prefill_tokens": 512,

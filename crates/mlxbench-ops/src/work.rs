@@ -2,7 +2,7 @@
 
 use mlxbench_core::gemma::LayerKind;
 use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Dtype, GemmaConfig};
+use mlxbench_core::{GemmaConfig, Precision};
 
 use crate::{Op, Part};
 
@@ -35,17 +35,25 @@ impl Op {
         }
     }
 
-    /// Bytes that one run reads and writes at least in `dtype`: weights, keys and values that the
+    /// Bytes that one run reads and writes at least in `precision`: weights, keys and values that the
     /// tokens see, theirs, written. What goes in and comes out isn't counted.
-    pub fn bytes(&self, config: &GemmaConfig, dtype: Dtype) -> u64 {
+    pub fn bytes(&self, config: &GemmaConfig, precision: Precision) -> u64 {
+        let matrix = self.product(config).map_or(0, |shape| {
+            let format = match self.part {
+                Part::LmHead => precision.table(),
+                _ => precision.weights(),
+            };
+            format.matrix_bytes(shape.out_features as u64, shape.in_features as u64)
+        });
         match self.part {
-            Part::Layer(kind) => self.sum(config, kind, |op| op.bytes(config, dtype)),
-            _ => self.elements(config) * dtype.size_bytes(),
+            Part::Layer(kind) => self.sum(config, kind, |op| op.bytes(config, precision)),
+            _ => matrix + self.other_elements(config) * precision.compute().size_bytes(),
         }
     }
 
-    /// The elements that [`Op::bytes`] counts.
-    fn elements(&self, config: &GemmaConfig) -> u64 {
+    /// The elements that [`Op::bytes`] counts beside the matrix: the cache is in the dtype of norms and
+    /// biases.
+    fn other_elements(&self, config: &GemmaConfig) -> u64 {
         let product = self.product(config);
         let bias = product.filter(|_| config.attention_bias);
         let bias = bias.map_or(0, |shape| shape.out_features);
@@ -62,7 +70,7 @@ impl Op {
             }
             _ => 0,
         };
-        others as u64 + product.map_or(0, |shape| shape.elements())
+        others as u64
     }
 
     /// `of` its parts, where it is a layer of `kind`.
@@ -123,12 +131,16 @@ mod tests {
     #[test]
     fn bytes_of_a_decode_step_add_up() {
         for config in configs() {
-            let step = config.decode_step_bytes(Dtype::Bf16, 1, 512);
-            // The lookup of the token's embedding is no op.
-            let step = step - config.hidden_size as u64 * Dtype::Bf16.size_bytes();
-            let of_op = |op: &Op| op.bytes(&config, Dtype::Bf16);
-            assert_eq!(total(&config, Phase::Decode, false, of_op), step);
-            assert_eq!(total(&config, Phase::Decode, true, of_op), step);
+            for precision in Precision::ALL {
+                let step = config.decode_step_bytes(precision, 1, 512);
+                // The lookup of the token's embedding is no op.
+                let line = precision.table().matrix_bytes(1, config.hidden_size as u64);
+                let of_op = |op: &Op| op.bytes(&config, precision);
+                for layers in [false, true] {
+                    let ops = total(&config, Phase::Decode, layers, of_op);
+                    assert_eq!(ops, step - line, "{precision}");
+                }
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! The answer in words: which framework is fastest here, by how much with what certainty, at what
 //! memory, and was it the same work?
 
-use mlxbench_analysis::{Estimate, Leader, Metric, Row, RunnerUp, leader};
-use mlxbench_core::results::{TargetId, Test, Verdict};
+use mlxbench_analysis::{Estimate, Leader, Row, RunnerUp, leader};
+use mlxbench_core::results::{Metric, TargetId, Test, Verdict};
 
 use crate::{Digest, units};
 
@@ -97,7 +97,7 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     let mut one = first.clone();
     let device = |row: &Row| row.target.placement.device.clone();
     if one == other || device(leader.row) != device(second.row) {
-        // It may be device, dtype or threads that make the difference.
+        // It may be device, precision or threads that make the difference.
         (one, other) = (leader.row.target.to_string(), second.row.target.to_string());
     }
     let times = times(second.ratio.median);

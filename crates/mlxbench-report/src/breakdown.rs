@@ -125,10 +125,10 @@ impl Breakdown {
         let OpsFile {
             identity,
             device,
-            dtype,
+            precision,
             ..
         } = &self.about;
-        format!("{}/{device}/{dtype}", identity.backend)
+        format!("{}/{device}/{precision}", identity.backend)
     }
 
     /// The backend's name.

@@ -1,6 +1,8 @@
 //! A row of a table as words, in llama-bench's columns.
 
 use mlxbench_analysis::{Estimate, Row, RowStatus};
+use mlxbench_core::backend::Reads;
+use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{RunResult, Verdict};
 
 use crate::external::{External, ExternalRow};
@@ -70,7 +72,7 @@ pub(crate) fn cells(result: &RunResult, row: &Row) -> Cells {
         result.run.model.name.clone(),
         row.target.backend.clone(),
         row.target.placement.device.to_string(),
-        row.target.placement.dtype.to_string(),
+        row.target.placement.precision.to_string(),
         facts.map(|f| f.threads.to_string()).unwrap_or_default(),
         row.test.to_string(),
         rate(&row.prefill_tokens_per_second),
@@ -146,11 +148,26 @@ pub(crate) fn note(result: &RunResult, row: &Row) -> String {
         let (kind, message) = (failure.kind.name(), &failure.message);
         format!("{kind} once: {message}")
     });
+    let form = has_fallen_back(result, row).then(|| {
+        "each token read before the next step: reads wait for all that is queued".to_owned()
+    });
     let parts = measured
         .into_iter()
         .chain(status)
         .chain(retried)
-        .chain(work);
+        .chain(work)
+        .chain(form);
     let parts: Vec<String> = parts.collect();
     parts.join("; ")
+}
+
+/// Whether steps weren't handed over ahead though the test asks for it and the device could: reads
+/// can't tell their own step from the next.
+fn has_fallen_back(result: &RunResult, row: &Row) -> bool {
+    let facts = result.targets.iter().find(|facts| facts.id == row.target);
+    let in_order = facts.is_some_and(|facts| facts.reads == Some(Reads::InOrder));
+    let mut samples = result.samples_of(&row.target, &row.test);
+    in_order
+        && row.test.mode() == Mode::Pipelined
+        && samples.any(|sample| sample.form == Some(Mode::Synchronous))
 }

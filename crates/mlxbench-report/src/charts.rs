@@ -126,14 +126,14 @@ struct Figure {
 }
 
 /// A line through the points of each target and of each kind of test that `point` has one for; in
-/// a kind, tests differ in nothing but what is on the axis. Lines of a single point are left out.
+/// a kind, whose name follows the target's, tests differ in nothing but what is on the axis. Lines of a single point are left out.
 fn lines(
     digest: &Digest<'_>,
     palette: &Palette,
-    kind: impl Fn(&Test) -> Test,
+    kind: impl Fn(&Test) -> String,
     point: impl Fn(&Row) -> Option<Point>,
 ) -> Vec<Series> {
-    let mut series: Vec<(TargetId, Test, Vec<Point>)> = Vec::new();
+    let mut series: Vec<(TargetId, String, Vec<Point>)> = Vec::new();
     for row in &digest.summary.rows {
         let Some(point) = point(row) else { continue };
         let key = kind(&row.test);
@@ -147,15 +147,14 @@ fn lines(
     }
     // A line goes somewhere: tests may differ in what isn't on the axis.
     series.retain(|(_, _, points)| points.iter().any(|point| point.x != points[0].x));
-    let mut kinds: Vec<Test> = series.iter().map(|(_, kind, _)| *kind).collect();
+    let mut kinds: Vec<&String> = series.iter().map(|(_, kind, _)| kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
+    let several = kinds.len() > 1;
     let lines = series.into_iter().map(|(target, kind, mut points)| {
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        let label = match kinds.as_slice() {
-            [_] => digest.label(&target),
-            _ => format!("{} {kind}", digest.label(&target)),
-        };
+        let kind = if several { kind.as_str() } else { "" };
+        let label = digest.label(&target) + kind;
         Series {
             label,
             colour: palette.of(&target.backend),

@@ -176,7 +176,7 @@ fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
         ("cpu", run.machine.cpu.clone()),
         ("backend", target.backend.clone()),
         ("device", target.placement.device.to_string()),
-        ("dtype", target.placement.dtype.to_string()),
+        ("dtype", target.placement.precision.to_string()),
     ]);
     if let Some(TargetFacts {
         identity, threads, ..
@@ -188,11 +188,11 @@ fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
     }
     if let Some(test) = test {
         line.insert("test", test.to_string());
-        line.insert("prompt_tokens", test.prompt_tokens.to_string());
-        line.insert("generate_tokens", test.generate_tokens.to_string());
-        line.insert("depth", test.depth.to_string());
-        line.insert("batch", test.batch.to_string());
-        line.insert("mode", test.mode.name().to_owned());
+        line.insert("prompt_tokens", test.prompt_tokens().to_string());
+        line.insert("generate_tokens", test.generate_tokens().to_string());
+        line.insert("depth", test.depth().to_string());
+        line.insert("batch", test.rows().to_string());
+        line.insert("mode", test.mode().name().to_owned());
     }
     line
 }

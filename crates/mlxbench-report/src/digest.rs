@@ -26,7 +26,7 @@ impl<'a> Digest<'a> {
             let rows = self.summary.rows.iter().filter(|row| row.test == *test);
             rows.filter(|row| row.repetitions > 0).count()
         };
-        let rank = |test: &Test| (measured(test), test.generate_tokens);
+        let rank = |test: &Test| (measured(test), test.generate_tokens());
         let tests = self.result.run.tests.iter().copied();
         let tests = tests.filter(|test| measured(test) > 0);
         tests.reduce(|most, test| {

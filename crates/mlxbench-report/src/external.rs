@@ -48,7 +48,7 @@ pub struct ExternalRow {
     pub backend: String,
     /// On what, in the file's words: `cpu`, `CUDA`, `Metal,BLAS`.
     pub device: String,
-    /// The weights' format: `bf16`, `Q4_K - Medium`.
+    /// The weights' format, and ours of computation: `bf16`, `q4-bf16`, `Q4_K - Medium`.
     pub dtype: String,
     /// CPU threads.
     pub threads: Option<usize>,

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use mlxbench_analysis::Summary;
 use mlxbench_core::results::{
-    Conditions, Equivalence, Failure, ProductProbe, Run, RunResult, Sample, Stopped, StreamProbe,
-    TargetFacts, Warmup,
+    Conditions, Equivalence, Failure, Parting, ProductProbe, Run, RunResult, Sample, Stopped,
+    StreamProbe, TargetFacts, Warmup,
 };
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ struct Document<'a> {
     run: &'a Run,
     targets: &'a [TargetFacts],
     equivalences: &'a [Equivalence],
+    #[serde(skip_serializing_if = "<[Parting]>::is_empty")]
+    partings: &'a [Parting],
     streams: &'a [StreamProbe],
     products: &'a [ProductProbe],
     warmups: &'a [Warmup],
@@ -36,6 +38,7 @@ impl<'a> From<Digest<'a>> for Document<'a> {
             run,
             targets,
             equivalences,
+            partings,
             streams,
             products,
             warmups,
@@ -51,6 +54,7 @@ impl<'a> From<Digest<'a>> for Document<'a> {
             run,
             targets,
             equivalences,
+            partings,
             streams,
             products,
             warmups,

@@ -21,6 +21,7 @@
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
 //! | `limits` | what the machine can do at most |
+//! | `partings` | tokens of timed tests beside the reference's |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
 //! | `written` | whether a file is one that mlxbench wrote |
@@ -41,6 +42,7 @@ mod json;
 mod limits;
 mod llama_bench;
 mod markdown;
+mod partings;
 mod png;
 mod splice;
 mod terminal;

@@ -16,7 +16,8 @@
 //! makes no pg entry, which would tell nothing that the two don't. Where two tests of a config make the
 //! same entry, as `pp512` and `pp512+tg128` do, it is there twice; tools average them.
 //!
-//! Left out, since the format can't say it: rows without figures, tests of several rows, and speeds
+//! Left out, since the format can't say it: rows without figures, other workloads than a generation of one
+//! row, and speeds
 //! of no work (logits that aren't finite). A row whose mode is `synchronous`, or that did other work
 //! than the reference or couldn't be compared with it, says so in `backends`, which tools never mix.
 //!
@@ -27,8 +28,9 @@
 mod table;
 
 use mlxbench_analysis::{Row, RowStatus, summarize};
+use mlxbench_core::Precision;
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{RunResult, Sample, TargetFacts, Test, Verdict};
+use mlxbench_core::results::{GenerateTest, RunResult, Sample, TargetFacts, Verdict};
 use serde::Serialize;
 
 /// One entry, in llama-bench's order.
@@ -103,10 +105,10 @@ pub(crate) fn markdown(results: &[RunResult]) -> String {
 /// The entries of a result, row by row.
 fn entries(result: &RunResult) -> Vec<Entry> {
     let rows = summarize(result).rows.into_iter();
-    let sound = rows.filter(|row| row.status != RowStatus::NotFinite && row.test.batch == 1);
+    let sound = rows.filter(|row| row.status != RowStatus::NotFinite && row.test.rows() == 1);
     sound
         .flat_map(|row| {
-            let parts = parts(&row.test);
+            let parts = row.test.as_generate().map(parts).unwrap_or_default();
             let entries = parts
                 .into_iter()
                 .filter_map(|part| entry(result, &row, &part));
@@ -123,8 +125,8 @@ struct Part {
     time_ns: fn(&Sample) -> Option<u64>,
 }
 
-fn parts(test: &Test) -> Vec<Part> {
-    let Test {
+fn parts(test: &GenerateTest) -> Vec<Part> {
+    let GenerateTest {
         prompt_tokens,
         generate_tokens,
         depth,
@@ -177,7 +179,8 @@ fn entry(result: &RunResult, row: &Row, part: &Part) -> Option<Entry> {
     let run = &result.run;
     let facts = result.targets.iter().find(|facts| facts.id == row.target);
     let placement = &row.target.placement;
-    let dtype = placement.dtype;
+    let precision = placement.precision;
+    let cache = precision.kv_cache().name();
     let on_cpu = placement.device.kind() == "cpu";
     let first = result.samples_of(&row.target, &row.test).next();
     let began = first
@@ -200,9 +203,9 @@ fn entry(result: &RunResult, row: &Row, part: &Part) -> Option<Entry> {
             "{} {} {}",
             run.model.architecture,
             crate::units::count(run.model.parameters),
-            dtype.name().to_uppercase()
+            precision.to_string().to_uppercase()
         ),
-        model_size: run.model.parameters * dtype.size_bytes(),
+        model_size: model_size(result, precision),
         model_n_params: run.model.parameters,
         n_batch: run.settings.chunk,
         n_ubatch: run.settings.chunk,
@@ -210,8 +213,8 @@ fn entry(result: &RunResult, row: &Row, part: &Part) -> Option<Entry> {
         cpu_mask: "0x0",
         cpu_strict: false,
         poll: 0,
-        type_k: dtype.name(),
-        type_v: dtype.name(),
+        type_k: cache,
+        type_v: cache,
         n_gpu_layers: if on_cpu { 0 } else { -1 },
         n_cpu_moe: 0,
         split_mode: "none",
@@ -243,13 +246,23 @@ fn entry(result: &RunResult, row: &Row, part: &Part) -> Option<Entry> {
         samples_ts,
         mlxbench_version: run.mlxbench.version.clone(),
         mlxbench_target: row.target.to_string(),
-        mlxbench_mode: row.test.mode.name(),
+        mlxbench_mode: row.test.mode().name(),
+    })
+}
+
+/// Bytes of the weights. Where the shapes aren't known, all of them as in the dtype of a plain precision.
+fn model_size(result: &RunResult, precision: Precision) -> u64 {
+    let model = &result.run.model;
+    let element = precision.compute().size_bytes();
+    let config = model.config.as_ref();
+    config.map_or(model.parameters * element, |config| {
+        config.weights_bytes(precision)
     })
 }
 
 /// The backend, and what keeps its figures from being compared with others'.
 fn backends(result: &RunResult, row: &Row) -> String {
-    let mode = match row.test.mode {
+    let mode = match row.test.mode() {
         Mode::Pipelined => "",
         Mode::Synchronous => " sync",
     };

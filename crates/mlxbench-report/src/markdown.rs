@@ -9,6 +9,7 @@ use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, cells};
 use crate::external::External;
 use crate::limits::{details, limits};
+use crate::partings;
 use crate::units;
 use crate::warnings::warnings;
 
@@ -43,6 +44,7 @@ fn section(digest: &Digest<'_>) -> String {
     lines.push(String::new());
     lines.extend(rows(digest, 0..HEADER.len()));
     lines.extend(equivalence_table(result));
+    lines.extend(token_list(digest));
     lines.extend(limits_list(digest));
     lines.extend(energy_table(digest));
     for warning in warnings(digest) {
@@ -148,6 +150,17 @@ fn equivalence_table(result: &RunResult) -> Vec<String> {
     let head = [String::new(), escape(&heading), String::new()];
     let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
     head.into_iter().chain(rule).chain(rows).collect()
+}
+
+/// Whether timed tokens are the reference's; nothing where the reference wasn't timed.
+fn token_list(digest: &Digest<'_>) -> Vec<String> {
+    let lines = partings::lines(digest);
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let head = [String::new(), partings::HEADING.to_owned(), String::new()];
+    let lines = lines.iter().map(|line| format!("- {}", escape(line)));
+    head.into_iter().chain(lines).collect()
 }
 
 /// What the machine can do at most, and what each target's own framework reaches of it.

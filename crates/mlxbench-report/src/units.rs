@@ -125,10 +125,14 @@ pub(crate) fn fidelity(equivalence: &Equivalence) -> String {
         let reason = equivalence.reason.as_deref();
         return reason.unwrap_or("nothing was compared").to_owned();
     };
-    let mut text = format!(
+    let reason = equivalence.reason.as_ref();
+    let mut text = reason.map_or_else(String::new, |reason| format!("{reason}: "));
+    write!(
+        text,
         "mean KL {:.1e} (largest {:.1e}), same token at {} of {} positions",
         fidelity.mean_kl, fidelity.largest_kl, fidelity.agreeing_positions, fidelity.positions
-    );
+    )
+    .expect("a String takes every write");
     if let Some(first) = &fidelity.first_divergence {
         write!(
             text,
@@ -137,7 +141,10 @@ pub(crate) fn fidelity(equivalence: &Equivalence) -> String {
         )
         .expect("a String takes every write");
     }
-    text
+    match &equivalence.reason {
+        Some(reason) => format!("{text}; {reason}"),
+        None => text,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What a reader must know before believing a run's figures.
 
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
-use mlxbench_analysis::{Estimate, Metric, Row, Trend};
+use mlxbench_analysis::{Estimate, Row, Trend, metrics};
 use mlxbench_core::probe::WORKING_SET_BYTES;
 use mlxbench_core::results::{
-    Conditions, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
+    Conditions, Metric, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
 };
 
 use crate::{Digest, units};
@@ -152,7 +152,7 @@ fn is_drift(trend: &Trend) -> bool {
 /// How a share above 100 % can be: the limit is that of main memory and of large products.
 fn why_beyond(result: &RunResult, row: &Row) -> &'static str {
     let config = result.run.model.config.as_ref();
-    let weights = config.map(|config| config.weights_bytes(row.target.placement.dtype));
+    let weights = config.map(|config| config.weights_bytes(row.target.placement.precision));
     // What doesn't exceed the probes' working set may live in a cache.
     if weights.is_some_and(|bytes| bytes < WORKING_SET_BYTES) {
         "the model is so small that caches hold its weights"
@@ -167,7 +167,7 @@ fn leak(result: &RunResult, row: &Row) -> Option<f64> {
     if !samples.all(|sample| sample.peak_memory_since == PeakSince::Repetition) {
         return None;
     }
-    let peaks = Metric::PeakMemory.values(result, &row.target, &row.test);
+    let peaks = metrics::values(Metric::PeakMemory, result, &row.target, &row.test);
     let trend = Trend::of(&peaks)?;
     (is_drift(&trend) && trend.change > 0.0).then_some(trend.change)
 }

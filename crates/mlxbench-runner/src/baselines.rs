@@ -57,7 +57,7 @@ impl Baselines {
     ///
     /// # Errors
     /// When the name can't be a folder's, the run was cut short or has two sides, a baseline of that name
-    /// was measured later, or the file can't be written.
+    /// was measured later, another one in the same millisecond, or the file can't be written.
     pub fn save(&self, name: &str, result: &RunResult) -> Result<PathBuf> {
         if !is_name(name) {
             return Err(Error::Baseline(format!(
@@ -83,6 +83,12 @@ impl Baselines {
             return Err(Error::Baseline(format!(
                 "{} was measured later, and would be taken: remove it first, or choose another name",
                 newer.display()
+            )));
+        }
+        if file.exists() && journal::read(&file).ok().as_ref() != Some(result) {
+            return Err(Error::Baseline(format!(
+                "{} is of a run that started in the same millisecond: remove it first, or choose another name",
+                file.display()
             )));
         }
         let written = serde_json::to_vec(result).expect("results have string keys only");
@@ -249,6 +255,20 @@ mod tests {
         result.run.started = started;
         result.finished = finished.then_some(started);
         result
+    }
+
+    #[test]
+    fn another_run_of_the_same_millisecond_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let baselines = Baselines::new(folder.path());
+        let first = result(0, true);
+        let file = baselines.save("main", &first).unwrap();
+        assert_eq!(baselines.save("main", &first).unwrap(), file, "once more");
+        let mut second = first.clone();
+        second.run.name = "other".into();
+        let message = baselines.save("main", &second).unwrap_err().to_string();
+        assert!(message.contains("in the same millisecond"), "{message}");
+        assert_eq!(journal::read(&file).unwrap(), first);
     }
 
     #[test]

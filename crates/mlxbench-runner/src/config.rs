@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{Residency, TargetId};
-use mlxbench_core::{Device, Dtype};
+use mlxbench_core::{Device, Precision};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -147,10 +147,12 @@ pub struct EquivalenceConfig {
     /// `BACKEND/DEVICE/DTYPE` of the target that the others are compared with, among the config's
     /// targets or not; `none` leaves the check out.
     pub reference: String,
-    /// Positions at which they are compared: tokens that the reference generates.
+    /// Positions at which they are compared: tokens that the reference generates, over two rows.
     pub positions: NonZeroUsize,
-    /// The most tokens of the longest test's prompt that come before them.
-    pub prompt_tokens: NonZeroUsize,
+    /// The most tokens of a row of the longest test, those in the cache included, that come before
+    /// them. When absent 64 more than the larger one of `chunk` and the model's window, so that
+    /// tests which go past these are checked past them.
+    pub prompt_tokens: Option<NonZeroUsize>,
 }
 
 impl Default for EquivalenceConfig {
@@ -159,7 +161,7 @@ impl Default for EquivalenceConfig {
         Self {
             reference: "candle/cpu/f32".into(),
             positions: count(32),
-            prompt_tokens: count(512),
+            prompt_tokens: None,
         }
     }
 }
@@ -223,8 +225,9 @@ pub struct TargetConfig {
     pub backend: String,
     /// The device; the best that the backend finds when absent.
     pub device: Option<Device>,
-    /// One target a dtype.
-    pub dtypes: Vec<Dtype>,
+    /// One target each: `f32`, `bf16`, `f16`, or weights x compute where weights are quantised:
+    /// `q4-bf16`, `q8-f32`.
+    pub dtypes: Vec<Precision>,
     /// CPU threads, one target each; `[measure]`'s when absent.
     pub threads: Option<Sweep<NonZeroUsize>>,
     /// Whether the run is fine without it, where the machine lacks the worker or the device.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mlxbench_analysis::equivalence::{fidelity, verdict};
-use mlxbench_core::generate::Mode;
 use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::{Generate, Score};
 use mlxbench_core::results::{Equivalence, FailureKind, Record, TargetId, Verdict};
@@ -19,7 +18,7 @@ use crate::rounds::{Runner, Stop};
 
 /// The text and the reference's logits over it.
 struct Yardstick {
-    /// The prompt and what the reference generated from it, but for the last token.
+    /// The prompt and what the reference generated from it, but for the last token; row by row.
     tokens: TokenBatch,
     logits: PathBuf,
     folder: TempDir,
@@ -116,24 +115,23 @@ impl Runner<'_> {
         };
         let logits = folder.path().join("reference.safetensors");
         let request = Generate {
-            context: None,
-            prompt: check.prompt.clone(),
+            context: check.prompt.context.clone(),
+            prompt: check.prompt.prompt.clone(),
             new_tokens: check.positions,
             chunk: self.plan.settings.chunk,
-            mode: Mode::Synchronous,
+            mode: check.mode,
             stop: Vec::new(),
             logits: Some(logits.clone()),
         };
         let (mut worker, _) = self.start(introduced, id)?;
         let generated = worker.generate(request)?;
-        let generated = generated.tokens.concat();
-        let prompt = check.prompt.ids().iter();
-        let tokens: Vec<TokenId> = prompt
-            .chain(&generated[..generated.len() - 1])
-            .copied()
+        let rows = check.prompt.prompt.rows().zip(&generated.tokens);
+        let rows: Vec<Vec<TokenId>> = rows
+            .map(|(prompt, generated)| [prompt, &generated[..generated.len() - 1]].concat())
             .collect();
+        let tokens = TokenBatch::new(&rows).expect("as many tokens a row as were asked for");
         Ok(Ok(Yardstick {
-            tokens: TokenBatch::row(tokens),
+            tokens,
             logits,
             folder,
         }))
@@ -149,34 +147,50 @@ fn compare(
     chunk: usize,
 ) -> Result<Equivalence, Unmeasured> {
     let path = yardstick.folder.path().join("target.safetensors");
-    let scored = worker.score(Score {
-        tokens: yardstick.tokens.clone(),
-        prompt: check.prompt.len(),
-        chunk,
-        logits: path.clone(),
-    });
-    scored.map_err(|error| match error.kind {
-        Some(FailureKind::Failed | FailureKind::Unsupported) => {
-            Unmeasured::Unchecked(error.message)
-        }
-        _ => Unmeasured::Worker(error),
+    let mut score = |rows: usize| {
+        let first_rows = |tokens: &TokenBatch| tokens.first_rows(rows);
+        worker.score(Score {
+            context: check.prompt.context.as_ref().map(first_rows),
+            tokens: first_rows(&yardstick.tokens),
+            prompt: check.prompt.prompt.len(),
+            chunk,
+            mode: check.mode,
+            logits: path.clone(),
+        })
+    };
+    let all = yardstick.tokens.batch();
+    let refused = |error: &WorkerError| {
+        matches!(
+            error.kind,
+            Some(FailureKind::Failed | FailureKind::Unsupported)
+        )
+    };
+    let scored = match score(all) {
+        // A worker that takes a single row is compared in one.
+        Err(error) if refused(&error) => score(1).map(|()| (1, Some(error.message))),
+        scored => scored.map(|()| (all, None)),
+    };
+    let (rows, why_fewer) = scored.map_err(|error| match refused(&error) {
+        true => Unmeasured::Unchecked(error.message),
+        false => Unmeasured::Worker(error),
     })?;
     let open = |path: &Path| LogitsFile::open(path);
     let files = open(&yardstick.logits).and_then(|reference| Ok((reference, open(&path)?)));
     let (reference, target) = files.map_err(|error| Unmeasured::Unchecked(error.to_string()))?;
+    let positions = yardstick.tokens.len() + 1 - check.prompt.prompt.len();
     let shape = |file: &LogitsFile| (file.positions(), file.vocab_size());
-    if shape(&reference) != shape(&target) {
+    let (of_reference, vocab_size) = shape(&reference);
+    if of_reference != all * positions {
         return Err(Unmeasured::Unchecked(format!(
-            "the worker gave logits of shape {:?}, the reference {:?}",
-            shape(&target),
-            shape(&reference)
+            "the reference gave {of_reference} rows of logits, not {}",
+            all * positions
         )));
     }
-    let positions = yardstick.tokens.len() + 1 - check.prompt.len();
-    if reference.positions() != positions {
+    let expected = (rows * positions, vocab_size);
+    if shape(&target) != expected {
         return Err(Unmeasured::Unchecked(format!(
-            "the reference gave logits of {} positions, not of {positions}",
-            reference.positions()
+            "the worker gave logits of shape {:?}, not {expected:?}",
+            shape(&target)
         )));
     }
     // What it computes is no yardstick for others; what is finite may be the mend of it.
@@ -186,12 +200,25 @@ fn compare(
             "the reference's logits aren't finite".into(),
         ));
     }
-    let of_reference = check.reference.id.placement.dtype;
-    Ok(match fidelity(reference.rows(), target.rows()) {
-        Some(fidelity) => Equivalence {
-            fidelity: Some(fidelity.clone()),
-            ..equivalence(id, verdict(of_reference, id.placement.dtype, &fidelity))
-        },
+    let of_reference = check.reference.id.placement.precision;
+    let compared = reference.rows().enumerate();
+    let compared = compared.filter(|(index, _)| index % all < rows);
+    let fidelity = fidelity(rows, compared.map(|(_, logits)| logits), target.rows());
+    let fewer = why_fewer.map(|why| format!("compared in one row: {why}"));
+    Ok(match fidelity {
+        Some(fidelity) => {
+            let known = match verdict(of_reference, id.placement.precision, &fidelity) {
+                Some(verdict) => Equivalence {
+                    reason: fewer,
+                    ..equivalence(id, verdict)
+                },
+                None => unchecked(id, "quantised weights have no limits yet".into()),
+            };
+            Equivalence {
+                fidelity: Some(fidelity),
+                ..known
+            }
+        }
         None => Equivalence {
             reason: Some("logits aren't finite".into()),
             ..equivalence(id, Verdict::Different)

@@ -16,6 +16,7 @@
 //! | `stop` | when a test has been repeated enough |
 //! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
 //! | `equivalence` | the check of every target before it is timed |
+//! | `partings` | the check of timed tokens |
 //! | `roofline`, `stream` | how fast devices and memory can be |
 //! | `power` | energy of a device's work, and what it draws when idle |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
@@ -28,6 +29,7 @@ pub mod execute;
 pub mod interrupt;
 pub mod journal;
 pub mod locate;
+mod partings;
 pub mod plan;
 mod power;
 pub mod process;

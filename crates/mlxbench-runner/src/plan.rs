@@ -1,6 +1,7 @@
 //! From a config to what will be run: the model in a folder, checked; tests with their ids; targets
 //! with their workers.
 
+mod check;
 mod targets;
 
 use std::io::Read;
@@ -10,8 +11,10 @@ use std::time::Duration;
 
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, Sides, TargetId, Test};
-use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, TokenBatch, TokenId, limits};
+use mlxbench_core::results::{
+    FailureKind, GenerateTest, ModelFacts, Residency, Settings, Sides, TargetId, Test,
+};
+use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, limits};
 use mlxbench_models::progress::Watch;
 use mlxbench_models::source::Source;
 
@@ -21,6 +24,8 @@ use crate::process::Group;
 use crate::prompt::{Prompt, PromptSource};
 use crate::{Error, Result, system};
 
+pub use check::Check;
+use check::check;
 use targets::{Answers, both_sides, settle, targets};
 
 /// Share of the machine's memory that workers may fill together.
@@ -60,17 +65,6 @@ pub struct Plan {
     pub memory_limit_bytes: u64,
     /// How long each product and stream is timed before the run; `None` leaves them out.
     pub probe: Option<Duration>,
-}
-
-/// How targets are checked.
-#[derive(Debug)]
-pub struct Check {
-    /// The target that the others are compared with.
-    pub reference: Target,
-    /// The ids before the compared positions.
-    pub prompt: TokenBatch,
-    /// Positions to compare.
-    pub positions: usize,
 }
 
 impl Plan {
@@ -117,13 +111,14 @@ pub fn plan(
 ) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, gemma) = resolve_model(&config.model, base, watch)?;
-    let tests = tests(config, base, &model, &gemma)?;
+    let source = prompt_source(config, base, &model, &gemma)?;
+    let tests = tests(config, &source, &gemma)?;
     let mut answers = Answers::new(config, config_path);
     let targets = match sides {
         None => targets(config, config_path, &mut answers)?,
         Some(sides) => both_sides(config, config_path, sides, &mut answers)?,
     };
-    let check = check(config, &tests, &gemma, &mut answers)?;
+    let check = check(config, &tests, &source, &gemma, &mut answers)?;
     let residency = config
         .measure
         .residency
@@ -153,7 +148,7 @@ pub fn plan(
             threads: measure.threads.map_or_else(system::cores, Into::into),
             seed: measure.seed,
             reference: check.as_ref().map(|check| check.reference.id.clone()),
-            compared_positions: check.as_ref().map_or(0, |check| check.positions),
+            compared_positions: check.as_ref().map_or(0, Check::compared),
             residency,
         },
         tests,
@@ -275,12 +270,13 @@ fn run_script(program: &Path) -> Result<PathBuf> {
     }
 }
 
-fn tests(
+/// Where the ids of prompts come from.
+fn prompt_source(
     config: &Config,
     base: &Path,
     model: &ModelFacts,
     gemma: &GemmaConfig,
-) -> Result<Vec<(Test, Prompt)>> {
+) -> Result<PromptSource> {
     let text = match (&config.prompt.text, &config.prompt.file) {
         (Some(text), _) => Some(text.clone()),
         (None, Some(file)) => {
@@ -289,12 +285,19 @@ fn tests(
         }
         (None, None) => None,
     };
-    let source = match text {
-        Some(text) => PromptSource::from_text(&text, &model.folder, gemma)?,
-        None => PromptSource::Random {
+    match text {
+        Some(text) => PromptSource::from_text(&text, &model.folder, gemma),
+        None => Ok(PromptSource::Random {
             seed: config.measure.seed,
-        },
-    };
+        }),
+    }
+}
+
+fn tests(
+    config: &Config,
+    source: &PromptSource,
+    gemma: &GemmaConfig,
+) -> Result<Vec<(Test, Prompt)>> {
     let tests: Vec<Test> = config
         .tests
         .iter()
@@ -331,13 +334,13 @@ fn expand(config: &TestConfig, mode: Mode) -> Vec<Test> {
             for &depth in config.depth.values() {
                 for &prompt_tokens in config.prompt_tokens.values() {
                     for &generate_tokens in config.generate_tokens.values() {
-                        tests.push(Test {
+                        tests.push(Test::Generate(GenerateTest {
                             prompt_tokens,
                             generate_tokens,
                             depth,
                             batch: batch.get(),
                             mode,
-                        });
+                        }));
                     }
                 }
             }
@@ -346,53 +349,18 @@ fn expand(config: &TestConfig, mode: Mode) -> Vec<Test> {
     tests
 }
 
-/// The reference with the longest test's prompt, cut to what the config allows.
-fn check(
-    config: &Config,
-    tests: &[(Test, Prompt)],
-    gemma: &GemmaConfig,
-    answers: &mut Answers<'_>,
-) -> Result<Option<Check>> {
-    let Some(id) = config.equivalence.reference()? else {
-        return Ok(None);
-    };
-    let ids = |prompt: &Prompt| -> Vec<TokenId> {
-        let parts = prompt.context.iter().chain([&prompt.prompt]);
-        parts
-            .flat_map(|part| part.rows().next().unwrap_or_default().to_vec())
-            .collect()
-    };
-    let mut longest = tests
-        .iter()
-        .map(|(_, prompt)| ids(prompt))
-        .max_by_key(Vec::len)
-        .unwrap_or_default();
-    longest.truncate(config.equivalence.prompt_tokens.get());
-    let room = gemma.max_position_embeddings.saturating_sub(longest.len()) + 1;
-    let reference = Target {
-        worker: settle(&id, answers.of(&id.backend)),
-        id,
-        optional: false,
-    };
-    Ok(Some(Check {
-        reference,
-        prompt: TokenBatch::row(longest),
-        positions: config.equivalence.positions.get().min(room),
-    }))
-}
-
 /// All workers together where their weights and caches fit, else one at a time.
 fn residency(targets: &[Target], tests: &[(Test, Prompt)], gemma: &GemmaConfig) -> Residency {
     let cache = |target: &Target| {
         let bytes = |test: &Test| {
-            let context = test.depth + test.prompt_tokens + test.generate_tokens;
-            gemma.kv_cache_bytes(target.id.placement.dtype, test.batch, context)
+            let dtype = target.id.placement.precision.kv_cache();
+            gemma.kv_cache_bytes(dtype, test.rows(), test.row_tokens())
         };
         tests.iter().map(|(test, _)| bytes(test)).max().unwrap_or(0)
     };
     let usable = targets.iter().filter(|target| target.worker.is_ok());
     let needed: u64 = usable
-        .map(|target| gemma.weights_bytes(target.id.placement.dtype) + cache(target))
+        .map(|target| gemma.weights_bytes(target.id.placement.precision) + cache(target))
         .sum();
     if needed as f64 <= system::machine().memory_bytes as f64 * MEMORY_SHARE {
         Residency::Together

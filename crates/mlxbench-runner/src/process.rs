@@ -135,15 +135,10 @@ impl Worker {
     /// # Errors
     /// When the worker speaks another protocol or can't tell its framework's version.
     pub fn hello(&mut self) -> Result<Hello, WorkerError> {
-        match self.request(&Request::Hello { protocol: VERSION })? {
+        let reply = self.request(&Request::Hello { protocol: VERSION });
+        match reply.map_err(replies::refusal)? {
             Reply::Hello(hello) if hello.protocol == VERSION => Ok(replies::introduction(hello)),
-            Reply::Hello(hello) => Err(WorkerError::new(
-                FailureKind::Protocol,
-                format!(
-                    "the worker speaks protocol {}, mlxbench {VERSION}",
-                    hello.protocol
-                ),
-            )),
+            Reply::Hello(hello) => Err(replies::other_protocol(hello.protocol.into())),
             other => Err(unexpected(&other)),
         }
     }

@@ -53,22 +53,27 @@ impl PromptSource {
 
     /// The ids of `test`: `depth` in the cache, then the prompt, beginning with the begin token.
     pub fn prompt(&self, test: &Test, config: &GemmaConfig) -> Prompt {
-        let handed_over = test.prompt_tokens.max(1);
-        let length = test.depth + handed_over;
-        let rows: Vec<Vec<TokenId>> = (0..test.batch)
-            .map(|row| {
-                let bos = config
-                    .bos_token_id
-                    .filter(|&id| (id as usize) < config.vocab_size);
-                let rest = self.ids(row, config);
-                bos.into_iter().chain(rest).take(length).collect()
-            })
-            .collect();
-        let all = TokenBatch::new(&rows).expect("rows are made equally long");
+        let length = test.context();
+        let all = rows(
+            (0..test.rows()).map(|row| self.ids(row, config)),
+            length,
+            config,
+        );
         Prompt {
-            context: (test.depth > 0).then(|| all.columns(0..test.depth)),
-            prompt: all.columns(test.depth..length),
+            context: (test.depth() > 0).then(|| all.columns(0..test.depth())),
+            prompt: all.columns(test.depth()..length),
         }
+    }
+
+    /// `count` rows of `length` ids that differ where the source has more than one id: those of a
+    /// text start at different places in it.
+    pub fn different_rows(&self, count: usize, length: usize, config: &GemmaConfig) -> TokenBatch {
+        let skipped = |row| match self {
+            Self::Text(_) => row,
+            Self::Random { .. } => 0,
+        };
+        let ids = (0..count).map(|row| self.ids(row, config).skip(skipped(row)));
+        rows(ids, length, config)
     }
 
     /// Endless ids for a row.
@@ -89,6 +94,21 @@ impl PromptSource {
             }
         }
     }
+}
+
+/// Rows of `length` ids, each the begin token and what follows it.
+fn rows(
+    ids: impl Iterator<Item = impl Iterator<Item = TokenId>>,
+    length: usize,
+    config: &GemmaConfig,
+) -> TokenBatch {
+    let bos = config
+        .bos_token_id
+        .filter(|&id| (id as usize) < config.vocab_size);
+    let rows: Vec<Vec<TokenId>> = ids
+        .map(|rest| bos.into_iter().chain(rest).take(length).collect())
+        .collect();
+    TokenBatch::new(&rows).expect("rows are made equally long")
 }
 
 /// SHA-256 of all ids, in hexadecimal digits: whether two runs had the same prompts.
@@ -153,19 +173,20 @@ mod tests {
     use super::*;
     use mlxbench_core::gemma::preset;
     use mlxbench_core::generate::Mode;
+    use mlxbench_core::results::GenerateTest;
 
     fn config() -> GemmaConfig {
         preset("gemma-3-270m").unwrap().config()
     }
 
     fn test(prompt_tokens: usize, depth: usize, batch: usize) -> Test {
-        Test {
+        Test::Generate(GenerateTest {
             prompt_tokens,
             generate_tokens: 4,
             depth,
             batch,
             mode: Mode::Pipelined,
-        }
+        })
     }
 
     #[test]

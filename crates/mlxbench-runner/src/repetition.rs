@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mlxbench_core::Nanos;
 use mlxbench_core::protocol::{Generate, Generated};
-use mlxbench_core::results::{PeakSince, Record, Sample, Timeline, Warmup};
+use mlxbench_core::results::{PeakSince, Record, Sample, Test, Timeline, Warmup};
 
 use crate::execute::Event;
 use crate::process::WorkerError;
@@ -102,6 +102,7 @@ impl Runner<'_> {
                 token_ns: measured.generated.token_ns,
                 tokens: measured.generated.tokens,
                 finite: measured.generated.finite,
+                form: Some(measured.generated.form),
                 peak_memory_bytes: measured.peak_memory_bytes,
                 peak_memory_since: measured.peak_memory_since,
                 device_peak_bytes: measured.device_peak_bytes,
@@ -144,7 +145,7 @@ impl Runner<'_> {
     }
 
     fn generate(&mut self, case: Case) -> Result<Generated, WorkerError> {
-        let (test, prompt) = &self.plan.tests[case.test];
+        let (Test::Generate(test), prompt) = &self.plan.tests[case.test];
         let request = Generate {
             context: prompt.context.clone(),
             prompt: prompt.prompt.clone(),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use mlxbench_core::Placement;
 use mlxbench_core::probe::{ProductShape, WORKING_SET_BYTES};
 use mlxbench_core::protocol::Probe;
 use mlxbench_core::results::{FailureKind, ProductProbe, Record};
@@ -68,18 +69,24 @@ impl Runner<'_> {
             return Ok(Vec::new());
         };
         let id = &self.plan.targets[target].id;
+        // The limits of a device are those of plain products, whatever weights are kept in.
+        let compute = id.placement.precision.compute();
+        let placement = Placement {
+            device: id.placement.device.clone(),
+            precision: compute.into(),
+        };
         let mut worker = self.start_empty(introduced)?;
         let decode = gemma.products(1).into_iter();
         let prefill = gemma.products(self.plan.settings.chunk).into_iter();
         let prefill = prefill.filter(|(part, _)| *part != OUTPUT);
         let probe = |(part, shape): (&str, ProductShape)| {
-            let bytes = shape.weight_bytes(id.placement.dtype);
+            let bytes = shape.weight_bytes(compute);
             let copies = match shape.rows {
                 1 => WORKING_SET_BYTES.div_ceil(bytes.max(1)).min(MOST_COPIES),
                 _ => 1,
             };
             let time_ns = worker.probe(Probe {
-                placement: id.placement.clone(),
+                placement: placement.clone(),
                 threads: Some(self.plan.threads(id)),
                 shape,
                 copies: copies as usize,

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use mlxbench_analysis::{Estimate, Metric};
+use mlxbench_analysis::{Estimate, metrics};
 use mlxbench_core::protocol::{Load, Loaded};
 use mlxbench_core::results::{
-    Failure, FailureKind, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
+    Failure, FailureKind, Metric, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
 };
 
 use crate::execute::Event;
@@ -116,6 +116,7 @@ impl<'a> Runner<'a> {
             Residency::Together => self.test_by_test(cases)?,
             Residency::OneAtATime => self.target_by_target(cases)?,
         }
+        self.check_tokens(cases)?;
         self.record(Record::Finished {
             at: Timestamp::now(),
             conditions: system::conditions(),
@@ -213,7 +214,7 @@ impl<'a> Runner<'a> {
         let half_widths: Vec<Option<f64>> = live
             .iter()
             .flat_map(|target| [Metric::Prefill, Metric::Decode].map(|metric| (target, metric)))
-            .map(|(target, metric)| metric.values(&self.result, target, &test))
+            .map(|(target, metric)| metrics::values(metric, &self.result, target, &test))
             .filter(|values| !values.is_empty())
             .map(|values| Estimate::of(&values)?.relative_half_width())
             .collect();
@@ -331,6 +332,7 @@ impl<'a> Runner<'a> {
             identity: introduced.identity.clone(),
             device_description: introduced.device_description.clone(),
             threads: loaded.threads,
+            reads: Some(loaded.reads),
             load_ns: vec![loaded.load_ns],
         };
         let recorded = self.record(Record::Target(facts));

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mlxbench_core::backend::{DeviceSupport, DtypeSupport, Identity};
+use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Backend, Checkpoint, Dtype, Error, Placement, Result};
+use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 use tch::{Cuda, Device, TchError, Tensor, utils};
 
 use crate::weights::{self, Weights};
@@ -68,7 +68,7 @@ impl Backend for TchBackend {
         let weights = Weights {
             checkpoint,
             device,
-            dtype: placement.dtype,
+            dtype: placement.precision.compute(),
         };
         tch::no_grad(|| GemmaModel::load(&weights)).map_err(framework)
     }
@@ -80,15 +80,15 @@ impl Backend for TchBackend {
         placement: &Placement,
     ) -> Result<Product> {
         let device = usable(placement)?;
-        let random = || Product::random(shape, copies, placement.dtype, device);
+        let random = || Product::random(shape, copies, placement.precision.compute(), device);
         tch::no_grad(random).map_err(framework)
     }
 }
 
-/// The device of `placement`, where it can multiply in the dtype.
+/// The device of `placement`, where it can multiply in the precision.
 fn usable(placement: &Placement) -> Result<Device> {
     let device = device(&placement.device)?;
-    match unsupported(device, placement.dtype) {
+    match unsupported(device, placement.precision) {
         None => Ok(device),
         Some(reason) => Err(Error::Unsupported(format!(
             "PyTorch can't run {placement}: {reason}"
@@ -178,19 +178,23 @@ fn device(name: &mlxbench_core::Device) -> Result<Device> {
 fn support(name: &str) -> Option<DeviceSupport> {
     let name: mlxbench_core::Device = name.parse().ok()?;
     let device = device(&name).ok()?;
-    let dtypes = Dtype::ALL.map(|dtype| DtypeSupport {
-        dtype,
-        unsupported: unsupported(device, dtype),
+    let precisions = Precision::ALL.map(|precision| PrecisionSupport {
+        precision,
+        unsupported: unsupported(device, precision),
     });
     Some(DeviceSupport {
         device: name,
         description: None,
-        dtypes: dtypes.into(),
+        precisions: precisions.into(),
     })
 }
 
-/// Why `device` can't multiply matrices of `dtype`, in libtorch's words; `None` when it can.
-fn unsupported(device: Device, dtype: Dtype) -> Option<String> {
+/// Why `device` can't multiply matrices in `precision`, in libtorch's words; `None` when it can.
+fn unsupported(device: Device, precision: Precision) -> Option<String> {
+    if precision.is_quantised() {
+        return Some("quantised weights aren't implemented in the tch adapter".into());
+    }
+    let dtype = precision.compute();
     let product = || {
         let x = Tensor::f_ones([2, 2], (weights::dtype(dtype), device))?;
         f32::try_from(x.f_matmul(&x)?.f_sum(tch::Kind::Float)?)

@@ -10,6 +10,7 @@
 //! | `product` | a product alone, for probes |
 //! | `model` | the whole: embeddings, layers, output projection |
 //! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
+//! | `readback` | tokens on their way to the host |
 //! | `shim` | what libtorch can tell and tch doesn't ask |
 
 mod attention;
@@ -20,6 +21,7 @@ mod mlp;
 mod model;
 mod norm;
 mod product;
+mod readback;
 mod rope;
 mod shim;
 mod weights;

@@ -2,7 +2,7 @@
 
 mod ops;
 
-use mlxbench_core::backend::ContextShape;
+use mlxbench_core::backend::{ContextShape, Reads};
 use mlxbench_core::gemma::cache::CacheCursor;
 use mlxbench_core::gemma::{LayerKind, mask};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
@@ -16,6 +16,7 @@ use crate::cache::KvCache;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
+use crate::readback::Readback;
 use crate::rope::Rope;
 use crate::shim;
 use crate::weights::{self, LayerWeights, Weights};
@@ -44,6 +45,8 @@ type TchResult<T> = std::result::Result<T, TchError>;
 pub struct Output {
     /// Shape `[batch]`, i64.
     tokens: Tensor,
+    /// Their copy on its way to the host, where reads wait for their own step.
+    readback: Option<Readback>,
     /// Shape `[batch, vocab_size]`, in the model's dtype.
     logits: Tensor,
 }
@@ -175,10 +178,7 @@ impl GemmaModel {
             Some(cap) => logits.f_div_scalar(cap)?.f_tanh_()?.f_mul_scalar_(cap)?,
             None => logits,
         };
-        Ok(Output {
-            tokens: logits.f_argmax(-1, false)?,
-            logits,
-        })
+        Output::new(logits.f_argmax(-1, false)?, logits)
     }
 
     fn upload(&self, tokens: &TokenBatch) -> TchResult<Tensor> {
@@ -196,8 +196,14 @@ impl Model for GemmaModel {
         &self.config
     }
 
-    fn is_asynchronous(&self) -> bool {
-        accelerator(self.device).is_some()
+    /// On CUDA tokens have a stream of their own to the host. MPS has one stream: there a copy
+    /// waits for all that is queued, and what reads one token alone hasn't been tried.
+    fn reads(&self) -> Reads {
+        match self.device {
+            Device::Cpu => Reads::Immediate,
+            Device::Cuda(_) => Reads::Own,
+            Device::Mps | Device::Vulkan => Reads::InOrder,
+        }
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {
@@ -233,8 +239,22 @@ impl Model for GemmaModel {
         })
     }
 
+    fn force(&mut self, output: Output, ids: &[TokenId]) -> Result<Output> {
+        let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
+        // Without waiting for the steps that are queued.
+        let tokens = Tensor::f_from_slice(&ids)
+            .and_then(|ids| ids.f_to_device_(self.device, Kind::Int64, true, false));
+        tokens
+            .and_then(|tokens| Output::new(tokens, output.logits))
+            .map_err(framework)
+    }
+
     fn read(&mut self, output: &Output) -> Result<Vec<TokenId>> {
-        let ids = Vec::<i64>::try_from(&output.tokens).map_err(framework)?;
+        let ids = match &output.readback {
+            Some(readback) => readback.wait(),
+            None => Vec::<i64>::try_from(&output.tokens),
+        };
+        let ids = ids.map_err(framework)?;
         Ok(ids.into_iter().map(|id| id as TokenId).collect())
     }
 
@@ -250,6 +270,20 @@ impl Model for GemmaModel {
 
     fn device_peak_bytes(&self) -> Option<u64> {
         accelerator(self.device).and_then(shim::peak_bytes)
+    }
+}
+
+impl Output {
+    fn new(tokens: Tensor, logits: Tensor) -> TchResult<Self> {
+        let readback = match tokens.device() {
+            Device::Cuda(_) => Some(Readback::start(&tokens)?),
+            _ => None,
+        };
+        Ok(Self {
+            tokens,
+            readback,
+            logits,
+        })
     }
 }
 

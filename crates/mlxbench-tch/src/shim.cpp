@@ -8,19 +8,7 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Version.h>
 
-namespace {
-
-template <typename F>
-int guarded(F f) {
-  try {
-    f();
-    return 0;
-  } catch (...) {
-    return -1;
-  }
-}
-
-} // namespace
+#include "guarded.h"
 
 extern "C" {
 

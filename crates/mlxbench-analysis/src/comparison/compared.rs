@@ -1,9 +1,9 @@
 //! Which figures are compared.
 
-use mlxbench_core::results::{RunResult, Sample, TargetId, Test};
+use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
-use crate::metrics::{self, Metric};
+use crate::metrics;
 use crate::stats::{percentile, sorted};
 
 /// A figure that is compared.
@@ -66,7 +66,7 @@ impl Compared {
     /// aren't positive, which have no ratio.
     pub(super) fn figures(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<Figure> {
         let idle = metrics::idle_watts(result, target);
-        let of = |metric: Metric, sample: &Sample| metric.of_sample(sample, idle);
+        let of = |metric: Metric, sample: &Sample| metrics::of_sample(metric, sample, idle);
         let value = |sample: &Sample| match self {
             Self::Decode => of(Metric::Decode, sample),
             Self::Prefill => of(Metric::Prefill, sample),
@@ -93,10 +93,12 @@ impl Compared {
     /// Whether a test can have it.
     pub(super) fn is_possible_in(self, test: &Test) -> bool {
         match self {
-            Self::Decode => test.generate_tokens >= 2,
-            Self::Prefill => test.prompt_tokens > 0,
-            Self::LatencyP99 => test.generate_tokens > 100,
-            Self::Ttft | Self::Memory | Self::Energy => true,
+            Self::Decode => test.yields(Metric::Decode),
+            Self::Prefill => test.yields(Metric::Prefill),
+            Self::LatencyP99 => test.yields(Metric::InterToken) && test.steps() >= 100,
+            Self::Ttft => test.yields(Metric::Ttft),
+            Self::Memory => test.yields(Metric::PeakMemory) || test.yields(Metric::DevicePeak),
+            Self::Energy => test.yields(Metric::EnergyPerToken),
         }
     }
 }

@@ -2,3 +2,5 @@
 
 mod goldens;
 mod ops;
+mod refusals;
+mod timing;

@@ -159,11 +159,6 @@ impl GemmaConfig {
         self.tensors().iter().map(TensorSpec::elements).sum()
     }
 
-    /// Bytes of all weights in `dtype`, tied weights counted once.
-    pub fn weights_bytes(&self, dtype: Dtype) -> u64 {
-        self.parameters() * dtype.size_bytes()
-    }
-
     /// Bytes of the KV cache that `context` tokens a row need at least, over `batch` rows in
     /// `dtype`: local layers keep no more than their window.
     pub fn kv_cache_bytes(&self, dtype: Dtype, batch: usize, context: usize) -> u64 {

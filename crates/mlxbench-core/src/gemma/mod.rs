@@ -1,6 +1,7 @@
 //! Gemma 1, 2 and 3 text models: what every adapter needs to know and none should compute twice.
 
 pub mod bounds;
+mod bytes;
 pub mod cache;
 mod config;
 mod fact;

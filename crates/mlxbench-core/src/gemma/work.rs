@@ -3,7 +3,7 @@
 //! implementation does beyond the least are not counted.
 
 use crate::probe::ProductShape;
-use crate::{Dtype, GemmaConfig};
+use crate::{GemmaConfig, Precision};
 
 impl GemmaConfig {
     /// The model's products with weight matrices, `rows` tokens at once, by part: `qkv`, `o`,
@@ -26,24 +26,34 @@ impl GemmaConfig {
         ]
     }
 
-    /// Bytes that one decode step reads and writes at least, in `dtype`, with `context` tokens in
+    /// Bytes that one decode step reads and writes at least, in `precision`, with `context` tokens in
     /// the cache of each of `batch` rows: every weight once, whatever the rows; of an embedding
     /// table that isn't the output projection, a line a row; keys and values that the new token
     /// sees, itself included; its own, written.
-    pub fn decode_step_bytes(&self, dtype: Dtype, batch: usize, context: usize) -> u64 {
-        let table = self.vocab_size as u64 * self.hidden_size as u64;
-        let looked_up = (batch * self.hidden_size) as u64;
-        let unread = if self.tie_word_embeddings { 0 } else { table };
-        let weights = self.parameters() - unread + looked_up;
+    pub fn decode_step_bytes(&self, precision: Precision, batch: usize, context: usize) -> u64 {
+        let looked_up = self.table_bytes(precision, batch);
+        let unread = match self.tie_word_embeddings {
+            true => 0,
+            false => self.table_bytes(precision, self.vocab_size),
+        };
+        let weights = self.weights_bytes(precision) - unread + looked_up;
+        let dtype = precision.kv_cache();
         let written = self.num_layers() * 2 * self.num_key_value_heads * self.head_dim * batch;
         let cache = self.kv_cache_bytes(dtype, batch, context + 1);
-        (weights + written as u64) * dtype.size_bytes() + cache
+        weights + written as u64 * dtype.size_bytes() + cache
     }
 
     /// Bytes that so many decode steps read and write at least, [`Self::decode_step_bytes`] each, the first
     /// of them with `context` tokens in the cache. An approximation above 2^53.
-    pub fn decode_bytes(&self, dtype: Dtype, batch: usize, context: usize, steps: usize) -> f64 {
-        let without_cache = self.decode_step_bytes(dtype, batch, 0) as f64
+    pub fn decode_bytes(
+        &self,
+        precision: Precision,
+        batch: usize,
+        context: usize,
+        steps: usize,
+    ) -> f64 {
+        let dtype = precision.kv_cache();
+        let without_cache = self.decode_step_bytes(precision, batch, 0) as f64
             - self.kv_cache_bytes(dtype, batch, 1) as f64;
         let position = 2 * batch as u64 * (self.num_key_value_heads * self.head_dim) as u64;
         let seen = self.layers.iter();
@@ -95,7 +105,10 @@ fn positions_seen(depth: usize, prompt: usize, window: Option<usize>) -> u128 {
 #[cfg(test)]
 mod tests {
     use crate::gemma::preset;
-    use crate::{Dtype, GemmaConfig};
+    use crate::{Dtype, GemmaConfig, Precision};
+
+    const F32: Precision = Precision::plain(Dtype::F32);
+    const BF16: Precision = Precision::plain(Dtype::Bf16);
 
     fn gemma_3_270m() -> GemmaConfig {
         preset("gemma-3-270m").unwrap().config()
@@ -120,12 +133,31 @@ mod tests {
         let config = gemma_3_270m();
         // 268,098,176 weights, a looked-up line of 640, 18 layers of 2 x 256 written.
         let fixed = 268_098_176 + 640 + 18 * 512;
-        let at = |context| config.decode_step_bytes(Dtype::F32, 1, context);
+        let at = |context| config.decode_step_bytes(F32, 1, context);
         assert_eq!(at(99), 4 * (fixed + 18 * 100 * 512));
         // 15 local layers see no more than their window of 512, 3 global ones see all.
         assert_eq!(at(999), 4 * (fixed + (15 * 512 + 3 * 1000) * 512));
-        let two_rows = config.decode_step_bytes(Dtype::Bf16, 2, 99);
+        let two_rows = config.decode_step_bytes(BF16, 2, 99);
         assert_eq!(two_rows, 2 * (fixed + 640 + 18 * 512 + 2 * 18 * 100 * 512));
+    }
+
+    #[test]
+    fn a_decode_step_reads_quantised_weights_as_they_are_kept() {
+        let config = gemma_3_270m();
+        // The table, a line of it, what is written and seen of the cache in bf16.
+        let table = 262_144 * (640 + 2) + (640 + 2);
+        let cache = 2 * (18 * 512 + 18 * 100 * 512);
+        let norms = 2 * (18 * (4 * 640 + 2 * 256) + 640);
+        let layers = |of_row: fn(u64) -> u64| {
+            18 * ((1536 + 4096) * of_row(640) + 640 * of_row(1024) + 640 * of_row(2048))
+        };
+        let step = |name: &str| config.decode_step_bytes(name.parse().unwrap(), 1, 99);
+        let q8 = layers(|columns| columns + 2);
+        assert_eq!(step("q8-bf16"), q8 + table + norms + cache);
+        let q4 = layers(|columns| columns / 2 + 2 * columns / 64);
+        assert_eq!(step("q4-bf16"), q4 + table + norms + cache);
+        let of_f32 = 2 * (norms + cache);
+        assert_eq!(step("q4-f32"), q4 + table + of_f32);
     }
 
     #[test]
@@ -134,9 +166,9 @@ mod tests {
         // The window of 512 is passed in between.
         let contexts = 500..530;
         let bytes = contexts.clone();
-        let bytes = bytes.map(|context| config.decode_step_bytes(Dtype::Bf16, 3, context));
+        let bytes = bytes.map(|context| config.decode_step_bytes(BF16, 3, context));
         let bytes: u64 = bytes.sum();
-        assert_eq!(config.decode_bytes(Dtype::Bf16, 3, 500, 30), bytes as f64);
+        assert_eq!(config.decode_bytes(BF16, 3, 500, 30), bytes as f64);
         let operations = contexts.map(|context| config.prefill_operations(3, context, 1));
         let operations: u64 = operations.sum();
         assert_eq!(config.decode_operations(3, 500, 30), operations as f64);
@@ -171,7 +203,7 @@ mod tests {
             tie_word_embeddings: false,
             ..tied.clone()
         };
-        let step = |config: &GemmaConfig| config.decode_step_bytes(Dtype::F32, 1, 0);
+        let step = |config: &GemmaConfig| config.decode_step_bytes(F32, 1, 0);
         assert_eq!(step(&untied), step(&tied));
     }
 

@@ -1,8 +1,8 @@
 //! Whether a result's numbers can be believed. A file may say anything; see [`crate::limits`].
 
-use super::{ModelFacts, RunResult, Sample, Settings, Test, Timeline};
+use super::{ModelFacts, RunResult, Sample, Settings, Timeline};
 use crate::limits::{
-    BYTES, IDS, JOULES, LAYERS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, VOCABULARY, WIDTH,
+    BYTES, JOULES, LAYERS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, VOCABULARY, WIDTH,
     at_most, seconds,
 };
 use crate::probe::ProductShape;
@@ -28,8 +28,9 @@ impl RunResult {
         let named = run.tests.iter().chain(self.samples.iter().map(|s| &s.test));
         let named = named.chain(self.warmups.iter().map(|warmup| &warmup.test));
         let named = named.chain(self.stopped.iter().map(|stopped| &stopped.test));
+        let named = named.chain(self.partings.iter().map(|parting| &parting.test));
         for tested in named.chain(self.failures.iter().filter_map(|f| f.test.as_ref())) {
-            test(tested)?;
+            tested.check()?;
         }
         for meter in &run.power {
             energy("idle_watts", meter.idle_watts)?;
@@ -112,13 +113,6 @@ pub(crate) fn shape(shape: &ProductShape) -> Result<(), String> {
     at_most("rows of a product", shape.rows, TOKENS)?;
     at_most("in_features of a product", shape.in_features, VOCABULARY)?;
     at_most("out_features of a product", shape.out_features, VOCABULARY)
-}
-
-fn test(test: &Test) -> Result<(), String> {
-    at_most("prompt_tokens", test.prompt_tokens, TOKENS)?;
-    at_most("generate_tokens", test.generate_tokens, TOKENS)?;
-    at_most("depth", test.depth, TOKENS)?;
-    at_most("batch x tokens of a test", test.ids(), IDS)
 }
 
 fn sample(sample: &Sample) -> Result<(), String> {

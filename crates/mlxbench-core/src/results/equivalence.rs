@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::TargetId;
+use super::{TargetId, Test};
 use crate::TokenId;
 
 /// A target beside the reference.
@@ -29,7 +29,7 @@ pub enum Verdict {
     Reference,
     /// Within the rounding of f32, and the same token at every position.
     Identical,
-    /// Within what the rounding of its dtype explains.
+    /// Within what the rounding of its precision explains.
     Equivalent,
     /// Something else was computed.
     Different,
@@ -71,6 +71,9 @@ pub struct Fidelity {
 /// Where greedy generation parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FirstDivergence {
+    /// The row of the prompt, counted from 0.
+    #[serde(default)]
+    pub row: usize,
     /// Counted from 0, the first token after the prompt.
     pub position: usize,
     /// The reference's token.
@@ -79,4 +82,18 @@ pub struct FirstDivergence {
     pub token: TokenId,
     /// By how much the reference's logit of its own token exceeds that of the target's.
     pub margin: f64,
+}
+
+/// How far the reference was from choosing as a target did where the tokens of a timed test part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Parting {
+    /// Which target.
+    pub target: TargetId,
+    /// Which test.
+    pub test: Test,
+    /// Where, with the reference's margin there.
+    pub divergence: FirstDivergence,
+    /// What KL(reference || target) is at least there, in nats: no distribution that prefers the
+    /// target's token is nearer to the reference's.
+    pub least_kl: f64,
 }

@@ -15,7 +15,11 @@ pub fn result(text: &str) -> Result<RunResult, String> {
     let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let version = value.get("schema_version").and_then(Value::as_u64);
     match version.and_then(|version| u32::try_from(version).ok()) {
-        Some(1) => from_1(&mut value),
+        Some(1) => {
+            from_1(&mut value);
+            from_2(&mut value);
+        }
+        Some(2) => from_2(&mut value),
         Some(SCHEMA_VERSION) => {}
         Some(other) => {
             return Err(format!(
@@ -34,7 +38,19 @@ pub fn result(text: &str) -> Result<RunResult, String> {
 /// # Errors
 /// When it isn't a record of this version: a journal is gone on with by the build that began it.
 pub fn record(line: &str) -> Result<Record, String> {
-    serde_json::from_str(line).map_err(|error| error.to_string())
+    serde_json::from_str(line).map_err(|error| match is_of_2(line) {
+        true => format!(
+            "an older mlxbench wrote this journal, with results of schema version 2 or below: let that \
+             one go on with it by --resume, this one reads its result ({error})"
+        ),
+        false => error.to_string(),
+    })
+}
+
+/// Whether a journal's line is a run as version 2 and before wrote it: with a dtype for a precision.
+fn is_of_2(line: &str) -> bool {
+    let record: Value = serde_json::from_str(line).unwrap_or_default();
+    record.pointer("/targets/0/placement/dtype").is_some()
 }
 
 /// Version 1 had one mode for all tests, in the settings.
@@ -50,6 +66,43 @@ fn from_1(result: &mut Value) {
     each(result, "/run/tests", |test| set_mode(Some(test)));
     for list in ["/samples", "/failures"] {
         each(result, list, |of_test| set_mode(of_test.get_mut("test")));
+    }
+}
+
+/// Version 2 had one dtype for weights and computation, and tests of one kind.
+fn from_2(result: &mut Value) {
+    let placement_of = |target: Option<&mut Value>| {
+        let placement = target.and_then(|target| target.get_mut("placement"));
+        if let Some(placement) = placement.and_then(Value::as_object_mut)
+            && let Some(dtype) = placement.remove("dtype")
+        {
+            placement.insert("precision".into(), dtype);
+        }
+    };
+    placement_of(result.pointer_mut("/run/settings/reference"));
+    each(result, "/run/targets", |target| placement_of(Some(target)));
+    each(result, "/targets", |facts| {
+        placement_of(facts.get_mut("id"))
+    });
+    for list in [
+        "/equivalences",
+        "/products",
+        "/warmups",
+        "/samples",
+        "/failures",
+    ] {
+        each(result, list, |of_target| {
+            placement_of(of_target.get_mut("target"));
+        });
+    }
+    let kind_of = |test: Option<&mut Value>| {
+        if let Some(Value::Object(test)) = test {
+            test.insert("kind".into(), "generate".into());
+        }
+    };
+    each(result, "/run/tests", |test| kind_of(Some(test)));
+    for list in ["/warmups", "/samples", "/failures", "/stopped"] {
+        each(result, list, |of_test| kind_of(of_test.get_mut("test")));
     }
     result["schema_version"] = SCHEMA_VERSION.into();
 }

@@ -7,10 +7,11 @@ use super::TargetId;
 use crate::Nanos;
 use crate::probe::ProductShape;
 
-/// A product with a weight matrix, alone, in a target's framework on its device in its dtype.
+/// A product with a weight matrix, alone, in a target's framework on its device in the dtype that it
+/// computes in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductProbe {
-    /// Whose framework, device and dtype.
+    /// Whose framework, device and compute dtype.
     pub target: TargetId,
     /// Which of the model's products it is like: `qkv`, `o`, `gate_up`, `down`, `lm_head`.
     pub part: String,

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{TargetId, Test, Timeline};
+use crate::generate::Mode;
 use crate::{Nanos, TokenId};
 
 /// One measured repetition of a case.
@@ -30,6 +31,10 @@ pub struct Sample {
     pub tokens: Vec<Vec<TokenId>>,
     /// Whether the last logits were finite.
     pub finite: bool,
+    /// Whether steps were handed over ahead of the reads, or each token was read first; absent in
+    /// older results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Mode>,
     /// Peak memory of the worker process, by the operating system's account.
     pub peak_memory_bytes: Option<u64>,
     /// Since when that peak counts.

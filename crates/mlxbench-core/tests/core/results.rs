@@ -1,7 +1,9 @@
 //! Results that older versions wrote.
 
+use std::collections::BTreeSet;
+
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{PeakSince, SCHEMA_VERSION, Verdict, migrate};
+use mlxbench_core::results::{PeakSince, SCHEMA_VERSION, TargetId, Verdict, migrate};
 
 #[test]
 fn a_result_of_version_1_is_read() {
@@ -13,7 +15,7 @@ fn a_result_of_version_1_is_read() {
             .run
             .tests
             .iter()
-            .all(|test| test.mode == Mode::Synchronous)
+            .all(|test| test.mode() == Mode::Synchronous)
     );
     // Three repetitions of two tests, two targets that could run and one that is missing.
     assert_eq!(result.samples.len(), 12);
@@ -28,6 +30,63 @@ fn a_result_of_version_1_is_read() {
     assert_eq!(result.equivalences[1].verdict, Verdict::Equivalent);
     assert_eq!(result.samples[0].peak_memory_since, PeakSince::Process);
     assert_eq!(result.run.model.config, None);
+}
+
+#[test]
+fn a_result_of_version_2_is_read() {
+    let result = migrate::result(include_str!("../results/v2.json")).unwrap();
+    assert_eq!(result.schema_version, SCHEMA_VERSION);
+    let names = |ids: &mut dyn Iterator<Item = &TargetId>| -> Vec<String> {
+        ids.map(TargetId::to_string).collect()
+    };
+    let all = [
+        "candle/cpu/f32",
+        "candle/cpu/bf16",
+        "failing/cpu/f32",
+        "failing/cpu/f16",
+    ];
+    assert_eq!(names(&mut result.run.targets.iter()), all);
+    let reference = result.run.settings.reference.as_ref();
+    assert_eq!(reference.unwrap().to_string(), all[0]);
+    let loaded = &all[..3];
+    let of_facts = names(&mut result.targets.iter().map(|facts| &facts.id));
+    assert_eq!(BTreeSet::from_iter(of_facts), names_of(loaded));
+    let compared = names(&mut result.equivalences.iter().map(|known| &known.target));
+    assert_eq!(BTreeSet::from_iter(compared), names_of(loaded));
+    let probed = names(&mut result.products.iter().map(|probe| &probe.target));
+    assert_eq!(BTreeSet::from_iter(probed), names_of(loaded));
+    let failed = names(&mut result.failures.iter().map(|failure| &failure.target));
+    assert_eq!(BTreeSet::from_iter(failed), names_of(&all[2..]));
+
+    let tests = ["pp8+tg3", "pp16 @ d4 b2 sync"];
+    let [first, second] = &result.run.tests[..] else {
+        panic!("two tests")
+    };
+    assert_eq!([first.to_string(), second.to_string()], tests);
+    assert_eq!(result.warmups.len(), 5);
+    assert_eq!(result.stopped.len(), 2);
+    // Two repetitions of five cases; the sixth failed.
+    assert_eq!(result.samples.len(), 10);
+    assert_eq!(result.samples_of(&result.run.targets[2], first).count(), 0);
+    assert_eq!(result.samples_of(&result.run.targets[2], second).count(), 2);
+    let failed = result.failures_of(&result.run.targets[2]).next().unwrap();
+    assert_eq!(failed.test.as_ref(), Some(first));
+}
+
+fn names_of(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[test]
+fn a_journal_of_version_2_is_for_the_build_that_wrote_it() {
+    let journal = include_str!("../results/v2.journal.jsonl");
+    let message = migrate::record(journal.lines().next().unwrap()).unwrap_err();
+    assert!(
+        message.contains("schema version 2 or below: let that one go on with it"),
+        "{message}"
+    );
+    let message = migrate::record(r#"{"record": "dream"}"#).unwrap_err();
+    assert!(message.contains("unknown variant `dream`"), "{message}");
 }
 
 #[test]

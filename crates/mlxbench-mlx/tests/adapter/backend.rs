@@ -1,6 +1,6 @@
 //! What the adapter says about itself and this machine.
 
-use mlxbench_core::{Backend, Dtype};
+use mlxbench_core::{Backend, Dtype, Precision};
 use mlxbench_mlx::MlxBackend;
 
 #[test]
@@ -19,12 +19,12 @@ fn the_cpu_comes_last_and_takes_every_dtype() {
     let cpu = devices.last().unwrap();
     assert_eq!(cpu.device.kind(), "cpu");
     let usable = cpu
-        .dtypes
+        .precisions
         .iter()
-        .filter(|dtype| dtype.unsupported.is_none());
+        .filter(|known| known.unsupported.is_none());
     assert_eq!(
-        usable.map(|dtype| dtype.dtype).collect::<Vec<_>>(),
-        Dtype::ALL
+        usable.map(|known| known.precision).collect::<Vec<_>>(),
+        Dtype::ALL.map(Precision::plain)
     );
 }
 

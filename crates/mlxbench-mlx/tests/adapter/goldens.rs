@@ -8,7 +8,7 @@ use mlxbench_mlx::MlxBackend;
 fn f32_equals_the_reference() {
     let placement = Placement {
         device: Device::cpu(),
-        dtype: Dtype::F32,
+        precision: Dtype::F32.into(),
     };
     for golden in Golden::all().unwrap() {
         let comparison = golden.compare(&mut MlxBackend::default(), &placement);

@@ -3,3 +3,5 @@
 mod backend;
 mod goldens;
 mod ops;
+mod refusals;
+mod timing;

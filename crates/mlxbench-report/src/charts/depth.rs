@@ -10,14 +10,8 @@ use crate::draw::{Chart, Form};
 
 /// How decode slows down as the context grows; `None` for a run with one length of context.
 pub(super) fn chart(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
-    let kind = |test: &Test| Test {
-        prompt_tokens: 0,
-        generate_tokens: 0,
-        depth: 0,
-        ..*test
-    };
-    let series = lines(digest, palette, kind, |row| {
-        let context = row.test.depth + row.test.prompt_tokens;
+    let series = lines(digest, palette, Test::conditions, |row| {
+        let context = row.test.depth() + row.test.prompt_tokens();
         Some(point(context as f64, row.decode_tokens_per_second?))
     });
     (!series.is_empty()).then(|| Chart {

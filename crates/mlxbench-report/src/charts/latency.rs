@@ -1,8 +1,8 @@
 //! Inter-token latency: its distribution, and how it goes along a generation.
 
+use mlxbench_analysis::metrics;
 use mlxbench_analysis::stats::{quantile, sorted};
-use mlxbench_analysis::{Metric, metrics};
-use mlxbench_core::results::TargetId;
+use mlxbench_core::results::{Metric, TargetId};
 
 use super::series;
 use crate::Digest;
@@ -17,7 +17,12 @@ const POINTS: usize = 120;
 pub(super) fn distribution(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
     let test = &digest.main_test()?;
     let curve = |target: &TargetId| {
-        let latencies = sorted(&Metric::InterToken.values(digest.result, target, test));
+        let latencies = sorted(&metrics::values(
+            Metric::InterToken,
+            digest.result,
+            target,
+            test,
+        ));
         let steps = latencies.len().min(POINTS);
         let at = |step: usize| {
             let share = step as f64 / (steps - 1).max(1) as f64;

@@ -28,7 +28,7 @@ pub(super) fn peaks(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
         title: "Peak memory".into(),
         caption:
             "The most that the worker process held, or its framework on the device where that \
-                  is more. The grey mark is the floor: weights, keys and values in this dtype, \
+                  is more. The grey mark is the floor: weights, keys and values in this precision, \
                   which no implementation goes below unless it leaves weights on disk."
                 .into(),
         form: Form::Rows(rows),

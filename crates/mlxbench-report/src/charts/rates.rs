@@ -1,6 +1,7 @@
 //! Decode and prefill rate by target, with intervals.
 
 use mlxbench_analysis::{Estimate, Row};
+use mlxbench_core::results::Metric;
 
 use super::{Figure, bars};
 use crate::draw::theme::Palette;
@@ -11,7 +12,7 @@ const AXIS: &str = "tokens a second, median and 95 % interval";
 
 /// How fast tokens are generated.
 pub(super) fn decode(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
-    let generates = |row: &Row| row.test.generate_tokens > 1;
+    let generates = |row: &Row| row.test.yields(Metric::Decode);
     let figure = |row: &Row| figure(row.decode_tokens_per_second, row.mbu, "MBU");
     let rows = bars(digest, palette, AXIS, generates, figure)?;
     Some(Chart {
@@ -27,14 +28,14 @@ pub(super) fn decode(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
 
 /// How fast prompts are read.
 pub(super) fn prefill(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
-    let prefills = |row: &Row| row.test.prompt_tokens > 0;
+    let prefills = |row: &Row| row.test.yields(Metric::Prefill);
     let figure = |row: &Row| figure(row.prefill_tokens_per_second, row.mfu, "MFU");
     let rows = bars(digest, palette, AXIS, prefills, figure)?;
     Some(Chart {
         name: "prefill".into(),
         title: "Prefill rate".into(),
         caption: "Tokens of the prompt read a second, up to the first generated token. MFU is the \
-                  share of the matrix-product rate that was measured on the device in this dtype."
+                  share of the matrix-product rate that was measured on the device in the dtype that is computed in."
             .into(),
         form: Form::Rows(rows),
     })

@@ -1,7 +1,7 @@
 //! Time to first token: against prompt length where a run has several lengths.
 
 use mlxbench_analysis::Row;
-use mlxbench_core::results::Test;
+use mlxbench_core::results::{Metric, Test};
 
 use super::{Figure, bars, lines, point};
 use crate::draw::plane::{Axis, Plane, Scale};
@@ -14,22 +14,21 @@ pub(super) fn chart(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
     let seconds = |row: &Row| {
         Some(
             row.ttft_ns
-                .filter(|_| row.test.prompt_tokens > 0)?
+                .filter(|_| row.test.yields(Metric::Prefill))?
                 .scaled(1e-9),
         )
     };
     // Generated tokens come after the first.
-    let kind = |test: &Test| Test {
-        prompt_tokens: 0,
-        generate_tokens: 0,
-        ..*test
+    let kind = |test: &Test| match test.depth() {
+        0 => test.conditions(),
+        depth => format!(" @ d{depth}{}", test.conditions()),
     };
     let series = lines(digest, palette, kind, |row| {
-        Some(point(row.test.prompt_tokens as f64, seconds(row)?))
+        Some(point(row.test.prompt_tokens() as f64, seconds(row)?))
     });
     let caption = "From the handing over of the prompt to the first token that can be read.";
     let form = if series.is_empty() {
-        let prefills = |row: &Row| row.test.prompt_tokens > 0;
+        let prefills = |row: &Row| row.test.yields(Metric::Prefill);
         let axis = "seconds, median and 95 % interval";
         let figure = |row: &Row| {
             let seconds = seconds(row)?;

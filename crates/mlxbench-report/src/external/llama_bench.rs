@@ -11,7 +11,7 @@ mod entries;
 
 use mlxbench_analysis::Estimate;
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{TargetId, Test};
+use mlxbench_core::results::{GenerateTest, Metric, TargetId, Test};
 use serde_json::{Map, Value};
 
 use super::{External, ExternalRow, Fault, UNKNOWN, quoted};
@@ -94,7 +94,7 @@ pub(super) fn read(text: &str) -> Result<Option<External>, Fault> {
         tools.push(entry.tool());
         machines.extend(entry.machine());
         let test = entry.test()?;
-        if test.prompt_tokens > 0 && test.generate_tokens > 0 {
+        if test.yields(Metric::Prefill) && test.generate_tokens() > 0 {
             skipped.push(format!(
                 "entry {number}, {test}: one time for prompt and generation together gives neither a \
                  prefill nor a decode rate"
@@ -180,14 +180,14 @@ impl Entry<'_> {
         if prompt_tokens == 0 && generate_tokens == 0 {
             return Err(self.fault("n_gen", "tokens as `n_prompt` or"));
         }
-        Ok(Test {
+        Ok(Test::Generate(GenerateTest {
             prompt_tokens,
             generate_tokens,
             // Versions before 2025 knew no depth.
             depth: self.optional_count("n_depth")?.unwrap_or(0),
             batch: 1,
             mode: self.mode(generate_tokens),
-        })
+        }))
     }
 
     /// Ours where the entry is ours. A prompt has no steps to be ahead of.
@@ -200,8 +200,8 @@ impl Entry<'_> {
     }
 
     fn row(&self, test: Test) -> Result<ExternalRow, Fault> {
-        let rate = self.rate(test.prompt_tokens + test.generate_tokens)?;
-        let (prefill, decode) = match test.generate_tokens {
+        let rate = self.rate(test.timed_tokens())?;
+        let (prefill, decode) = match test.generate_tokens() {
             0 => (Some(rate), None),
             _ => (None, Some(rate)),
         };
@@ -250,7 +250,7 @@ impl Entry<'_> {
             self.text("model_filename").unwrap_or(UNKNOWN).into(),
             target.backend,
             target.placement.device.to_string(),
-            target.placement.dtype.to_string(),
+            target.placement.precision.to_string(),
         ])
     }
 

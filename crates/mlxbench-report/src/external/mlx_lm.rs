@@ -7,7 +7,7 @@
 
 use mlxbench_analysis::Estimate;
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::Test;
+use mlxbench_core::results::{GenerateTest, Metric, Test};
 
 use super::{External, ExternalRow, Fault, UNKNOWN, quoted};
 use crate::apart::Facts;
@@ -188,19 +188,19 @@ impl Timing {
         };
         Ok(Self {
             command: command.clone(),
-            test: Test {
+            test: Test::Generate(GenerateTest {
                 prompt_tokens: needed("prompt_tokens")?,
                 generate_tokens: needed("generation_tokens")?,
                 depth: 0,
                 batch,
                 mode: Mode::Pipelined,
-            },
+            }),
             trials: Vec::new(),
         })
     }
 
     fn unfinished(&self, number: usize) -> Fault {
-        let Test { prompt_tokens, .. } = self.test;
+        let prompt_tokens = self.test.prompt_tokens();
         let trials = self.trials.len();
         Fault::new(
             format!("line {number}"),
@@ -221,7 +221,9 @@ impl Timing {
             Estimate::of(&rates)
         };
         // Of one token the program divides by a time in which nothing was generated.
-        let decode = (self.test.generate_tokens > 1)
+        let decode = self
+            .test
+            .yields(Metric::Decode)
             .then(|| estimate(|trial| trial.generation_tps))
             .flatten();
         ExternalRow {

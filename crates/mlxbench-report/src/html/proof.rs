@@ -9,7 +9,7 @@ use super::answer::name;
 use crate::limits::{details, limits};
 use crate::markdown::facts;
 use crate::warnings::warnings;
-use crate::{Digest, units};
+use crate::{Digest, partings, units};
 
 /// What is known of one result beside its figures.
 pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
@@ -18,6 +18,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
             h2 #(format!("proof-{at}")) { "What it rests on: " (name) }
             (warned(digest, at))
             (equivalence(digest, at))
+            (timed_tokens(digest))
             (limited(digest))
             (power(digest))
             h3 { "Machine and settings" }
@@ -115,11 +116,24 @@ fn compared(known: &Equivalence) -> Markup {
             } @else { td {} td {} td {} }
             td {
                 @if let Some(first) = first {
-                    "position " (first.position) ": " (first.token) " for " (first.reference_token)
+                    "position " (first.position)
+                    @if first.row > 0 { " of row " (first.row) }
+                    ": " (first.token) " for " (first.reference_token)
                     ", margin " (format!("{:.2}", first.margin))
                 } @else if fidelity.is_some() { "none" }
             }
             td { (known.reason.as_deref().unwrap_or_default()) }
+        }
+    }
+}
+
+/// Whether timed tokens are the reference's.
+fn timed_tokens(digest: &Digest<'_>) -> Markup {
+    let lines = partings::lines(digest);
+    html! {
+        @if !lines.is_empty() {
+            p { (partings::HEADING) }
+            ul { @for line in &lines { li { (line) } } }
         }
     }
 }

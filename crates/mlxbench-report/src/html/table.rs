@@ -172,7 +172,7 @@ fn own(digest: &Digest<'_>, row: &Row, of: usize) -> Line {
         placement: [
             row.target.backend.clone(),
             placement.device.to_string(),
-            placement.dtype.to_string(),
+            placement.precision.to_string(),
         ],
         cells: own_cells(digest, row, of),
     }

@@ -1,11 +1,11 @@
 //! Reports as people see them: in the widths of a phone, a laptop and a desk, in both schemes.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{RunResult, Test};
+use mlxbench_core::results::RunResult;
 use mlxbench_report::{Beside, Format, history, render};
 
 use crate::page::{Page, Scheme};
-use crate::support::{BOTH, PREFILL, hostile, nothing_measured, race, run};
+use crate::support::{BOTH, PREFILL, hostile, nothing_measured, race, resized, run};
 
 /// The page of `results`.
 fn report(results: &[RunResult]) -> String {
@@ -14,16 +14,12 @@ fn report(results: &[RunResult]) -> String {
 
 /// Six targets, of whose tests each chart has something to show.
 fn everything() -> RunResult {
-    let long = Test {
-        prompt_tokens: 256,
-        generate_tokens: 24,
-        ..BOTH
-    };
-    let deep = Test { depth: 512, ..long };
-    let waiting = Test {
-        mode: Mode::Synchronous,
-        ..BOTH
-    };
+    let long = resized(BOTH, |test| {
+        test.prompt_tokens = 256;
+        test.generate_tokens = 24;
+    });
+    let deep = resized(long, |test| test.depth = 512);
+    let waiting = resized(BOTH, |test| test.mode = Mode::Synchronous);
     let mut result = race(6, &[long, deep, BOTH, PREFILL, waiting], 6);
     result.products = run().products;
     for product in &mut result.products {

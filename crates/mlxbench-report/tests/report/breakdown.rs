@@ -18,9 +18,9 @@ fn file(backend: &str) -> Value {
         })
     };
     json!({
-        "schema": 1,
+        "schema": 2,
         "identity": {"backend": backend, "framework": backend, "version": "1", "libraries": {}},
-        "device": "cpu", "dtype": "f32", "model": "gemma-3-270m", "threads": 2,
+        "device": "cpu", "precision": "f32", "model": "gemma-3-270m", "threads": 2,
         "prefill_tokens": 512, "decode_depth": 512,
         "ops": [
             op("prefill", "lm_head", false, 1),
@@ -84,9 +84,9 @@ fn frameworks_stand_beside_each_other_part_by_part() {
 fn what_is_something_else_or_broken_is_told_apart() {
     assert!(read(&json!({"ops": []})).expect("not ours").is_none());
     let mut other = file("candle");
-    other["schema"] = json!(2);
+    other["schema"] = json!(1);
     let message = read(&other).expect_err("another version").to_string();
-    assert!(message.contains("schema 2") && message.contains("run the benchmark again"));
+    assert!(message.contains("schema 1") && message.contains("run the benchmark again"));
     let mut broken = file("candle");
     broken["ops"][0]["occurrences"] = json!("often");
     let message = read(&broken).expect_err("broken").to_string();

@@ -101,7 +101,7 @@ fn several_files_in_one_are_read_together() {
 
 #[test]
 fn each_mode_is_named() {
-    let modes = |external: External| external.rows.into_iter().map(|row| row.test.mode);
+    let modes = |external: External| external.rows.into_iter().map(|row| row.test.mode());
     assert!(modes(parsed(MLX_LM)).all(|mode| mode == Mode::Pipelined));
     let llama_bench: Vec<Mode> = modes(parsed(LLAMA_BENCH)).collect();
     let [prompt, steps] = [Mode::Pipelined, Mode::Synchronous];

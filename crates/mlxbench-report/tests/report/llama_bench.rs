@@ -2,14 +2,17 @@
 
 use mlxbench_analysis::summarize;
 use mlxbench_core::Device;
+use mlxbench_core::gemma::preset;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
-    Equivalence, PeakSince, RunResult, Sample, TargetFacts, TargetId, Test, Verdict,
+    Equivalence, GenerateTest, PeakSince, RunResult, Sample, TargetFacts, TargetId, Test, Verdict,
 };
 use mlxbench_core::{Dtype, Nanos, Placement};
 use mlxbench_report::external::{External, read};
 use mlxbench_report::{Beside, Format, render};
 use serde_json::Value;
+
+use crate::support::resized;
 
 fn json(results: &[RunResult]) -> Vec<u8> {
     render(results, &Beside::default(), Format::LlamaBenchJson)
@@ -21,13 +24,13 @@ fn markdown(results: &[RunResult]) -> String {
 }
 
 fn test(prompt_tokens: usize, generate_tokens: usize) -> Test {
-    Test {
+    Test::Generate(GenerateTest {
         prompt_tokens,
         generate_tokens,
         depth: 0,
         batch: 1,
         mode: Mode::Pipelined,
-    }
+    })
 }
 
 fn target(device: &str, dtype: Dtype) -> TargetId {
@@ -35,7 +38,7 @@ fn target(device: &str, dtype: Dtype) -> TargetId {
         backend: "candle".into(),
         placement: Placement {
             device: device.parse::<Device>().expect("a device"),
-            dtype,
+            precision: dtype.into(),
         },
         threads: None,
         side: None,
@@ -51,6 +54,7 @@ fn facts(id: &TargetId) -> TargetFacts {
         .expect("JSON of this shape"),
         device_description: (id.placement.device.kind() != "cpu").then(|| "A | GPU".into()),
         threads: 2,
+        reads: None,
         load_ns: vec![Nanos(1)],
     }
 }
@@ -60,9 +64,10 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         target: target.clone(),
         test,
         repetition,
-        tokens: vec![vec![7; token_ns.len()]; test.batch],
+        tokens: vec![vec![7; token_ns.len()]; test.rows()],
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         finite: true,
+        form: None,
         peak_memory_bytes: None,
         peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,
@@ -96,14 +101,8 @@ fn run() -> RunResult {
     });
     let mut result = RunResult::new(serde_json::from_value(run).expect("JSON of this shape"));
     let cpu = target("cpu", Dtype::F32);
-    let deep = Test {
-        depth: 4096,
-        ..test(0, 3)
-    };
-    let rows_of_two = Test {
-        batch: 2,
-        ..test(64, 2)
-    };
+    let deep = resized(test(0, 3), |test| test.depth = 4096);
+    let rows_of_two = resized(test(64, 2), |test| test.batch = 2);
     result.run.tests = vec![test(512, 0), test(64, 4), deep, test(8, 1), rows_of_two];
     result.run.targets = vec![cpu.clone(), target("cpu", Dtype::F16)];
     result.targets = vec![facts(&cpu)];
@@ -165,6 +164,27 @@ fn markdown_shows_a_gpu_and_other_chunks() {
 }
 
 #[test]
+fn quantised_weights_are_named_and_as_large_as_they_are_kept() {
+    let mut result = run();
+    let mut q4 = target("cpu", Dtype::Bf16);
+    q4.placement.precision = "q4-bf16".parse().expect("a precision");
+    result.run.targets = vec![q4.clone()];
+    for sample in &mut result.samples {
+        sample.target = q4.clone();
+    }
+    let config = preset("gemma-3-270m").expect("a preset").config();
+    let size = config.weights_bytes(q4.placement.precision);
+    result.run.model.config = Some(config);
+    let entry = &entries(&[result.clone()])[0];
+    let kind = entry["model_type"].as_str().expect("text");
+    assert!(kind.ends_with(" Q4-BF16"), "{kind}");
+    assert_eq!(entry["model_size"], size);
+    assert_eq!(entry["type_k"], "bf16");
+    let rows = read_back(&[result]).rows;
+    assert!(rows.iter().all(|row| row.dtype == "q4-bf16"));
+}
+
+#[test]
 fn no_value_is_null() {
     for entry in entries(&[run()]) {
         let values = entry.as_object().unwrap().iter();
@@ -216,7 +236,7 @@ fn what_was_written_reads_back_as_ours() {
     for row in &read.rows {
         let names = [&row.model, &row.backend, &row.device, &row.dtype];
         assert_eq!(names, ["hf:evil|`model`/x", "candle", "cpu", "f32"]);
-        assert_eq!((row.threads, row.test.mode), (Some(2), Mode::Pipelined));
+        assert_eq!((row.threads, row.test.mode()), (Some(2), Mode::Pipelined));
     }
 }
 
@@ -240,7 +260,9 @@ fn speeds_of_no_work_are_left_out_and_other_work_is_named() {
 #[test]
 fn modes_are_kept_apart() {
     let mut result = run();
-    let synchronous = |test: &mut Test| test.mode = Mode::Synchronous;
+    let synchronous = |test: &mut Test| {
+        *test = resized(*test, |test| test.mode = Mode::Synchronous);
+    };
     result.run.tests.iter_mut().for_each(synchronous);
     result
         .samples
@@ -248,7 +270,7 @@ fn modes_are_kept_apart() {
         .for_each(|sample| synchronous(&mut sample.test));
     assert_eq!(entries(&[result.clone()])[0]["backends"], "candle sync");
     let mut rows = read_back(&[result]).rows.into_iter();
-    assert!(rows.all(|row| row.test.mode == Mode::Synchronous));
+    assert!(rows.all(|row| row.test.mode() == Mode::Synchronous));
 }
 
 #[test]

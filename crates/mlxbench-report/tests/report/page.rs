@@ -1,11 +1,11 @@
 //! The page as text: what must hold without a browser.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{Test, Verdict};
+use mlxbench_core::results::Verdict;
 use mlxbench_report::external::read;
 use mlxbench_report::{Beside, Format, Picture, charts, render};
 
-use crate::support::{BOTH, HOSTILE, PREFILL, hostile, nothing_measured, race, run};
+use crate::support::{BOTH, HOSTILE, PREFILL, hostile, nothing_measured, race, resized, run};
 
 pub(crate) fn html(results: &[mlxbench_core::results::RunResult]) -> String {
     String::from_utf8(render(results, &Beside::default(), Format::Html)).expect("pages are UTF-8")
@@ -110,10 +110,7 @@ fn several_results_say_what_keeps_them_apart() {
 fn a_page_over_ten_thousand_repetitions_stays_small() {
     let page = html(&[race(1, &[BOTH], 10_000)]);
     assert!(page.len() < 5 << 20, "{} bytes", page.len());
-    let long = Test {
-        generate_tokens: 128,
-        ..BOTH
-    };
+    let long = resized(BOTH, |test| test.generate_tokens = 128);
     let page = html(&[race(2, &[long], 5000)]);
     assert!(page.len() < 5 << 20, "{} bytes", page.len());
     assert!(page.contains("the times of single tokens are too many for a page"));
@@ -136,15 +133,9 @@ fn no_target_is_left_out_of_a_chart_unsaid() {
 
 #[test]
 fn every_kind_of_chart_is_drawn() {
-    let deep = Test { depth: 512, ..BOTH };
-    let long = Test {
-        prompt_tokens: 256,
-        ..BOTH
-    };
-    let waiting = Test {
-        mode: Mode::Synchronous,
-        ..BOTH
-    };
+    let deep = resized(BOTH, |test| test.depth = 512);
+    let long = resized(BOTH, |test| test.prompt_tokens = 256);
+    let waiting = resized(BOTH, |test| test.mode = Mode::Synchronous);
     let mut result = race(4, &[BOTH, deep, long, waiting], 5);
     result.products = run().products;
     result
@@ -154,4 +145,14 @@ fn every_kind_of_chart_is_drawn() {
     let names = charts(&[result], Picture::Svg).expect("SVG needs no font");
     let names: Vec<String> = names.into_iter().map(|file| file.name).collect();
     insta::assert_snapshot!(names.join(" "), @"decode.svg prefill.svg ttft.svg depth.svg latency-distribution.svg latency-by-position.svg memory.svg memory-over-time.svg fidelity.svg energy.svg roofline-cpu.svg");
+}
+
+#[test]
+fn lines_of_several_kinds_of_test_are_named_after_their_conditions() {
+    let deeper = |test| resized(test, |test| test.depth = 512);
+    let batched = resized(BOTH, |test| test.batch = 2);
+    let tests = [BOTH, deeper(BOTH), batched, deeper(batched)];
+    let page = html(&[race(1, &tests, 5)]);
+    assert!(page.contains("candle/cpu/f32 b2"), "no line for two rows");
+    assert!(!page.contains("cpu/f32 pp0"), "a name of no test");
 }

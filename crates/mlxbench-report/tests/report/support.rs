@@ -7,34 +7,41 @@ use mlxbench_core::gemma::preset;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::results::{
-    Conditions, Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, Harness, Machine,
-    ModelFacts, PeakSince, PowerMeter, PowerSource, ProductProbe, Residency, Run, RunResult,
-    Sample, Settings, TargetFacts, TargetId, Test, Timeline, Verdict,
+    Conditions, Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, GenerateTest,
+    Harness, Machine, ModelFacts, PeakSince, PowerMeter, PowerSource, ProductProbe, Residency, Run,
+    RunResult, Sample, Settings, TargetFacts, TargetId, Test, Timeline, Verdict,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement};
 
-pub(crate) const PREFILL: Test = Test {
+pub(crate) const PREFILL: Test = Test::Generate(GenerateTest {
     prompt_tokens: 512,
     generate_tokens: 0,
     depth: 0,
     batch: 1,
     mode: Mode::Pipelined,
-};
+});
 
-pub(crate) const BOTH: Test = Test {
+pub(crate) const BOTH: Test = Test::Generate(GenerateTest {
     prompt_tokens: 64,
     generate_tokens: 4,
     depth: 0,
     batch: 1,
     mode: Mode::Pipelined,
-};
+});
+
+/// `test` with other sizes.
+pub(crate) fn resized(test: Test, change: impl FnOnce(&mut GenerateTest)) -> Test {
+    let Test::Generate(mut test) = test;
+    change(&mut test);
+    test.into()
+}
 
 fn target(dtype: Dtype) -> TargetId {
     TargetId {
         backend: "candle".into(),
         placement: Placement {
             device: Device::cpu(),
-            dtype,
+            precision: dtype.into(),
         },
         threads: None,
         side: None,
@@ -52,6 +59,7 @@ fn facts(dtype: Dtype) -> TargetFacts {
         },
         device_description: None,
         threads: 2,
+        reads: None,
         load_ns: vec![Nanos(812_000_000)],
     }
 }
@@ -64,6 +72,7 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         tokens: vec![vec![7; token_ns.len()]],
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
+        form: None,
         peak_memory_bytes: Some(1_200_000_000),
         peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,
@@ -82,6 +91,7 @@ fn far_off() -> Fidelity {
         largest_kl: 0.31,
         agreeing_positions: 23,
         first_divergence: Some(FirstDivergence {
+            row: 0,
             position: 2,
             reference_token: 34,
             token: 40,
@@ -216,7 +226,7 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
         backend: BACKENDS[at % BACKENDS.len()].into(),
         placement: Placement {
             device: Device::cpu(),
-            dtype: DTYPES[at / BACKENDS.len() % DTYPES.len()],
+            precision: DTYPES[at / BACKENDS.len() % DTYPES.len()].into(),
         },
         threads: NonZeroUsize::new(at / BACKENDS.len() / DTYPES.len()),
         side: None,
@@ -266,9 +276,9 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
     {
         for (at, target) in result.run.targets.iter().enumerate() {
             let slow = 4 + at as u64;
-            let mut now = jitter(slow * 100_000 * (test.prompt_tokens as u64 + 10));
-            let tokens = (0..test.generate_tokens.max(1)).map(|_| {
-                now += jitter(slow * 5_000_000 + slow * 1_000 * test.depth as u64);
+            let mut now = jitter(slow * 100_000 * (test.prompt_tokens() as u64 + 10));
+            let tokens = (0..test.generate_tokens().max(1)).map(|_| {
+                now += jitter(slow * 5_000_000 + slow * 1_000 * test.depth() as u64);
                 now
             });
             let tokens: Vec<u64> = tokens.collect();

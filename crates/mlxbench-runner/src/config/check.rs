@@ -2,7 +2,7 @@
 
 use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{IDS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, at_most, seconds};
-use mlxbench_core::results::Test;
+use mlxbench_core::results::{GenerateTest, Test};
 
 use super::{Config, MeasureConfig, Sweep, TargetConfig, TestConfig};
 
@@ -141,7 +141,7 @@ impl TestConfig {
     fn check(&self) -> Result<(), String> {
         let most = |values: &Sweep<usize>| values.values().iter().copied().max().unwrap_or(0);
         let batches = self.batch.values().iter();
-        let largest = Test {
+        let largest = GenerateTest {
             prompt_tokens: most(&self.prompt_tokens),
             generate_tokens: most(&self.generate_tokens),
             depth: most(&self.depth),
@@ -151,7 +151,11 @@ impl TestConfig {
         at_most("prompt_tokens", largest.prompt_tokens, TOKENS)?;
         at_most("generate_tokens", largest.generate_tokens, TOKENS)?;
         at_most("depth", largest.depth, TOKENS)?;
-        at_most("batch times the tokens of a [[test]]", largest.ids(), IDS)?;
+        at_most(
+            "batch times the tokens of a [[test]]",
+            Test::from(largest).ids(),
+            IDS,
+        )?;
         for &prompt in self.prompt_tokens.values() {
             for &generate in self.generate_tokens.values() {
                 match (prompt, generate) {

@@ -30,13 +30,14 @@ pub(super) fn targets(
             None => vec![None],
         };
         let cases = target.dtypes.iter();
-        let cases = cases.flat_map(|&dtype| threads.iter().map(move |&threads| (dtype, threads)));
-        for (dtype, threads) in cases {
+        let cases =
+            cases.flat_map(|&precision| threads.iter().map(move |&threads| (precision, threads)));
+        for (precision, threads) in cases {
             let device = target.device.clone().or_else(|| best_device(answer));
             let device = device.unwrap_or_else(Device::cpu);
             let id = TargetId {
                 backend: target.backend.clone(),
-                placement: Placement { device, dtype },
+                placement: Placement { device, precision },
                 threads,
                 side: None,
             };
@@ -182,12 +183,12 @@ pub(super) fn settle(id: &TargetId, answer: &Answer) -> Result<Introduced, (Fail
     })
 }
 
-/// The device of `id`, if the backend can use it in the dtype asked for.
+/// The device of `id`, if the backend can use it in the precision asked for.
 fn find_device<'a>(
     id: &TargetId,
     devices: &'a [DeviceSupport],
 ) -> Result<&'a DeviceSupport, (FailureKind, String)> {
-    let Placement { device, dtype } = &id.placement;
+    let Placement { device, precision } = &id.placement;
     let Some(support) = devices.iter().find(|support| support.device == *device) else {
         let names: Vec<String> = devices
             .iter()
@@ -200,14 +201,15 @@ fn find_device<'a>(
         );
         return Err((FailureKind::Unsupported, message));
     };
-    match support.dtypes.iter().find(|known| known.dtype == *dtype) {
+    let mut known = support.precisions.iter();
+    match known.find(|known| known.precision == *precision) {
         Some(known) => match &known.unsupported {
             Some(reason) => Err((FailureKind::Unsupported, reason.clone())),
             None => Ok(support),
         },
         None => Err((
             FailureKind::Unsupported,
-            format!("{} has no {dtype} on {device}", id.backend),
+            format!("{} has no {precision} on {device}", id.backend),
         )),
     }
 }

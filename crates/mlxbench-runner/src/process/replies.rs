@@ -1,7 +1,10 @@
 //! What a worker answers, taken with care: any program may be one.
 
+use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{self, BYTES, THREADS};
-use mlxbench_core::protocol::{ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request};
+use mlxbench_core::protocol::{
+    ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request, VERSION,
+};
 use mlxbench_core::results::FailureKind;
 use mlxbench_core::text::{printable, quotable};
 use mlxbench_core::{Nanos, TokenId};
@@ -10,6 +13,8 @@ use super::WorkerError;
 
 /// Bytes of a reply that holds no tokens at most.
 pub(super) const SHORT: usize = 1 << 20;
+/// What to do with a worker that isn't ours.
+const UPDATE: &str = "change the worker as crates/mlxbench-core/PROTOCOL.md tells";
 /// Characters of rubbish that are quoted.
 const QUOTED: usize = 200;
 
@@ -44,12 +49,44 @@ pub(super) fn parse(line: &str) -> Result<Reply, WorkerError> {
             Err(WorkerError::new(kind, quotable(&message)))
         }
         Ok(reply) => Ok(reply),
-        Err(_) => {
-            let printed = shorten(line.trim_end());
-            Err(wrong(format!(
-                "the worker printed {printed:?} where a reply was due"
-            )))
-        }
+        Err(_) => Err(match foreign_hello(line) {
+            Some(protocol) => other_protocol(protocol),
+            None => {
+                let printed = shorten(line.trim_end());
+                wrong(format!(
+                    "the worker printed {printed:?} where a reply was due"
+                ))
+            }
+        }),
+    }
+}
+
+/// The protocol of an introduction that is of another one, and so may have another form.
+fn foreign_hello(line: &str) -> Option<u64> {
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    let protocol = value.get("protocol")?.as_u64()?;
+    (value.get("type")? == "hello" && protocol != u64::from(VERSION)).then_some(protocol)
+}
+
+/// A worker that speaks another protocol.
+pub(super) fn other_protocol(protocol: u64) -> WorkerError {
+    wrong(format!(
+        "the worker speaks protocol {protocol}, mlxbench {VERSION}: build both from one checkout, or \
+         {UPDATE}"
+    ))
+}
+
+/// A worker that refused to introduce itself.
+pub(super) fn refusal(error: WorkerError) -> WorkerError {
+    match error.kind {
+        Some(FailureKind::Failed) => WorkerError {
+            message: format!(
+                "{} (mlxbench speaks protocol {VERSION}: if the worker is of another, {UPDATE})",
+                error.message
+            ),
+            ..error
+        },
+        _ => error,
     }
 }
 
@@ -83,7 +120,7 @@ pub(super) fn introduction(mut hello: Hello) -> Hello {
     for device in &mut hello.devices {
         device.description.iter_mut().for_each(clean);
         let reasons = device
-            .dtypes
+            .precisions
             .iter_mut()
             .filter_map(|d| d.unsupported.as_mut());
         reasons.for_each(|reason| *reason = quotable(reason));
@@ -111,6 +148,7 @@ pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated
         rows,
         at_most,
         exact,
+        mode,
     } = asked;
     let count = generated.token_ns.len();
     let whole = generated.tokens.len() == rows
@@ -127,6 +165,11 @@ pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated
             generated.tokens.len()
         )));
     }
+    if (mode, generated.form) == (Mode::Synchronous, Mode::Pipelined) {
+        return Err(wrong(
+            "asked to read each token first, the worker handed over steps ahead",
+        ));
+    }
     time(generated.token_ns.last().copied().unwrap_or_default())?;
     match generated.device_peak_bytes {
         Some(bytes @ BYTES..) => Err(wrong(format!("the worker says that it held {bytes} bytes"))),
@@ -141,6 +184,7 @@ pub(super) struct Asked {
     at_most: usize,
     /// Whether it may not end earlier.
     exact: bool,
+    mode: Mode,
 }
 
 impl From<&Generate> for Asked {
@@ -149,6 +193,7 @@ impl From<&Generate> for Asked {
             rows: generate.prompt.batch(),
             at_most: generate.new_tokens,
             exact: generate.stop.is_empty(),
+            mode: generate.mode,
         }
     }
 }
@@ -191,7 +236,7 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use mlxbench_core::TokenBatch;
-    use mlxbench_core::generate::Mode;
+    use mlxbench_core::backend::Reads;
     use proptest::prelude::*;
 
     use super::*;
@@ -216,6 +261,7 @@ mod tests {
                 tokens: vec![row; rows],
                 token_ns: vec![Nanos(u64::MAX); new_tokens],
                 finite: true,
+                form: Mode::Pipelined,
                 device_peak_bytes: Some(u64::MAX),
             });
             let spaced = serde_json::to_string(&reply).unwrap().replace(',', ", ");
@@ -232,6 +278,7 @@ mod tests {
                 tokens: vec![vec![1]],
                 token_ns: vec![Nanos(ns)],
                 finite: true,
+                form: Mode::Pipelined,
                 device_peak_bytes: bytes,
             };
             generated(answer, &Asked::from(&asks(1, 1)))
@@ -241,17 +288,45 @@ mod tests {
             assert_eq!(wrong.unwrap_err().kind, Some(FailureKind::Protocol));
         }
         let threads = usize::MAX;
-        let load_ns = Nanos(1);
-        assert!(loaded(Loaded { load_ns, threads }).is_err());
+        let impossible = Loaded {
+            load_ns: Nanos(1),
+            threads,
+            reads: Reads::Immediate,
+        };
+        assert!(loaded(impossible).is_err());
+    }
+
+    #[test]
+    fn steps_ahead_that_nobody_asked_for_are_refused() {
+        let answer = |asked, form| {
+            let answer = Generated {
+                tokens: vec![vec![1]],
+                token_ns: vec![Nanos(5)],
+                finite: true,
+                form,
+                device_peak_bytes: None,
+            };
+            let asks = Generate {
+                mode: asked,
+                ..asks(1, 1)
+            };
+            generated(answer, &Asked::from(&asks))
+        };
+        let (pipelined, synchronous) = (Mode::Pipelined, Mode::Synchronous);
+        assert!(answer(pipelined, pipelined).is_ok());
+        assert!(answer(pipelined, synchronous).is_ok());
+        assert!(answer(synchronous, synchronous).is_ok());
+        let error = answer(synchronous, pipelined).unwrap_err();
+        assert_eq!(error.kind, Some(FailureKind::Protocol));
     }
 
     #[test]
     fn names_and_reasons_of_a_worker_can_be_shown() {
-        let line = r#"{"type": "hello", "protocol": 1,
+        let line = r#"{"type": "hello", "protocol": 2,
             "identity": {"backend": "x\u001b[2J", "framework": "a\nb", "version": "1\r",
                          "libraries": {"\u0007": "2"}},
             "devices": [{"device": "cpu", "description": "\u009b",
-                         "dtypes": [{"dtype": "f32", "unsupported": "no\nframe #0: main\u001b"}]}]}"#;
+                         "precisions": [{"precision": "f32", "unsupported": "no\nframe #0: main\u001b"}]}]}"#;
         let Ok(Reply::Hello(hello)) = parse(line) else {
             panic!("no hello")
         };

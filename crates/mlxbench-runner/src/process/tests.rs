@@ -82,21 +82,45 @@ fn bytes_that_are_no_text_are_a_protocol_error() {
     assert_eq!(error.kind, Some(FailureKind::Protocol));
 }
 
+/// What comes of a worker that answers the introduction with `reply`.
+fn introduced(reply: &str) -> WorkerError {
+    let script = format!("read line; printf '%s\\n' '{reply}'; read never");
+    shell(&script, LONG).hello().unwrap_err()
+}
+
 #[test]
-fn another_protocol_is_refused() {
-    let hello = r#"{"type":"hello","protocol":2,"identity":{"backend":"x","framework":"x","version":"1"},"devices":[]}"#;
-    let error = shell(&format!("read line; echo '{hello}'; read never"), LONG).hello();
-    assert!(
-        error
-            .unwrap_err()
-            .message
-            .contains("protocol 2, mlxbench 1")
+fn another_protocol_is_refused_with_what_to_do() {
+    for (protocol, devices) in [
+        (1, "[]"),
+        (3, "[]"),
+        // Its messages may have another form, too.
+        (1, r#"[{"device":"cpu","dtypes":"any"}]"#),
+    ] {
+        let error = introduced(&format!(
+            r#"{{"type":"hello","protocol":{protocol},"identity":{{"backend":"x","framework":"x","version":"1"}},"devices":{devices}}}"#
+        ));
+        assert_eq!(error.kind, Some(FailureKind::Protocol));
+        let says =
+            format!("protocol {protocol}, mlxbench 2: build both from one checkout, or change");
+        assert!(error.message.contains(&says), "{error}");
+        assert!(error.message.contains("PROTOCOL.md"), "{error}");
+    }
+}
+
+#[test]
+fn a_worker_that_refuses_our_protocol_is_told_with_what_to_do() {
+    let error = introduced(
+        r#"{"type":"error","kind":"invalid","message":"this worker speaks protocol 1, the runner 2"}"#,
     );
+    let expected = "this worker speaks protocol 1, the runner 2 (mlxbench speaks protocol 2: if the \
+                    worker is of another, change the worker as crates/mlxbench-core/PROTOCOL.md tells)";
+    assert_eq!(error.message, expected);
 }
 
 #[test]
 fn an_answer_that_does_not_add_up_is_refused() {
-    let reply = r#"{"type":"generated","tokens":[[1]],"token_ns":[5],"finite":true}"#;
+    let reply =
+        r#"{"type":"generated","tokens":[[1]],"token_ns":[5],"finite":true,"form":"synchronous"}"#;
     let mut worker = shell(&format!("read line; echo '{reply}'; read never"), LONG);
     let generate = Generate {
         context: None,
@@ -224,6 +248,6 @@ fn an_errors_backtrace_is_cut() {
     let reply = r#"{"type":"error","kind":"failed","message":"no memory\nException raised from f at g.cpp:1 (most recent call first):\nframe #0: h"}"#;
     let script = format!(r"read line; printf '%s\n' '{reply}'; read never");
     let error = shell(&script, LONG).hello().unwrap_err();
-    assert_eq!(error.message, "no memory");
+    assert!(error.message.starts_with("no memory (mlxbench"), "{error}");
     assert_eq!(error.kind, Some(FailureKind::Failed));
 }

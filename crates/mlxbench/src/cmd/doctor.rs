@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mlxbench_core::backend::PrecisionSupport;
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{Conditions, Machine, PowerSource};
 use mlxbench_runner::interrupt::Interrupt;
@@ -116,6 +117,23 @@ fn others() -> Vec<String> {
         .collect()
 }
 
+/// Precisions that can be used, and those that can't for the same reason, together.
+fn alike(precisions: &[PrecisionSupport]) -> Vec<(Vec<String>, Option<&str>)> {
+    let mut groups: Vec<(Vec<String>, Option<&str>)> = Vec::new();
+    for PrecisionSupport {
+        precision,
+        unsupported,
+    } in precisions
+    {
+        let (name, reason) = (precision.to_string(), unsupported.as_deref());
+        match groups.iter_mut().find(|(_, known)| *known == reason) {
+            Some((names, _)) => names.push(name),
+            None => groups.push((vec![name], reason)),
+        }
+    }
+    groups
+}
+
 fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     let Findings {
         mlxbench,
@@ -181,12 +199,12 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
                 for support in &hello.devices {
                     let description = support.description.as_deref().unwrap_or_default();
                     writeln!(text, "  {} {description}", support.device)?;
-                    for dtype in &support.dtypes {
-                        let verdict = match &dtype.unsupported {
+                    for (precisions, unsupported) in alike(&support.precisions) {
+                        let verdict = match unsupported {
                             Some(reason) => format!("no: {reason}"),
                             None => "yes".into(),
                         };
-                        writeln!(text, "    {:<5} {verdict}", dtype.dtype)?;
+                        writeln!(text, "    {}: {verdict}", precisions.join(", "))?;
                     }
                 }
             }

@@ -9,7 +9,7 @@ use mlxbench_core::generate::Mode;
 use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::{Generate, Generated, Hello, Load};
 use mlxbench_core::text::tell;
-use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, TokenBatch, TokenId};
+use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, Precision, TokenBatch, TokenId};
 use mlxbench_models::source::Source;
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::locate::worker_command;
@@ -37,9 +37,10 @@ pub(crate) struct Args {
     /// The device; the best that the backend finds when left out.
     #[arg(long, value_name = "D")]
     device: Option<Device>,
-    /// f32, bf16 or f16; the dtype that the model is stored in when left out.
+    /// f32, bf16 or f16, or weights and compute, such as q4-bf16; the dtype that the model is stored in when
+    /// left out.
     #[arg(long, value_name = "T")]
-    dtype: Option<Dtype>,
+    dtype: Option<Precision>,
     #[command(flatten)]
     prompt: PromptArgs,
     /// The most tokens to generate.
@@ -78,7 +79,7 @@ struct PromptArgs {
 struct Answer {
     backend: String,
     device: Device,
-    dtype: Dtype,
+    dtype: Precision,
     prompt_tokens: usize,
     tokens: Vec<TokenId>,
     text: Option<String>,
@@ -208,7 +209,7 @@ fn check_length(prompt: &[TokenId], max_tokens: usize, config: &GemmaConfig) -> 
     Ok(())
 }
 
-/// Device and dtype: those asked for, else the backend's first device and the stored dtype.
+/// Device and precision: those asked for, else the backend's first device and the stored dtype.
 fn place(args: &Args, hello: &Hello, stored: Dtype) -> Result<Placement, String> {
     let best = hello.devices.first().ok_or("it finds no device here")?;
     let device = args.device.clone().unwrap_or_else(|| best.device.clone());
@@ -223,13 +224,14 @@ fn place(args: &Args, hello: &Hello, stored: Dtype) -> Result<Placement, String>
             names.join(", ")
         ));
     };
-    let dtype = args.dtype.unwrap_or(stored);
-    match support.dtypes.iter().find(|known| known.dtype == dtype) {
+    let precision = args.dtype.unwrap_or(stored.into());
+    let mut known = support.precisions.iter();
+    match known.find(|known| known.precision == precision) {
         Some(known) => match &known.unsupported {
-            None => Ok(Placement { device, dtype }),
-            Some(reason) => Err(format!("no {dtype} on {device}: {reason}")),
+            None => Ok(Placement { device, precision }),
+            Some(reason) => Err(format!("no {precision} on {device}: {reason}")),
         },
-        None => Err(format!("no {dtype} on {device}")),
+        None => Err(format!("no {precision} on {device}")),
     }
 }
 
@@ -275,7 +277,7 @@ fn answer(
     Ok(Answer {
         backend,
         device: placement.device,
-        dtype: placement.dtype,
+        dtype: placement.precision,
         prompt_tokens: prompt.len(),
         tokens,
         text,

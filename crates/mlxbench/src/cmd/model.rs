@@ -193,7 +193,7 @@ fn list(json: bool) -> anyhow::Result<()> {
                 "preset": preset.name,
                 "hub": preset.hub,
                 "parameters": config.parameters(),
-                "bf16_bytes": config.weights_bytes(Dtype::Bf16),
+                "bf16_bytes": config.weights_bytes(Dtype::Bf16.into()),
             })
         });
         format!(
@@ -202,7 +202,7 @@ fn list(json: bool) -> anyhow::Result<()> {
         )
     } else {
         rows.map(|(preset, config)| {
-            let bytes = config.weights_bytes(Dtype::Bf16);
+            let bytes = config.weights_bytes(Dtype::Bf16.into());
             let size = humansize::format_size(bytes, humansize::BINARY);
             let millions = config.parameters() / 1_000_000;
             format!(

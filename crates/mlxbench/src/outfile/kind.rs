@@ -110,7 +110,7 @@ mod tests {
     fn logits_are_known_by_their_only_tensor() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logits.safetensors");
-        let mut writer = LogitsWriter::create(&path).unwrap();
+        let mut writer = LogitsWriter::create(&path, 5000).unwrap();
         writer.push(&[1.0; 5000]).unwrap();
         writer.finish().unwrap();
         assert!(Kind::Logits.wrote(&path).unwrap());

@@ -87,7 +87,7 @@ fn every_mistake_is_different_in_every_dtype_of_every_backend() {
         for equivalence in equivalences {
             let target = &equivalence["target"];
             let backend = target["backend"].as_str().unwrap();
-            let dtype = target["placement"]["dtype"].as_str().unwrap();
+            let dtype = target["placement"]["precision"].as_str().unwrap();
             let expected: &[&str] = match (backend, dtype) {
                 (broken, _) if broken.starts_with("broken") => &["different"],
                 ("candle", "f32") => &["reference"],

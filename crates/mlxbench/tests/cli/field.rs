@@ -6,12 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{Scene, stderr, stdout, worker};
-use safetensors::SafeTensors;
+use crate::support::{Scene, assert_golden, stderr, stdout};
 use serde_json::Value;
-
-/// Logits that transformers computes in float32 differ from those in float64 by 5e-6.
-const TOLERANCE: f64 = 1e-4;
 
 /// The folder of a case, or `None` with a word on stderr where this machine doesn't have it.
 fn case(name: &str) -> Option<PathBuf> {
@@ -23,55 +19,6 @@ fn case(name: &str) -> Option<PathBuf> {
     }
     eprintln!("skipped {name}: {} is not here", folder.display());
     None
-}
-
-/// Generates from the prompt of `golden` with the candle worker. What it says on stderr.
-fn check_golden(name: &str, folder: &Path) -> String {
-    worker("mlxbench-worker-candle");
-    let golden = std::fs::read(folder.join("golden.json")).unwrap();
-    let golden: Value = serde_json::from_slice(&golden).unwrap();
-    let list = |key: &str| golden[key].as_array().unwrap();
-    let ids: Vec<String> = list("prompt").iter().map(Value::to_string).collect();
-    let (ids, count) = (ids.join(","), list("tokens").len().to_string());
-    let scene = Scene::new();
-    let output = scene.mlxbench(&[
-        "generate",
-        "--model",
-        folder.to_str().unwrap(),
-        "--backend",
-        "candle",
-        "--device",
-        "cpu",
-        "--dtype",
-        "f32",
-        "--tokens",
-        &ids,
-        "--max-tokens",
-        &count,
-        "--ignore-eos",
-        "--logits",
-        "l.safetensors",
-        "--json",
-    ]);
-    assert!(output.status.success(), "{name}: {}", stderr(&output));
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer["tokens"], golden["tokens"], "{name}");
-    let bytes = std::fs::read(scene.path("l.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let found = file.tensor("logits").unwrap();
-    let found = found.data().as_chunks().0.iter();
-    let found: Vec<f64> = found
-        .map(|bytes| f32::from_le_bytes(*bytes).into())
-        .collect();
-    let expected = list("logits")
-        .iter()
-        .flat_map(|row| row.as_array().unwrap());
-    let expected: Vec<f64> = expected.map(|logit| logit.as_f64().unwrap()).collect();
-    assert_eq!(found.len(), expected.len(), "{name}");
-    let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-    let largest = differences.fold(0.0, f64::max);
-    assert!(largest < TOLERANCE, "{name}: logits differ by {largest}");
-    stderr(&output)
 }
 
 #[test]
@@ -93,7 +40,8 @@ fn each_folder_is_read_as_its_makers_meant_it() {
     ];
     for (name, said) in cases {
         let Some(folder) = case(name) else { continue };
-        let words = check_golden(name, &folder);
+        let output = assert_golden(&Scene::new(), folder.to_str().unwrap(), &folder);
+        let words = stderr(&output);
         match said {
             Some(said) => assert_eq!(words.matches(said).count(), 1, "{name}: {words}"),
             None => assert!(!words.contains("warning"), "{name}: {words}"),

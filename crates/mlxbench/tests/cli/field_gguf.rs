@@ -5,10 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use serde_json::Value;
-
-use crate::support::{Scene, stderr, stdout, worker};
+use crate::support::{Scene, assert_golden, stderr, stdout, worker};
 
 /// Folders with a golden answer, and the file of each that is imported.
 const GOLDEN: [(&str, &str); 7] = [
@@ -31,9 +28,6 @@ const IMPOSSIBLE: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// Logits are six decimals of an f64 pass; candle's are f32 and reach some units.
-const TOLERANCE: f64 = 1e-4;
-
 /// The folder of the inputs, if it is there.
 fn field() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/field");
@@ -54,42 +48,13 @@ fn import(scene: &Scene, file: &Path) -> std::process::Output {
 #[test]
 fn imported_files_give_the_golden_tokens_and_logits() {
     let Some(field) = field() else { return };
-    worker("mlxbench-worker-candle");
     for (folder, file) in GOLDEN {
         let scene = Scene::new();
         let imported = import(&scene, &field.join(folder).join(file));
         assert!(imported.status.success(), "{folder}: {}", stderr(&imported));
         assert_eq!(stdout(&imported), "imported\n");
 
-        let golden = std::fs::read(field.join(folder).join("golden.json")).unwrap();
-        let golden: Value = serde_json::from_slice(&golden).unwrap();
-        let ids = golden["prompt"].as_array().unwrap().iter();
-        let ids: Vec<String> = ids.map(Value::to_string).collect();
-        let tokens = golden["tokens"].as_array().unwrap();
-        let output = scene.mlxbench(&[
-            "generate",
-            "--model",
-            "imported",
-            "--backend",
-            "candle",
-            "--device",
-            "cpu",
-            "--dtype",
-            "f32",
-            "--tokens",
-            &ids.join(","),
-            "--max-tokens",
-            &tokens.len().to_string(),
-            "--ignore-eos",
-            "--logits",
-            "l.safetensors",
-            "--json",
-        ]);
-        assert!(output.status.success(), "{folder}: {}", stderr(&output));
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(answer["tokens"], golden["tokens"], "{folder}");
-        let difference = largest_difference(&scene.path("l.safetensors"), &golden["logits"]);
-        assert!(difference < TOLERANCE, "{folder}: {difference}");
+        assert_golden(&scene, "imported", &field.join(folder));
     }
 }
 
@@ -126,23 +91,6 @@ fn keys_that_were_not_used_are_listed() {
             && shown.contains("general.name"),
         "{shown}"
     );
-}
-
-/// The largest difference of a logits file from rows of numbers.
-fn largest_difference(file: &Path, rows: &Value) -> f64 {
-    let bytes = std::fs::read(file).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let logits = file.tensor("logits").unwrap();
-    let found = logits.data().as_chunks().0.iter();
-    let found: Vec<f64> = found
-        .map(|bytes| f32::from_le_bytes(*bytes).into())
-        .collect();
-    let expected = rows.as_array().unwrap().iter();
-    let expected = expected.flat_map(|row| row.as_array().unwrap());
-    let expected: Vec<f64> = expected.map(|value| value.as_f64().unwrap()).collect();
-    assert_eq!(found.len(), expected.len());
-    let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-    differences.fold(0.0, f64::max)
 }
 
 /// Names in the scene's folder, those of unfinished imports too.

@@ -349,8 +349,8 @@ fn times_agree_with_an_observer_outside_to_half_a_per_cent() {
             serde_json::from_str(&line).unwrap(),
         )
     };
-    ask(json!({"type": "hello", "protocol": 1}));
-    let placement = json!({"device": "cpu", "dtype": "f32"});
+    ask(json!({"type": "hello", "protocol": 2}));
+    let placement = json!({"device": "cpu", "precision": "f32"});
     let model = scene.path("model");
     ask(json!({"type": "load", "model": model, "placement": placement}));
     // Scripted: 20 ms of prefill and 19 steps of 20 ms. The machine may have other work when the

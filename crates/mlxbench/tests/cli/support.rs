@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -104,6 +105,46 @@ impl Scene {
     pub(crate) fn result(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.written("Z.json")).unwrap()).unwrap()
     }
+}
+
+/// Logits that transformers computes in float32 differ from those in float64 by 5e-6; candle's reach some
+/// units of the sixth decimal.
+const TOLERANCE: f64 = 1e-4;
+
+/// Generates from the prompt of `golden.json` in `folder` with the candle worker on `model`, in f32 on the CPU:
+/// the golden's tokens and, near enough, its logits, of an independent forward pass in float64.
+pub(crate) fn assert_golden(scene: &Scene, model: &str, folder: &Path) -> Output {
+    worker("mlxbench-worker-candle");
+    let name = folder.display();
+    let golden = std::fs::read(folder.join("golden.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    let list = |key: &str| golden[key].as_array().unwrap();
+    let ids: Vec<String> = list("prompt").iter().map(Value::to_string).collect();
+    let (ids, count) = (ids.join(","), list("tokens").len().to_string());
+    let placed = ["--backend", "candle", "--device", "cpu", "--dtype", "f32"];
+    let asked = ["--tokens", &ids, "--max-tokens", &count, "--ignore-eos"];
+    let answered = ["--logits", "l.safetensors", "--json"];
+    let of_model = ["generate", "--model", model];
+    let output = scene.mlxbench(&[&of_model[..], &placed, &asked, &answered].concat());
+    assert!(output.status.success(), "{name}: {}", stderr(&output));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["tokens"], golden["tokens"], "{name}");
+    let bytes = std::fs::read(scene.path("l.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let found = file.tensor("logits").unwrap();
+    let found = found.data().as_chunks().0.iter();
+    let found: Vec<f64> = found
+        .map(|bytes| f32::from_le_bytes(*bytes).into())
+        .collect();
+    let expected = list("logits")
+        .iter()
+        .flat_map(|row| row.as_array().unwrap());
+    let expected: Vec<f64> = expected.map(|logit| logit.as_f64().unwrap()).collect();
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+    let largest = differences.fold(0.0, f64::max);
+    assert!(largest < TOLERANCE, "{name}: logits differ by {largest}");
+    output
 }
 
 /// A worker of this build, which must have been built with the workspace.

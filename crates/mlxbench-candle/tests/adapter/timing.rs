@@ -1,0 +1,9 @@
+//! The times of the adapter's tokens.
+
+use mlxbench_candle::CandleBackend;
+
+#[test]
+fn tokens_take_their_own_time() {
+    mlxbench_conformance::timing::tokens_take_their_own_time(&mut CandleBackend::default())
+        .unwrap();
+}

@@ -1,0 +1,329 @@
+//! In which numbers a model is kept and computed: the format of its weights and the dtype of everything
+//! else.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::{Dtype, Error};
+
+/// What weight matrices are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WeightFormat {
+    /// Numbers of a dtype.
+    Plain(Dtype),
+    /// Codes with scales.
+    Quantised(Scheme),
+}
+
+/// How weights are turned into codes: symmetric, with scales in bf16, which are exact in every dtype.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// Codes of 8 bits, a scale for each row.
+    Q8,
+    /// Codes of 4 bits, a scale for each 64 weights of a row; embedding table and output
+    /// projection in [`Scheme::Q8`].
+    Q4,
+}
+
+/// Weights that share a scale in [`Scheme::Q4`].
+const Q4_GROUP: u64 = 64;
+
+/// Bytes of a scale.
+const SCALE_BYTES: u64 = 2;
+
+impl WeightFormat {
+    /// Bytes of a matrix of `rows` x `columns`, scales included.
+    pub fn matrix_bytes(self, rows: u64, columns: u64) -> u64 {
+        match self {
+            Self::Plain(dtype) => rows * columns * dtype.size_bytes(),
+            Self::Quantised(Scheme::Q8) => rows * (columns + SCALE_BYTES),
+            Self::Quantised(Scheme::Q4) => {
+                rows * (columns.div_ceil(2) + SCALE_BYTES * columns.div_ceil(Q4_GROUP))
+            }
+        }
+    }
+}
+
+impl Scheme {
+    const ALL: [Self; 2] = [Self::Q8, Self::Q4];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        }
+    }
+}
+
+/// Weights x compute: what matrices are kept in, and the dtype of activations, of the KV cache, and of all
+/// weights that are no matrix.
+///
+/// Written `bf16` where weights are kept in the dtype that is computed in, `q4-bf16` and `q8-f32` where they
+/// are quantised. Unquantised weights of another dtype than the computation's don't exist: a product would
+/// first have to make a copy of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Precision {
+    weights: WeightFormat,
+    compute: Dtype,
+}
+
+impl Precision {
+    /// Every precision, in the order of reports.
+    pub const ALL: [Self; 9] = [
+        Self::plain(Dtype::F32),
+        Self::plain(Dtype::Bf16),
+        Self::plain(Dtype::F16),
+        Self::quantised(Scheme::Q8, Dtype::F32),
+        Self::quantised(Scheme::Q8, Dtype::Bf16),
+        Self::quantised(Scheme::Q8, Dtype::F16),
+        Self::quantised(Scheme::Q4, Dtype::F32),
+        Self::quantised(Scheme::Q4, Dtype::Bf16),
+        Self::quantised(Scheme::Q4, Dtype::F16),
+    ];
+
+    /// Weights and computation in `dtype`.
+    pub const fn plain(dtype: Dtype) -> Self {
+        Self {
+            weights: WeightFormat::Plain(dtype),
+            compute: dtype,
+        }
+    }
+
+    /// Weights in the codes of `scheme`, all else in `compute`.
+    pub const fn quantised(scheme: Scheme, compute: Dtype) -> Self {
+        Self {
+            weights: WeightFormat::Quantised(scheme),
+            compute,
+        }
+    }
+
+    /// What the matrices of layers are kept in.
+    pub fn weights(self) -> WeightFormat {
+        self.weights
+    }
+
+    /// What embedding table and output projection are kept in: [`Scheme::Q8`] where weights are quantised.
+    pub fn table(self) -> WeightFormat {
+        match self.weights {
+            WeightFormat::Plain(_) => self.weights,
+            WeightFormat::Quantised(_) => WeightFormat::Quantised(Scheme::Q8),
+        }
+    }
+
+    /// The dtype of activations, and of all weights that are no matrix: norms and biases.
+    pub fn compute(self) -> Dtype {
+        self.compute
+    }
+
+    /// The dtype of keys and values in the cache.
+    pub fn kv_cache(self) -> Dtype {
+        self.compute
+    }
+
+    /// Whether weights are kept as codes.
+    pub fn is_quantised(self) -> bool {
+        matches!(self.weights, WeightFormat::Quantised(_))
+    }
+}
+
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Self {
+        Self::plain(dtype)
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.weights {
+            WeightFormat::Plain(dtype) => f.pad(dtype.name()),
+            WeightFormat::Quantised(scheme) => {
+                f.pad(&format!("{}-{}", scheme.name(), self.compute.name()))
+            }
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self, Error> {
+        let known = Self::ALL
+            .into_iter()
+            .find(|precision| precision.to_string() == s);
+        known.ok_or_else(|| Error::Invalid(format!("unknown dtype `{s}`: {}", instead_of(s))))
+    }
+}
+
+/// What to write instead of `s`, which is no precision.
+fn instead_of(s: &str) -> String {
+    let lower = s.to_lowercase();
+    let (weights, compute) = lower
+        .split_once('-')
+        .map_or((lower.as_str(), None), |(weights, compute)| {
+            (weights, Some(compute))
+        });
+    match (meant(weights), compute.map(meant)) {
+        (Some(WeightFormat::Plain(dtype)), None) => format!("write {dtype}"),
+        (Some(WeightFormat::Quantised(scheme)), None) => {
+            let name = scheme.name();
+            format!("{name} needs a compute dtype: write {}", with_each(name))
+        }
+        (Some(WeightFormat::Quantised(scheme)), Some(Some(WeightFormat::Plain(compute)))) => {
+            format!("write {}", Precision::quantised(scheme, compute))
+        }
+        (Some(WeightFormat::Quantised(scheme)), Some(_)) => {
+            format!("write {}", with_each(scheme.name()))
+        }
+        (Some(WeightFormat::Plain(weights)), Some(Some(WeightFormat::Plain(compute))))
+            if weights == compute =>
+        {
+            format!("write {compute}")
+        }
+        (Some(WeightFormat::Plain(weights)), Some(Some(WeightFormat::Plain(compute)))) => {
+            format!(
+                "weights that aren't quantised are kept in the dtype that is computed in: write \
+                 {weights} or {compute}"
+            )
+        }
+        _ => {
+            "write f32, bf16 or f16, or q8-bf16, q4-bf16 and the like for quantised weights".into()
+        }
+    }
+}
+
+/// `q4-f32, q4-bf16 or q4-f16`.
+fn with_each(scheme: &str) -> String {
+    let [f32, bf16, f16] = Dtype::ALL;
+    format!("{scheme}-{f32}, {scheme}-{bf16} or {scheme}-{f16}")
+}
+
+/// The format that a name stands for, ours or one that others use for it.
+fn meant(name: &str) -> Option<WeightFormat> {
+    let dtype = match name {
+        "float32" | "fp32" | "float" | "single" => Some(Dtype::F32),
+        "bfloat16" | "bf" => Some(Dtype::Bf16),
+        "float16" | "fp16" | "half" => Some(Dtype::F16),
+        _ => Dtype::ALL.into_iter().find(|dtype| dtype.name() == name),
+    };
+    let scheme = match name {
+        "int8" | "i8" | "8bit" | "q8_0" => Some(Scheme::Q8),
+        "int4" | "i4" | "4bit" | "q4_0" => Some(Scheme::Q4),
+        _ => Scheme::ALL.into_iter().find(|scheme| scheme.name() == name),
+    };
+    dtype
+        .map(WeightFormat::Plain)
+        .or(scheme.map(WeightFormat::Quantised))
+}
+
+impl TryFrom<String> for Precision {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
+    }
+}
+
+impl From<Precision> for String {
+    fn from(precision: Precision) -> Self {
+        precision.to_string()
+    }
+}
+
+impl JsonSchema for Precision {
+    fn schema_name() -> Cow<'static, str> {
+        "Precision".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Weights and compute: `bf16` where weights are kept in the dtype that is \
+                            computed in, `q4-bf16` where they are quantised.",
+            "type": "string",
+            "enum": Self::ALL.map(String::from),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_precision_reads_as_it_is_written() {
+        for precision in Precision::ALL {
+            let name = precision.to_string();
+            assert_eq!(name.parse::<Precision>().unwrap(), precision);
+            let json = serde_json::to_string(&precision).unwrap();
+            assert_eq!(json, format!("{name:?}"));
+            assert_eq!(serde_json::from_str::<Precision>(&json).unwrap(), precision);
+        }
+        let [f32, .., q4_bf16, _] = Precision::ALL;
+        assert_eq!(format!("{f32:<5}|{q4_bf16:>9}"), "f32  |  q4-bf16");
+    }
+
+    #[test]
+    fn reports_show_full_precision_first_and_q4_last() {
+        let mut sorted = Precision::ALL;
+        sorted.reverse();
+        sorted.sort();
+        assert_eq!(sorted, Precision::ALL);
+    }
+
+    #[test]
+    fn what_is_no_precision_is_refused_with_what_to_write() {
+        for (wrong, instead) in [
+            ("fp16", "write f16"),
+            ("float16", "write f16"),
+            ("BF16", "write bf16"),
+            ("bf16-bf16", "write bf16"),
+            (
+                "f32-bf16",
+                "weights that aren't quantised are kept in the dtype that is computed in: write f32 or bf16",
+            ),
+            (
+                "q4",
+                "q4 needs a compute dtype: write q4-f32, q4-bf16 or q4-f16",
+            ),
+            (
+                "int4",
+                "q4 needs a compute dtype: write q4-f32, q4-bf16 or q4-f16",
+            ),
+            ("int8-bfloat16", "write q8-bf16"),
+            ("q4-fp8", "write q4-f32, q4-bf16 or q4-f16"),
+            ("q4-q8", "write q4-f32, q4-bf16 or q4-f16"),
+            (
+                "f64",
+                "write f32, bf16 or f16, or q8-bf16, q4-bf16 and the like for quantised weights",
+            ),
+            (
+                "",
+                "write f32, bf16 or f16, or q8-bf16, q4-bf16 and the like for quantised weights",
+            ),
+            (
+                "bf16-q4",
+                "write f32, bf16 or f16, or q8-bf16, q4-bf16 and the like for quantised weights",
+            ),
+        ] {
+            let message = wrong.parse::<Precision>().unwrap_err().to_string();
+            assert_eq!(message, format!("unknown dtype `{wrong}`: {instead}"));
+        }
+    }
+
+    #[test]
+    fn a_quantised_matrix_has_codes_and_scales() {
+        let bytes = |name: &str| {
+            let precision: Precision = name.parse().unwrap();
+            precision.weights().matrix_bytes(10, 640)
+        };
+        assert_eq!(bytes("f32"), 4 * 6400);
+        assert_eq!(bytes("bf16"), 2 * 6400);
+        // 10 scales of two bytes, or ten in each row.
+        assert_eq!(bytes("q8-f32"), 6400 + 20);
+        assert_eq!(bytes("q4-bf16"), 3200 + 200);
+    }
+}

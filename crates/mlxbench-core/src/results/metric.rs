@@ -1,0 +1,32 @@
+//! What can be measured: the names of the figures. How each is computed from a repetition's raw times is
+//! `mlxbench-analysis`' subject.
+
+/// A figure that is compared and shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// Tokens of the prompt a second, up to the first generated token.
+    Prefill,
+    /// Tokens generated a second after the first.
+    Decode,
+    /// Time to first token.
+    Ttft,
+    /// Time per output token.
+    Tpot,
+    /// Latencies between tokens.
+    InterToken,
+    /// From the handing over of the prompt to the last token.
+    EndToEnd,
+    /// From the request to load the model to all weights on the device.
+    Load,
+    /// Peak memory of the worker process, by the operating system's account: in the repetition, or
+    /// from the start of the process where the system can't forget a peak ([`PeakSince`]).
+    ///
+    /// [`PeakSince`]: super::PeakSince
+    PeakMemory,
+    /// Peak of the framework's own device memory in the repetition.
+    DevicePeak,
+    /// Mean power.
+    Power,
+    /// Energy a token, beyond what the machine draws when idle.
+    EnergyPerToken,
+}

@@ -1,0 +1,261 @@
+//! Tests: workloads with their sizes. Whoever shows, compares or keeps one asks it for its name, its sizes
+//! and its figures; what kind it is matters to the runner alone.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Metric;
+use crate::generate::Mode;
+use crate::limits::{IDS, TOKENS, at_most};
+
+/// A workload: what a target is given to do, and timed at.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Test {
+    /// Generating from a prompt.
+    Generate(GenerateTest),
+}
+
+/// A generation: a context in the cache, a prompt, tokens to generate.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct GenerateTest {
+    /// Tokens handed over when the clock starts; 0 measures decode alone.
+    pub prompt_tokens: usize,
+    /// Tokens generated; 0 measures prefill alone.
+    pub generate_tokens: usize,
+    /// Tokens in the cache before the clock starts.
+    pub depth: usize,
+    /// Rows.
+    pub batch: usize,
+    /// When the host waits for a token.
+    pub mode: Mode,
+}
+
+impl Test {
+    /// The generation that it is, where it is one.
+    pub fn as_generate(&self) -> Option<&GenerateTest> {
+        match self {
+            Self::Generate(test) => Some(test),
+        }
+    }
+
+    /// Rows that are worked on at once.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Generate(test) => test.batch,
+        }
+    }
+
+    /// Tokens of a row in the cache before the clock starts.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Generate(test) => test.depth,
+        }
+    }
+
+    /// Tokens of a row's prompt that are measured. The workload hands over at least one all the same.
+    pub fn prompt_tokens(&self) -> usize {
+        match self {
+            Self::Generate(test) => test.prompt_tokens,
+        }
+    }
+
+    /// Tokens generated a row that are measured. The workload generates at least one all the same.
+    pub fn generate_tokens(&self) -> usize {
+        match self {
+            Self::Generate(test) => test.generate_tokens,
+        }
+    }
+
+    /// When the host waits for a token.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Generate(test) => test.mode,
+        }
+    }
+
+    /// Tokens of a row in the cache when its first decode step starts.
+    pub fn context(&self) -> usize {
+        self.depth() + self.prompt_tokens().max(1)
+    }
+
+    /// Decode steps that are measured: one fewer than tokens, since the first token ends the prefill.
+    pub fn steps(&self) -> usize {
+        self.generate_tokens().saturating_sub(1)
+    }
+
+    /// Tokens of a row in the cache in the end.
+    pub fn capacity(&self) -> usize {
+        self.context() + self.steps()
+    }
+
+    /// Token ids of a row: depth, prompt and generation.
+    pub fn row_tokens(&self) -> usize {
+        let given = self.depth().saturating_add(self.prompt_tokens());
+        given.saturating_add(self.generate_tokens())
+    }
+
+    /// Token ids over all rows, of each at least one.
+    pub fn ids(&self) -> usize {
+        self.row_tokens().max(1).saturating_mul(self.rows())
+    }
+
+    /// Tokens over all rows that the clock sees: prompt and generation.
+    pub fn timed_tokens(&self) -> usize {
+        self.rows() * (self.prompt_tokens() + self.generate_tokens())
+    }
+
+    /// Whether `metric` is a figure of this workload.
+    pub fn yields(&self, metric: Metric) -> bool {
+        match metric {
+            Metric::Prefill => self.prompt_tokens() > 0,
+            Metric::Decode | Metric::Tpot | Metric::InterToken => self.steps() > 0,
+            // The energy of filling a context can't be told apart.
+            Metric::EnergyPerToken => self.depth() == 0 && self.timed_tokens() > 0,
+            Metric::Ttft
+            | Metric::EndToEnd
+            | Metric::Load
+            | Metric::PeakMemory
+            | Metric::DevicePeak
+            | Metric::Power => true,
+        }
+    }
+
+    /// What its name says beside its tokens: `b4` for batch, `sync` where each token is read before the
+    /// next step, both with a blank before them.
+    pub fn conditions(&self) -> String {
+        let batch = match self.rows() {
+            rows @ 2.. => format!(" b{rows}"),
+            _ => String::new(),
+        };
+        let mode = match self.mode() {
+            Mode::Pipelined => "",
+            Mode::Synchronous => " sync",
+        };
+        batch + mode
+    }
+
+    /// Refuses sizes that can't be.
+    pub(super) fn check(&self) -> Result<(), String> {
+        at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
+        at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
+        at_most("depth", self.depth(), TOKENS)?;
+        at_most("batch x tokens of a test", self.ids(), IDS)
+    }
+}
+
+impl From<GenerateTest> for Test {
+    fn from(test: GenerateTest) -> Self {
+        Self::Generate(test)
+    }
+}
+
+/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; then
+/// [`Test::conditions`].
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generate(test) => match (test.prompt_tokens, test.generate_tokens) {
+                (prompt, 0) => write!(f, "pp{prompt}")?,
+                (0, generate) => write!(f, "tg{generate}")?,
+                (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
+            },
+        }
+        if self.depth() > 0 {
+            write!(f, " @ d{}", self.depth())?;
+        }
+        f.write_str(&self.conditions())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: GenerateTest = GenerateTest {
+        prompt_tokens: 512,
+        generate_tokens: 128,
+        depth: 4096,
+        batch: 4,
+        mode: Mode::Synchronous,
+    };
+
+    const PLAIN: GenerateTest = GenerateTest {
+        depth: 0,
+        batch: 1,
+        mode: Mode::Pipelined,
+        ..ALL
+    };
+
+    const PREFILL: GenerateTest = GenerateTest {
+        generate_tokens: 0,
+        ..PLAIN
+    };
+
+    const DECODE: GenerateTest = GenerateTest {
+        prompt_tokens: 0,
+        ..PLAIN
+    };
+
+    #[test]
+    fn tests_carry_the_names_of_llama_bench() {
+        for (test, name) in [
+            (ALL, "pp512+tg128 @ d4096 b4 sync"),
+            (PLAIN, "pp512+tg128"),
+            (PREFILL, "pp512"),
+            (DECODE, "tg128"),
+        ] {
+            assert_eq!(Test::from(test).to_string(), name);
+        }
+    }
+
+    #[test]
+    fn a_test_tells_its_kind_beside_its_sizes() {
+        let json = serde_json::json!({"kind": "generate", "prompt_tokens": 512, "generate_tokens": 128,
+            "depth": 4096, "batch": 4, "mode": "synchronous"});
+        assert_eq!(serde_json::to_value(Test::from(ALL)).unwrap(), json);
+        assert_eq!(
+            serde_json::from_value::<Test>(json).unwrap(),
+            Test::from(ALL)
+        );
+        let other = serde_json::json!({"kind": "dream", "prompt_tokens": 512});
+        let message = serde_json::from_value::<Test>(other)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("`dream`, expected `generate`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_cache_holds_all_but_the_last_token() {
+        let sizes = |test: GenerateTest| {
+            let test = Test::from(test);
+            (test.context(), test.steps(), test.capacity())
+        };
+        assert_eq!(sizes(ALL), (4608, 127, 4735));
+        assert_eq!(sizes(PREFILL), (512, 0, 512));
+        // It starts from one token, which isn't measured.
+        assert_eq!(sizes(DECODE), (1, 127, 128));
+    }
+
+    #[test]
+    fn a_test_has_the_figures_that_its_sizes_give() {
+        let yields = |test: GenerateTest, metric| Test::from(test).yields(metric);
+        assert!(yields(PREFILL, Metric::Prefill) && !yields(PREFILL, Metric::Decode));
+        assert!(!yields(DECODE, Metric::Prefill) && yields(DECODE, Metric::Decode));
+        let single = GenerateTest {
+            generate_tokens: 1,
+            ..PLAIN
+        };
+        assert!(yields(single, Metric::Ttft) && !yields(single, Metric::InterToken));
+        assert!(yields(PLAIN, Metric::EnergyPerToken) && !yields(ALL, Metric::EnergyPerToken));
+    }
+}

@@ -1,0 +1,125 @@
+//! Quantised weights: a precision like the others, on the mock, which computes nothing; a refusal in one line
+//! on a framework.
+
+use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
+use serde_json::Value;
+
+/// The mock in these dtypes, compared with itself in the first.
+fn config(scene: &Scene, dtypes: &str) {
+    let target = mock("mock", &[]).replace("[\"f32\"]", dtypes);
+    let rest = "[measure]\nrepetitions = 1\nmax_warmup = 1\n[roofline]\nseconds = 0.001\n\
+        [equivalence]\nreference = \"mock/cpu/f32\"\n";
+    scene.whole_config(&format!("{rest}{TEST}{target}"));
+}
+
+#[test]
+fn a_quantised_target_is_named_filtered_and_counted_as_one() {
+    let scene = Scene::new();
+    config(&scene, "[\"f32\", \"q4-bf16\", \"q8-f32\"]");
+
+    let run = scene.mlxbench(&["run", "config.toml", "--json", "--filter", "q4-bf16"]);
+
+    // Its work is unchecked.
+    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
+    let result = scene.result();
+    assert_eq!(result["schema_version"], 3);
+    let sample = &result["samples"][0];
+    assert_eq!(
+        sample["target"]["placement"],
+        serde_json::json!({"device": "cpu", "precision": "q4-bf16"})
+    );
+    assert_eq!(sample["test"]["kind"], "generate");
+    assert_eq!(result["samples"].as_array().unwrap().len(), 1);
+    let shown: Value = serde_json::from_slice(&run.stdout).unwrap();
+    let row = &shown["summary"]["rows"][1];
+    // Codes of 4 bits and a scale a row of each matrix (the widths are below a group's 64), a byte and a
+    // scale for the table, norms and cache in bf16.
+    let layer =
+        (24 + 8 + 8) * (16 / 2 + 2) + 16 * (24 / 2 + 2) + 2 * 24 * (16 / 2 + 2) + 16 * (24 / 2 + 2);
+    let norms = 2 * (2 * (4 * 16 + 2 * 8) + 16);
+    let weights = 2 * layer + 64 * (16 + 2) + norms;
+    // A window of four, and all of the twelve.
+    let cache = 2 * 2 * 8 * (4 + 12);
+    assert_eq!(row["memory_floor_bytes"], weights + cache, "{row}");
+}
+
+#[test]
+fn no_verdict_is_given_on_quantised_weights() {
+    let scene = Scene::new();
+    config(&scene, "[\"f32\", \"q8-f32\"]");
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
+    let known = scene.result()["equivalences"][1].clone();
+    assert_eq!(known["verdict"], "unchecked");
+    assert_eq!(known["reason"], "quantised weights have no limits yet");
+    assert_eq!(known["fidelity"]["agreeing_positions"], 32);
+    let shown = stdout(&run);
+    assert!(shown.contains("| q8-f32 |"), "{shown}");
+    assert!(
+        shown.contains("quantised weights have no limits yet"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_precision_that_an_adapter_has_not_is_refused_in_a_line() {
+    let reason = "quantised weights aren't implemented in the candle adapter";
+    worker("mlxbench-worker-candle");
+    let scene = Scene::new();
+    let candle = "[[target]]\nbackend = \"candle\"\ndevice = \"cpu\"\ndtypes = [\"q4-bf16\"]\n";
+    scene.config(&format!("{TEST}{candle}"));
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
+    let line = format!("candle/cpu/q4-bf16: unsupported: {reason}");
+    assert!(
+        stderr(&run).lines().any(|said| said == line),
+        "{}",
+        stderr(&run)
+    );
+
+    let generate = |dtype: &str| {
+        let model = ["generate", "--model", "model", "--backend", "candle"];
+        let prompt = ["--tokens", "2,5", "--device", "cpu", "--dtype", dtype];
+        scene.mlxbench(&[&model[..], &prompt].concat())
+    };
+    let refused = generate("q8-f32");
+    assert_eq!(refused.status.code(), Some(2));
+    let line = format!("error: candle: no q8-f32 on cpu: {reason}");
+    assert_eq!(stderr(&refused).trim(), line);
+    let vague = generate("q4");
+    assert_eq!(vague.status.code(), Some(2));
+    let instead = "q4 needs a compute dtype: write q4-f32, q4-bf16 or q4-f16";
+    assert!(stderr(&vague).contains(instead), "{}", stderr(&vague));
+
+    let doctor = stdout(&scene.mlxbench(&["doctor"]));
+    let line = format!("    q8-f32, q8-bf16, q8-f16, q4-f32, q4-bf16, q4-f16: no: {reason}");
+    assert!(doctor.lines().any(|said| said == line), "{doctor}");
+}
+
+#[test]
+fn a_config_is_told_what_to_write_for_a_dtype_by_another_name() {
+    let scene = Scene::new();
+    config(&scene, "[\"f32\", \"fp16\"]");
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert_eq!(run.status.code(), Some(2));
+    let said = stderr(&run);
+    assert!(said.contains("unknown dtype `fp16`: write f16"), "{said}");
+    assert!(said.contains("dtypes = [\"f32\", \"fp16\"]"), "{said}");
+}
+
+#[test]
+fn a_journal_of_an_older_version_is_left_to_its_own_build() {
+    let scene = Scene::new();
+    config(&scene, "[\"f32\"]");
+    let journal = include_str!("../../../mlxbench-core/tests/results/v2.journal.jsonl");
+    let folder = scene.path("results/scene");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("20261126T015646.550Z.journal.jsonl"), journal).unwrap();
+    let run = scene.mlxbench(&["run", "config.toml", "--resume"]);
+    assert_eq!(run.status.code(), Some(2));
+    let said = stderr(&run);
+    assert!(
+        said.contains("an older mlxbench wrote this journal"),
+        "{said}"
+    );
+}
