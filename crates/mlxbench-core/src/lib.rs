@@ -30,6 +30,7 @@ pub mod logits_file;
 pub mod mock;
 mod placement;
 pub mod probe;
+mod product;
 pub mod protocol;
 pub mod results;
 pub mod score;
