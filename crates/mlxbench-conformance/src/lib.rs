@@ -3,9 +3,11 @@
 //! | module | its subject |
 //! |---|---|
 //! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
+//! | [`rewind`] | models that go back and on, against models that never went further |
 //! | [`ops`] | every op of `mlxbench-ops` once |
 
 pub mod golden;
 pub mod ops;
+pub mod rewind;
 
 pub use golden::Golden;

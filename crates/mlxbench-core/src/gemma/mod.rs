@@ -3,16 +3,26 @@
 pub mod bounds;
 pub mod cache;
 mod config;
+mod decoder;
 mod fact;
+mod flat;
 pub(crate) mod hf;
+mod layer;
 pub mod mask;
+pub mod parts;
+pub mod pass;
 mod presets;
 pub mod rope;
+mod spec;
 mod tensors;
 mod work;
 
-pub use config::{GemmaConfig, Generation, LayerKind};
+pub use config::{GemmaConfig, Generation};
+pub use decoder::Decoder;
 pub use fact::Fact;
+pub use flat::FlatConfig;
 pub use hf::ConfigFile;
+pub use layer::Layer;
 pub use presets::{PRESETS, Preset, preset};
-pub use tensors::{TensorSpec, layer_tensor};
+pub use spec::{AttentionSpec, KeysValues, LayerKind, LayerNorms, LayerSpec, RopeSpec};
+pub use tensors::{LayerNames, TensorSpec};
