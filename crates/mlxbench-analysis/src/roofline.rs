@@ -108,16 +108,19 @@ impl Work {
 }
 
 /// What a token of the test's prompt costs: its operations, and its share of the weights, which
-/// every chunk reads once, and of the keys and values. `None` without a prompt, and where the
+/// every chunk reads once as far as it needs them, and of the keys and values. `None` without a prompt, and where the
 /// model's shapes aren't known.
 pub fn prefill_work(result: &RunResult, precision: Precision, test: &Test) -> Option<Work> {
     let config = result.run.model.config.as_ref()?;
     let (rows, depth, prompt) = (test.rows(), test.depth(), test.prompt_tokens());
     let tokens = (rows * prompt) as f64;
-    let chunks = prompt.div_ceil(result.run.settings.chunk.max(1));
+    let chunk = result.run.settings.chunk;
+    let chunks = prompt.div_ceil(chunk.max(1));
     let cache = config.kv_cache_bytes(precision.kv_cache(), rows, depth + prompt);
-    let bytes = chunks as f64 * config.weights_bytes(precision) as f64 + cache as f64;
-    let operations = config.prefill_operations(rows, depth, prompt);
+    let unread = chunks.saturating_sub(1) as f64 * config.unread_by_chunks(precision) as f64;
+    let weights = chunks as f64 * config.weights_bytes(precision) as f64;
+    let bytes = weights - unread + cache as f64;
+    let operations = config.prefill_operations(rows, depth, prompt, chunk);
     test.yields(Metric::Prefill).then(|| Work {
         operations: operations as f64 / tokens,
         bytes: bytes / tokens,
@@ -299,7 +302,8 @@ mod tests {
         let result = probed();
         let config = result.run.model.config.clone().unwrap();
         let test = fixture::test(64, 0);
-        let expected = config.prefill_operations(1, 0, 64) as f64 / 64.0 / 20e9;
+        let expected =
+            config.prefill_operations(1, 0, 64, result.run.settings.chunk) as f64 / 64.0 / 20e9;
         let mfu = mfu_per_rate(&result, &fixture::target(), &test).unwrap();
         assert!(
             (mfu / expected - 1.0).abs() < 1e-9,

@@ -9,7 +9,7 @@ use candle_nn::{Activation, VarBuilder};
 use candle_transformers::models::gemma3;
 use mlxbench_candle::{CandleBackend, Product};
 use mlxbench_core::backend::{ContextShape, DeviceSupport, Identity, Reads};
-use mlxbench_core::gemma::{Generation, LayerKind};
+use mlxbench_core::gemma::{FlatConfig, Generation, LayerKind};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{
     Backend, Checkpoint, Dtype, Error, GemmaConfig, Model, Placement, Result, TokenBatch, TokenId,
@@ -71,8 +71,9 @@ impl Backend for Peer {
         // SAFETY: nobody truncates the file while this runs.
         let weights = unsafe { VarBuilder::from_mmaped_safetensors(&files, dtype, &Device::Cpu) };
         let config = checkpoint.config().clone();
+        let peer_config = peer_config(&config.flat()?);
         let model = weights
-            .and_then(|weights| gemma3::Model::new(false, &peer_config(&config), weights))
+            .and_then(|weights| gemma3::Model::new(false, &peer_config, weights))
             .map_err(Error::framework)?;
         Ok(PeerModel {
             config,
@@ -174,7 +175,7 @@ impl Model for PeerModel {
     }
 }
 
-fn peer_config(config: &GemmaConfig) -> gemma3::Config {
+fn peer_config(config: &FlatConfig) -> gemma3::Config {
     let kinds = &config.layers;
     let pattern = kinds.iter().position(|&kind| kind == LayerKind::Global);
     gemma3::Config {
@@ -184,7 +185,7 @@ fn peer_config(config: &GemmaConfig) -> gemma3::Config {
         hidden_size: config.hidden_size,
         intermediate_size: config.intermediate_size,
         num_attention_heads: config.num_attention_heads,
-        num_hidden_layers: config.num_layers(),
+        num_hidden_layers: config.layers.len(),
         num_key_value_heads: config.num_key_value_heads,
         rms_norm_eps: config.rms_norm_eps,
         rope_theta: config.rope_theta,
@@ -196,7 +197,7 @@ fn peer_config(config: &GemmaConfig) -> gemma3::Config {
         sliding_window: config
             .sliding_window
             .unwrap_or(config.max_position_embeddings),
-        sliding_window_pattern: pattern.map_or(config.num_layers() + 1, |first| first + 1),
+        sliding_window_pattern: pattern.map_or(config.layers.len() + 1, |first| first + 1),
         max_position_embeddings: config.max_position_embeddings.min(4096),
     }
 }

@@ -1,36 +1,37 @@
 //! The KV cache of one layer.
 
-use candle_core::{DType, Device, Result, Tensor};
-use mlxbench_core::GemmaConfig;
+use candle_core::{Result, Tensor};
+use mlxbench_core::gemma::AttentionSpec;
 use mlxbench_core::gemma::cache::Append;
+use mlxbench_core::gemma::parts::Cache;
 
-/// Preallocated keys and values, each of shape `[batch, kv_heads, capacity, head_dim]`.
+use crate::framework::{Candle, Place};
+
+/// Keys and values.
 #[derive(Debug)]
-pub(crate) struct KvCache {
+pub struct KvCache {
     keys: Tensor,
     values: Tensor,
 }
 
-impl KvCache {
-    pub(crate) fn new(
-        config: &GemmaConfig,
+impl Cache<Candle> for KvCache {
+    fn new(
+        attention: &AttentionSpec,
         batch: usize,
         capacity: usize,
-        dtype: DType,
-        device: &Device,
+        place: &Place,
     ) -> Result<Self> {
-        let shape = (batch, config.num_key_value_heads, capacity, config.head_dim);
-        let buffer = || Tensor::zeros(shape, dtype, device);
+        let shape = (batch, attention.kv_heads, capacity, attention.head_dim);
+        let buffer = || Tensor::zeros(shape, place.dtype, &place.device);
         Ok(Self {
             keys: buffer()?,
             values: buffer()?,
         })
     }
 
-    /// Writes `keys` and `values`, of shape `[batch, kv_heads, tokens, head_dim]` and contiguous,
-    /// where `append` says, and gives views of the entries that attention reads.
-    pub(crate) fn append(
-        &self,
+    /// What is written must be contiguous.
+    fn append(
+        &mut self,
         append: &Append,
         keys: &Tensor,
         values: &Tensor,

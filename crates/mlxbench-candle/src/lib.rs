@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `backend` | what candle can do here: versions, devices, dtypes, threads |
 //! | `weights` | from checkpoint tensors to candle's |
+//! | `framework` | what the layers ask of candle beside their parts |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `product` | a product alone, for probes |
@@ -14,6 +15,7 @@
 mod attention;
 mod backend;
 mod cache;
+mod framework;
 mod linear;
 mod mlp;
 mod model;
@@ -23,5 +25,5 @@ mod rope;
 mod weights;
 
 pub use backend::CandleBackend;
-pub use model::{GemmaModel, Output, PreparedOp};
+pub use model::{GemmaModel, Output, Session};
 pub use product::Product;

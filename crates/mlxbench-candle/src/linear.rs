@@ -17,6 +17,15 @@ impl Linear {
         Self { weight, bias }
     }
 
+    /// So many of its outputs, from `first` on; the weights are shared.
+    pub(crate) fn rows(&self, first: usize, count: usize) -> Result<Self> {
+        let rows = |tensor: &Tensor| tensor.narrow(0, first, count);
+        Ok(Self {
+            weight: rows(&self.weight)?,
+            bias: self.bias.as_ref().map(rows).transpose()?,
+        })
+    }
+
     /// From `[batch, tokens, in_features]` to `[batch, tokens, out_features]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;

@@ -1,47 +1,47 @@
 //! The gated MLP (GeGLU).
 
 use candle_core::{DType, Result, Tensor};
-use mlxbench_core::GemmaConfig;
+use mlxbench_core::gemma::{LayerNames, parts};
 
+use crate::framework::Candle;
 use crate::linear::Linear;
-use crate::weights::LayerWeights;
+use crate::weights::Weights;
 
-/// `down(gelu(gate(x)) * up(x))`, with the tanh form of GELU.
+/// Gate and up projection in one product.
 #[derive(Debug)]
-pub(crate) struct Mlp {
-    intermediate_size: usize,
-    /// Gate and up projection in one product.
-    pub(crate) gate_up_proj: Linear,
-    pub(crate) down_proj: Linear,
+pub struct Mlp {
+    width: usize,
+    gate_up_proj: Linear,
+    down_proj: Linear,
 }
 
-impl Mlp {
-    pub(crate) fn load(config: &GemmaConfig, weights: &LayerWeights<'_>) -> Result<Self> {
-        let gate_up = ["mlp.gate_proj.weight", "mlp.up_proj.weight"];
-        let down = ["mlp.down_proj.weight"];
+impl parts::Mlp<Candle> for Mlp {
+    fn load(weights: &Weights<'_>, names: LayerNames, width: usize, hidden: usize) -> Result<Self> {
+        let linear = |modules: &[&str], columns| weights.linear(names, modules, columns, false);
         Ok(Self {
-            intermediate_size: config.intermediate_size,
-            gate_up_proj: Linear::new(weights.matrix(&gate_up, config.hidden_size)?, None),
-            down_proj: Linear::new(weights.matrix(&down, config.intermediate_size)?, None),
+            width,
+            gate_up_proj: linear(&["mlp.gate_proj", "mlp.up_proj"], hidden)?,
+            down_proj: linear(&["mlp.down_proj"], width)?,
         })
     }
 
-    /// From `[batch, tokens, hidden_size]` to the same shape.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down_proj
-            .forward(&self.gated(&self.gate_up_proj.forward(x)?)?)
+    fn gate_up(&self, x: &Tensor) -> Result<Tensor> {
+        self.gate_up_proj.forward(x)
     }
 
-    /// The gated half, of shape `[batch, tokens, intermediate_size]`, of both together.
-    pub(crate) fn gated(&self, gate_up: &Tensor) -> Result<Tensor> {
+    fn gated(&self, gate_up: &Tensor) -> Result<Tensor> {
+        // candle's element-wise operations use all threads on contiguous tensors only.
         let half = |index| {
-            // candle's element-wise operations use all threads on contiguous tensors only.
             gate_up
-                .narrow(2, index * self.intermediate_size, self.intermediate_size)?
+                .narrow(2, index * self.width, self.width)?
                 .contiguous()
         };
         // In 16 bits candle rounds inside its GELU; the reference rounds once, at the end.
         let gate = half(0)?.to_dtype(DType::F32)?.gelu()?;
         gate.to_dtype(gate_up.dtype())? * half(1)?
+    }
+
+    fn down(&self, gated: &Tensor) -> Result<Tensor> {
+        self.down_proj.forward(gated)
     }
 }

@@ -1,28 +1,30 @@
 //! RMSNorm as Gemma has it.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::ops::rms_norm;
+use mlxbench_core::gemma::parts::Norm;
 
-/// `x / sqrt(mean(x^2) + eps) * (1 + weight)` over the last axis, all in f32, rounded to the dtype
-/// of `x` at the end.
+use crate::framework::Candle;
+use crate::weights::Weights;
+
+/// One kernel of candle's, in the model's dtype: METHODOLOGY.md says why.
 #[derive(Debug)]
-pub(crate) struct RmsNorm {
-    /// `1 + weight` in f32, of shape `[width]`.
+pub struct RmsNorm {
+    /// `1 + weight`, of shape `[width]`.
     factor: Tensor,
     eps: f32,
 }
 
-impl RmsNorm {
-    pub(crate) fn new(factor: Tensor, eps: f64) -> Self {
-        Self {
-            factor,
+impl Norm<Candle> for RmsNorm {
+    fn load(weights: &Weights<'_>, name: &str, eps: f64) -> Result<Self> {
+        Ok(Self {
+            factor: weights.norm(name)?,
             eps: eps as f32,
-        }
+        })
     }
 
-    /// Keeps shape and dtype. `x` must be contiguous.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        // candle's fused kernel works in the dtype of its input, so 16-bit inputs are widened.
-        rms_norm(&x.to_dtype(DType::F32)?, &self.factor, self.eps)?.to_dtype(x.dtype())
+    /// `x` must be contiguous.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        rms_norm(x, &self.factor, self.eps)
     }
 }

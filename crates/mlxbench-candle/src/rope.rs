@@ -2,40 +2,33 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Result, Tensor};
-use mlxbench_core::GemmaConfig;
-use mlxbench_core::gemma::{LayerKind, rope};
+use candle_core::{Result, Tensor};
+use mlxbench_core::gemma::{AttentionSpec, parts, rope};
 
-/// Cosines and sines of a range of positions, for layers of one kind.
+use crate::framework::{Candle, Place};
+
+/// Cosines and sines of a range of positions.
 #[derive(Debug)]
-pub(crate) struct Rope {
+pub struct Rope {
     /// Shape `[positions, head_dim / 2]`.
     cos: Tensor,
     /// Shape `[positions, head_dim / 2]`.
     sin: Tensor,
 }
 
-impl Rope {
-    /// The tables of the first `positions` positions, formed in f32 and rounded to `dtype`.
-    pub(crate) fn new(
-        config: &GemmaConfig,
-        kind: LayerKind,
-        positions: usize,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        let tables = rope::tables(config, kind, 0..positions);
-        let tensor = |table: Vec<f32>| {
-            Tensor::from_vec(table, (positions, config.head_dim / 2), device)?.to_dtype(dtype)
-        };
+impl parts::Rope<Candle> for Rope {
+    /// Formed in f32 and rounded to the model's dtype.
+    fn new(attention: &AttentionSpec, positions: usize, place: &Place) -> Result<Self> {
+        let tables = rope::tables(attention, 0..positions);
+        let shape = (positions, attention.head_dim / 2);
+        let tensor = |table| Tensor::from_vec(table, shape, &place.device)?.to_dtype(place.dtype);
         Ok(Self {
             cos: tensor(tables.cos)?,
             sin: tensor(tables.sin)?,
         })
     }
 
-    /// The tables of `positions` only.
-    pub(crate) fn at(&self, positions: Range<usize>) -> Result<Self> {
+    fn at(&self, positions: Range<usize>) -> Result<Self> {
         let rows = |table: &Tensor| table.narrow(0, positions.start, positions.len());
         Ok(Self {
             cos: rows(&self.cos)?,
@@ -43,9 +36,8 @@ impl Rope {
         })
     }
 
-    /// Rotates the halves of each head of `x`, of shape `[batch, heads, positions, head_dim]` and
-    /// contiguous.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// `x` must be contiguous.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         candle_nn::rotary_emb::rope(x, &self.cos, &self.sin)
     }
 }

@@ -22,9 +22,9 @@ pub struct Golden {
     /// The case's name.
     pub name: String,
     folder: PathBuf,
-    config: GemmaConfig,
+    pub(crate) config: GemmaConfig,
     /// A prompt and its greedy continuation.
-    tokens: Vec<TokenId>,
+    pub(crate) tokens: Vec<TokenId>,
     /// Tokens of the prompt.
     prompt: usize,
     /// Logits of the last positions, teacher-forced, one vector a position.
@@ -140,7 +140,7 @@ impl Golden {
         placement: &Placement,
     ) -> Result<Comparison> {
         let mut model = self.load(backend, placement)?;
-        let window = self.config.sliding_window.unwrap_or(4);
+        let window = self.window();
         let mut worst = (0.0, self.name.clone());
         let lengths = [window - 1, window, window + 1, 2 * window, self.prompt];
         // A long golden keeps the logits of its end only.
@@ -186,6 +186,13 @@ impl Golden {
         })
     }
 
+    /// The window of its local layers; some number where it has none.
+    pub(crate) fn window(&self) -> usize {
+        let layers = self.config.layers.iter();
+        let windows = layers.filter_map(|layer| layer.attention.window);
+        windows.max().unwrap_or(4)
+    }
+
     /// Writes the model to `folder`, which must exist: `config.json` and weights in f32.
     ///
     /// # Errors
@@ -223,7 +230,11 @@ impl Golden {
     }
 
     /// Loads the golden's weights, written to a folder for this purpose.
-    fn load<B: Backend>(&self, backend: &mut B, placement: &Placement) -> Result<B::Model> {
+    pub(crate) fn load<B: Backend>(
+        &self,
+        backend: &mut B,
+        placement: &Placement,
+    ) -> Result<B::Model> {
         let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
         self.write(folder.path())?;
         backend.load(&Checkpoint::open(folder.path())?, placement)
@@ -285,7 +296,7 @@ fn teacher_force(
     Ok(all)
 }
 
-fn rotated(tokens: &[TokenId], by: usize) -> Vec<TokenId> {
+pub(crate) fn rotated(tokens: &[TokenId], by: usize) -> Vec<TokenId> {
     let mut tokens = tokens.to_vec();
     tokens.rotate_left(by);
     tokens

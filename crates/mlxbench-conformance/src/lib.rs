@@ -3,6 +3,7 @@
 //! | module | its subject |
 //! |---|---|
 //! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
+//! | [`rewind`] | models that go back and on, against models that never went further |
 //! | [`ops`] | every op of `mlxbench-ops` once |
 //! | [`refusals`] | what a backend says that it can't do |
 //! | [`timing`] | what a token's time may hold |
@@ -10,6 +11,7 @@
 pub mod golden;
 pub mod ops;
 pub mod refusals;
+pub mod rewind;
 pub mod timing;
 
 pub use golden::Golden;

@@ -75,14 +75,16 @@ fn check(model: &mut impl Ops, op: &Op) -> Result<(), String> {
 
 /// How many elements come out of `op`.
 fn elements_out(op: &Op, config: &GemmaConfig) -> usize {
-    let q = config.num_attention_heads * config.head_dim;
-    let kv = config.num_key_value_heads * config.head_dim;
+    let Some((_, layer)) = op.first_layer(config) else {
+        return 0;
+    };
+    let (q, kv) = (layer.attention.query_width(), layer.attention.kv_width());
     let width = match op.part {
         Part::Norm | Part::Output | Part::Down | Part::Layer(_) => config.hidden_size,
         Part::Qkv | Part::QkNorm | Part::Rope => q + 2 * kv,
         Part::Attention(_) => q,
-        Part::GateUp => 2 * config.intermediate_size,
-        Part::Geglu => config.intermediate_size,
+        Part::GateUp => 2 * layer.mlp_width,
+        Part::Geglu => layer.mlp_width,
         Part::LmHead => return config.vocab_size,
     };
     op.tokens * width

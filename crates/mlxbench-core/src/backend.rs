@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::probe::ProductShape;
+use crate::product::ProductShape;
 use crate::{Checkpoint, Device, GemmaConfig, Placement, Precision, Result, TokenBatch, TokenId};
 
 /// A framework.
@@ -117,6 +117,21 @@ pub trait Model {
     /// # Errors
     /// When the framework fails.
     fn force(&mut self, output: Self::Output, ids: &[TokenId]) -> Result<Self::Output>;
+
+    /// Forgets all tokens from `position` of the text on, so that the next one that is appended has this
+    /// position: for another continuation of the same beginning. What was read of them stays read.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`], and nothing changes, when `position` lies ahead, or when a layer with a
+    /// window has dropped what the token there sees
+    /// ([`CacheCursor::rewind`](crate::gemma::cache::CacheCursor::rewind) says when): then only
+    /// [`Model::reset`] and another prefill lead there. Before [`Model::reset`], and where a model knows
+    /// no such thing.
+    fn rewind(&mut self, position: usize) -> Result<()> {
+        Err(crate::Error::Unsupported(format!(
+            "this model can't be rewound to position {position}"
+        )))
+    }
 
     /// Waits for the token of each row, as [`Model::reads`] says, and brings it to the host.
     ///

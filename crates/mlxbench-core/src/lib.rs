@@ -31,6 +31,7 @@ pub mod mock;
 mod placement;
 mod precision;
 pub mod probe;
+mod product;
 pub mod protocol;
 pub mod results;
 pub mod score;

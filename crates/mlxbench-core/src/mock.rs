@@ -324,6 +324,10 @@ impl Model for MockModel {
         })
     }
 
+    fn rewind(&mut self, _position: usize) -> Result<()> {
+        Ok(())
+    }
+
     fn read(&mut self, output: &MockOutput) -> Result<Vec<TokenId>> {
         match self.fault() {
             Some(FaultKind::Die) => {

@@ -2,48 +2,16 @@
 //! model's shapes. A product with one row reads the weights as decode does, one with many rows
 //! multiplies as prefill does.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::backend::Product;
 use crate::clock::Clock;
-use crate::{Dtype, Nanos, Result};
+pub use crate::product::ProductShape;
+use crate::{Nanos, Result};
 
 /// Bytes of weights that take turns in a product with one row, so that no cache holds them all.
 pub const WORKING_SET_BYTES: u64 = 256 << 20;
 
 /// Turns that are timed at least, unless one takes longer than the whole probe should.
 const FEWEST_TURNS: usize = 3;
-
-/// `x W^T` with `x` of shape `[rows, in_features]`, `W` of shape `[out_features, in_features]`.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub struct ProductShape {
-    /// Rows of the input: tokens.
-    pub rows: usize,
-    /// Columns of input and weights.
-    pub in_features: usize,
-    /// Rows of the weights.
-    pub out_features: usize,
-}
-
-impl ProductShape {
-    /// Elements of the weights.
-    pub fn elements(&self) -> u64 {
-        (self.in_features as u64).saturating_mul(self.out_features as u64)
-    }
-
-    /// Bytes of the weights, all of which a product reads. Input and output aren't counted.
-    pub fn weight_bytes(&self, dtype: Dtype) -> u64 {
-        self.elements().saturating_mul(dtype.size_bytes())
-    }
-
-    /// Multiplications and additions.
-    pub fn operations(&self) -> u64 {
-        (2 * self.rows as u64).saturating_mul(self.elements())
-    }
-}
 
 /// The time of one product: after an untimed turn over all `copies`, the fastest of the turns that
 /// fit into `least`, divided by the copies. The fastest, as STREAM does: what is looked for is the

@@ -6,7 +6,7 @@
 
 use anyhow::{Context, bail, ensure};
 use mlxbench_core::GemmaConfig;
-use mlxbench_core::gemma::{Generation, LayerKind};
+use mlxbench_core::gemma::{FlatConfig, Generation, LayerKind};
 
 use crate::metadata::{Metadata, count, need};
 use crate::parts::Model;
@@ -60,7 +60,7 @@ pub fn config(model: &Model<'_>) -> anyhow::Result<GemmaConfig> {
     let config = reader.config()?;
     reader.check_repeated(&config)?;
     reader.check_unread()?;
-    Ok(config)
+    Ok(config.into())
 }
 
 /// The architecture of a file that holds a model.
@@ -92,7 +92,7 @@ struct Reader<'m, 'a> {
 }
 
 impl Reader<'_, '_> {
-    fn config(&self) -> anyhow::Result<GemmaConfig> {
+    fn config(&self) -> anyhow::Result<FlatConfig> {
         let vocab_size = self.vocabulary()?;
         let layer_count = self.layer_count()?;
         let size = |name, most| need(self.size(name, layer_count, most)?, &self.key(name));
@@ -118,7 +118,7 @@ impl Reader<'_, '_> {
             Generation::Gemma2 => (Some(50.0), Some(30.0)),
             Generation::Gemma1 | Generation::Gemma3 => (None, None),
         };
-        Ok(GemmaConfig {
+        Ok(FlatConfig {
             generation: self.generation,
             vocab_size,
             hidden_size,
@@ -321,7 +321,7 @@ impl Reader<'_, '_> {
     }
 
     /// Keys that repeat what others say, or that say what every Gemma does: they must do so.
-    fn check_repeated(&self, config: &GemmaConfig) -> anyhow::Result<()> {
+    fn check_repeated(&self, config: &FlatConfig) -> anyhow::Result<()> {
         let repeated = [
             ("vocab_size", config.vocab_size),
             ("attention.value_length", config.head_dim),
@@ -336,7 +336,7 @@ impl Reader<'_, '_> {
         ];
         for (name, expected) in repeated {
             let key = self.key(name);
-            if let Some(stated) = self.metadata.count_of_layers(&key, config.num_layers())? {
+            if let Some(stated) = self.metadata.count_of_layers(&key, config.layers.len())? {
                 ensure!(
                     stated == expected as u64,
                     "metadata `{key}` is {stated}, where {} needs {expected}",

@@ -83,7 +83,7 @@ fn write(
     let tensors = config.tensors();
     let weights = Weights::new(&model.tensors, config.generation, dtype);
     weights.check(&tensors)?;
-    let mut json = config.to_json(dtype);
+    let mut json = config.to_json(dtype)?;
     check_kept(&config, &json.to_string())?;
     let vocabulary = match tokenizer_file(file, tokenizer)? {
         Some(path) => TokenizerSource::File(path),

@@ -4,49 +4,18 @@ use mlx_rs::error::Result;
 use mlx_rs::fast::{ScaledDotProductAttentionMask, scaled_dot_product_attention};
 use mlx_rs::ops::softmax_axis;
 use mlx_rs::{Array, Dtype};
-use mlxbench_core::GemmaConfig;
-use mlxbench_core::gemma::cache::Append;
+use mlxbench_core::gemma::parts::{self, Cache, Heads, Span};
+use mlxbench_core::gemma::{AttentionSpec, KeysValues, LayerNames};
 
 use crate::cache::KvCache;
+use crate::framework::Mlx;
 use crate::fused::SoftCap;
 use crate::linear::Linear;
-use crate::norm::RmsNorm;
-use crate::rope::Rope;
-use crate::weights::LayerWeights;
-
-/// What all layers of one kind share in one pass.
-#[derive(Debug)]
-pub(crate) struct Span {
-    /// Where the new entries of the KV cache go and which of them are read.
-    pub(crate) append: Append,
-    /// Which of them each new token sees.
-    pub(crate) mask: Mask,
-    /// The new tokens' rotations.
-    pub(crate) rope: Rope,
-}
-
-/// Queries, keys and values, each of shape `[batch, heads, tokens, head_dim]`.
-#[derive(Debug, Clone)]
-pub(crate) struct Heads {
-    pub(crate) queries: Array,
-    pub(crate) keys: Array,
-    pub(crate) values: Array,
-}
-
-impl Heads {
-    /// Rotates queries and keys.
-    pub(crate) fn rotated(self, rope: &Rope) -> Result<Self> {
-        Ok(Self {
-            queries: rope.forward(&self.queries)?,
-            keys: rope.forward(&self.keys)?,
-            ..self
-        })
-    }
-}
+use crate::weights::Weights;
 
 /// Which of the entries read a token sees.
 #[derive(Debug)]
-pub(crate) enum Mask {
+pub enum Mask {
     /// All of them.
     None,
     /// Those that aren't later.
@@ -57,92 +26,59 @@ pub(crate) enum Mask {
 
 /// The attention of one layer.
 #[derive(Debug)]
-pub(crate) struct Attention {
+pub struct Attention {
     heads: i32,
     kv_heads: i32,
     head_dim: i32,
     scale: f32,
     softcap: Option<SoftCap>,
+    /// Three products: OpenBLAS has a fast path for small ones, which one over all would miss.
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
-    pub(crate) o_proj: Linear,
-    q_norm: Option<RmsNorm>,
-    k_norm: Option<RmsNorm>,
+    o_proj: Linear,
 }
 
-impl Attention {
-    pub(crate) fn load(config: &GemmaConfig, weights: &LayerWeights<'_>) -> Result<Self> {
-        let linear = |name: &str, width| -> Result<Linear> {
-            let named = |part| [format!("self_attn.{name}_proj.{part}")];
-            let bias = config
-                .attention_bias
-                .then(|| weights.vector(&named("bias")));
-            Ok(Linear::new(
-                weights.matrix(&named("weight"), width)?,
-                bias.transpose()?,
-            ))
-        };
-        let norm = |name| -> Result<Option<RmsNorm>> {
-            let factor = config
-                .has_qk_norm()
-                .then(|| weights.norm(name))
-                .transpose()?;
-            Ok(factor.map(|factor| RmsNorm::new(factor, config.rms_norm_eps)))
-        };
+impl parts::Attention<Mlx> for Attention {
+    fn load(
+        weights: &Weights<'_>,
+        names: LayerNames,
+        attention: &AttentionSpec,
+        hidden: usize,
+    ) -> Result<Self> {
+        let linear = |module, columns| weights.linear(names, &[module], columns, attention.bias);
+        let KeysValues::Own = attention.keys_values;
         Ok(Self {
-            heads: config.num_attention_heads as i32,
-            kv_heads: config.num_key_value_heads as i32,
-            head_dim: config.head_dim as i32,
-            scale: config.attention_scale() as f32,
-            softcap: config.attn_logit_softcapping.map(SoftCap::new),
-            q_proj: linear("q", config.hidden_size)?,
-            k_proj: linear("k", config.hidden_size)?,
-            v_proj: linear("v", config.hidden_size)?,
-            o_proj: linear("o", config.num_attention_heads * config.head_dim)?,
-            q_norm: norm("self_attn.q_norm.weight")?,
-            k_norm: norm("self_attn.k_norm.weight")?,
+            heads: attention.heads as i32,
+            kv_heads: attention.kv_heads as i32,
+            head_dim: attention.head_dim as i32,
+            scale: attention.scale() as f32,
+            softcap: attention.softcap.map(SoftCap::new),
+            q_proj: linear("self_attn.q_proj", hidden)?,
+            k_proj: linear("self_attn.k_proj", hidden)?,
+            v_proj: linear("self_attn.v_proj", hidden)?,
+            o_proj: linear("self_attn.o_proj", attention.query_width())?,
         })
     }
 
-    /// From `[batch, tokens, hidden_size]` to the same shape; appends to `cache`.
-    pub(crate) fn forward(&self, x: &Array, span: &Span, cache: &mut KvCache) -> Result<Array> {
-        let heads = self.normalized(self.project(x)?)?.rotated(&span.rope)?;
-        self.o_proj.forward(&self.attend(&heads, span, cache)?)
-    }
-
-    /// The heads of `x`, of shape `[batch, tokens, hidden_size]`. Three products: OpenBLAS has a
-    /// fast path for small ones, which one over all would miss.
-    pub(crate) fn project(&self, x: &Array) -> Result<Heads> {
-        let (batch, tokens) = (x.dim(0), x.dim(1));
-        let project = |linear: &Linear, heads: i32| {
-            linear
-                .forward(x)?
-                .reshape(&[batch, tokens, heads, self.head_dim])?
-                .transpose_axes(&[0, 2, 1, 3])
-        };
+    fn project(&self, x: &Array) -> Result<Heads<Array>> {
+        let queries = self.split(&self.q_proj.forward(x)?)?;
+        let [keys, values] = self.project_keys_values(x)?;
         Ok(Heads {
-            queries: project(&self.q_proj, self.heads)?,
-            keys: project(&self.k_proj, self.kv_heads)?,
-            values: project(&self.v_proj, self.kv_heads)?,
+            queries,
+            keys,
+            values,
         })
     }
 
-    /// Gemma 3 normalises queries and keys before it rotates them.
-    pub(crate) fn normalized(&self, heads: Heads) -> Result<Heads> {
-        match (&self.q_norm, &self.k_norm) {
-            (Some(q_norm), Some(k_norm)) => Ok(Heads {
-                queries: q_norm.forward(&heads.queries)?,
-                keys: k_norm.forward(&heads.keys)?,
-                ..heads
-            }),
-            _ => Ok(heads),
-        }
+    fn project_keys_values(&self, x: &Array) -> Result<[Array; 2]> {
+        Ok([
+            self.split(&self.k_proj.forward(x)?)?,
+            self.split(&self.v_proj.forward(x)?)?,
+        ])
     }
 
-    /// What queries see, of shape `[batch, tokens, heads * head_dim]`; appends keys and values to
-    /// `cache`.
-    pub(crate) fn attend(&self, heads: &Heads, span: &Span, cache: &mut KvCache) -> Result<Array> {
+    fn attend(&self, heads: &Heads<Array>, span: &Span<Mlx>, cache: &mut KvCache) -> Result<Array> {
         let (batch, tokens) = (heads.queries.dim(0), heads.queries.dim(2));
         let queries = &heads.queries;
         let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
@@ -160,6 +96,18 @@ impl Attention {
         };
         let mixed = mixed.transpose_axes(&[0, 2, 1, 3])?;
         mixed.reshape(&[batch, tokens, self.heads * self.head_dim])
+    }
+
+    fn output(&self, mixed: &Array) -> Result<Array> {
+        self.o_proj.forward(mixed)
+    }
+}
+
+impl Attention {
+    /// The heads of `x`, of shape `[batch, tokens, heads * head_dim]`.
+    fn split(&self, x: &Array) -> Result<Array> {
+        x.reshape(&[x.dim(0), x.dim(1), -1, self.head_dim])?
+            .transpose_axes(&[0, 2, 1, 3])
     }
 
     /// Attention with a soft-cap before the mask, which MLX's fused attention doesn't know. The

@@ -1,42 +1,39 @@
 //! The KV cache of one layer.
 
+use mlx_rs::Array;
 use mlx_rs::error::Result;
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
 use mlx_rs::ops::zeros_dtype;
-use mlx_rs::{Array, Dtype};
-use mlxbench_core::GemmaConfig;
+use mlxbench_core::gemma::AttentionSpec;
 use mlxbench_core::gemma::cache::Append;
+use mlxbench_core::gemma::parts::Cache;
 
-/// Preallocated keys and values, each of shape `[batch, kv_heads, capacity, head_dim]`.
+use crate::framework::{Mlx, Place};
+
+/// Keys and values.
 #[derive(Debug)]
-pub(crate) struct KvCache {
+pub struct KvCache {
     keys: Array,
     values: Array,
 }
 
-impl KvCache {
-    pub(crate) fn new(
-        config: &GemmaConfig,
+impl Cache<Mlx> for KvCache {
+    fn new(
+        attention: &AttentionSpec,
         batch: usize,
         capacity: usize,
-        dtype: Dtype,
+        place: &Place,
     ) -> Result<Self> {
-        let shape = [batch, config.num_key_value_heads, capacity, config.head_dim];
+        let shape = [batch, attention.kv_heads, capacity, attention.head_dim];
         let shape = shape.map(|n| n as i32);
+        let buffer = || zeros_dtype(&shape, place.dtype);
         Ok(Self {
-            keys: zeros_dtype(&shape, dtype)?,
-            values: zeros_dtype(&shape, dtype)?,
+            keys: buffer()?,
+            values: buffer()?,
         })
     }
 
-    /// Writes `keys` and `values`, of shape `[batch, kv_heads, tokens, head_dim]`, where `append`
-    /// says, and gives views of the entries that attention reads.
-    pub(crate) fn append(
-        &mut self,
-        append: &Append,
-        keys: &Array,
-        values: &Array,
-    ) -> Result<(Array, Array)> {
+    fn append(&mut self, append: &Append, keys: &Array, values: &Array) -> Result<(Array, Array)> {
         // MLX updates a slice in place when nobody else holds the buffer.
         let write = |buffer: &mut Array, new: &Array| {
             if let Some(keep) = &append.keep {
@@ -48,12 +45,12 @@ impl KvCache {
             buffer.try_index_mut((.., .., target, ..), new)?;
             entries(buffer, &append.read)
         };
-        Ok((
-            write(&mut self.keys, keys)?,
-            write(&mut self.values, values)?,
-        ))
+        let keys = write(&mut self.keys, keys)?;
+        Ok((keys, write(&mut self.values, values)?))
     }
+}
 
+impl KvCache {
     /// The buffers, to be evaluated.
     pub(crate) fn arrays(&self) -> [&Array; 2] {
         [&self.keys, &self.values]

@@ -8,6 +8,7 @@
 //! | `blas` | the BLAS under MLX's CPU backend: which one, how many threads, OpenBLAS in its place |
 //! | `weights` | from checkpoint tensors to MLX's |
 //! | `fused` | chains of element-wise operations, compiled to one kernel |
+//! | `framework` | what the layers ask of MLX beside their parts |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `product` | a product alone, for probes |
@@ -18,6 +19,7 @@ mod attention;
 mod backend;
 pub mod blas;
 mod cache;
+mod framework;
 mod fused;
 mod linear;
 mod mlp;
@@ -28,5 +30,5 @@ mod rope;
 mod weights;
 
 pub use backend::MlxBackend;
-pub use model::{GemmaModel, Output, PreparedOp};
+pub use model::{GemmaModel, Output, Session};
 pub use product::Product;

@@ -2,43 +2,43 @@
 
 use mlx_rs::Array;
 use mlx_rs::error::Result;
-use mlxbench_core::GemmaConfig;
+use mlxbench_core::gemma::{LayerNames, parts};
 
+use crate::framework::Mlx;
 use crate::fused::Fused;
 use crate::linear::Linear;
-use crate::weights::LayerWeights;
+use crate::weights::Weights;
 
-/// `down(gelu(gate(x)) * up(x))`, with the tanh form of GELU.
+/// Gate and up projection in one product.
 #[derive(Debug)]
-pub(crate) struct Mlp {
-    /// Gate and up projection in one product.
-    pub(crate) gate_up_proj: Linear,
-    pub(crate) down_proj: Linear,
+pub struct Mlp {
+    gate_up_proj: Linear,
+    down_proj: Linear,
     geglu: Fused,
 }
 
-impl Mlp {
-    pub(crate) fn load(config: &GemmaConfig, weights: &LayerWeights<'_>) -> Result<Self> {
-        let gate_up = ["mlp.gate_proj.weight", "mlp.up_proj.weight"];
-        let down = ["mlp.down_proj.weight"];
+impl parts::Mlp<Mlx> for Mlp {
+    fn load(weights: &Weights<'_>, names: LayerNames, width: usize, hidden: usize) -> Result<Self> {
+        let linear = |modules: &[&str], columns| weights.linear(names, modules, columns, false);
         Ok(Self {
-            gate_up_proj: Linear::new(weights.matrix(&gate_up, config.hidden_size)?, None),
-            down_proj: Linear::new(weights.matrix(&down, config.intermediate_size)?, None),
+            gate_up_proj: linear(&["mlp.gate_proj", "mlp.up_proj"], hidden)?,
+            down_proj: linear(&["mlp.down_proj"], width)?,
             geglu: Fused::geglu(),
         })
     }
 
-    /// From `[batch, tokens, hidden_size]` to the same shape.
-    pub(crate) fn forward(&self, x: &Array) -> Result<Array> {
-        self.down_proj
-            .forward(&self.gated(&self.gate_up_proj.forward(x)?)?)
+    fn gate_up(&self, x: &Array) -> Result<Array> {
+        self.gate_up_proj.forward(x)
     }
 
-    /// The gated half, of shape `[batch, tokens, intermediate_size]`, of both together.
-    pub(crate) fn gated(&self, gate_up: &Array) -> Result<Array> {
+    fn gated(&self, gate_up: &Array) -> Result<Array> {
         let [gate, up] = &gate_up.split_equal(2, -1)?[..] else {
             unreachable!("split in two");
         };
         self.geglu.forward(gate, up)
+    }
+
+    fn down(&self, gated: &Array) -> Result<Array> {
+        self.down_proj.forward(gated)
     }
 }

@@ -1,11 +1,13 @@
 //! From checkpoint tensors to MLX's, one at a time, so that weights are never held twice.
 
-use mlx_rs::error::Result;
+use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::indexing::TryIndexMutOp;
 use mlx_rs::ops::zeros_dtype;
 use mlx_rs::{Array, Dtype as MlxDtype};
-use mlxbench_core::gemma::layer_tensor;
+use mlxbench_core::gemma::LayerNames;
 use mlxbench_core::{Checkpoint, Dtype};
+
+use crate::linear::Linear;
 
 /// MLX's name for `dtype`.
 pub(crate) fn dtype(dtype: Dtype) -> MlxDtype {
@@ -17,93 +19,124 @@ pub(crate) fn dtype(dtype: Dtype) -> MlxDtype {
 }
 
 /// A checkpoint that is being loaded in a dtype, to the current stream's device.
-pub(crate) struct Weights<'a> {
+#[derive(Debug)]
+pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) dtype: Dtype,
 }
 
 impl Weights<'_> {
-    /// The weights of one layer.
-    pub(crate) fn layer(&self, layer: usize) -> LayerWeights<'_> {
-        LayerWeights {
-            weights: self,
-            layer,
-        }
-    }
-
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
     /// Shape `[rows, columns]`.
     pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
-        let elements = self.stacked(names, dtype(self.dtype))?;
-        evaluated(elements.reshape(&[-1, columns as i32])?)
+        self.stacked(names, columns, dtype(self.dtype))
+    }
+
+    /// The outputs of all modules of a layer, one below the other in one product.
+    pub(crate) fn linear(
+        &self,
+        names: LayerNames,
+        modules: &[&str],
+        columns: usize,
+        bias: bool,
+    ) -> Result<Linear> {
+        let named = |part| {
+            modules
+                .iter()
+                .map(move |m| names.tensor(&format!("{m}.{part}")))
+        };
+        let (weights, biases): (Vec<_>, Vec<_>) =
+            (named("weight").collect(), named("bias").collect());
+        let bias = bias.then(|| self.matrix(&biases, 1)?.reshape(&[-1]));
+        Ok(Linear::new(
+            self.matrix(&weights, columns)?,
+            bias.transpose()?,
+        ))
     }
 
     /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
     pub(crate) fn norm(&self, name: &str) -> Result<Array> {
-        let weight = self.stacked(&[name], MlxDtype::Float32)?;
+        let weight = self
+            .stacked(&[name], 1, MlxDtype::Float32)?
+            .reshape(&[-1])?;
         let factor = weight.add(Array::from_f32(1.0))?;
         evaluated(factor.as_dtype(dtype(self.dtype))?)
     }
 
-    /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied
-    /// in blocks, so that file, copy and conversion are never whole in memory together.
-    fn stacked(&self, names: &[impl AsRef<str>], dtype: MlxDtype) -> Result<Array> {
+    /// The rows of all tensors called `names`, one tensor below the other, in `dtype`. They are copied
+    /// in blocks, so that file, copy and conversion are never whole in memory together, and as rows:
+    /// MLX counts along an axis in 32 bits, which the elements of a large table leave.
+    fn stacked(&self, names: &[impl AsRef<str>], columns: usize, dtype: MlxDtype) -> Result<Array> {
         let tensors = || {
             names
                 .iter()
                 .map(|name| self.checkpoint.tensor(name.as_ref()))
         };
-        let elements = |bytes: &[u8], dtype: Dtype| bytes.len() as i32 / dtype.size_bytes() as i32;
+        let width = axis(columns as u64)?;
+        let rows = |bytes: &[u8], dtype| rows(bytes.len() as u64, dtype, columns);
         let total = tensors()
-            .map(|tensor| elements(tensor.bytes(), tensor.dtype()))
+            .map(|tensor| rows(tensor.bytes(), tensor.dtype()))
             .sum();
-        let mut stacked = zeros_dtype(&[total], dtype)?;
+        let mut stacked = zeros_dtype(&[axis(total)?, width], dtype)?;
         let mut start = 0;
         for tensor in tensors() {
-            for block in tensor.blocks() {
-                let count = elements(block, tensor.dtype());
+            for block in tensor.row_blocks(columns) {
+                let end = start + axis(rows(block, tensor.dtype()))?;
                 // SAFETY: the bytes are as many as shape and dtype ask for, and MLX copies them.
                 let stored = unsafe {
                     let dtype = self::dtype(tensor.dtype());
-                    Array::from_raw_data(block.as_ptr().cast(), &[count], dtype)
+                    Array::from_raw_data(block.as_ptr().cast(), &[end - start, width], dtype)
                 };
-                stacked.try_index_mut(start..start + count, stored.as_dtype(dtype)?)?;
+                stacked.try_index_mut(start..end, stored.as_dtype(dtype)?)?;
                 stacked.eval()?;
-                start += count;
+                start = end;
             }
         }
         Ok(stacked)
     }
 }
 
-/// The weights of one layer, by their names within it.
-pub(crate) struct LayerWeights<'a> {
-    weights: &'a Weights<'a>,
-    layer: usize,
+/// How many rows of `columns` elements of `dtype` there are in `bytes` bytes.
+fn rows(bytes: u64, dtype: Dtype, columns: usize) -> u64 {
+    bytes / dtype.size_bytes() / columns as u64
 }
 
-impl LayerWeights<'_> {
-    /// [`Weights::matrix`] of this layer's tensors.
-    pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
-        let names = names
-            .iter()
-            .map(|name| layer_tensor(self.layer, name.as_ref()));
-        self.weights.matrix(&names.collect::<Vec<_>>(), columns)
-    }
-
-    /// The tensors called `names` behind one another, of shape `[width]`.
-    pub(crate) fn vector(&self, names: &[impl AsRef<str>]) -> Result<Array> {
-        self.matrix(names, 1)?.reshape(&[-1])
-    }
-
-    /// [`Weights::norm`] of this layer's tensor.
-    pub(crate) fn norm(&self, name: &str) -> Result<Array> {
-        self.weights.norm(&layer_tensor(self.layer, name))
-    }
+/// `length` as MLX takes the length of an axis.
+///
+/// # Errors
+/// When it has more than 31 bits.
+fn axis(length: u64) -> Result<i32> {
+    i32::try_from(length).map_err(|_| {
+        Exception::custom(format!(
+            "{length} rows or columns of a tensor: MLX counts no further than {}",
+            i32::MAX
+        ))
+    })
 }
 
 /// `array`, computed now, so that what it is made from can go.
 fn evaluated(array: Array) -> Result<Array> {
     array.eval()?;
     Ok(array)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_two_gib_and_more_are_counted_in_rows() {
+        // Gemma 2 2B's embeddings in f32: 2.36e9 bytes, beyond 32 bits with a sign.
+        let gemma_2 = 256_000 * 2304 * 4;
+        assert!(i32::try_from(gemma_2).is_err());
+        assert_eq!(rows(gemma_2, Dtype::F32, 2304), 256_000);
+        // 262,144 rows of 8960: more elements than 32 bits count.
+        let table = 262_144 * 8960 * 2;
+        assert_eq!(axis(rows(table, Dtype::Bf16, 8960)).unwrap(), 262_144);
+        let message = axis(rows(table, Dtype::Bf16, 1))
+            .unwrap_err()
+            .what()
+            .to_owned();
+        assert!(message.contains("2348810240 rows"), "{message}");
+    }
 }

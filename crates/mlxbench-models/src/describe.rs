@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use humansize::{BINARY, format_size};
-use mlxbench_core::gemma::{Fact, LayerKind};
+use mlxbench_core::gemma::{Fact, LayerSpec};
 use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
 use serde::Serialize;
 
@@ -121,11 +121,11 @@ impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = &self.config;
         let size = |bytes| format_size(bytes, BINARY);
-        let local = config
+        let windows = config
             .layers
             .iter()
-            .filter(|&&kind| kind == LayerKind::Local)
-            .count();
+            .filter_map(|layer| layer.attention.window);
+        let windows: Vec<usize> = windows.collect();
         let dtypes: Vec<&str> = self
             .stored_dtypes
             .iter()
@@ -141,20 +141,28 @@ impl fmt::Display for Description {
             dtypes.join(", ")
         )?;
         write!(f, "layers        {}", config.num_layers())?;
-        match config.sliding_window {
-            Some(window) if local > 0 => writeln!(f, ", {local} with a window of {window}")?,
-            _ => writeln!(f)?,
+        match windows.first() {
+            Some(window) => writeln!(f, ", {} with a window of {window}", windows.len())?,
+            None => writeln!(f)?,
         }
-        writeln!(
-            f,
-            "attention     {} heads of {}, {} for keys and values",
-            config.num_attention_heads, config.head_dim, config.num_key_value_heads
-        )?;
-        writeln!(
-            f,
-            "widths        {} hidden, {} MLP",
-            config.hidden_size, config.intermediate_size
-        )?;
+        // The layers of all models so far are alike in their shapes.
+        if let Some(LayerSpec {
+            attention,
+            mlp_width,
+            ..
+        }) = config.layers.first()
+        {
+            writeln!(
+                f,
+                "attention     {} heads of {}, {} for keys and values",
+                attention.heads, attention.head_dim, attention.kv_heads
+            )?;
+            writeln!(
+                f,
+                "widths        {} hidden, {mlp_width} MLP",
+                config.hidden_size
+            )?;
+        }
         writeln!(f, "vocabulary    {}", config.vocab_size)?;
         writeln!(f, "context       {} tokens", config.max_position_embeddings)?;
         let tokenizer = if self.has_tokenizer {

@@ -36,7 +36,7 @@ pub fn write(
     folder: &Path,
     watch: Watch<'_>,
 ) -> Result<()> {
-    let text = format!("{:#}\n", config.to_json(dtype));
+    let text = format!("{:#}\n", config.to_json(dtype)?);
     let tensors = config.tensors();
     let contents = Contents {
         config: &text,

@@ -79,6 +79,7 @@
 //! | `op` | a part in a phase: the list, shapes, occurrences |
 //! | `work` | operations and bytes of an op |
 //! | `model` | what an adapter implements: [`Ops`], [`Prepared`] |
+//! | [`session`] | an op of an adapter's layers, run alone: what is the same for all |
 //! | `file` | [`OpsFile`] |
 //!
 //! `mlxbench-ops-bench` is the benchmark itself, the whole `main` of an adapter's bench, and
@@ -88,9 +89,11 @@ mod file;
 mod model;
 mod op;
 mod part;
+pub mod session;
 mod work;
 
 pub use file::{MeasuredOp, OpsFile, SCHEMA, safe};
 pub use model::{Ops, Prepared};
 pub use op::{Op, Phase, Workload};
 pub use part::Part;
+pub use session::PreparedOp;

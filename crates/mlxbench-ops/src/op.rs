@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mlxbench_core::backend::ContextShape;
+use mlxbench_core::gemma::LayerSpec;
 use mlxbench_core::{GemmaConfig, TokenBatch, TokenId};
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +92,7 @@ impl Op {
         let layers = config.layers.iter();
         match self.part {
             Part::LmHead => 1,
-            part => layers.map(|&kind| part.occurrences_in(config, kind)).sum(),
+            part => layers.map(|layer| part.occurrences_in(layer)).sum(),
         }
     }
 
@@ -99,18 +100,25 @@ impl Op {
     pub fn layers(&self, config: &GemmaConfig) -> Vec<usize> {
         let layers = config.layers.iter().enumerate();
         layers
-            .filter(|&(_, &kind)| self.part.occurrences_in(config, kind) > 0)
+            .filter(|(_, layer)| self.part.occurrences_in(layer) > 0)
             .map(|(index, _)| index)
             .collect()
+    }
+
+    /// The first of [`Op::layers`], or of all for the end of a pass: the ones that an op occurs in are
+    /// alike in their shapes.
+    pub fn first_layer<'a>(&self, config: &'a GemmaConfig) -> Option<(usize, &'a LayerSpec)> {
+        let index = self.layers(config).first().copied().unwrap_or_default();
+        Some((index, config.layers.get(index)?))
     }
 
     /// Columns of what goes in, of shape `[1, tokens, columns]`. Parts between the projections of
     /// an attention get what those before them make of it.
     pub fn input_width(&self, config: &GemmaConfig) -> usize {
-        match self.part {
-            Part::Output => config.num_attention_heads * config.head_dim,
-            Part::Geglu => 2 * config.intermediate_size,
-            Part::Down => config.intermediate_size,
+        match (self.part, self.first_layer(config)) {
+            (Part::Output, Some((_, layer))) => layer.attention.query_width(),
+            (Part::Geglu, Some((_, layer))) => 2 * layer.mlp_width,
+            (Part::Down, Some((_, layer))) => layer.mlp_width,
             _ => config.hidden_size,
         }
     }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use mlxbench_core::GemmaConfig;
-use mlxbench_core::gemma::LayerKind;
+use mlxbench_core::gemma::{LayerKind, LayerSpec};
 
 /// A part of a pass, as all adapters cut it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +49,12 @@ impl Part {
         Self::Layer(LayerKind::Global),
     ];
 
-    /// How often it occurs in a layer of `kind`; a whole layer occurs in itself once.
-    pub(crate) fn occurrences_in(self, config: &GemmaConfig, kind: LayerKind) -> usize {
+    /// How often it occurs in `layer`; a whole layer occurs in itself once.
+    pub(crate) fn occurrences_in(self, layer: &LayerSpec) -> usize {
         match self {
-            Self::Norm => match config.has_post_norms() {
-                true => 4,
-                false => 2,
-            },
-            Self::QkNorm => config.has_qk_norm().into(),
-            Self::Attention(of) | Self::Layer(of) => (of == kind).into(),
+            Self::Norm => layer.norms.of_residual(),
+            Self::QkNorm => layer.norms.queries_keys.is_some().into(),
+            Self::Attention(of) | Self::Layer(of) => (of == layer.attention.kind).into(),
             Self::LmHead => 0,
             Self::Qkv | Self::Rope | Self::Output | Self::GateUp | Self::Geglu | Self::Down => 1,
         }

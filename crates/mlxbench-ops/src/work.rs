@@ -1,6 +1,6 @@
 //! Operations and bytes of an op, counted as core counts those of a pass.
 
-use mlxbench_core::gemma::LayerKind;
+use mlxbench_core::gemma::{LayerKind, LayerSpec};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{GemmaConfig, Precision};
 
@@ -9,13 +9,16 @@ use crate::{Op, Part};
 impl Op {
     /// The product with a weight matrix that it is, if it is one; the adapter may do it in several.
     pub fn product(&self, config: &GemmaConfig) -> Option<ProductShape> {
-        let [qkv, o, gate_up, down, lm_head] = config.products(self.tokens).map(|(_, shape)| shape);
+        let (_, layer) = self.first_layer(config)?;
+        let [qkv, o, gate_up, down] = layer
+            .products(config.hidden_size, self.tokens)
+            .map(|(_, shape)| shape);
         match self.part {
             Part::Qkv => Some(qkv),
             Part::Output => Some(o),
             Part::GateUp => Some(gate_up),
             Part::Down => Some(down),
-            Part::LmHead => Some(ProductShape { rows: 1, ..lm_head }),
+            Part::LmHead => Some(config.lm_head(1)),
             _ => None,
         }
     }
@@ -24,12 +27,11 @@ impl Op {
     /// attention's two over the positions that each token sees.
     pub fn operations(&self, config: &GemmaConfig) -> u64 {
         match self.part {
-            Part::Attention(kind) => {
-                let seen = (self.depth + 1..=self.depth + self.tokens)
-                    .map(|positions| config.window(kind).map_or(positions, |w| positions.min(w)));
-                let width = config.num_attention_heads * config.head_dim;
-                2 * 2 * width as u64 * seen.sum::<usize>() as u64
-            }
+            Part::Attention(_) => self.first_layer(config).map_or(0, |(_, layer)| {
+                let contexts = self.depth + 1..=self.depth + self.tokens;
+                let seen = contexts.map(|context| layer.attention.seen(context) as u64);
+                2 * 2 * layer.attention.query_width() as u64 * seen.sum::<u64>()
+            }),
             Part::Layer(kind) => self.sum(config, kind, |op| op.operations(config)),
             _ => self.product(config).map_or(0, |shape| shape.operations()),
         }
@@ -55,29 +57,36 @@ impl Op {
     /// biases.
     fn other_elements(&self, config: &GemmaConfig) -> u64 {
         let product = self.product(config);
-        let bias = product.filter(|_| config.attention_bias);
-        let bias = bias.map_or(0, |shape| shape.out_features);
+        let Some((_, LayerSpec { attention, .. })) = self.first_layer(config) else {
+            return 0;
+        };
         let others = match self.part {
-            Part::Norm | Part::LmHead => config.hidden_size,
-            Part::QkNorm => 2 * config.head_dim,
-            Part::Qkv | Part::Output => bias,
-            Part::Attention(kind) => {
+            Part::Norm | Part::LmHead => config.hidden_size as u64,
+            Part::QkNorm => 2 * attention.head_dim as u64,
+            Part::Qkv | Part::Output if attention.bias => {
+                product.map_or(0, |shape| shape.out_features as u64)
+            }
+            Part::Attention(_) => {
                 let all = self.depth + self.tokens;
-                let read = config
-                    .window(kind)
+                let read = attention
+                    .window
                     .map_or(all, |window| all.min(window + self.tokens - 1));
-                2 * config.num_key_value_heads * config.head_dim * (read + self.tokens)
+                attention.position_elements() * (read + self.tokens) as u64
             }
             _ => 0,
         };
-        others as u64
+        others
     }
 
     /// `of` its parts, where it is a layer of `kind`.
     fn sum(&self, config: &GemmaConfig, kind: LayerKind, of: impl Fn(&Self) -> u64) -> u64 {
+        let mut layers = config.layers.iter();
+        let Some(layer) = layers.find(|layer| layer.attention.kind == kind) else {
+            return 0;
+        };
         let parts = Part::ALL.into_iter().filter(|part| !part.is_composite());
         parts
-            .map(|part| (part, part.occurrences_in(config, kind)))
+            .map(|part| (part, part.occurrences_in(layer)))
             .filter(|(_, count)| *count > 0)
             .map(|(part, count)| count as u64 * of(&Self { part, ..*self }))
             .sum()
@@ -86,7 +95,7 @@ impl Op {
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::gemma::PRESETS;
+    use mlxbench_core::gemma::{FlatConfig, PRESETS};
 
     use super::*;
     use crate::{Phase, Workload};
@@ -94,10 +103,13 @@ mod tests {
     /// Every preset, and each with biases and an output projection of its own.
     fn configs() -> Vec<GemmaConfig> {
         let plain = PRESETS.iter().map(|preset| preset.config());
-        let other = |config: GemmaConfig| GemmaConfig {
-            attention_bias: true,
-            tie_word_embeddings: false,
-            ..config
+        let other = |config: GemmaConfig| {
+            let biased = FlatConfig {
+                attention_bias: true,
+                tie_word_embeddings: false,
+                ..config.flat().unwrap()
+            };
+            GemmaConfig::from(biased)
         };
         plain.clone().chain(plain.map(other)).collect()
     }
@@ -147,7 +159,7 @@ mod tests {
     #[test]
     fn operations_of_a_prefill_add_up() {
         for config in configs() {
-            let prefill = config.prefill_operations(1, 0, 512);
+            let prefill = config.prefill_operations(1, 0, 512, 512);
             let of_op = |op: &Op| op.operations(&config);
             assert_eq!(total(&config, Phase::Prefill, false, of_op), prefill);
             assert_eq!(total(&config, Phase::Prefill, true, of_op), prefill);

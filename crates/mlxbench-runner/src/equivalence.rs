@@ -11,7 +11,7 @@ use mlxbench_core::results::{Equivalence, FailureKind, Record, TargetId, Verdict
 use mlxbench_core::{TokenBatch, TokenId};
 use tempfile::TempDir;
 
-use crate::execute::Event;
+use crate::event::Event;
 use crate::plan::Check;
 use crate::process::{Worker, WorkerError};
 use crate::rounds::{Runner, Stop};

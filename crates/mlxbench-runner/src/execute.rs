@@ -1,7 +1,7 @@
 //! A run from its beginning to its end: opening the journal, a new one or the one to go on with,
 //! and what is left behind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use mlxbench_core::results::{
@@ -9,6 +9,7 @@ use mlxbench_core::results::{
     Test, Verdict,
 };
 
+use crate::event::Event;
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal, STEM};
 use crate::plan::{Plan, Target};
@@ -28,32 +29,6 @@ pub struct Options {
     pub filter: Option<String>,
     /// This build.
     pub harness: Harness,
-}
-
-/// What happens, for whoever shows it.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The run starts.
-    Started {
-        /// Where every case is kept.
-        journal: &'a Path,
-    },
-    /// So many repetitions are planned, or more than were planned before.
-    Planned(usize),
-    /// Something that the user should know of.
-    Warning(&'a str),
-    /// The machine's own speed is measured.
-    Probing(&'a str),
-    /// A worker loads its model.
-    Loading(&'a str),
-    /// A target is compared with the reference.
-    Checking(&'a str),
-    /// A repetition or warm-up starts.
-    Step(String),
-    /// A repetition ended, well or not, or is not needed.
-    StepDone,
-    /// Something could not be measured.
-    Failed(&'a Failure),
 }
 
 /// How a run came to its end.

@@ -11,6 +11,7 @@
 //! | [`process`] | one worker process: requests, time-outs, last words |
 //! | [`journal`] | every case on disk as it ends; resuming |
 //! | [`execute`] | a run from its beginning to its end |
+//! | [`event`] | what a run tells while it goes on |
 //! | `rounds` | its heart: targets take turns until each test has been repeated enough |
 //! | `schedule` | the order of turns in a round |
 //! | `stop` | when a test has been repeated enough |
@@ -25,6 +26,7 @@ pub mod baselines;
 pub mod config;
 mod equivalence;
 mod error;
+pub mod event;
 pub mod execute;
 pub mod interrupt;
 pub mod journal;

@@ -8,7 +8,7 @@ use mlxbench_core::results::{Equivalence, Parting, Record, Verdict};
 use mlxbench_core::{TokenBatch, TokenId};
 use tempfile::TempDir;
 
-use crate::execute::Event;
+use crate::event::Event;
 use crate::process::WorkerError;
 use crate::rounds::{Case, Runner, Stop};
 

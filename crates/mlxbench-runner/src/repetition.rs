@@ -8,7 +8,7 @@ use mlxbench_core::Nanos;
 use mlxbench_core::protocol::{Generate, Generated};
 use mlxbench_core::results::{PeakSince, Record, Sample, Test, Timeline, Warmup};
 
-use crate::execute::Event;
+use crate::event::Event;
 use crate::process::WorkerError;
 use crate::rounds::{Case, Runner, Stop};
 

@@ -9,7 +9,7 @@ use mlxbench_core::probe::{ProductShape, WORKING_SET_BYTES};
 use mlxbench_core::protocol::Probe;
 use mlxbench_core::results::{FailureKind, ProductProbe, Record};
 
-use crate::execute::Event;
+use crate::event::Event;
 use crate::process::WorkerError;
 use crate::rounds::{Runner, Stop};
 use crate::stream;

@@ -11,7 +11,7 @@ use mlxbench_core::results::{
     Failure, FailureKind, Metric, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
 };
 
-use crate::execute::Event;
+use crate::event::Event;
 use crate::interrupt::Interrupt;
 use crate::journal::Journal;
 use crate::plan::{Introduced, Plan};

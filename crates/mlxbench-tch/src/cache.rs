@@ -1,36 +1,37 @@
 //! The KV cache of one layer.
 
-use mlxbench_core::GemmaConfig;
+use mlxbench_core::gemma::AttentionSpec;
 use mlxbench_core::gemma::cache::Append;
-use tch::{Device, Kind, TchError, Tensor};
+use mlxbench_core::gemma::parts::Cache;
+use tch::{TchError, Tensor};
 
-/// Preallocated keys and values, each of shape `[batch, kv_heads, capacity, head_dim]`.
+use crate::framework::{Place, Torch};
+
+/// Keys and values.
 #[derive(Debug)]
-pub(crate) struct KvCache {
+pub struct KvCache {
     keys: Tensor,
     values: Tensor,
 }
 
-impl KvCache {
-    pub(crate) fn new(
-        config: &GemmaConfig,
+impl Cache<Torch> for KvCache {
+    fn new(
+        attention: &AttentionSpec,
         batch: usize,
         capacity: usize,
-        dtype: Kind,
-        device: Device,
+        place: &Place,
     ) -> Result<Self, TchError> {
-        let shape = [batch, config.num_key_value_heads, capacity, config.head_dim];
-        let buffer = || Tensor::f_zeros(shape.map(|n| n as i64), (dtype, device));
+        let shape = [batch, attention.kv_heads, capacity, attention.head_dim];
+        let shape = shape.map(|n| n as i64);
+        let buffer = || Tensor::f_zeros(shape, (place.dtype, place.device));
         Ok(Self {
             keys: buffer()?,
             values: buffer()?,
         })
     }
 
-    /// Writes `keys` and `values`, of shape `[batch, kv_heads, tokens, head_dim]`, where `append`
-    /// says, and gives views of the entries that attention reads.
-    pub(crate) fn append(
-        &self,
+    fn append(
+        &mut self,
         append: &Append,
         keys: &Tensor,
         values: &Tensor,

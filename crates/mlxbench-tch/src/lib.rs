@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `backend` | what libtorch can do here: versions, devices, dtypes, threads |
 //! | `weights` | from checkpoint tensors to libtorch's |
+//! | `framework` | what the layers ask of libtorch beside their parts |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `product` | a product alone, for probes |
@@ -16,6 +17,7 @@
 mod attention;
 mod backend;
 mod cache;
+mod framework;
 mod linear;
 mod mlp;
 mod model;
@@ -27,5 +29,5 @@ mod shim;
 mod weights;
 
 pub use backend::TchBackend;
-pub use model::{GemmaModel, Output, PreparedOp};
+pub use model::{GemmaModel, Output, Session};
 pub use product::Product;

@@ -1,24 +1,29 @@
 //! RMSNorm as Gemma has it.
 
+use mlxbench_core::gemma::parts::Norm;
 use tch::{TchError, Tensor};
 
-/// `x / sqrt(mean(x^2) + eps) * (1 + weight)` over the last axis, all in f32, rounded to the dtype
-/// of `x` at the end.
+use crate::framework::Torch;
+use crate::weights::Weights;
+
+/// One kernel of libtorch's where it has one for the device, in the model's dtype: METHODOLOGY.md says
+/// why.
 #[derive(Debug)]
-pub(crate) struct RmsNorm {
-    /// `1 + weight` in f32, of shape `[width]`.
+pub struct RmsNorm {
+    /// `1 + weight`, of shape `[width]`.
     factor: Tensor,
     eps: f64,
 }
 
-impl RmsNorm {
-    pub(crate) fn new(factor: Tensor, eps: f64) -> Self {
-        Self { factor, eps }
+impl Norm<Torch> for RmsNorm {
+    fn load(weights: &Weights<'_>, name: &str, eps: f64) -> Result<Self, TchError> {
+        Ok(Self {
+            factor: weights.norm(name)?,
+            eps,
+        })
     }
 
-    /// Keeps shape and dtype.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        // In 16 bits libtorch widens x, multiplies by the factor in f32 and rounds once.
+    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         x.f_rms_norm(self.factor.size(), Some(&self.factor), self.eps)
     }
 }

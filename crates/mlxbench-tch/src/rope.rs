@@ -2,36 +2,30 @@
 
 use std::ops::Range;
 
-use mlxbench_core::GemmaConfig;
-use mlxbench_core::gemma::{LayerKind, rope};
-use tch::{Device, Kind, TchError, Tensor};
+use mlxbench_core::gemma::{AttentionSpec, parts, rope};
+use tch::{TchError, Tensor};
 
-/// Cosines and sines of a range of positions, for layers of one kind.
+use crate::framework::{Place, Torch};
+
+/// Cosines and sines of a range of positions.
 #[derive(Debug)]
-pub(crate) struct Rope {
+pub struct Rope {
     /// Shape `[positions, head_dim]`: the halves are alike.
     cos: Tensor,
     /// Shape `[positions, head_dim]`: the first half is negative.
     sin: Tensor,
 }
 
-impl Rope {
-    /// The tables of the first `positions` positions, formed in f32 on the host and rounded to
-    /// `dtype`.
-    pub(crate) fn new(
-        config: &GemmaConfig,
-        kind: LayerKind,
-        positions: usize,
-        dtype: Kind,
-        device: Device,
-    ) -> Result<Self, TchError> {
-        let tables = rope::tables(config, kind, 0..positions);
-        let half = [positions as i64, (config.head_dim / 2) as i64];
+impl parts::Rope<Torch> for Rope {
+    /// Formed in f32 on the host and rounded to the model's dtype.
+    fn new(attention: &AttentionSpec, positions: usize, place: &Place) -> Result<Self, TchError> {
+        let tables = rope::tables(attention, 0..positions);
+        let half = [positions as i64, (attention.head_dim / 2) as i64];
         let tensor = |table: &[f32]| Tensor::f_from_slice(table)?.f_view(half);
         let whole = |first: Tensor, second: Tensor| {
             Tensor::f_cat(&[first, second], -1)?
-                .f_to_device(device)?
-                .f_to_kind(dtype)
+                .f_to_device(place.device)?
+                .f_to_kind(place.dtype)
         };
         let (cos, sin) = (tensor(&tables.cos)?, tensor(&tables.sin)?);
         Ok(Self {
@@ -40,8 +34,7 @@ impl Rope {
         })
     }
 
-    /// The tables of `positions` only.
-    pub(crate) fn at(&self, positions: Range<usize>) -> Result<Self, TchError> {
+    fn at(&self, positions: Range<usize>) -> Result<Self, TchError> {
         let rows =
             |table: &Tensor| table.f_narrow(0, positions.start as i64, positions.len() as i64);
         Ok(Self {
@@ -50,8 +43,7 @@ impl Rope {
         })
     }
 
-    /// Rotates the halves of each head of `x`, of shape `[batch, heads, positions, head_dim]`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let swapped = x.f_roll([self.cos.size()[1] / 2], [3])?;
         x.f_mul(&self.cos)?.f_addcmul_(&swapped, &self.sin)
     }

@@ -1,8 +1,10 @@
 //! From checkpoint tensors to libtorch's, one at a time, so that weights are never held twice.
 
-use mlxbench_core::gemma::layer_tensor;
+use mlxbench_core::gemma::LayerNames;
 use mlxbench_core::{Checkpoint, Dtype};
 use tch::{Device, Kind, TchError, Tensor};
+
+use crate::linear::Linear;
 
 /// libtorch's name for `dtype`.
 pub(crate) fn dtype(dtype: Dtype) -> Kind {
@@ -14,21 +16,14 @@ pub(crate) fn dtype(dtype: Dtype) -> Kind {
 }
 
 /// A checkpoint that is being loaded to a device in a dtype.
-pub(crate) struct Weights<'a> {
+#[derive(Debug)]
+pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) device: Device,
     pub(crate) dtype: Dtype,
 }
 
 impl Weights<'_> {
-    /// The weights of one layer.
-    pub(crate) fn layer(&self, layer: usize) -> LayerWeights<'_> {
-        LayerWeights {
-            weights: self,
-            layer,
-        }
-    }
-
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
     /// Shape `[rows, columns]`.
     pub(crate) fn matrix(
@@ -40,9 +35,32 @@ impl Weights<'_> {
         elements.f_view([-1, columns as i64])
     }
 
-    /// An RMSNorm's factor, `1 + weight` in f32, of shape `[width]`.
+    /// The outputs of all modules of a layer, one below the other in one product.
+    pub(crate) fn linear(
+        &self,
+        names: LayerNames,
+        modules: &[&str],
+        columns: usize,
+        bias: bool,
+    ) -> Result<Linear, TchError> {
+        let named = |part| {
+            modules
+                .iter()
+                .map(move |m| names.tensor(&format!("{m}.{part}")))
+        };
+        let (weights, biases): (Vec<_>, Vec<_>) =
+            (named("weight").collect(), named("bias").collect());
+        let bias = bias.then(|| self.matrix(&biases, 1)?.f_view([-1]));
+        Ok(Linear::new(
+            self.matrix(&weights, columns)?,
+            bias.transpose()?,
+        ))
+    }
+
+    /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
     pub(crate) fn norm(&self, name: &str) -> Result<Tensor, TchError> {
-        self.stacked(&[name], Kind::Float)?.f_add_scalar_(1.0)
+        let factor = self.stacked(&[name], Kind::Float)?.f_add_scalar_(1.0)?;
+        factor.f_to_kind(dtype(self.dtype))
     }
 
     /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied
@@ -69,35 +87,5 @@ impl Weights<'_> {
             }
         }
         Ok(stacked)
-    }
-}
-
-/// The weights of one layer, by their names within it.
-pub(crate) struct LayerWeights<'a> {
-    weights: &'a Weights<'a>,
-    layer: usize,
-}
-
-impl LayerWeights<'_> {
-    /// [`Weights::matrix`] of this layer's tensors.
-    pub(crate) fn matrix(
-        &self,
-        names: &[impl AsRef<str>],
-        columns: usize,
-    ) -> Result<Tensor, TchError> {
-        let names = names
-            .iter()
-            .map(|name| layer_tensor(self.layer, name.as_ref()));
-        self.weights.matrix(&names.collect::<Vec<_>>(), columns)
-    }
-
-    /// The tensors called `names` behind one another, of shape `[width]`.
-    pub(crate) fn vector(&self, names: &[impl AsRef<str>]) -> Result<Tensor, TchError> {
-        self.matrix(names, 1)?.f_view([-1])
-    }
-
-    /// [`Weights::norm`] of this layer's tensor.
-    pub(crate) fn norm(&self, name: &str) -> Result<Tensor, TchError> {
-        self.weights.norm(&layer_tensor(self.layer, name))
     }
 }

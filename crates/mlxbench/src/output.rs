@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use mlxbench_core::text::{printable, tell};
-use mlxbench_runner::execute::Event;
+use mlxbench_runner::event::Event;
 
 /// Writes `bytes` to stdout, [`printable`] where they are text. A reader that goes away (`mlxbench ... |
 /// head`) has seen enough: that is no error, and changes nothing of what the exit code says.

@@ -4,14 +4,32 @@ use mlxbench_candle::CandleBackend;
 use mlxbench_conformance::Golden;
 use mlxbench_core::{Device, Dtype, Placement};
 
-#[test]
-fn f32_equals_the_reference() {
-    let placement = Placement {
+fn f32_on_the_cpu() -> Placement {
+    Placement {
         device: Device::cpu(),
         precision: Dtype::F32.into(),
-    };
+    }
+}
+
+#[test]
+fn f32_equals_the_reference() {
+    let placement = f32_on_the_cpu();
     for golden in Golden::all().unwrap() {
         let comparison = golden.compare(&mut CandleBackend::default(), &placement);
         comparison.unwrap().assert_within(1e-4);
+    }
+}
+
+#[test]
+fn a_rewound_model_goes_on_as_one_that_was_never_there() {
+    let placement = f32_on_the_cpu();
+    for golden in Golden::all().unwrap() {
+        let difference = golden.compare_rewound(&mut CandleBackend::default(), &placement);
+        let difference = difference.unwrap();
+        assert!(
+            difference < 1e-4,
+            "{}: differs by {difference}",
+            golden.name
+        );
     }
 }

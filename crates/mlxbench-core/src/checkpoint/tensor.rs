@@ -30,9 +30,20 @@ impl Tensor<'_> {
     /// [`Tensor::bytes`] in blocks of whole elements. The pages of a block go when the next one is
     /// asked for, so that a large tensor that is copied block by block isn't held twice.
     pub fn blocks(&self) -> impl Iterator<Item = &[u8]> {
-        self.range.clone().step_by(RELEASE_BYTES).map(|start| {
-            self.release(self.range.start.max(start.saturating_sub(RELEASE_BYTES))..start);
-            &self.map[start..self.range.end.min(start + RELEASE_BYTES)]
+        self.blocks_of(1)
+    }
+
+    /// [`Tensor::blocks`] of whole rows of `columns` elements.
+    pub fn row_blocks(&self, columns: usize) -> impl Iterator<Item = &[u8]> {
+        self.blocks_of(columns)
+    }
+
+    /// Blocks of whole runs of so many elements.
+    fn blocks_of(&self, elements: usize) -> impl Iterator<Item = &[u8]> {
+        let size = block_bytes(elements.saturating_mul(self.dtype.size_bytes() as usize));
+        self.range.clone().step_by(size).map(move |start| {
+            self.release(self.range.start.max(start.saturating_sub(size))..start);
+            &self.map[start..self.range.end.min(start.saturating_add(size))]
         })
     }
 
@@ -88,6 +99,12 @@ impl Drop for Tensor<'_> {
     }
 }
 
+/// The size of blocks that hold whole units of `unit` bytes: as many as [`RELEASE_BYTES`] hold, or one.
+fn block_bytes(unit: usize) -> usize {
+    let unit = unit.max(1);
+    (RELEASE_BYTES / unit).max(1).saturating_mul(unit)
+}
+
 /// A number that weights convert to.
 pub trait Element: Copy {
     /// Its name.
@@ -118,5 +135,19 @@ impl Element for half::f16 {
 
     fn from_f32(value: f32) -> Self {
         Self::from_f32(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_hold_whole_rows() {
+        assert_eq!(block_bytes(2), RELEASE_BYTES);
+        // Rows of 5376 bf16: 1560 of them.
+        assert_eq!(block_bytes(10_752), 1560 * 10_752);
+        // A row that is larger than a block is one.
+        assert_eq!(block_bytes(RELEASE_BYTES + 4), RELEASE_BYTES + 4);
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers that can't be a Gemma's: refused before anything is allocated by them.
 
-use crate::gemma::{GemmaConfig, LayerKind, TensorSpec};
+use crate::gemma::{FlatConfig, GemmaConfig, LayerKind};
 use crate::{Dtype, Error, Result};
 
 /// The largest count that is believed, by the key of `config.json`: well above every Gemma's, and so
@@ -39,7 +39,7 @@ pub fn count(key: &str, value: u64) -> Result<usize> {
     }
 }
 
-impl GemmaConfig {
+impl FlatConfig {
     /// Whether the numbers can be a Gemma's: what reads a configuration calls this before it is
     /// used.
     ///
@@ -51,7 +51,7 @@ impl GemmaConfig {
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_layers()),
+            ("num_hidden_layers", self.layers.len()),
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
             ("head_dim", self.head_dim),
@@ -113,7 +113,7 @@ impl GemmaConfig {
             };
             count("sliding_window", window as u64)?;
         }
-        let parameters: u64 = self.tensors().iter().map(TensorSpec::elements).sum();
+        let parameters = GemmaConfig::from(self.clone()).parameters();
         if parameters > MOST_PARAMETERS {
             return Err(Error::Invalid(format!(
                 "vocab_size, hidden_size, intermediate_size and num_hidden_layers make \
@@ -121,7 +121,7 @@ impl GemmaConfig {
             )));
         }
         let cache = [
-            self.num_layers(),
+            self.layers.len(),
             self.max_position_embeddings,
             2 * kv_heads,
             self.head_dim,
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn every_published_model_is_within_bounds() {
         for preset in PRESETS {
-            preset.config().check().unwrap();
+            preset.config().flat().unwrap().check().unwrap();
         }
     }
 
@@ -168,14 +168,14 @@ mod tests {
 
     #[test]
     fn counts_that_are_absurd_together_are_refused() {
-        let base = preset("gemma-3-1b").unwrap().config();
-        let wide = GemmaConfig {
+        let base = preset("gemma-3-1b").unwrap().config().flat().unwrap();
+        let wide = FlatConfig {
             hidden_size: 1 << 20,
             intermediate_size: 1 << 22,
             ..base.clone()
         };
         assert!(wide.check().unwrap_err().to_string().contains("parameters"));
-        let long = GemmaConfig {
+        let long = FlatConfig {
             max_position_embeddings: 1 << 30,
             num_attention_heads: 1 << 12,
             num_key_value_heads: 1 << 12,

@@ -55,11 +55,13 @@ mod tests {
 
     #[test]
     fn only_matrices_are_quantised_and_tables_to_eight_bits() {
-        let config = GemmaConfig {
-            attention_bias: true,
+        let mut config = GemmaConfig {
             tie_word_embeddings: false,
             ..preset("gemma-3-270m").unwrap().config()
         };
+        for layer in &mut config.layers {
+            layer.attention.bias = true;
+        }
         let precision: Precision = "q4-bf16".parse().unwrap();
         let bytes = |name: &str| {
             let tensors = config.tensors().into_iter();

@@ -60,6 +60,32 @@ impl CacheCursor {
         self.first + self.filled
     }
 
+    /// Position in the text of the first entry that the buffer holds.
+    pub fn first(&self) -> usize {
+        self.first
+    }
+
+    /// Forgets the entries from `position` on, so that the next token has this position. False, and
+    /// nothing changes, where `position` lies ahead, or where a window's buffer has dropped entries
+    /// that the token there sees.
+    ///
+    /// A global layer can be rewound to anywhere. A local layer drops entries only when its buffer of
+    /// window and room is full, and then keeps `window - 1`: it can be rewound to anywhere while nothing
+    /// was dropped, that is for as long as `window` and the larger of `chunk` and 256 tokens hold the
+    /// text, and else by as many tokens as came since the last drop.
+    #[must_use]
+    pub fn rewind(&mut self, position: usize) -> bool {
+        let seen_from = match self.window {
+            Some(window) => (position + 1).saturating_sub(window),
+            None => 0,
+        };
+        let held = self.first <= seen_from && position <= self.position();
+        if held {
+            self.filled = position - self.first;
+        }
+        held
+    }
+
     /// Makes room for `count` more entries and says what to move, write and read; `None` when the
     /// context that the buffer was made for is exceeded.
     pub fn append(&mut self, count: usize) -> Option<Append> {
@@ -122,6 +148,97 @@ mod tests {
                 prop_assert_eq!(append.read_position, first_seen);
             }
         }
+    }
+
+    /// A buffer of positions that passes through appends and rewinds.
+    struct Run {
+        cursor: CacheCursor,
+        buffer: Vec<usize>,
+    }
+
+    impl Run {
+        fn new(context: usize, chunk: usize, window: usize) -> Self {
+            let cursor = CacheCursor::new(context, chunk, Some(window));
+            let buffer = vec![usize::MAX; cursor.capacity()];
+            Self { cursor, buffer }
+        }
+
+        /// Appends tokens marked by `generation` and gives what attention reads, with its position.
+        fn append(&mut self, count: usize, generation: usize) -> (usize, Vec<usize>) {
+            let start = self.cursor.position();
+            let append = self.cursor.append(count).unwrap();
+            if let Some(keep) = append.keep {
+                self.buffer.copy_within(keep, 0);
+            }
+            for (slot, position) in append.write.zip(start..) {
+                self.buffer[slot] = 10_000 * generation + position;
+            }
+            (append.read_position, self.buffer[append.read].to_vec())
+        }
+    }
+
+    proptest! {
+        /// After a rewind, what is read is what a cursor reads that never went further; and a rewind is
+        /// refused only where entries that would be seen are gone.
+        #[test]
+        fn a_rewound_cursor_reads_what_a_fresh_one_does(
+            window in 1usize..40,
+            before in proptest::collection::vec(1usize..60, 1..60),
+            back in prop_oneof![0usize..90, 0usize..3600],
+            edge in proptest::option::of(0usize..4),
+            after in proptest::collection::vec(1usize..60, 1..6),
+        ) {
+            let total: usize = before.iter().sum();
+            // Rewinds to W-1, W, W+1 and 2W are tried more often than chance would.
+            let edges = [window - 1, window, window + 1, 2 * window];
+            let position = edge.map_or(total.saturating_sub(back), |edge| edges[edge].min(total));
+            let context = total + after.iter().sum::<usize>();
+            let mut run = Run::new(context, 60, window);
+            for &count in &before {
+                run.append(count, 0);
+            }
+            let first_seen = (position + 1).saturating_sub(window);
+            let held = run.cursor.first() <= first_seen;
+            let unchanged = run.cursor.clone();
+            prop_assert_eq!(run.cursor.rewind(position), held);
+            if !held {
+                prop_assert_eq!(run.cursor, unchanged);
+                return Ok(());
+            }
+            let mut fresh = Run::new(context, 60, window);
+            for position in 0..position {
+                prop_assert_eq!(fresh.cursor.position(), position);
+                fresh.append(1, 0);
+            }
+            for count in after {
+                prop_assert_eq!(run.append(count, 1), fresh.append(count, 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_rewind_goes_back_to_the_last_drop_and_no_further() {
+        // A window of 4 and room for 256.
+        let mut cursor = CacheCursor::new(1000, 8, Some(4));
+        for _ in 0..260 {
+            cursor.append(1).unwrap();
+        }
+        assert!(cursor.clone().rewind(0));
+        for _ in 0..5 {
+            cursor.append(1).unwrap();
+        }
+        // At position 260 three entries were kept: the fourth is the token's own.
+        assert!(cursor.clone().rewind(260));
+        assert!(!cursor.clone().rewind(259));
+        assert!(!cursor.rewind(266));
+    }
+
+    #[test]
+    fn a_global_layer_is_rewound_to_anywhere() {
+        let mut cursor = CacheCursor::new(10, 10, None);
+        cursor.append(10).unwrap();
+        assert!(cursor.rewind(0) && cursor.position() == 0);
+        assert!(!cursor.rewind(1));
     }
 
     #[test]

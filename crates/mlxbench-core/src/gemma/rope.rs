@@ -5,14 +5,13 @@
 
 use std::ops::Range;
 
-use crate::GemmaConfig;
-use crate::gemma::LayerKind;
+use crate::gemma::AttentionSpec;
 
 /// `factor^-1 * theta^(-2i / head_dim)` for `i` in `0..head_dim / 2`.
-pub fn inverse_frequencies(config: &GemmaConfig, kind: LayerKind) -> Vec<f32> {
-    let (theta, factor) = config.rope(kind);
-    let dim = config.head_dim as f32;
-    (0..config.head_dim / 2)
+pub fn inverse_frequencies(attention: &AttentionSpec) -> Vec<f32> {
+    let (theta, factor) = (attention.rope.theta, attention.rope.linear_factor);
+    let dim = attention.head_dim as f32;
+    (0..attention.head_dim / 2)
         .map(|i| 1.0 / (theta as f32).powf(2.0 * i as f32 / dim) / factor as f32)
         .collect()
 }
@@ -20,8 +19,8 @@ pub fn inverse_frequencies(config: &GemmaConfig, kind: LayerKind) -> Vec<f32> {
 /// Cosines and sines of the angles at `positions`, each of shape `[positions, head_dim / 2]`.
 ///
 /// Angles are formed in f32: bf16 would turn position 257 into 256.
-pub fn tables(config: &GemmaConfig, kind: LayerKind, positions: Range<usize>) -> RopeTables {
-    let frequencies = inverse_frequencies(config, kind);
+pub fn tables(attention: &AttentionSpec, positions: Range<usize>) -> RopeTables {
+    let frequencies = inverse_frequencies(attention);
     let angles = positions.flat_map(|position| {
         frequencies
             .iter()

@@ -1,6 +1,6 @@
 //! Which tensors a checkpoint must hold: names and shapes of the Hugging Face layout.
 
-use crate::GemmaConfig;
+use crate::gemma::{GemmaConfig, KeysValues, LayerSpec};
 
 /// A tensor that a checkpoint must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,17 +23,21 @@ impl TensorSpec {
     }
 }
 
-/// The name of a tensor of layer `layer`: `layer_tensor(0, "mlp.up_proj.weight")`.
-pub fn layer_tensor(layer: usize, name: &str) -> String {
-    format!("model.layers.{layer}.{name}")
+/// The names of the tensors of the layer with this index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerNames(pub usize);
+
+impl LayerNames {
+    /// The whole name of a tensor or module: `LayerNames(0).tensor("mlp.up_proj.weight")`.
+    pub fn tensor(self, name: &str) -> String {
+        format!("model.layers.{}.{name}", self.0)
+    }
 }
 
 impl GemmaConfig {
     /// Every tensor of the model, embeddings first, then layer by layer.
     pub fn tensors(&self) -> Vec<TensorSpec> {
-        let (hidden, mlp) = (self.hidden_size, self.intermediate_size);
-        let q = self.num_attention_heads * self.head_dim;
-        let kv = self.num_key_value_heads * self.head_dim;
+        let hidden = self.hidden_size;
         let mut specs = Vec::new();
         let mut push = |name: String, shape: &[usize]| {
             specs.push(TensorSpec {
@@ -46,28 +50,40 @@ impl GemmaConfig {
             "model.embed_tokens.weight".into(),
             &[self.vocab_size, hidden],
         );
-        for layer in 0..self.num_layers() {
-            let mut push = |name: &str, shape: &[usize]| push(layer_tensor(layer, name), shape);
-            push("input_layernorm.weight", &[hidden]);
-            for (name, out, inner) in [
-                ("q", q, hidden),
-                ("k", kv, hidden),
-                ("v", kv, hidden),
-                ("o", hidden, q),
-            ] {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let mut push =
+                |name: &str, shape: &[usize]| push(LayerNames(index).tensor(name), shape);
+            let LayerSpec {
+                attention,
+                mlp_width,
+                norms,
+            } = layer;
+            let (q, kv, mlp) = (attention.query_width(), attention.kv_width(), *mlp_width);
+            let projections = match attention.keys_values {
+                KeysValues::Own => [
+                    ("q", q, hidden),
+                    ("k", kv, hidden),
+                    ("v", kv, hidden),
+                    ("o", hidden, q),
+                ],
+            };
+            push(norms.input, &[hidden]);
+            for (name, out, inner) in projections {
                 push(&format!("self_attn.{name}_proj.weight"), &[out, inner]);
-                if self.attention_bias {
+                if attention.bias {
                     push(&format!("self_attn.{name}_proj.bias"), &[out]);
                 }
             }
-            if self.has_qk_norm() {
-                push("self_attn.q_norm.weight", &[self.head_dim]);
-                push("self_attn.k_norm.weight", &[self.head_dim]);
+            for name in norms.queries_keys.into_iter().flatten() {
+                push(name, &[attention.head_dim]);
             }
-            push("post_attention_layernorm.weight", &[hidden]);
-            if self.has_post_norms() {
-                push("pre_feedforward_layernorm.weight", &[hidden]);
-                push("post_feedforward_layernorm.weight", &[hidden]);
+            let others = [
+                norms.post_attention,
+                Some(norms.pre_feedforward),
+                norms.post_feedforward,
+            ];
+            for name in others.into_iter().flatten() {
+                push(name, &[hidden]);
             }
             push("mlp.gate_proj.weight", &[mlp, hidden]);
             push("mlp.up_proj.weight", &[mlp, hidden]);

@@ -2,28 +2,82 @@
 //! numerators of MBU and MFU. Activations, norms' and soft-caps' arithmetic, and whatever an
 //! implementation does beyond the least are not counted.
 
-use crate::probe::ProductShape;
-use crate::{GemmaConfig, Precision};
+use crate::Precision;
+use crate::gemma::{AttentionSpec, GemmaConfig, LayerSpec};
+use crate::product::ProductShape;
 
-impl GemmaConfig {
-    /// The model's products with weight matrices, `rows` tokens at once, by part: `qkv`, `o`,
-    /// `gate_up` and `down` of a layer, as adapters stack them, and `lm_head`.
-    pub fn products(&self, rows: usize) -> [(&'static str, ProductShape); 5] {
-        let q = self.num_attention_heads * self.head_dim;
-        let kv = self.num_key_value_heads * self.head_dim;
+impl LayerSpec {
+    /// Its products with weight matrices, `rows` tokens at once, beside a residual stream of width
+    /// `hidden`, by part: `qkv`, `o`, `gate_up` and `down`, as adapters stack them.
+    pub fn products(&self, hidden: usize, rows: usize) -> [(&'static str, ProductShape); 4] {
+        let (q, kv) = (self.attention.query_width(), self.attention.kv_width());
         let shape = |out_features, in_features| ProductShape {
             rows,
             in_features,
             out_features,
         };
-        let (hidden, mlp) = (self.hidden_size, self.intermediate_size);
         [
             ("qkv", shape(q + 2 * kv, hidden)),
             ("o", shape(hidden, q)),
-            ("gate_up", shape(2 * mlp, hidden)),
-            ("down", shape(hidden, mlp)),
-            ("lm_head", shape(self.vocab_size, hidden)),
+            ("gate_up", shape(2 * self.mlp_width, hidden)),
+            ("down", shape(hidden, self.mlp_width)),
         ]
+    }
+
+    /// The one of them that a layer needs whose output nobody does: to keys and values.
+    pub fn key_value_product(&self, hidden: usize, rows: usize) -> ProductShape {
+        ProductShape {
+            rows,
+            in_features: hidden,
+            out_features: 2 * self.attention.kv_width(),
+        }
+    }
+
+    /// Elements of its weight matrices.
+    fn matrix_elements(&self, hidden: usize) -> u64 {
+        self.products(hidden, 1)
+            .iter()
+            .map(|(_, shape)| shape.elements())
+            .sum()
+    }
+}
+
+impl AttentionSpec {
+    /// Elements of keys and values of one position.
+    pub fn position_elements(&self) -> u64 {
+        2 * self.kv_width() as u64
+    }
+
+    /// Multiplications and additions of its two products, for `tokens` tokens after `depth`.
+    fn operations(&self, depth: usize, tokens: usize) -> u128 {
+        let width = 2 * 2 * self.query_width() as u128;
+        width * positions_seen(depth, tokens, self.window)
+    }
+}
+
+impl GemmaConfig {
+    /// The output projection, over `rows` positions.
+    pub fn lm_head(&self, rows: usize) -> ProductShape {
+        ProductShape {
+            rows,
+            in_features: self.hidden_size,
+            out_features: self.vocab_size,
+        }
+    }
+
+    /// The model's products with weight matrices, `rows` tokens at once, by part: those of layers, each
+    /// shape once, and `lm_head`.
+    pub fn products(&self, rows: usize) -> Vec<(&'static str, ProductShape)> {
+        let mut all = Vec::new();
+        for layer in &self.layers {
+            for product in layer.products(self.hidden_size, rows) {
+                if !all.contains(&product) {
+                    all.push(product);
+                }
+            }
+        }
+        all.push(("lm_head", self.lm_head(rows)));
+        all
     }
 
     /// Bytes that one decode step reads and writes at least, in `precision`, with `context` tokens in
@@ -37,10 +91,13 @@ impl GemmaConfig {
             false => self.table_bytes(precision, self.vocab_size),
         };
         let weights = self.weights_bytes(precision) - unread + looked_up;
+        let layers = self.layers.iter();
+        let written: u64 = layers
+            .map(|layer| layer.attention.position_elements())
+            .sum();
         let dtype = precision.kv_cache();
-        let written = self.num_layers() * 2 * self.num_key_value_heads * self.head_dim * batch;
         let cache = self.kv_cache_bytes(dtype, batch, context + 1);
-        weights + written as u64 * dtype.size_bytes() + cache
+        weights + written * batch as u64 * dtype.size_bytes() + cache
     }
 
     /// Bytes that so many decode steps read and write at least, [`Self::decode_step_bytes`] each, the first
@@ -55,40 +112,74 @@ impl GemmaConfig {
         let dtype = precision.kv_cache();
         let without_cache = self.decode_step_bytes(precision, batch, 0) as f64
             - self.kv_cache_bytes(dtype, batch, 1) as f64;
-        let position = 2 * batch as u64 * (self.num_key_value_heads * self.head_dim) as u64;
-        let seen = self.layers.iter();
-        let seen: u128 = seen
-            .map(|&kind| positions_seen(context, steps, self.window(kind)))
+        let layers = self.layers.iter();
+        let seen: u128 = layers
+            .map(|LayerSpec { attention, .. }| {
+                let positions = positions_seen(context, steps, attention.window);
+                positions * u128::from(attention.position_elements())
+            })
             .sum();
-        steps as f64 * without_cache + seen as f64 * (position * dtype.size_bytes()) as f64
+        steps as f64 * without_cache + seen as f64 * (batch as u64 * dtype.size_bytes()) as f64
     }
 
     /// Multiplications and additions of so many decode steps, as [`Self::prefill_operations`] counts those
     /// of one token, the first of them after `context` tokens.
     pub fn decode_operations(&self, batch: usize, context: usize, steps: usize) -> f64 {
-        let [.., (_, lm_head)] = self.products(1);
-        let of_output = 2.0 * lm_head.elements() as f64 * batch as f64;
+        let of_output = self.lm_head(batch).operations() as f64;
         // A prefill of as many tokens, which has the output projection once.
-        let all = self.prefill_operations(batch, context, steps) as f64;
+        let all = self.prefill_operations(batch, context, steps, steps) as f64;
         all + of_output * (steps as f64 - 1.0)
     }
 
     /// Multiplications and additions of matrix products in the prefill of `prompt` tokens a row
-    /// after `depth` tokens, over `batch` rows: 2 a weight and token, the output projection on the
-    /// last position only, and attention's two products over the positions that each token sees.
-    pub fn prefill_operations(&self, batch: usize, depth: usize, prompt: usize) -> u64 {
-        let [layer @ .., (_, lm_head)] = self.products(prompt);
-        let of_layer: u128 = layer.iter().map(|(_, s)| u128::from(s.operations())).sum();
-        let width = 2 * 2 * (self.num_attention_heads * self.head_dim) as u128;
-        let attention: u128 = self
-            .layers
-            .iter()
-            .map(|&kind| width * positions_seen(depth, prompt, self.window(kind)))
-            .sum();
-        let layers = self.num_layers() as u128 * of_layer + attention;
-        let operations = batch as u128 * (layers + 2 * u128::from(lm_head.elements()));
+    /// after `depth` tokens, over `batch` rows, at most `chunk` at once: 2 a weight and token, the
+    /// output projection on the last position only, and attention's two products over the positions
+    /// that each token sees. In chunks but the last, the last layer makes keys and values only.
+    pub fn prefill_operations(
+        &self,
+        batch: usize,
+        depth: usize,
+        prompt: usize,
+        chunk: usize,
+    ) -> u64 {
+        let hidden = self.hidden_size;
+        let whole = |layer: &LayerSpec, depth: usize, tokens: usize| {
+            let products = 2 * tokens as u128 * u128::from(layer.matrix_elements(hidden));
+            products + layer.attention.operations(depth, tokens)
+        };
+        let before = tokens_before_last_chunk(prompt, chunk);
+        let layers = match self.layers.split_last() {
+            Some((last, others)) => {
+                let others: u128 = others.iter().map(|layer| whole(layer, depth, prompt)).sum();
+                let stored = u128::from(last.key_value_product(hidden, before).operations());
+                others + stored + whole(last, depth + before, prompt - before)
+            }
+            None => 0,
+        };
+        let operations = batch as u128 * (layers + u128::from(self.lm_head(1).operations()));
         u64::try_from(operations).unwrap_or(u64::MAX)
     }
+
+    /// Bytes of weights in `precision` that a chunk of a prompt which isn't the last doesn't read: the
+    /// output projection, and the last layer's behind keys and values.
+    pub fn unread_by_chunks(&self, precision: Precision) -> u64 {
+        let format = precision.weights();
+        let bytes = |shape: &ProductShape| {
+            format.matrix_bytes(shape.out_features as u64, shape.in_features as u64)
+        };
+        let last = self.layers.last().map_or(0, |last| {
+            let products = last.products(self.hidden_size, 1);
+            let all: u64 = products.iter().map(|(_, shape)| bytes(shape)).sum();
+            all - bytes(&last.key_value_product(self.hidden_size, 1))
+        });
+        last + self.table_bytes(precision, self.vocab_size)
+    }
+}
+
+/// Tokens of a prompt in its chunks but the last.
+fn tokens_before_last_chunk(prompt: usize, chunk: usize) -> usize {
+    let chunk = chunk.max(1);
+    prompt.saturating_sub(1) / chunk * chunk
 }
 
 /// Positions that the tokens `depth + 1..=depth + prompt` see, themselves included, over all of them,
@@ -117,15 +208,17 @@ mod tests {
     #[test]
     fn the_products_hold_all_weights_but_the_norms() {
         let config = gemma_3_270m();
-        let [layer @ .., (_, lm_head)] = config.products(1);
-        let layer: u64 = layer.iter().map(|(_, shape)| shape.elements()).sum();
+        let layer = config.layers[0].matrix_elements(config.hidden_size);
         let norms: u64 = config
             .tensors()
             .iter()
             .filter(|t| t.is_norm())
             .map(|t| t.elements())
             .sum();
-        assert_eq!(18 * layer + lm_head.elements() + norms, config.parameters());
+        assert_eq!(
+            18 * layer + config.lm_head(1).elements() + norms,
+            config.parameters()
+        );
     }
 
     #[test]
@@ -169,7 +262,7 @@ mod tests {
         let bytes = bytes.map(|context| config.decode_step_bytes(BF16, 3, context));
         let bytes: u64 = bytes.sum();
         assert_eq!(config.decode_bytes(BF16, 3, 500, 30), bytes as f64);
-        let operations = contexts.map(|context| config.prefill_operations(3, context, 1));
+        let operations = contexts.map(|context| config.prefill_operations(3, context, 1, 1));
         let operations: u64 = operations.sum();
         assert_eq!(config.decode_operations(3, 500, 30), operations as f64);
     }
@@ -213,9 +306,39 @@ mod tests {
         let layer_weights = 1536 * 640 + 640 * 1024 + 4096 * 640 + 640 * 2048;
         let one = 18 * 2 * layer_weights + 2 * 262_144 * 640;
         // Four heads of 256: 2 x 2 x 1024 operations a position seen.
-        assert_eq!(config.prefill_operations(1, 0, 1), one + 18 * 4096);
+        assert_eq!(config.prefill_operations(1, 0, 1, 512), one + 18 * 4096);
         let three = 18 * 3 * 2 * layer_weights + 2 * 262_144 * 640;
         let deep = 4096 * (18 - 3) * 3 * 512 + 4096 * 3 * (1001 + 1002 + 1003);
-        assert_eq!(config.prefill_operations(2, 1000, 3), 2 * (three + deep));
+        assert_eq!(config.prefill_operations(2, 1000, 3, 3), 2 * (three + deep));
+    }
+
+    #[test]
+    fn a_chunk_that_is_not_the_last_needs_keys_and_values_of_the_last_layer_only() {
+        let config = gemma_3_270m();
+        let layer = 1536 * 640 + 640 * 1024 + 4096 * 640 + 640 * 2048;
+        let keys_values = 512 * 640;
+        let (whole, chunked) = (
+            config.prefill_operations(1, 0, 7, 7),
+            config.prefill_operations(1, 0, 7, 3),
+        );
+        // Six tokens are in chunks of three, one in the last; the last layer is global.
+        let attention = 4096 * (1 + 2 + 3 + 4 + 5 + 6);
+        assert_eq!(whole - chunked, 2 * 6 * (layer - keys_values) + attention);
+        assert_eq!(
+            config.unread_by_chunks(BF16),
+            2 * (layer - keys_values + 262_144 * 640)
+        );
+        // A prompt that fills its chunks has a last one all the same.
+        assert!(config.prefill_operations(1, 0, 6, 3) > config.prefill_operations(1, 0, 6, 2));
+    }
+
+    #[test]
+    fn the_last_chunk_is_never_empty() {
+        let before = |prompt, chunk| super::tokens_before_last_chunk(prompt, chunk);
+        assert_eq!(
+            [before(7, 3), before(6, 3), before(3, 3), before(0, 3)],
+            [6, 3, 0, 0]
+        );
+        assert_eq!([before(5, 1), before(5, 0)], [4, 4]);
     }
 }

@@ -1,6 +1,7 @@
 //! Whether a result's numbers can be believed. A file may say anything; see [`crate::limits`].
 
 use super::{ModelFacts, RunResult, Sample, Settings, Timeline};
+use crate::gemma::LayerSpec;
 use crate::limits::{
     BYTES, JOULES, LAYERS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, VOCABULARY, WIDTH,
     at_most, seconds,
@@ -90,22 +91,35 @@ fn model(facts: &ModelFacts) -> Result<(), String> {
 
 /// The shapes from which bytes and operations are counted.
 fn shapes(config: &GemmaConfig) -> Result<(), String> {
-    let heads = config.num_attention_heads;
-    let of_heads = |heads: usize| heads.saturating_mul(config.head_dim);
     at_most("vocab_size", config.vocab_size, VOCABULARY)?;
     at_most("hidden_size", config.hidden_size, WIDTH)?;
-    at_most("intermediate_size", config.intermediate_size, WIDTH)?;
-    at_most("num_attention_heads x head_dim", of_heads(heads), WIDTH)?;
-    at_most(
-        "num_key_value_heads x head_dim",
-        of_heads(config.num_key_value_heads),
-        WIDTH,
-    )?;
     at_most("the number of layers", config.layers.len(), LAYERS)?;
-    match config.num_key_value_heads {
-        0 => Err("num_key_value_heads is 0".into()),
-        _ => Ok(()),
+    if config.layers.is_empty() {
+        return Err("the model has no layers".into());
     }
+    for LayerSpec {
+        attention,
+        mlp_width,
+        ..
+    } in &config.layers
+    {
+        let of_heads = |heads: usize| heads.saturating_mul(attention.head_dim);
+        at_most("intermediate_size", *mlp_width, WIDTH)?;
+        at_most(
+            "num_attention_heads x head_dim",
+            of_heads(attention.heads),
+            WIDTH,
+        )?;
+        at_most(
+            "num_key_value_heads x head_dim",
+            of_heads(attention.kv_heads),
+            WIDTH,
+        )?;
+        if attention.kv_heads == 0 {
+            return Err("num_key_value_heads is 0".into());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses the shape of a product that no model has.

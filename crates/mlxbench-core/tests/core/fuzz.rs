@@ -157,7 +157,7 @@ proptest! {
         let context = config.max_position_embeddings;
         prop_assert!(config.kv_cache_bytes(Dtype::F32, 1, context) > 0);
         prop_assert!(read.facts.iter().all(|fact| !fact.from.is_empty()));
-        let written = config.to_json(Dtype::F32).to_string();
+        let written = config.to_json(Dtype::F32).unwrap().to_string();
         prop_assert_eq!(GemmaConfig::from_json(&written).unwrap(), config);
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mlxbench_core::gemma::FlatConfig;
 use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
 use mlxbench_models::progress::UNWATCHED;
 use mlxbench_models::synth;
@@ -64,10 +65,10 @@ fn vocabulary() -> Vec<(String, f32, i32)> {
     pieces
 }
 
-fn metadata(config: &GemmaConfig, architecture: &str) -> Vec<(String, Field)> {
+fn metadata(config: &FlatConfig, architecture: &str) -> Vec<(String, Field)> {
     let count = |n: usize| Field::U32(n as u32);
     let mut model = vec![
-        ("block_count", count(config.num_layers())),
+        ("block_count", count(config.layers.len())),
         ("embedding_length", count(config.hidden_size)),
         ("feed_forward_length", count(config.intermediate_size)),
         ("attention.head_count", count(config.num_attention_heads)),
@@ -145,7 +146,7 @@ impl Fixture {
             }
         };
         let gguf = Gguf {
-            metadata: metadata(&config, model_type),
+            metadata: metadata(&config.flat().unwrap(), model_type),
             tensors: config.tensors().iter().map(stored).collect(),
         };
         Self {

@@ -1,6 +1,7 @@
 //! What the keys of the metadata mean, and which of them are refused.
 
 use mlxbench_core::GemmaConfig;
+use mlxbench_core::gemma::FlatConfig;
 use mlxbench_core::gemma::LayerKind::{self, Global, Local};
 
 use crate::fixture::Fixture;
@@ -23,8 +24,8 @@ fn key(model_type: &str, name: &str) -> String {
     }
 }
 
-fn config(model_type: &str, keys: &[(&str, Field)]) -> GemmaConfig {
-    fixture(model_type, keys).imported_config()
+fn config(model_type: &str, keys: &[(&str, Field)]) -> FlatConfig {
+    fixture(model_type, keys).imported_config().flat().unwrap()
 }
 
 /// The message that the keys are refused with, which must name the first of them.
@@ -49,8 +50,8 @@ fn rope_bases_of_both_kinds_of_layers_are_read_in_every_spelling() {
             "gemma3",
             &[(global, Field::F32(700.0)), (local, Field::F64(30.0))],
         );
-        assert_eq!(config.rope(Global), (700.0, 1.0));
-        assert_eq!(config.rope(Local), (30.0, 1.0));
+        assert_eq!((config.rope_theta, config.rope_local_theta), (700.0, 30.0));
+        assert_eq!(config.rope_linear_factor, 1.0);
     }
     let twice = |second| {
         [
@@ -58,14 +59,14 @@ fn rope_bases_of_both_kinds_of_layers_are_read_in_every_spelling() {
             ("rope.local.freq_base", Field::F32(second)),
         ]
     };
-    assert_eq!(config("gemma3", &twice(30.0)).rope(Local).0, 30.0);
+    assert_eq!(config("gemma3", &twice(30.0)).rope_local_theta, 30.0);
     let message = refusal("gemma3", &twice(31.0));
     assert!(
         message.contains("`gemma3.rope.local.freq_base`"),
         "{message}"
     );
-    assert_eq!(config("gemma3", &[]).rope(Local).0, 1e4);
-    assert_eq!(config("gemma3", &[]).rope(Global).0, 1e6);
+    assert_eq!(config("gemma3", &[]).rope_local_theta, 1e4);
+    assert_eq!(config("gemma3", &[]).rope_theta, 1e6);
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn a_second_rope_base_is_refused_where_there_is_one() {
             ("rope.freq_base", Field::F32(700.0)),
         ]
     };
-    assert_eq!(config("gemma2", &keys(700.0)).rope(Local).0, 700.0);
+    assert_eq!(config("gemma2", &keys(700.0)).rope_local_theta, 700.0);
     refusal("gemma2", &keys(30.0));
 }
 
@@ -85,7 +86,7 @@ fn scaling_is_linear_or_none_in_every_generation() {
     let kind = |kind: &str| ("rope.scaling.type", Field::text(kind));
     let factor = || ("rope.scaling.factor", Field::F32(4.0));
     for model_type in ["gemma", "gemma2", "gemma3"] {
-        let of = |keys: &[_]| config(model_type, keys).rope(Global).1;
+        let of = |keys: &[_]| config(model_type, keys).rope_linear_factor;
         assert_eq!(of(&[kind("linear"), factor()]), 4.0, "{model_type}");
         assert_eq!(of(&[factor()]), 4.0, "{model_type}: linear by default");
         assert_eq!(of(&[("rope.scale_linear", Field::F32(4.0))]), 4.0);
@@ -97,7 +98,8 @@ fn scaling_is_linear_or_none_in_every_generation() {
         let message = refusal(model_type, &[kind("yarn"), factor()]);
         assert!(message.contains("`yarn`"), "{message}");
     }
-    assert_eq!(config("gemma3", &[factor()]).rope(Local).1, 1.0);
+    let scaled = GemmaConfig::from(config("gemma3", &[factor()]));
+    assert_eq!(scaled.layers[0].attention.rope.linear_factor, 1.0);
     refusal(
         "gemma3",
         &[("rope.scaling.factor", Field::F32(0.0)), kind("linear")],
@@ -112,7 +114,7 @@ fn scaling_is_linear_or_none_in_every_generation() {
 #[test]
 fn soft_caps_work_in_every_generation() {
     let names = ["attn_logit_softcapping", "final_logit_softcapping"];
-    let caps = |config: GemmaConfig| {
+    let caps = |config: FlatConfig| {
         (
             config.attn_logit_softcapping,
             config.final_logit_softcapping,
@@ -184,7 +186,11 @@ fn a_window_is_that_of_the_file_or_of_its_class() {
         fixture
     };
     assert_eq!(
-        without("gemma2").imported_config().sliding_window,
+        without("gemma2")
+            .imported_config()
+            .flat()
+            .unwrap()
+            .sliding_window,
         Some(4096)
     );
     let message = without("gemma3").refusal();
@@ -206,7 +212,7 @@ fn counts_may_be_listed_layer_by_layer() {
             ("feed_forward_length", list(&[96; 6])),
         ],
     );
-    assert_eq!(config, Fixture::new("gemma3").config);
+    assert_eq!(GemmaConfig::from(config), Fixture::new("gemma3").config);
     refusal(
         "gemma3",
         &[("attention.head_count_kv", list(&[2, 2, 2, 2, 2, 1]))],
@@ -349,6 +355,7 @@ fn the_deepest_models_scale_by_their_width_per_head() {
         json["query_pre_attn_scalar"] = 8.into();
     });
     assert_eq!(deep.imported_config(), deep.config);
-    let kinds = |kind: LayerKind| deep.config.layers.iter().filter(|k| **k == kind).count();
+    let layers = &deep.config.layers;
+    let kinds = |kind: LayerKind| layers.iter().filter(|l| l.attention.kind == kind).count();
     assert_eq!((kinds(Global), kinds(Local)), (10, 52));
 }

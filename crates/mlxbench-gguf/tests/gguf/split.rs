@@ -60,7 +60,7 @@ fn metadata_may_stand_in_every_part() {
     let fixture = split(|parts| parts[2].set("gemma3.rope.freq_base", Field::F32(7.0)));
     let imported = fixture.import_file(&name(1), Dtype::F32).unwrap();
     let checkpoint = Checkpoint::open(&imported).unwrap();
-    assert_eq!(checkpoint.config().rope_theta, 7.0);
+    assert_eq!(checkpoint.config().flat().unwrap().rope_theta, 7.0);
 }
 
 #[test]

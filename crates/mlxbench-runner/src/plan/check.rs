@@ -72,7 +72,11 @@ pub(super) fn check(
 /// Tokens of a row in the cache and handed over: those of the longest test, cut to the limit, with
 /// tokens in the cache if any test has some.
 fn lengths(config: &Config, tests: &[Test], gemma: &GemmaConfig) -> (usize, usize) {
-    let window = gemma.sliding_window.unwrap_or(0);
+    let windows = gemma
+        .layers
+        .iter()
+        .filter_map(|layer| layer.attention.window);
+    let window = windows.max().unwrap_or(0);
     let limit = match config.equivalence.prompt_tokens {
         Some(limit) => limit.get(),
         None => config

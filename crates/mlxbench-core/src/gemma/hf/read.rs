@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::defaults::{self, Defaults};
 use super::keys::{Keys, Sourced};
 use super::{layers, quantised, rope, unused};
-use crate::gemma::{Fact, GemmaConfig, Generation, LayerKind, bounds};
+use crate::gemma::{Fact, FlatConfig, GemmaConfig, Generation, LayerKind, bounds};
 use crate::{Dtype, Error, Result};
 
 /// A `config.json`, read.
@@ -64,10 +64,8 @@ impl GemmaConfig {
 }
 
 fn read(file: &Value) -> Result<ConfigFile> {
-    let read = begin(file).and_then(Reading::finish);
-    let read = read.map_err(Error::Invalid)?;
-    read.config.check()?;
-    Ok(read)
+    let reading = begin(file).map_err(Error::Invalid)?;
+    reading.finish()
 }
 
 fn begin(file: &Value) -> Result<Reading<'_>, String> {
@@ -129,7 +127,20 @@ impl<'a> Reading<'a> {
         })
     }
 
-    fn finish(mut self) -> Result<ConfigFile, String> {
+    fn finish(mut self) -> Result<ConfigFile> {
+        let (flat, head) = self.derive().map_err(Error::Invalid)?;
+        flat.check()?;
+        Ok(ConfigFile {
+            config: flat.into(),
+            facts: self.facts,
+            unused: self.unused,
+            warnings: self.warnings,
+            head,
+        })
+    }
+
+    /// All that the adapters work by, with the facts behind it.
+    fn derive(&mut self) -> Result<(FlatConfig, HeadFlag), String> {
         let generation = self.generation;
         let defaults = Defaults::of(generation);
         let vocab_size = self.count("vocab_size", defaults.vocab_size)?;
@@ -142,7 +153,7 @@ impl<'a> Reading<'a> {
         let max_position_embeddings = self.count("max_position_embeddings", defaults.context)?;
         let (layers, sliding_window) = self.layers(layers)?;
         let rope = self.rope(&layers)?;
-        let config = GemmaConfig {
+        let mut flat = FlatConfig {
             generation,
             vocab_size,
             hidden_size,
@@ -166,22 +177,14 @@ impl<'a> Reading<'a> {
             eos_token_ids: self.eos()?,
         };
         self.activation()?;
-        let scale = config.embedding_scale(Dtype::F32);
+        let scale = GemmaConfig::from(flat.clone()).embedding_scale(Dtype::F32);
         let scale = Fact::new("embedding_scale", scale, "hidden_size: its root");
         self.facts.push(scale);
         let head = self.head()?;
+        flat.tie_word_embeddings = head.tied;
         self.dtypes()?;
         self.leftovers()?;
-        Ok(ConfigFile {
-            config: GemmaConfig {
-                tie_word_embeddings: head.tied,
-                ..config
-            },
-            facts: self.facts,
-            unused: self.unused,
-            warnings: self.warnings,
-            head,
-        })
+        Ok((flat, head))
     }
 
     fn fact<T: Clone + Into<Value>>(&mut self, name: &'static str, found: &Sourced<T>) {

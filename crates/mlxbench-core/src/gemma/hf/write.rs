@@ -3,13 +3,22 @@
 use serde_json::{Value, json};
 
 use super::defaults::softcap_keys;
-use crate::Dtype;
-use crate::gemma::{GemmaConfig, Generation};
+use crate::gemma::{FlatConfig, GemmaConfig, Generation};
+use crate::{Dtype, Result};
 
 impl GemmaConfig {
     /// The configuration as a `config.json`, weights in `dtype`. What is read from it is the same
     /// configuration again.
-    pub fn to_json(&self, dtype: Dtype) -> Value {
+    ///
+    /// # Errors
+    /// As [`GemmaConfig::flat`].
+    pub fn to_json(&self, dtype: Dtype) -> Result<Value> {
+        Ok(self.flat()?.to_json(dtype))
+    }
+}
+
+impl FlatConfig {
+    fn to_json(&self, dtype: Dtype) -> Value {
         let architecture = match self.generation {
             Generation::Gemma1 => "GemmaForCausalLM",
             Generation::Gemma2 => "Gemma2ForCausalLM",
@@ -26,7 +35,7 @@ impl GemmaConfig {
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.num_layers(),
+            "num_hidden_layers": self.layers.len(),
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
@@ -84,20 +93,18 @@ mod tests {
     fn every_configuration_survives_writing_and_reading() {
         for preset in PRESETS {
             let config = preset.config();
-            let others = [
-                config.clone(),
-                GemmaConfig {
-                    rope_linear_factor: 2.5,
-                    attn_logit_softcapping: Some(5.0),
-                    final_logit_softcapping: Some(3.0),
-                    tie_word_embeddings: false,
-                    bos_token_id: None,
-                    eos_token_ids: Vec::new(),
-                    ..config
-                },
-            ];
+            let changed = FlatConfig {
+                rope_linear_factor: 2.5,
+                attn_logit_softcapping: Some(5.0),
+                final_logit_softcapping: Some(3.0),
+                tie_word_embeddings: false,
+                bos_token_id: None,
+                eos_token_ids: Vec::new(),
+                ..config.flat().unwrap()
+            };
+            let others = [config, changed.into()];
             for config in others {
-                let json = config.to_json(Dtype::Bf16).to_string();
+                let json = config.to_json(Dtype::Bf16).unwrap().to_string();
                 assert_eq!(
                     GemmaConfig::from_json(&json).unwrap(),
                     config,

@@ -65,10 +65,13 @@ fn the_outer_flag_governs_the_head_of_a_multimodal_file() {
 
 #[test]
 fn softcaps_are_off_when_null_and_default_when_absent() {
-    let absent = parse(json!({"model_type": "gemma2"})).config;
+    let absent = parse(json!({"model_type": "gemma2"}))
+        .config
+        .flat()
+        .unwrap();
     assert_eq!(absent.attn_logit_softcapping, Some(50.0));
     let null = parse(json!({"model_type": "gemma2", "attn_logit_softcapping": null}));
-    assert_eq!(null.config.attn_logit_softcapping, None);
+    assert_eq!(null.config.flat().unwrap().attn_logit_softcapping, None);
     assert_eq!(null.config.final_logit_softcapping, Some(30.0));
     assert_eq!(
         fact(&null, "attn_logit_softcapping").from,
@@ -83,7 +86,7 @@ fn a_softcap_that_the_reference_passes_over_is_told() {
         json!({"model_type": "gemma3", "attn_logit_softcapping": 50.0,
         "final_logit_softcapping": 2.0}),
     );
-    assert_eq!(file.config.attn_logit_softcapping, None);
+    assert_eq!(file.config.flat().unwrap().attn_logit_softcapping, None);
     assert_eq!(file.config.final_logit_softcapping, Some(2.0));
     assert!(file.warnings[0].contains("`attn_logit_softcapping` (50)"));
     assert_eq!(file.unused, ["attn_logit_softcapping"]);
@@ -102,13 +105,18 @@ fn null_means_what_the_reference_classes_make_of_it() {
     assert!(refusal(window).contains("`sliding_window`"));
     let global = json!({"model_type": "gemma2", "sliding_window": null, "num_hidden_layers": 1,
         "layer_types": ["full_attention"]});
-    assert_eq!(parse(global).config.sliding_window, None);
+    assert_eq!(parse(global).config.layers[0].attention.window, None);
 }
 
 #[test]
 fn a_window_without_layers_that_have_one_is_not_used() {
     let file = parse(json!({"model_type": "gemma", "sliding_window": 8}));
-    assert_eq!(file.config.sliding_window, None);
+    assert!(
+        file.config
+            .layers
+            .iter()
+            .all(|layer| layer.attention.window.is_none())
+    );
     assert_eq!(file.unused, ["sliding_window"]);
 }
 

@@ -1,0 +1,361 @@
+//! All layers of a model with their KV caches: which of them run in a pass, and how far.
+
+use std::fmt;
+
+use crate::backend::ContextShape;
+use crate::gemma::parts::{Cache, Framework, Rope, Span, Spans};
+use crate::gemma::pass::{Passes, no_room};
+use crate::gemma::{GemmaConfig, Layer, LayerSpec};
+
+/// The layers of a model between its embeddings and its output projection.
+pub struct Decoder<F: Framework> {
+    specs: Vec<LayerSpec>,
+    place: F::Place,
+    layers: Vec<Layer<F>>,
+    context: Option<Context<F>>,
+}
+
+/// What [`Decoder::reset`] makes.
+struct Context<F: Framework> {
+    passes: Passes,
+    /// One for each attention of the passes.
+    ropes: Vec<F::Rope>,
+    /// One a layer.
+    caches: Vec<F::Cache>,
+}
+
+impl<F: Framework> Decoder<F> {
+    /// Loads the layers of `config`, one after another.
+    ///
+    /// # Errors
+    /// The framework's own.
+    pub fn load(
+        config: &GemmaConfig,
+        weights: &F::Weights<'_>,
+        place: F::Place,
+    ) -> Result<Self, F::Error> {
+        let layers = (0..config.num_layers()).map(|index| Layer::load(config, index, weights));
+        Ok(Self {
+            specs: config.layers.clone(),
+            layers: layers.collect::<Result<_, _>>()?,
+            place,
+            context: None,
+        })
+    }
+
+    /// Where the model is.
+    pub fn place(&self) -> &F::Place {
+        &self.place
+    }
+
+    /// The layers, and the KV cache of each; no caches before [`Decoder::reset`].
+    pub fn parts(&mut self) -> (&[Layer<F>], &mut [F::Cache]) {
+        let caches = self.context.as_mut().map(|context| &mut context.caches[..]);
+        (&self.layers, caches.unwrap_or_default())
+    }
+
+    /// The KV caches; none before [`Decoder::reset`].
+    pub fn caches(&self) -> &[F::Cache] {
+        self.context.as_ref().map_or(&[], |context| &context.caches)
+    }
+
+    /// Drops the KV caches: beside them, new ones may not fit.
+    pub fn clear(&mut self) {
+        self.context = None;
+    }
+
+    /// Empty KV caches for `shape`.
+    ///
+    /// # Errors
+    /// When they can't be allocated.
+    pub fn reset(&mut self, shape: ContextShape) -> Result<(), F::Error> {
+        self.clear();
+        let passes = Passes::new(&self.specs, shape);
+        let ropes = passes
+            .attentions()
+            .map(|attention| F::Rope::new(attention, shape.capacity, &self.place));
+        let ropes = ropes.collect::<Result<_, _>>()?;
+        let caches = self.specs.iter().enumerate().map(|(layer, spec)| {
+            let capacity = passes.cache_capacity(layer);
+            F::Cache::new(&spec.attention, shape.batch, capacity, &self.place)
+        });
+        let caches = caches.collect::<Result<_, _>>()?;
+        self.context = Some(Context {
+            passes,
+            ropes,
+            caches,
+        });
+        Ok(())
+    }
+
+    /// Moves on by `tokens` in each of `batch` rows: what all layers share in the pass that must
+    /// follow.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when the KV caches weren't made for so many; else the
+    /// framework's own.
+    pub fn advance(&mut self, batch: usize, tokens: usize) -> crate::Result<Spans<F>> {
+        let context = self.context.as_mut().ok_or_else(|| no_room("nothing"))?;
+        let plans = context.passes.advance(batch, tokens)?;
+        let attentions = context.passes.attentions().zip(&context.ropes);
+        let spans = plans
+            .into_iter()
+            .zip(attentions)
+            .map(|(pass, (attention, rope))| {
+                Ok(Span {
+                    mask: F::mask(&pass, attention, &self.place)?,
+                    rope: rope.at(pass.positions)?,
+                    append: pass.append,
+                })
+            });
+        Ok(Spans {
+            of_attentions: spans.collect::<Result<_, _>>().map_err(F::error)?,
+            of_layers: context.passes.of_layers().clone(),
+        })
+    }
+
+    /// Runs all layers on `x`, of shape `[batch, tokens, hidden]`, which they keep.
+    ///
+    /// # Errors
+    /// The framework's own.
+    pub fn run(&mut self, x: F::Tensor, spans: &Spans<F>) -> Result<F::Tensor, F::Error> {
+        self.run_first(self.layers.len(), x, spans)
+    }
+
+    /// Fills the KV caches of all layers from `x` and computes nothing beyond: of the last layer,
+    /// keys and values only. A chunk of a prompt that isn't the last needs no more.
+    ///
+    /// # Errors
+    /// The framework's own.
+    pub fn fill(&mut self, x: F::Tensor, spans: &Spans<F>) -> Result<(), F::Error> {
+        let Some(last) = self.layers.len().checked_sub(1) else {
+            return Ok(());
+        };
+        let x = self.run_first(last, x, spans)?;
+        match &mut self.context {
+            Some(context) => self.layers[last].store(&x, spans.of(last), &mut context.caches[last]),
+            None => Ok(()),
+        }
+    }
+
+    fn run_first(
+        &mut self,
+        count: usize,
+        mut x: F::Tensor,
+        spans: &Spans<F>,
+    ) -> Result<F::Tensor, F::Error> {
+        if let Some(context) = &mut self.context {
+            let layers = self.layers.iter().zip(&mut context.caches).enumerate();
+            for (index, (layer, cache)) in layers.take(count) {
+                x = layer.forward(x, spans.of(index), cache)?;
+            }
+        }
+        Ok(x)
+    }
+
+    /// Forgets all tokens from `position` on.
+    ///
+    /// # Errors
+    /// As [`Passes::rewind`], and before [`Decoder::reset`].
+    pub fn rewind(&mut self, position: usize) -> crate::Result<()> {
+        let context = self.context.as_mut().ok_or_else(|| no_room("nothing"))?;
+        context.passes.rewind(position)
+    }
+}
+
+impl<F: Framework> fmt::Debug for Decoder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Decoder");
+        debug.field("specs", &self.specs).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::convert::Infallible;
+    use std::ops::Range;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::gemma::cache::Append;
+    use crate::gemma::parts::{Attention, Heads, Mlp, Norm};
+    use crate::gemma::pass::Pass;
+    use crate::gemma::{AttentionSpec, FlatConfig, LayerKind, LayerNames, preset};
+
+    /// A tensor that remembers what was done to it.
+    type Log = Rc<RefCell<Vec<&'static str>>>;
+    type Done<T = Log> = Result<T, Infallible>;
+
+    fn done(log: &Log, what: &'static str) -> Done {
+        log.borrow_mut().push(what);
+        Ok(log.clone())
+    }
+
+    /// A framework that computes nothing.
+    struct Fake;
+
+    struct Part;
+
+    impl Framework for Fake {
+        type Tensor = Log;
+        type Error = Infallible;
+        type Place = ();
+        type Weights<'a> = ();
+        type Norm = Part;
+        type Rope = Part;
+        type Mask = ();
+        type Cache = Part;
+        type Attention = Part;
+        type Mlp = Part;
+
+        fn error(error: Infallible) -> crate::Error {
+            match error {}
+        }
+
+        fn share(tensor: &Log) -> Log {
+            tensor.clone()
+        }
+
+        fn add(x: Log, _y: Log) -> Done {
+            done(&x, "add")
+        }
+
+        fn mask(_pass: &Pass, _attention: &AttentionSpec, _place: &()) -> Done<()> {
+            Ok(())
+        }
+    }
+
+    impl Norm<Fake> for Part {
+        fn load(_weights: &(), _name: &str, _eps: f64) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn forward(&self, x: &Log) -> Done {
+            done(x, "norm")
+        }
+    }
+
+    impl Rope<Fake> for Part {
+        fn new(_attention: &AttentionSpec, _positions: usize, _place: &()) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn at(&self, _positions: Range<usize>) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn forward(&self, x: &Log) -> Done {
+            done(x, "rope")
+        }
+    }
+
+    impl Cache<Fake> for Part {
+        fn new(_: &AttentionSpec, _batch: usize, _capacity: usize, _place: &()) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn append(&mut self, _append: &Append, keys: &Log, values: &Log) -> Done<(Log, Log)> {
+            Ok((done(keys, "append")?, values.clone()))
+        }
+    }
+
+    impl Attention<Fake> for Part {
+        fn load(_: &(), _: LayerNames, _: &AttentionSpec, _hidden: usize) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn project(&self, x: &Log) -> Done<Heads<Log>> {
+            Ok(Heads {
+                queries: done(x, "qkv")?,
+                keys: x.clone(),
+                values: x.clone(),
+            })
+        }
+
+        fn project_keys_values(&self, x: &Log) -> Done<[Log; 2]> {
+            Ok([done(x, "kv")?, x.clone()])
+        }
+
+        fn attend(&self, heads: &Heads<Log>, span: &Span<Fake>, cache: &mut Part) -> Done {
+            cache.append(&span.append, &heads.keys, &heads.values)?;
+            done(&heads.queries, "attend")
+        }
+
+        fn output(&self, mixed: &Log) -> Done {
+            done(mixed, "o")
+        }
+    }
+
+    impl Mlp<Fake> for Part {
+        fn load(_: &(), _: LayerNames, _width: usize, _hidden: usize) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn gate_up(&self, x: &Log) -> Done {
+            done(x, "gate_up")
+        }
+
+        fn gated(&self, gate_up: &Log) -> Done {
+            done(gate_up, "gated")
+        }
+
+        fn down(&self, gated: &Log) -> Done {
+            done(gated, "down")
+        }
+    }
+
+    /// One layer of Gemma 3.
+    const LAYER: [&str; 16] = [
+        "norm", "qkv", "norm", "norm", "rope", "rope", "append", "attend", "o", "norm", "add",
+        "norm", "gate_up", "gated", "down", "norm",
+    ];
+
+    fn decoder() -> Decoder<Fake> {
+        let config = GemmaConfig::from(FlatConfig {
+            layers: vec![LayerKind::Local, LayerKind::Global],
+            ..preset("gemma-3-270m").unwrap().config().flat().unwrap()
+        });
+        Decoder::load(&config, &(), ()).unwrap()
+    }
+
+    const SHAPE: ContextShape = ContextShape {
+        batch: 1,
+        capacity: 9,
+        chunk: 3,
+    };
+
+    #[test]
+    fn a_pass_runs_every_layer_to_its_end() {
+        let mut decoder = decoder();
+        decoder.reset(SHAPE).unwrap();
+        let spans = decoder.advance(1, 3).unwrap();
+        let log = decoder.run(Log::default(), &spans).unwrap();
+        assert_eq!(
+            log.borrow()[..],
+            [&LAYER[..], &["add"], &LAYER, &["add"]].concat()
+        );
+    }
+
+    #[test]
+    fn a_chunk_that_is_not_the_last_needs_keys_and_values_of_the_last_layer_only() {
+        let mut decoder = decoder();
+        decoder.reset(SHAPE).unwrap();
+        let spans = decoder.advance(1, 3).unwrap();
+        let log = Log::default();
+        decoder.fill(log.clone(), &spans).unwrap();
+        let stored = ["norm", "kv", "norm", "rope", "append"];
+        assert_eq!(log.borrow()[..], [&LAYER[..], &["add"], &stored].concat());
+    }
+
+    #[test]
+    fn nothing_goes_on_before_a_reset() {
+        let mut decoder = decoder();
+        for answer in [decoder.advance(1, 3).map(drop), decoder.rewind(0)] {
+            let message = answer.unwrap_err().to_string();
+            assert!(message.contains("made for nothing: reset"), "{message}");
+        }
+        decoder.reset(SHAPE).unwrap();
+        decoder.rewind(0).unwrap();
+    }
+}
