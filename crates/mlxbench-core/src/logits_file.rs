@@ -1,17 +1,20 @@
 //! Logits on disk: safetensors with one f32 tensor `logits` of shape `[positions, vocab_size]`,
 //! written position by position, so that they are never all in memory.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-use safetensors::SafeTensors;
+use serde::Deserialize;
 
 use crate::{Error, Result};
 
 /// The header's length, which the format allows to be padded with spaces.
 const HEADER_BYTES: usize = 120;
+/// The longest header that is read: those of other writers hold some words more.
+const MOST_HEADER_BYTES: u64 = 1 << 16;
 
 /// Logits that are being written.
 #[derive(Debug)]
@@ -77,13 +80,30 @@ impl LogitsWriter {
     }
 }
 
-/// Logits that were written.
+/// Logits that were written. The file may be another process': it isn't mapped, so that one that is cut
+/// or overwritten while it is read is an error and nothing worse.
 #[derive(Debug)]
 pub struct LogitsFile {
-    map: Mmap,
-    start: usize,
+    path: PathBuf,
+    file: File,
+    start: u64,
     positions: usize,
     vocab_size: usize,
+    /// Whether a position couldn't be read.
+    cut: Cell<bool>,
+}
+
+/// What the header says of a tensor.
+#[derive(Deserialize)]
+struct Header {
+    logits: Layout,
+}
+
+#[derive(Deserialize)]
+struct Layout {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
 }
 
 impl LogitsFile {
@@ -92,30 +112,50 @@ impl LogitsFile {
     /// # Errors
     /// When it can't be read or isn't such a file.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, error))?;
-        // SAFETY: the file is a temporary one of this run, which nobody else changes.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(path, error))?;
+        let failed = |error| Error::io(path, error);
         let malformed = |reason: String| Error::model(path, format!("not logits: {reason}"));
-        let tensors =
-            SafeTensors::deserialize(&map).map_err(|error| malformed(error.to_string()))?;
-        let tensor = tensors
-            .tensor("logits")
-            .map_err(|error| malformed(error.to_string()))?;
-        let &[positions, vocab_size] = tensor.shape() else {
+        // A pipe would keep its opener waiting.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(malformed("it is no plain file".into()));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut prefix = [0; 8];
+        file.read_exact_at(&mut prefix, 0).map_err(failed)?;
+        let header_bytes = u64::from_le_bytes(prefix);
+        if header_bytes > MOST_HEADER_BYTES {
+            return Err(malformed(format!("a header of {header_bytes} bytes")));
+        }
+        let mut header = vec![0; header_bytes as usize];
+        file.read_exact_at(&mut header, 8).map_err(failed)?;
+        let Header { logits } =
+            serde_json::from_slice(&header).map_err(|error| malformed(error.to_string()))?;
+        let &[positions, vocab_size] = logits.shape.as_slice() else {
             return Err(malformed(format!(
                 "the shape is {:?}, not [positions, vocab_size]",
-                tensor.shape()
+                logits.shape
             )));
         };
-        if tensor.dtype() != safetensors::Dtype::F32 || vocab_size == 0 {
-            return Err(malformed(format!("{:?}, not F32", tensor.dtype())));
+        if logits.dtype != "F32" || vocab_size == 0 {
+            return Err(malformed(format!("{}, not F32", logits.dtype)));
         }
-        let start = tensor.data().as_ptr() as usize - map.as_ptr() as usize;
+        let bytes = (positions as u64)
+            .checked_mul(vocab_size as u64)
+            .and_then(|elements| elements.checked_mul(4));
+        let (first, end) = logits.data_offsets;
+        let data = 8 + header_bytes;
+        if end.checked_sub(first) != bytes || end.checked_add(data) != Some(length) {
+            return Err(malformed(format!(
+                "{length} bytes hold no [{positions}, {vocab_size}] at {first} to {end}"
+            )));
+        }
         Ok(Self {
-            start,
+            path: path.to_owned(),
+            file,
+            start: data + first,
             positions,
             vocab_size,
-            map,
+            cut: Cell::new(false),
         })
     }
 
@@ -129,14 +169,29 @@ impl LogitsFile {
         self.vocab_size
     }
 
-    /// The logits of each position in turn.
+    /// The logits of each position in turn, up to one that can't be read: see [`Self::whole`].
     pub fn rows(&self) -> impl Iterator<Item = Vec<f32>> {
-        let bytes = &self.map[self.start..self.start + 4 * self.positions * self.vocab_size];
-        let rows = bytes.chunks_exact(4 * self.vocab_size);
-        rows.map(|row| {
+        let mut row = vec![0; 4 * self.vocab_size];
+        (0..self.positions as u64).map_while(move |position| {
+            let start = self.start + position * row.len() as u64;
+            if self.file.read_exact_at(&mut row, start).is_err() {
+                self.cut.set(true);
+                return None;
+            }
             let words = row.as_chunks().0.iter();
-            words.map(|word| f32::from_le_bytes(*word)).collect()
+            Some(words.map(|word| f32::from_le_bytes(*word)).collect())
         })
+    }
+
+    /// Whether [`Self::rows`] gave all that it was asked for.
+    ///
+    /// # Errors
+    /// When a position couldn't be read.
+    pub fn whole(&self) -> Result<()> {
+        match self.cut.get() {
+            false => Ok(()),
+            true => Err(Error::model(&self.path, "was cut while it was read")),
+        }
     }
 }
 
@@ -168,5 +223,28 @@ mod tests {
         drop(writer);
         let message = LogitsFile::open(&path).unwrap_err().to_string();
         assert!(message.contains("not logits"), "{message}");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_while_it_is_read_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logits.safetensors");
+        let mut writer = LogitsWriter::create(&path, 64).unwrap();
+        writer.push(&[1.0; 3 * 64]).unwrap();
+        writer.finish().unwrap();
+        let file = LogitsFile::open(&path).unwrap();
+        let length = std::fs::metadata(&path).unwrap().len();
+        let cut = File::options().write(true).open(&path).unwrap();
+        cut.set_len(length - 8).unwrap();
+        assert_eq!(file.rows().count(), 2);
+        let message = file.whole().unwrap_err().to_string();
+        assert!(message.contains("cut while it was read"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = LogitsFile::open(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("no plain file"), "{message}");
     }
 }

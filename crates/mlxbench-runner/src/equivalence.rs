@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::plan::Check;
 use crate::process::{Worker, WorkerError};
 use crate::rounds::{Runner, Stop};
+use crate::scratch::scratch;
 
 /// The text and the reference's logits over it.
 struct Yardstick {
@@ -109,7 +110,7 @@ impl Runner<'_> {
             kind: Some(*kind),
             message: message.clone(),
         })?;
-        let folder = match TempDir::with_prefix("mlxbench-equivalence-") {
+        let folder = match scratch() {
             Ok(folder) => folder,
             Err(error) => return Ok(Err(format!("no temporary folder: {error}"))),
         };
@@ -124,7 +125,7 @@ impl Runner<'_> {
             logits: Some(logits.clone()),
         };
         let (mut worker, _) = self.start(introduced, id)?;
-        let generated = worker.generate(request)?;
+        let generated = worker.generate(request, self.plan.vocab_size())?;
         let rows = check.prompt.prompt.rows().zip(&generated.tokens);
         let rows: Vec<Vec<TokenId>> = rows
             .map(|(prompt, generated)| [prompt, &generated[..generated.len() - 1]].concat())
@@ -204,6 +205,8 @@ fn compare(
     let compared = reference.rows().enumerate();
     let compared = compared.filter(|(index, _)| index % all < rows);
     let fidelity = fidelity(rows, compared.map(|(_, logits)| logits), target.rows());
+    let whole = reference.whole().and_then(|()| target.whole());
+    whole.map_err(|error| Unmeasured::Unchecked(error.to_string()))?;
     let fewer = why_fewer.map(|why| format!("compared in one row: {why}"));
     Ok(match fidelity {
         Some(fidelity) => {

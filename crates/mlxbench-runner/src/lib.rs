@@ -19,6 +19,7 @@
 //! | `equivalence` | the check of every target before it is timed |
 //! | `partings` | the check of timed tokens |
 //! | `roofline`, `stream` | how fast devices and memory can be |
+//! | `scratch` | folders for temporary files |
 //! | `power` | energy of a device's work, and what it draws when idle |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
@@ -40,6 +41,7 @@ mod repetition;
 mod roofline;
 mod rounds;
 mod schedule;
+mod scratch;
 mod stop;
 mod stream;
 pub mod system;

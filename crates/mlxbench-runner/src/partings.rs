@@ -6,11 +6,11 @@ use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::Score;
 use mlxbench_core::results::{Equivalence, Parting, Record, Verdict};
 use mlxbench_core::{TokenBatch, TokenId};
-use tempfile::TempDir;
 
 use crate::event::Event;
 use crate::process::WorkerError;
 use crate::rounds::{Case, Runner, Stop};
+use crate::scratch::scratch;
 
 impl Runner<'_> {
     /// Compares the tokens of `cases` with those that the reference generated in the same tests,
@@ -72,10 +72,7 @@ impl Runner<'_> {
         let rows: Vec<Vec<TokenId>> = rows
             .map(|(prompt, generated)| [prompt, &generated[..parted.position]].concat())
             .collect();
-        let (Ok(tokens), Ok(folder)) = (
-            TokenBatch::new(&rows),
-            TempDir::with_prefix("mlxbench-partings-"),
-        ) else {
+        let (Ok(tokens), Ok(folder)) = (TokenBatch::new(&rows), scratch()) else {
             return Ok(None);
         };
         let logits = folder.path().join("logits.safetensors");

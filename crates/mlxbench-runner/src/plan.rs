@@ -68,6 +68,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Tokens that the model knows.
+    pub(crate) fn vocab_size(&self) -> usize {
+        let config = self.model.config.as_ref();
+        config.map_or(usize::MAX, |config| config.vocab_size)
+    }
+
     /// CPU threads that the worker of `target` is given.
     pub(crate) fn threads(&self, target: &TargetId) -> usize {
         target.threads.map_or(self.settings.threads, Into::into)

@@ -154,12 +154,17 @@ impl Worker {
         }
     }
 
-    /// Generates, and checks that as many tokens and times came back as belong together.
+    /// Generates, and checks that as many tokens of a model with `vocab_size` of them, and as many times,
+    /// came back as belong together.
     ///
     /// # Errors
     /// When the worker can't, or its answer doesn't add up.
-    pub fn generate(&mut self, generate: Generate) -> Result<Generated, WorkerError> {
-        let asked = Asked::from(&generate);
+    pub fn generate(
+        &mut self,
+        generate: Generate,
+        vocab_size: usize,
+    ) -> Result<Generated, WorkerError> {
+        let asked = Asked::new(&generate, vocab_size);
         match self.request(&Request::Generate(generate))? {
             Reply::Generated(generated) => replies::generated(generated, &asked),
             other => Err(unexpected(&other)),

@@ -155,7 +155,8 @@ impl Runner<'_> {
             stop: Vec::new(),
             logits: None,
         };
-        self.worker(case.target).generate(request)
+        let vocab_size = self.plan.vocab_size();
+        self.worker(case.target).generate(request, vocab_size)
     }
 }
 

@@ -135,6 +135,9 @@ pub(super) fn introduction(mut hello: Hello) -> Hello {
 pub(super) fn loaded(loaded: Loaded) -> Result<Loaded, WorkerError> {
     time(loaded.load_ns)?;
     limits::at_most("threads of the worker", loaded.threads, THREADS).map_err(wrong)?;
+    if loaded.threads == 0 {
+        return Err(wrong("the worker says that it runs on 0 threads"));
+    }
     Ok(loaded)
 }
 
@@ -149,6 +152,7 @@ pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated
         at_most,
         exact,
         mode,
+        vocab_size,
     } = asked;
     let count = generated.token_ns.len();
     let whole = generated.tokens.len() == rows
@@ -163,6 +167,12 @@ pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated
             "asked for {at_most} tokens in {rows} rows, the worker answered with {count} times and {} \
              rows, or with times that run backwards",
             generated.tokens.len()
+        )));
+    }
+    let mut ids = generated.tokens.iter().flatten();
+    if let Some(id) = ids.find(|&&id| id as usize >= vocab_size) {
+        return Err(wrong(format!(
+            "the worker answered with token {id} of a model that has {vocab_size}"
         )));
     }
     if (mode, generated.form) == (Mode::Synchronous, Mode::Pipelined) {
@@ -185,11 +195,13 @@ pub(super) struct Asked {
     /// Whether it may not end earlier.
     exact: bool,
     mode: Mode,
+    vocab_size: usize,
 }
 
-impl From<&Generate> for Asked {
-    fn from(generate: &Generate) -> Self {
+impl Asked {
+    pub(super) fn new(generate: &Generate, vocab_size: usize) -> Self {
         Self {
+            vocab_size,
             rows: generate.prompt.batch(),
             at_most: generate.new_tokens,
             exact: generate.stop.is_empty(),
@@ -281,7 +293,7 @@ mod tests {
                 form: Mode::Pipelined,
                 device_peak_bytes: bytes,
             };
-            generated(answer, &Asked::from(&asks(1, 1)))
+            generated(answer, &Asked::new(&asks(1, 1), 64))
         };
         assert!(answer(5, Some(7)).is_ok());
         for wrong in [answer(u64::MAX, None), answer(5, Some(u64::MAX))] {
@@ -310,7 +322,7 @@ mod tests {
                 mode: asked,
                 ..asks(1, 1)
             };
-            generated(answer, &Asked::from(&asks))
+            generated(answer, &Asked::new(&asks, 64))
         };
         let (pipelined, synchronous) = (Mode::Pipelined, Mode::Synchronous);
         assert!(answer(pipelined, pipelined).is_ok());
@@ -391,7 +403,7 @@ mod tests {
             match parse(&line) {
                 Ok(Reply::Hello(hello)) => drop(introduction(hello)),
                 Ok(Reply::Loaded(answer)) => drop(loaded(answer)),
-                Ok(Reply::Generated(answer)) => drop(generated(answer, &Asked::from(&asks(1, 1)))),
+                Ok(Reply::Generated(answer)) => drop(generated(answer, &Asked::new(&asks(1, 1), 64))),
                 Ok(Reply::Probed { product_ns }) => drop(time(product_ns)),
                 Ok(other) => drop(unexpected(&other)),
                 Err(error) => {

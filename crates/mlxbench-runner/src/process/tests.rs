@@ -131,7 +131,7 @@ fn an_answer_that_does_not_add_up_is_refused() {
         stop: vec![],
         logits: None,
     };
-    let error = worker.generate(generate).unwrap_err();
+    let error = worker.generate(generate, 64).unwrap_err();
     assert_eq!(error.kind, Some(FailureKind::Protocol), "{error}");
 }
 
@@ -158,7 +158,7 @@ fn long_request() -> Generate {
 #[test]
 fn a_request_that_nobody_reads_has_the_same_deadline() {
     let mut worker = shell("sleep 1000", Duration::from_millis(50));
-    let error = worker.generate(long_request()).unwrap_err();
+    let error = worker.generate(long_request(), 64).unwrap_err();
     assert_eq!(error.kind, Some(FailureKind::TimedOut), "{error}");
 }
 
@@ -166,14 +166,16 @@ fn a_request_that_nobody_reads_has_the_same_deadline() {
 fn an_interrupt_ends_the_writing_of_a_request_that_nobody_reads() {
     let mut worker = shell("sleep 1000", LONG);
     worker.interrupt.set();
-    assert_eq!(worker.generate(long_request()).unwrap_err().kind, None);
+    assert_eq!(worker.generate(long_request(), 64).unwrap_err().kind, None);
 }
 
 #[test]
 fn a_long_request_arrives_whole() {
     // What comes back says how many bytes came in.
     let script = r#"length=$(head -n 1 | wc -c); echo "$length" >&2; exit 1"#;
-    let error = shell(script, LONG).generate(long_request()).unwrap_err();
+    let error = shell(script, LONG)
+        .generate(long_request(), 64)
+        .unwrap_err();
     let sent = serde_json::to_vec(&Request::Generate(long_request())).unwrap();
     let expected = format!("its last words: {}", sent.len() + 1);
     assert!(error.message.ends_with(&expected), "{error}");

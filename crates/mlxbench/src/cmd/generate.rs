@@ -127,7 +127,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         },
         logits: logits.as_ref().map(|file| file.path().to_owned()),
     };
-    let done = generate(&mut worker, &args, &folder, &placement, request);
+    let done = generate(
+        &mut worker,
+        &args,
+        &folder,
+        &placement,
+        request,
+        config.vocab_size,
+    );
     let generated = match done {
         Ok(generated) => generated,
         Err(WorkerError { kind: None, .. }) => return Ok(Exit::Interrupted),
@@ -241,13 +248,14 @@ fn generate(
     folder: &Path,
     placement: &Placement,
     request: Generate,
+    vocab_size: usize,
 ) -> Result<Generated, WorkerError> {
     worker.load(Load {
         model: folder.to_owned(),
         placement: placement.clone(),
         threads: args.threads,
     })?;
-    worker.generate(request)
+    worker.generate(request, vocab_size)
 }
 
 fn answer(
