@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hf_hub::CacheRepo;
 use hf_hub::api::sync::{Api, ApiError, ApiRepo};
+use mlxbench_core::text::tell;
 
 /// How long to wait before each further try of a download that broke off.
 const PAUSES: [Duration; 4] = [
@@ -75,7 +76,7 @@ impl Download {
         } else {
             if !self.bars {
                 let size = humansize::format_size(expected, humansize::DECIMAL);
-                eprintln!("hub: fetching {file} ({size})");
+                tell(format_args!("hub: fetching {file} ({size})"));
             }
             self.remote.download(file)?;
         }
