@@ -7,18 +7,22 @@
 //! | module | its subject |
 //! |---|---|
 //! | `config` | `config.json` of a folder |
+//! | `json` | text of small files, and what is wrong with it |
 //! | `sets` | which files hold the weights |
 //! | `names` | which of their tensors are the model's |
 //! | `head` | which output head counts |
 //! | `tensor` | one tensor's elements |
+//! | [`zeros`] | what a download leaves behind that was cut short |
 
 mod config;
 mod head;
+pub(crate) mod json;
 mod names;
 mod sets;
 mod tensor;
+pub mod zeros;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -28,10 +32,14 @@ use safetensors::tensor::TensorInfo;
 
 use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
 use crate::{Dtype, Error, Result};
-use names::{EMBEDDINGS, HEAD, Names};
+use names::{EMBEDDINGS, HEAD, Names, are_whole};
+use zeros::{Stretch, Zeros};
 
-pub use config::{read_config, read_config_file};
-pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, weight_sets};
+pub use crate::gemma::hf::quantised::files_aside;
+pub use config::{ADAPTER_CONFIG, read_config, read_config_file};
+pub use json::read_text;
+pub use names::check_plain;
+pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, is_shard, weight_sets};
 pub use tensor::{Element, Tensor};
 
 /// A model folder, checked and mapped.
@@ -52,6 +60,15 @@ struct Place {
     range: std::ops::Range<usize>,
 }
 
+/// Whether files with tensors of these names hold the whole model of `folder`'s `config.json`.
+///
+/// # Errors
+/// As [`read_config_file`].
+pub fn is_whole_model(folder: &Path, names: &BTreeSet<&str>) -> Result<bool> {
+    let file = read_config_file(folder)?;
+    Ok(are_whole(&file.config, file.head.tied, names))
+}
+
 impl Checkpoint {
     /// Opens and checks the model in `folder`.
     ///
@@ -63,14 +80,11 @@ impl Checkpoint {
         let mut file = read_config_file(folder)?;
         let (weights, names) = Weights::open(folder, &mut file)?;
         let mut tensors = HashMap::new();
-        for (spec, stored) in names.body {
-            let place = weights.place(&spec, &stored)?;
-            tensors.insert(spec.name, place);
+        for (spec, stored) in names.body.iter().chain(&names.head) {
+            let place = weights.place(spec, stored)?;
+            tensors.insert(spec.name.clone(), place);
         }
-        if let Some((spec, stored)) = names.head {
-            let place = weights.place(&spec, &stored)?;
-            tensors.insert(HEAD.to_owned(), place);
-        }
+        weights.check_whole(&names)?;
         let mut checkpoint = Self {
             folder: folder.to_owned(),
             file,
@@ -180,6 +194,26 @@ struct Stored {
     start: usize,
 }
 
+impl Stored {
+    /// The tensor in its file, which may be of a part that isn't run.
+    fn stretch<'a>(&self, name: &'a str, map: &'a Mmap) -> Stretch<'a> {
+        use safetensors::Dtype::{BF16, F16, F32};
+        let (start, end) = self.info.data_offsets;
+        let zeros = match self.info.dtype {
+            BF16 | F16 => Zeros::of(name, &self.info.shape, 2),
+            F32 => Zeros::of(name, &self.info.shape, 4),
+            _ => Zeros::Legal,
+        };
+        Stretch {
+            name,
+            bytes: &map[self.start + start..self.start + end],
+            start,
+            zeros,
+            used: true,
+        }
+    }
+}
+
 impl Weights {
     /// The set of weights of `folder` that holds the whole model, and the names of its tensors.
     fn open(folder: &Path, file: &mut ConfigFile) -> Result<(Self, Names)> {
@@ -241,6 +275,26 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Checks that no file holds zeros where weights should be.
+    fn check_whole(&self, names: &Names) -> Result<()> {
+        let used = names.body.iter().chain(&names.head);
+        let used: HashSet<&str> = used.map(|(_, stored)| stored.as_str()).collect();
+        for (number, file) in self.files.iter().enumerate() {
+            let found = self.found.iter();
+            let tensors: Vec<Stretch<'_>> = found
+                .filter(|(_, stored)| stored.file == number)
+                .map(|(name, stored)| Stretch {
+                    used: used.contains(name.as_str()),
+                    ..stored.stretch(name, &file.map)
+                })
+                .collect();
+            if let Some(message) = zeros::cut_short(&tensors) {
+                return Err(Error::model(&file.path, message));
+            }
+        }
+        Ok(())
+    }
+
     /// The place of the tensor `spec`, stored as `name`, once it is checked.
     fn place(&self, spec: &TensorSpec, name: &str) -> Result<Place> {
         let Stored { file, info, start } = &self.found[name];
@@ -257,7 +311,7 @@ impl Weights {
 fn of_folder(folder: &Path) -> Result<WeightSets> {
     let index = folder.join(INDEX_FILE);
     let text = match index.is_file() {
-        true => Some(config::read_text(&index)?),
+        true => Some(read_text(&index)?),
         false => None,
     };
     let sets = weight_sets(text.as_deref(), |name| folder.join(name).is_file());
@@ -293,16 +347,24 @@ fn without_weights(folder: &Path) -> String {
         [one] => format!(", only {one}"),
         [one, ..] => format!(", only {one} and {} more", found.len() - 1),
     };
-    format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here{instead}")
+    let advice = match is_shard(&found) {
+        true => ": these are shards, so fetch their index, too",
+        false => "",
+    };
+    format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here{instead}{advice}")
 }
 
 /// The tensors of a mapped file, each with the offset of the file's data section.
 fn read_header(path: &Path, map: &Mmap) -> Result<Vec<(String, TensorInfo, usize)>> {
     let (length, metadata) = SafeTensors::read_metadata(map).map_err(|error| {
-        Error::model(
-            path,
-            format!("not a whole safetensors file ({error}): is it truncated? fetch it again"),
-        )
+        let message = match map.starts_with(b"version https://git-lfs") {
+            true => "a pointer of Git LFS, not the weights: run `git lfs pull`, or fetch it again"
+                .to_owned(),
+            false => {
+                format!("not a whole safetensors file ({error}): is it truncated? fetch it again")
+            }
+        };
+        Error::model(path, message)
     })?;
     let start = length + size_of::<u64>();
     let tensors = metadata.tensors().into_iter();
@@ -312,6 +374,24 @@ fn read_header(path: &Path, map: &Mmap) -> Result<Vec<(String, TensorInfo, usize
 }
 
 fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dtype> {
+    let dtype = match info.dtype {
+        safetensors::Dtype::F32 => Dtype::F32,
+        safetensors::Dtype::BF16 => Dtype::Bf16,
+        safetensors::Dtype::F16 => Dtype::F16,
+        other => {
+            let packed = match other {
+                safetensors::Dtype::F64 => "",
+                _ => ", so the weights are quantised",
+            };
+            return Err(Error::model(
+                path,
+                format!(
+                    "tensor `{}` is stored as {other:?}{packed}: F32, F16 and BF16 are supported",
+                    spec.name
+                ),
+            ));
+        }
+    };
     if info.shape != spec.shape {
         return Err(Error::model(
             path,
@@ -321,16 +401,5 @@ fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dty
             ),
         ));
     }
-    match info.dtype {
-        safetensors::Dtype::F32 => Ok(Dtype::F32),
-        safetensors::Dtype::BF16 => Ok(Dtype::Bf16),
-        safetensors::Dtype::F16 => Ok(Dtype::F16),
-        other => Err(Error::model(
-            path,
-            format!(
-                "tensor `{}` is stored as {other:?}: F32, F16 and BF16 are supported",
-                spec.name
-            ),
-        )),
-    }
+    Ok(dtype)
 }

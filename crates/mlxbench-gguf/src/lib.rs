@@ -53,7 +53,7 @@ pub struct Imported {
 /// file's own vocabulary; a file without one makes a folder that takes token ids alone.
 ///
 /// # Errors
-/// When the file is no whole GGUF of a Gemma, its metadata are impossible or ask for work that
+/// When the file is no whole GGUF of a Gemma or ends in zeros as after a broken download, its metadata are impossible or ask for work that
 /// can't be done, it has a tensor of an unknown name or type, or the folder can't be written. Then
 /// there is no folder.
 pub fn import(
@@ -64,6 +64,7 @@ pub fn import(
 ) -> anyhow::Result<Imported> {
     let parts = Parts::open(file)?;
     let model = parts.model()?;
+    parts.check_whole(&model)?;
     write(&model, file, folder, dtype, tokenizer).with_context(|| file.display().to_string())?;
     let unread = model.metadata.unread().into_iter();
     Ok(Imported {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use memmap2::Mmap;
+use mlxbench_core::checkpoint::zeros::{Stretch, Zeros, cut_short};
 
 use crate::header::{Header, StoredTensor};
 use crate::metadata::Metadata;
@@ -70,6 +71,46 @@ impl Parts {
         });
         Model::join(headers.collect::<anyhow::Result<_>>()?)
     }
+
+    /// Checks that no file holds zeros where weights of `model`, which they hold, should be.
+    ///
+    /// # Errors
+    /// When one looks as if its download was cut short. The message names the file and a tensor.
+    pub fn check_whole(&self, model: &Model<'_>) -> anyhow::Result<()> {
+        for (path, map) in &self.files {
+            let all = model.tensors.iter();
+            let tensors: Vec<Stretch<'_>> = all
+                .filter_map(|(name, tensor)| stretch(name, tensor, map))
+                .collect();
+            if let Some(message) = cut_short(&tensors) {
+                bail!("{}: {message}", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tensor as a part of `map`, if it lies there.
+fn stretch<'a>(name: &'a str, tensor: &StoredTensor<'a>, map: &Mmap) -> Option<Stretch<'a>> {
+    let bytes = tensor.data?;
+    let file = map.as_ptr_range();
+    if !file.contains(&bytes.as_ptr()) {
+        return None;
+    }
+    let zeros = match tensor.shape.as_slice() {
+        // Norms are stored as the factor: zeros would silence a layer.
+        [_] if name.contains("norm") => Zeros::NotHalf,
+        [] | [_] => Zeros::Legal,
+        _ if ["token_embd.weight", "output.weight"].contains(&name) => Zeros::NotHalf,
+        [rows, ..] => Zeros::NoRow(bytes.len() / rows),
+    };
+    Some(Stretch {
+        name,
+        bytes,
+        start: bytes.as_ptr().addr() - file.start.addr(),
+        zeros,
+        used: true,
+    })
 }
 
 impl<'a> Model<'a> {
@@ -102,7 +143,7 @@ impl<'a> Model<'a> {
                 if [NUMBER, COUNT, TENSORS].contains(&key) {
                     continue;
                 }
-                if *metadata.entry(key).or_insert(value) != value {
+                if !metadata.entry(key).or_insert(value).is_same(&value) {
                     bail!("{file}: metadata `{key}` is another than in the parts before");
                 }
             }

@@ -59,7 +59,9 @@ pub fn from_vocabulary(
         Ok(piece.to_owned())
     })?;
     let mut scores = column(metadata, "tokenizer.ggml.scores", vocab_size, |score| {
-        Ok(number(score)? as f32)
+        let score = number(score)? as f32;
+        ensure!(!score.is_nan(), "it is NaN");
+        Ok(score)
     })?;
     let types = column(metadata, "tokenizer.ggml.token_type", vocab_size, count)?;
     if scores.len() != pieces.len() || types.len() != pieces.len() {

@@ -40,6 +40,17 @@ pub enum Value<'a> {
     List(List<'a>),
 }
 
+impl Value<'_> {
+    /// Whether two files say the same, bit by bit: a NaN is the same as itself.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::F32(a), Self::F32(b)) => a.to_bits() == b.to_bits(),
+            (Self::F64(a), Self::F64(b)) => a.to_bits() == b.to_bits(),
+            _ => self == other,
+        }
+    }
+}
+
 /// A list, whose values are read when they are asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct List<'a> {

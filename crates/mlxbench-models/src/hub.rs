@@ -3,8 +3,10 @@
 //! The cache is the one of transformers, mlx-lm and `hf download`: what one has fetched, the others
 //! find. Only the files that a benchmark needs are fetched.
 
+mod choice;
 mod download;
 mod environment;
+mod peek;
 mod refusal;
 
 use std::collections::BTreeSet;
@@ -15,10 +17,15 @@ use std::time::Duration;
 use hf_hub::api::Siblings;
 use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-use mlxbench_core::checkpoint::{INDEX_FILE, NoWeights, read_config, weight_sets};
+use mlxbench_core::checkpoint::{
+    ADAPTER_CONFIG, INDEX_FILE, files_aside, read_config, read_text, weight_sets,
+};
+use mlxbench_core::text::tell;
 
 use crate::{Error, Result};
+use choice::choose;
 use download::Download;
+use peek::Peek;
 use refusal::Refusal;
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -40,6 +47,16 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 /// As [`Hub::from_env`] and [`Hub::fetch`].
 pub fn fetch(repo: &str, revision: Option<&str>) -> Result<PathBuf> {
     Hub::from_env()?.fetch(repo, revision)
+}
+
+/// The snapshot folder of `repo` at `revision` if the cache holds it whole. Nothing is fetched.
+///
+/// # Errors
+/// As [`Hub::from_env`], and when a name can't be one.
+pub fn cached(repo: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
+    let revision = revision.unwrap_or("main");
+    check_name(repo, revision)?;
+    Ok(Hub::from_env()?.cached(repo, revision))
 }
 
 /// A hub, the cache before it and the token to show it.
@@ -174,12 +191,9 @@ impl Hub {
             .iter()
             .map(|file| file.rfilename.as_str());
         let files: BTreeSet<&str> = files.collect();
-        let weightless = || {
-            let files = files.iter().copied().map(str::to_owned).collect();
-            Refusal::NoSafetensors(files)
-        };
         if !files.contains(CONFIG_FILE) {
-            return Err(weightless());
+            let files = files.into_iter().map(str::to_owned).collect();
+            return Err(Refusal::NoSafetensors(files));
         }
 
         // By its commit, so that a branch that moves meanwhile can't mix two commits' files.
@@ -201,27 +215,29 @@ impl Hub {
         };
         // The configuration first: nothing else is fetched of what can't be run.
         bring(CONFIG_FILE)?;
-        read_config(&snapshot).map_err(|error| Refusal::NotGemma(error.to_string()))?;
-        if files.contains(INDEX_FILE) {
-            bring(INDEX_FILE)?;
+        let telling = files_aside().chain([ADAPTER_CONFIG]);
+        for file in telling.filter(|file| files.contains(file)) {
+            bring(file)?;
         }
-        let sets = weight_sets(index_text(&snapshot).as_deref(), |file| {
-            files.contains(file)
-        });
-        let sets = sets.map_err(|problem| match problem {
-            NoWeights::Absent => weightless(),
-            NoWeights::BadIndex(why) => Refusal::BadIndex(why),
-            NoWeights::ShardMissing(name) => Refusal::BadIndex(format!(
-                "it names {name}, which the repository doesn't have beside it"
-            )),
-        })?;
-        for file in OPTIONAL_FILES
+        read_config(&snapshot).map_err(|error| Refusal::NotGemma(error.to_string()))?;
+        let peek = Peek {
+            remote: &download.remote,
+            token: self.token.as_deref(),
+            snapshot: snapshot.clone(),
+        };
+        let choice = choose(&files, &peek)?;
+        if let Some(warning) = choice.warning {
+            tell(format_args!("warning: {repo}: {warning}"));
+        }
+        let index = Some(INDEX_FILE).filter(|_| choice.with_index);
+        for file in index
             .into_iter()
+            .chain(OPTIONAL_FILES)
             .filter(|file| files.contains(file))
         {
             bring(file)?;
         }
-        for file in &sets.first.files {
+        for file in &choice.weights.files {
             bring(file)?;
         }
         // Last: the name that a later run without the hub looks under leads to a whole snapshot.
@@ -270,7 +286,7 @@ fn model(repo: &str, revision: &str) -> Repo {
 
 /// The index of a snapshot, where it has one.
 fn index_text(snapshot: &Path) -> Option<String> {
-    std::fs::read_to_string(snapshot.join(INDEX_FILE)).ok()
+    read_text(&snapshot.join(INDEX_FILE)).ok()
 }
 
 /// Both become parts of addresses and of paths in the cache.

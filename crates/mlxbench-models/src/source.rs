@@ -1,5 +1,6 @@
 //! A model by its name.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -48,13 +49,47 @@ impl Source {
             Self::Synthetic { preset, seed } => synthetic(preset, *seed, watch),
         }
     }
+
+    /// The source of this name as a command line has it: a folder's needn't be UTF-8.
+    ///
+    /// # Errors
+    /// When it is no source's name.
+    pub fn named(name: &OsStr) -> Result<Self> {
+        match name.to_str() {
+            Some(name) => name.parse(),
+            None => Ok(Self::Folder(name.into())),
+        }
+    }
+
+    /// The model's folder where it is on this machine already. Nothing is fetched or made.
+    ///
+    /// # Errors
+    /// When it isn't; the message says how to get it.
+    pub fn local(&self) -> Result<PathBuf> {
+        let folder = match self {
+            Self::Folder(folder) => Some(folder.clone()),
+            Self::Hub { repo, revision } => hub::cached(repo, revision.as_deref())?,
+            Self::Synthetic { preset, seed } => {
+                Some(synthetic_folder(preset, *seed)?).filter(|folder| folder.is_dir())
+            }
+        };
+        folder.ok_or_else(|| {
+            Error::Invalid(format!(
+                "{self} isn't on this machine: run `mlxbench model fetch {self}` first"
+            ))
+        })
+    }
+}
+
+/// Where the folder of a preset's random weights in bf16 is or would be.
+fn synthetic_folder(preset: &Preset, seed: u64) -> Result<PathBuf> {
+    let folder = cache::folder()?.join("synthetic");
+    Ok(folder.join(format!("{}-seed{seed}", preset.name)))
 }
 
 /// The folder of a preset's random weights in bf16, made when it isn't there.
 fn synthetic(preset: &Preset, seed: u64, watch: Watch<'_>) -> Result<PathBuf> {
-    let folder = cache::folder()?
-        .join("synthetic")
-        .join(format!("{}-seed{seed}", preset.name));
+    let folder = synthetic_folder(preset, seed)?;
     // The folder gets its name when it is whole, so one that is there can be used.
     if folder.is_dir() {
         return Ok(folder);
@@ -157,6 +192,18 @@ mod tests {
         assert!(refusal("synthetic:gema-3-1b").contains("did you mean `gemma-3-1b`?"));
         assert!(refusal("synthetic:gemma-2b@x").contains("synthetic:gemma-2b@7"));
         assert!(refusal("hf:gemma").contains("hf:owner/name"));
+    }
+
+    #[test]
+    fn a_folder_whose_name_is_not_utf_8_is_one() {
+        use std::os::unix::ffi::OsStrExt;
+        let name = OsStr::from_bytes(b"gemma-\xff");
+        let Source::Folder(folder) = Source::named(name).unwrap() else {
+            panic!("not a folder");
+        };
+        assert_eq!(folder.as_os_str(), name);
+        let source = Source::named(OsStr::new("hf:a/b")).unwrap();
+        assert_eq!(source.to_string(), "hf:a/b");
     }
 
     #[test]

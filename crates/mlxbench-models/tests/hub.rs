@@ -436,3 +436,180 @@ fn an_index_that_names_what_is_not_there_is_told() {
     let scene = Scene::of(repository);
     insta::assert_snapshot!(scene.refusal(&scene.hub(), REPO, None), @"the index of the safetensors of google/gemma-3-270m is wrong: it names model-2.safetensors, which the repository doesn't have beside it; or use synthetic:gemma-3-270m in place of hf:google/gemma-3-270m");
 }
+
+/// A safetensors file of the model's tensors but for those that `left_out` picks, with elements that
+/// aren't zero.
+fn tensors(left_out: impl Fn(&str) -> bool, more: &[&str]) -> Vec<u8> {
+    let repository = gemma();
+    let config = std::str::from_utf8(&repository.files["config.json"]).unwrap();
+    let specs = mlxbench_core::GemmaConfig::from_json(config)
+        .unwrap()
+        .tensors();
+    let specs = specs.into_iter().filter(|spec| !left_out(&spec.name));
+    let mut tensors: Vec<_> = specs.map(|spec| (spec.name, spec.shape)).collect();
+    tensors.extend(more.iter().map(|name| ((*name).to_owned(), vec![1])));
+    let ones = vec![1; 4 * 16 * 16];
+    let views = tensors.iter().map(|(name, shape)| {
+        let bytes = &ones[..4 * shape.iter().product::<usize>()];
+        let dtype = safetensors::Dtype::F32;
+        let view = safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes);
+        (name, view.unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+/// A repository with a single file beside two shards.
+fn two_sets(single: Vec<u8>) -> Repository {
+    let is_norm = |name: &str| name.ends_with("norm.weight");
+    let mut repository = sharded_gemma();
+    let shards = [tensors(is_norm, &[]), tensors(|name| !is_norm(name), &[])];
+    let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    repository.files.insert(INDEX, index.into());
+    let [first, second] = shards;
+    repository.files.insert("model-1.safetensors", first);
+    repository.files.insert("model-2.safetensors", second);
+    repository.files.insert(SINGLE, single);
+    repository
+}
+
+fn warnings(folder: &std::path::Path) -> Vec<String> {
+    let checkpoint = mlxbench_core::Checkpoint::open(folder).unwrap();
+    checkpoint.warnings().to_vec()
+}
+
+#[test]
+fn of_two_whole_sets_the_single_file_is_fetched_alone() {
+    let scene = Scene::of(two_sets(tensors(|_| false, &[])));
+    let folder = scene.fetch();
+    assert_eq!(names(&folder), ["config.json", SINGLE, "tokenizer.json"]);
+    // The shards that weren't fetched aren't called missing.
+    assert_eq!(warnings(&folder), [""; 0]);
+    assert_eq!(scene.hub().offline(true).fetch(REPO, None).unwrap(), folder);
+}
+
+#[test]
+fn shards_are_fetched_in_place_of_a_part_of_a_model() {
+    let scene = Scene::of(two_sets(tensors(|name| name.contains("mlp"), &[])));
+    let folder = scene.fetch();
+    let shards = ["model-1.safetensors", "model-2.safetensors"];
+    let expected = ["config.json", shards[0], shards[1], INDEX, "tokenizer.json"];
+    assert_eq!(names(&folder), expected);
+    assert_eq!(warnings(&folder), [""; 0]);
+}
+
+#[test]
+fn names_of_tensors_tell_packed_weights_before_they_are_fetched() {
+    let packed = "model.layers.0.mlp.up_proj.W_q";
+    let mut single = gemma();
+    single.files.insert(SINGLE, tensors(|_| false, &[packed]));
+    let mut sharded = sharded_gemma();
+    let index = format!(
+        r#"{{"weight_map": {{"{packed}": "model-1.safetensors", "b": "model-2.safetensors"}}}}"#
+    );
+    sharded.files.insert(INDEX, index.into());
+    let mut adapted = gemma();
+    let unmerged = tensors(|_| false, &["model.layers.0.mlp.up_proj.lora_A.weight"]);
+    adapted.files.insert(SINGLE, unmerged);
+    for (repository, expected) in [
+        (single, "quantised: HQQ"),
+        (sharded, "quantised: HQQ"),
+        (adapted, "LoRA adapter that isn't merged"),
+    ] {
+        let scene = Scene::of(repository);
+        let text = scene.refusal(&scene.hub(), REPO, None);
+        assert!(text.contains(expected), "{text}");
+        let downloads = scene.server.downloads();
+        let fetched = downloads
+            .iter()
+            .any(|(file, _)| file.ends_with(".safetensors"));
+        assert!(!fetched, "{downloads:?}");
+    }
+}
+
+#[test]
+fn a_header_longer_than_what_is_asked_for_first_is_read_whole() {
+    let names: Vec<String> = (0..2000)
+        .map(|n| format!("vision_tower.a.rather.long.name.of.a.tensor.{n}"))
+        .collect();
+    let mut more: Vec<&str> = names.iter().map(String::as_str).collect();
+    more.push("x.qweight");
+    let mut repository = gemma();
+    repository.files.insert(SINGLE, tensors(|_| false, &more));
+    let scene = Scene::of(repository);
+    let text = scene.refusal(&scene.hub(), REPO, None);
+    assert!(text.contains("AWQ or GPTQ (`x.qweight`)"), "{text}");
+}
+
+#[test]
+fn files_beside_the_configuration_name_quantised_weights_too() {
+    for (file, content, expected) in [
+        (
+            "hf_quant_config.json",
+            r#"{"quantization": {"quant_algo": "NVFP4"}}"#,
+            "ModelOpt NVFP4",
+        ),
+        (
+            "quantize_config.json",
+            r#"{"bits": 4, "desc_act": false}"#,
+            "GPTQ 4-bit",
+        ),
+        (
+            "quant_config.json",
+            r#"{"w_bit": 4, "zero_point": true}"#,
+            "AWQ 4-bit",
+        ),
+    ] {
+        let mut repository = gemma();
+        repository.files.insert(file, content.into());
+        let scene = Scene::of(repository);
+        let text = scene.refusal(&scene.hub(), REPO, None);
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn an_adapter_is_told_from_a_model() {
+    let mut repository = gemma();
+    repository.files = [
+        ("adapter_config.json", b"{}".to_vec()),
+        ("adapter_model.safetensors", weights(10)),
+    ]
+    .into();
+    let scene = Scene::of(repository);
+    let text = scene.refusal(&scene.hub(), REPO, None);
+    assert!(
+        text.starts_with("google/gemma-3-270m is a LoRA adapter, not a model: merge it"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_adapter_beside_a_model_is_told() {
+    let mut repository = gemma();
+    repository.files.insert(SINGLE, tensors(|_| false, &[]));
+    repository
+        .files
+        .insert("adapter_config.json", b"{}".to_vec());
+    let scene = Scene::of(repository);
+    let warnings = warnings(&scene.fetch());
+    assert!(
+        warnings[0].contains("a LoRA adapter lies beside this model"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn shards_without_their_index_are_told() {
+    let mut repository = gemma();
+    repository.files.remove(SINGLE);
+    repository
+        .files
+        .insert("model-00001-of-00002.safetensors", weights(10));
+    let scene = Scene::of(repository);
+    let text = scene.refusal(&scene.hub(), REPO, None);
+    assert!(
+        text.contains("under other names (model-00001-of-00002.safetensors)")
+            && text.contains("model.safetensors.index.json, which says"),
+        "{text}"
+    );
+}

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use super::json::{explain, read_text};
+use crate::gemma::hf::quantised::{self, files_aside};
 use crate::gemma::{ConfigFile, Fact, GemmaConfig};
 use crate::{Error, Result};
 
-/// The largest text file of a model folder that is read; real ones have some kilobytes, the index of
-/// the largest model some megabytes.
-const MOST_TEXT_BYTES: u64 = 64 << 20;
+/// What peft and mlx-lm write beside the weights of an adapter.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// The `config.json` of `folder`.
 ///
@@ -23,10 +24,7 @@ pub fn read_config(folder: &Path) -> Result<GemmaConfig> {
 /// As [`read_config`].
 pub fn read_config_file(folder: &Path) -> Result<ConfigFile> {
     if !folder.is_dir() {
-        return Err(Error::model(
-            folder,
-            "no such folder: name a model folder, hf:owner/name or synthetic:PRESET",
-        ));
+        return Err(Error::model(folder, no_folder(folder)));
     }
     let path = folder.join("config.json");
     if !path.is_file() {
@@ -35,12 +33,33 @@ pub fn read_config_file(folder: &Path) -> Result<ConfigFile> {
     let text = read_text(&path)?;
     let parsed = ConfigFile::parse(&text);
     let mut file = parsed.map_err(|error| Error::model(&path, error.to_string()))?;
+    check_aside(folder)?;
     add_generation_eos(folder, &mut file);
+    if folder.join(ADAPTER_CONFIG).is_file() {
+        file.warnings.push(format!(
+            "a LoRA adapter lies beside this model ({ADAPTER_CONFIG}) and isn't applied: the model \
+             alone is run. To run both, merge them first (`merge_and_unload` of peft)"
+        ));
+    }
     Ok(file)
 }
 
+/// What is said of a path that is no folder.
+fn no_folder(path: &Path) -> String {
+    let name = path.display();
+    match path.extension().and_then(|ending| ending.to_str()) {
+        _ if !path.exists() => {
+            "no such folder: name a model folder, hf:owner/name or synthetic:PRESET".to_owned()
+        }
+        Some("gguf") => format!(
+            "a GGUF file: run `mlxbench model import {name} -o FOLDER` first, then name FOLDER"
+        ),
+        _ => "a file: name the folder of the model, which holds its config.json".to_owned(),
+    }
+}
+
 fn without_config(folder: &Path) -> &'static str {
-    if folder.join("adapter_config.json").is_file() {
+    if folder.join(ADAPTER_CONFIG).is_file() {
         return "this is a LoRA adapter, not a model: merge it into its model first \
                 (`merge_and_unload` of peft) and name the merged model's folder";
     }
@@ -48,34 +67,40 @@ fn without_config(folder: &Path) -> &'static str {
      *.safetensors"
 }
 
-/// The text of a small file of a model folder.
-///
-/// # Errors
-/// When it can't be read, or is far larger than any such file.
-pub(super) fn read_text(path: &Path) -> Result<String> {
-    let io = |error| Error::io(path, error);
-    let bytes = std::fs::metadata(path).map_err(io)?.len();
-    if bytes > MOST_TEXT_BYTES {
-        return Err(Error::model(
-            path,
-            format!("{bytes} bytes long: a file of this name has some kilobytes"),
-        ));
+/// Refuses a folder one of whose other files says that the weights are quantised.
+fn check_aside(folder: &Path) -> Result<()> {
+    for name in files_aside() {
+        let path = folder.join(name);
+        if path.is_file() {
+            let text = read_text(&path)?;
+            quantised::refuse_aside(name, &text)
+                .map_err(|message| Error::model(folder, message))?;
+        }
     }
-    std::fs::read_to_string(path).map_err(io)
+    Ok(())
 }
 
 /// Instruction-tuned models name their end of turn in `generation_config.json` only.
 fn add_generation_eos(folder: &Path, file: &mut ConfigFile) {
     const NAME: &str = "generation_config.json";
-    let text = read_text(&folder.join(NAME)).unwrap_or_default();
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let ids = match &value["eos_token_id"] {
-        serde_json::Value::Array(ids) => ids.clone(),
-        id => vec![id.clone()],
+    let path = folder.join(NAME);
+    if !path.is_file() {
+        return;
+    }
+    let added = read_text(&path)
+        .map_err(|error| error.to_string())
+        .and_then(|text| generation_eos(&text).map_err(|why| format!("{NAME}: {why}")));
+    let added = match added {
+        Ok(ids) => ids,
+        Err(why) => {
+            file.warnings.push(format!(
+                "{why}; so its end tokens don't count, only those of config.json"
+            ));
+            return;
+        }
     };
-    let ids = ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok());
     let known = file.config.eos_token_ids.len();
-    file.config.eos_token_ids.extend(ids);
+    file.config.eos_token_ids.extend(added);
     let added = file.config.eos_token_ids.len() > known;
     file.config.eos_token_ids.sort_unstable();
     file.config.eos_token_ids.dedup();
@@ -86,4 +111,18 @@ fn add_generation_eos(folder: &Path, file: &mut ConfigFile) {
         let from = format!("{from}eos_token_id of {NAME}");
         Fact::new("eos_token_ids", ids, from).replace(&mut file.facts);
     }
+}
+
+/// The end tokens that the text of a `generation_config.json` names.
+fn generation_eos(text: &str) -> Result<Vec<u32>, String> {
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| explain(text, &error))?;
+    let ids = match &value["eos_token_id"] {
+        serde_json::Value::Null => Vec::new(),
+        serde_json::Value::Array(ids) => ids.clone(),
+        id => vec![id.clone()],
+    };
+    let ids = ids.iter().map(|id| u32::try_from(id.as_u64()?).ok());
+    let ids: Option<Vec<u32>> = ids.collect();
+    ids.ok_or_else(|| "`eos_token_id` is neither a token id nor a list of them".to_owned())
 }

@@ -29,6 +29,11 @@ pub(super) fn decide(
     head: Option<&Tensor<'_>>,
 ) -> Result<Head, String> {
     let from = &flag.from;
+    // A default is no key of the file.
+    let says = match from.strip_prefix("default of ") {
+        Some(class) => format!("the default of {class}"),
+        None => format!("`{from}`"),
+    };
     let decided = |tied, reason: String| Head {
         tied,
         fact: head_fact(tied, &reason),
@@ -38,13 +43,13 @@ pub(super) fn decide(
         (true, _, None) => Ok(decided(true, from.clone())),
         (false, _, Some(_)) => Ok(decided(false, from.clone())),
         (false, _, None) if flag.read_by_reference => Err(format!(
-            "tensor `lm_head.weight` is missing, and `{from}` says that the output head isn't the \
+            "tensor `lm_head.weight` is missing, and {says} says that the output head isn't the \
              embedding table: are all of the model's files here?"
         )),
         (false, _, None) => {
-            let reason = format!("no lm_head.weight, and `{from}` isn't what transformers reads");
+            let reason = format!("no lm_head.weight, and {says} isn't what transformers reads");
             let warning = format!(
-                "`{from}` says that the output head isn't the embedding table, but there is no \
+                "{says} says that the output head isn't the embedding table, but there is no \
                  `lm_head.weight`: the embeddings are used, as in transformers"
             );
             Ok(Head {
@@ -59,7 +64,7 @@ pub(super) fn decide(
         (true, Some(_), Some(_)) => {
             let warning = format!(
                 "`lm_head.weight` differs from the embeddings: it is used as the output head, as in \
-                 transformers, though `{from}` says that they are tied"
+                 transformers, though {says} says that they are tied"
             );
             Ok(Head {
                 warning: Some(warning),

@@ -29,18 +29,55 @@ pub(super) struct Names {
     pub(super) unused: Vec<String>,
 }
 
+/// Parts of names that the weights of an adapter have beside or in place of a model's: peft's LoRA,
+/// DoRA, IA3, LoHa, LoKr, VeRA and OFT, and mlx-lm's LoRA.
+const UNMERGED: [&str; 9] = [
+    "lora_",
+    "dora_",
+    ".base_layer.",
+    ".modules_to_save.",
+    "ia3_l",
+    "hada_w",
+    "lokr_w",
+    "vera_lambda",
+    "oft_r",
+];
+
+/// Checks that the stored names are those of plain weights.
+///
+/// # Errors
+/// When they show a quantised format, or an adapter that isn't merged into its model.
+pub fn check_plain(stored: &BTreeSet<&str>) -> Result<(), String> {
+    if let Some((format, name)) = quantised::shown_by_names(stored.iter().copied()) {
+        return Err(quantised::message(format, &name.escape_debug().to_string()));
+    }
+    let unmerged = |name: &&&str| UNMERGED.iter().any(|part| name.contains(part));
+    match stored.iter().find(unmerged) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "the files hold a LoRA adapter that isn't merged into its model (`{}`), and without it \
+             the model computes something else: merge it first (`merge_and_unload` of peft, \
+             `mlx_lm.fuse`)",
+            name.escape_debug()
+        )),
+    }
+}
+
+/// Whether these stored names are all that `config` needs. Where `tied`, one table is enough.
+pub(super) fn are_whole(config: &GemmaConfig, tied: bool, stored: &BTreeSet<&str>) -> bool {
+    find(config, tied, stored).is_ok()
+}
+
 /// Finds the tensors of `config` among the stored names. Where `tied`, one table is enough.
 ///
 /// # Errors
-/// When some are missing, in words that show names that are there, or when they are quantised.
+/// When some are missing, in words that show names that are there, or as [`check_plain`].
 pub(super) fn find(
     config: &GemmaConfig,
     tied: bool,
     stored: &BTreeSet<&str>,
 ) -> Result<Names, String> {
-    if let Some((format, name)) = quantised::shown_by_names(stored.iter().copied()) {
-        return Err(quantised::message(format, &name.escape_debug().to_string()));
-    }
+    check_plain(stored)?;
     let mut specs = GemmaConfig {
         tie_word_embeddings: false,
         ..config.clone()
@@ -89,7 +126,8 @@ pub(super) fn find(
     let Some((prefix, body, head)) = whole.pop() else {
         return Err(missing_message(&nearest.unwrap_or_default(), stored));
     };
-    let unused = unused(prefix, &body, stored);
+    let mut unused = unused(prefix, &body, stored);
+    unused.extend(head_bias(prefix, stored));
     Ok(Names {
         body,
         head: head_spec.zip(head.map(str::to_owned)),
@@ -134,20 +172,26 @@ fn unused(prefix: &str, body: &[(TensorSpec, String)], stored: &BTreeSet<&str>) 
         .collect()
 }
 
+/// The bias of an output head of the model at `prefix`, which no Gemma has.
+fn head_bias(prefix: &str, stored: &BTreeSet<&str>) -> Option<String> {
+    let bias = |name: &&&str| {
+        let place = name.strip_suffix("lm_head.bias");
+        place.is_some_and(|place| prefix.starts_with(place))
+    };
+    stored
+        .iter()
+        .find(bias)
+        .map(|name| name.escape_debug().to_string())
+}
+
 fn missing_message(missing: &[String], stored: &BTreeSet<&str>) -> String {
     let first = missing.first().map_or("", String::as_str);
     let others = match missing.len().saturating_sub(1) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let unmerged = |name: &&str| name.contains("lora_A") || name.contains(".base_layer.");
-    let advice = if stored.iter().any(unmerged) {
-        "a LoRA adapter isn't merged into these weights: merge it first (`merge_and_unload` of peft)."
-    } else {
-        "are all of the model's files here?"
-    };
     format!(
-        "tensor `{first}`{others} is missing: {advice} The files hold {}",
+        "tensor `{first}`{others} is missing: are all of the model's files here? The files hold {}",
         examples(stored)
     )
 }
@@ -158,12 +202,28 @@ fn examples(stored: &BTreeSet<&str>) -> String {
     if stored.is_empty() {
         return "no tensors".to_owned();
     }
-    let shown: Vec<String> = stored
+    // What isn't Gemma's says more than what is.
+    let (known, odd): (Vec<&str>, Vec<&str>) = stored.iter().partition(|name| is_known(name));
+    let shown: Vec<String> = odd
         .iter()
+        .chain(&known)
         .take(SHOWN)
         .map(|name| format!("`{}`", name.escape_debug()))
         .collect();
     format!("{} tensors, such as {}", stored.len(), shown.join(", "))
+}
+
+/// Whether a Gemma has a tensor whose name ends so.
+fn is_known(name: &str) -> bool {
+    const PROJECTIONS: [&str; 7] = ["q", "k", "v", "o", "gate", "up", "down"];
+    let Some(stem) = name.strip_suffix(".weight") else {
+        return false;
+    };
+    let part = stem.rsplit('.').next().unwrap_or_default();
+    match part.strip_suffix("_proj") {
+        Some(projection) => PROJECTIONS.contains(&projection),
+        None => part.ends_with("norm") || ["embed_tokens", "lm_head"].contains(&part),
+    }
 }
 
 #[cfg(test)]
@@ -279,15 +339,46 @@ mod tests {
 
     #[test]
     fn an_adapter_that_is_not_merged_is_told() {
-        let names: Vec<String> = names("base_model.model.model.", &[])
-            .iter()
-            .map(|name| name.replace("q_proj.weight", "q_proj.base_layer.weight"))
-            .collect();
-        assert!(
-            find_in(&names, true)
-                .unwrap_err()
-                .contains("merge it first")
-        );
+        let layer = "model.layers.0.self_attn.q_proj.";
+        for odd in [
+            "lora_A.weight",
+            "lora_B.default.weight",
+            "lora_a",
+            "lora_magnitude_vector",
+            "base_layer.weight",
+            "modules_to_save.default.weight",
+        ] {
+            let name = format!("{layer}{odd}");
+            let message = find_in(&names("model.", &[&name]), true).unwrap_err();
+            assert!(
+                message.contains("LoRA") && message.contains(&name),
+                "{message}"
+            );
+            assert!(message.contains("merge it first"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_bias_of_the_head_is_listed() {
+        let places = [
+            ("model.", "lm_head.bias"),
+            ("language_model.model.", "language_model.lm_head.bias"),
+        ];
+        for (prefix, bias) in places {
+            assert_eq!(
+                find_in(&names(prefix, &[bias]), true).unwrap().unused,
+                [bias]
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_gemma_s_are_shown_first() {
+        let mut names = names("x.", &["x.layers.0.self_attn.qkv_proj.weight", "y.odd"]);
+        names.retain(|name| name != "x.norm.weight");
+        let message = find_in(&names, true).unwrap_err();
+        let shown = "such as `x.layers.0.self_attn.qkv_proj.weight`, `y.odd`, `x.embed_tokens";
+        assert!(message.contains(shown), "{message}");
     }
 
     #[test]

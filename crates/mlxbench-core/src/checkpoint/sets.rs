@@ -16,6 +16,13 @@ pub struct WeightSet {
     pub(super) index: HashMap<String, String>,
 }
 
+impl WeightSet {
+    /// The names of the tensors that the index lists; none where there is no index.
+    pub fn indexed_names(&self) -> impl Iterator<Item = &str> {
+        self.index.keys().map(String::as_str)
+    }
+}
+
 /// The sets that a place has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightSets {
@@ -87,6 +94,15 @@ pub fn weight_sets(
             ..only(single)
         }),
     }
+}
+
+/// Whether one of these files is a shard by its name, `NAME-00001-of-00003.safetensors`.
+pub fn is_shard<'a>(files: impl IntoIterator<Item = &'a String>) -> bool {
+    files.into_iter().any(|file| {
+        let stem = file.strip_suffix(".safetensors").unwrap_or_default();
+        stem.rsplit_once("-of-")
+            .is_some_and(|(_, count)| count.parse::<u32>().is_ok())
+    })
 }
 
 /// The shards of an index, all of which are there.

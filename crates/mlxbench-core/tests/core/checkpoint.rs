@@ -291,6 +291,148 @@ fn packed_weights_are_named_where_config_json_is_silent() {
 }
 
 #[test]
+fn an_adapter_that_is_not_merged_is_an_error_and_its_description_a_warning() {
+    let mut unmerged = specs();
+    let mut lora = spec("model.norm.weight");
+    lora.name = "model.layers.0.self_attn.q_proj.lora_A.weight".into();
+    unmerged.push(lora);
+    let message = refusal(folder_with(&unmerged).path());
+    assert!(
+        message.contains("LoRA") && message.contains("merge it first"),
+        "{message}"
+    );
+
+    let folder = folder_with(&specs());
+    std::fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let [warning] = checkpoint.warnings() else {
+        panic!("{:?}", checkpoint.warnings());
+    };
+    assert!(
+        warning.contains("LoRA adapter") && warning.contains("merge them"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn a_file_that_ends_in_zeros_is_told_from_a_whole_one() {
+    let folder = folder_with(&specs());
+    let path = folder.path().join("model.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    // What a norm has on its own may be zeros.
+    let mut zeroed = whole.clone();
+    let norm = zeroed.len() - 16;
+    zeroed[norm..].fill(0);
+    std::fs::write(&path, &zeroed).unwrap();
+    Checkpoint::open(folder.path()).unwrap();
+    let header = u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+    let data = whole.len() - 8 - header;
+    for length in [data / 3, data / 2, 16 + 2 * 4 * 4] {
+        let mut zeroed = whole.clone();
+        let start = zeroed.len() - length;
+        zeroed[start..].fill(0);
+        std::fs::write(&path, &zeroed).unwrap();
+        let message = refusal(folder.path());
+        assert!(
+            message.contains("model.safetensors: tensor") && message.contains("cut short"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_matrix_of_zeros_is_refused_and_a_norm_of_zeros_is_not() {
+    let open = |name: &str| {
+        let folder = folder_with(&[]);
+        let tensors: Vec<(TensorSpec, Element)> = specs()
+            .into_iter()
+            .map(|spec| {
+                let element: Element = match spec.name.contains(name) {
+                    true => |_| 0.0,
+                    false => |n| n as f32 + 1.0,
+                };
+                (spec, element)
+            })
+            .collect();
+        write_elements(&folder.path().join("model.safetensors"), &tensors);
+        Checkpoint::open(folder.path()).map_err(|error| error.to_string())
+    };
+    for name in ["embed_tokens.weight", "layers.0.mlp.down_proj.weight"] {
+        let message = open(name).unwrap_err();
+        assert!(
+            message.contains(name) && message.contains("is all zeros"),
+            "{message}"
+        );
+    }
+    open("norm.weight").unwrap();
+}
+
+#[test]
+fn a_file_beside_config_json_may_say_that_the_weights_are_quantised() {
+    let folder = folder_with(&specs());
+    let aside = r#"{"quantization": {"quant_algo": "FP8"}}"#;
+    std::fs::write(folder.path().join("hf_quant_config.json"), aside).unwrap();
+    let message = refusal(folder.path());
+    assert!(
+        message.contains("ModelOpt FP8 (`hf_quant_config.json`)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn files_are_not_folders() {
+    let folder = folder_with(&specs());
+    let gguf = folder.path().join("x.gguf");
+    std::fs::write(&gguf, "GGUF").unwrap();
+    let message = refusal(&gguf);
+    let expected = format!("run `mlxbench model import {} -o FOLDER`", gguf.display());
+    assert!(message.contains(&expected), "{message}");
+    let message = refusal(&folder.path().join("model.safetensors"));
+    assert!(message.contains("name the folder"), "{message}");
+}
+
+#[test]
+fn small_files_are_read_in_utf_16_too() {
+    let folder = folder_with(&specs());
+    let utf16 = |text: &str| -> Vec<u8> {
+        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+        units.flat_map(u16::to_le_bytes).collect()
+    };
+    std::fs::write(folder.path().join("config.json"), utf16(CONFIG)).unwrap();
+    let generation = utf16(r#"{"eos_token_id": [1, 5]}"#);
+    std::fs::write(folder.path().join("generation_config.json"), generation).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(checkpoint.config().eos_token_ids, [1, 5]);
+}
+
+#[test]
+fn a_generation_config_that_cannot_be_read_is_told() {
+    let folder = folder_with(&specs());
+    let path = folder.path().join("generation_config.json");
+    for (text, expected) in [
+        ("{{", "generation_config.json: not JSON"),
+        (r#"{"eos_token_id": "x"}"#, "`eos_token_id` is neither"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        assert_eq!(checkpoint.config().eos_token_ids, [1]);
+        assert!(
+            checkpoint.warnings()[0].contains(expected),
+            "{:?}",
+            checkpoint.warnings()
+        );
+    }
+}
+
+#[test]
+fn shards_without_their_index_are_told() {
+    let folder = folder_with(&specs());
+    let shard = folder.path().join("model-00001-of-00002.safetensors");
+    std::fs::rename(folder.path().join("model.safetensors"), shard).unwrap();
+    assert!(refusal(folder.path()).contains("these are shards, so fetch their index"));
+}
+
+#[test]
 fn what_a_folder_has_in_place_of_weights_is_told() {
     let folder = folder_with(&specs());
     let single = folder.path().join("model.safetensors");

@@ -164,6 +164,41 @@ fn weights_that_are_no_numbers_are_refused() {
 }
 
 #[test]
+fn a_file_that_ends_in_zeros_is_refused() {
+    let fixture = Fixture::new("gemma3");
+    let whole = fixture.gguf.bytes();
+    let data = whole.len() - fixture.gguf.header().len();
+    for length in [data / 2, data / 10, 32 * 4] {
+        let mut bytes = whole.clone();
+        let start = bytes.len() - length;
+        bytes[start..].fill(0);
+        std::fs::write(fixture.path("model.gguf"), bytes).unwrap();
+        let message = fixture.import_file("model.gguf", Dtype::F32).unwrap_err();
+        assert!(
+            message.contains("model.gguf: tensor `") && message.contains("cut short"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn zeros_in_place_of_a_norm_s_factor_or_a_matrix_are_refused() {
+    for name in [
+        "blk.2.attn_norm.weight",
+        "blk.2.ffn_up.weight",
+        "token_embd.weight",
+    ] {
+        let mut fixture = Fixture::new("gemma3");
+        fixture.gguf.tensor(name).data.fill(0);
+        let message = fixture.refusal();
+        assert!(
+            message.contains(&format!("`{name}` is all zeros")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_folder_with_something_in_it_is_left_alone() {
     let fixture = Fixture::new("gemma");
     let target = fixture.path("imported");

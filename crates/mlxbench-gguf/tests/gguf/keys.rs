@@ -359,3 +359,18 @@ fn the_deepest_models_scale_by_their_width_per_head() {
     let kinds = |kind: LayerKind| layers.iter().filter(|l| l.attention.kind == kind).count();
     assert_eq!((kinds(Global), kinds(Local)), (10, 52));
 }
+
+#[test]
+fn a_value_that_is_no_number_matters_where_it_is_used() {
+    let mut fixture = Fixture::new("gemma3");
+    fixture.gguf.set("general.x", Field::F32(f32::NAN));
+    fixture.gguf.set("general.y", Field::F64(f64::NAN));
+    fixture.import(mlxbench_core::Dtype::F32).unwrap();
+    for name in ["final_logit_softcapping", "rope.freq_base"] {
+        let message = refusal("gemma3", &[(name, Field::F32(f32::NAN))]);
+        assert!(message.contains("NaN"), "{message}");
+    }
+    let scores = Field::List(vec![Field::F32(f32::NAN); 64]);
+    let message = refusal("gemma3", &[(":tokenizer.ggml.scores", scores)]);
+    assert!(message.contains("NaN"), "{message}");
+}

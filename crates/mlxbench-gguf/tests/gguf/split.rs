@@ -136,3 +136,13 @@ fn a_part_that_was_cut_short_is_named() {
         "{message}"
     );
 }
+
+#[test]
+fn parts_that_repeat_what_is_no_number_agree() {
+    let fixture = split(|parts| {
+        for part in parts {
+            part.set("general.x", Field::F32(f32::NAN));
+        }
+    });
+    fixture.import_file(&name(1), Dtype::F32).unwrap();
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hf_hub::api::sync::ApiError;
+use mlxbench_core::checkpoint::{ADAPTER_CONFIG, INDEX_FILE, SINGLE_FILE, is_shard};
 use mlxbench_core::gemma::PRESETS;
 
 /// Why there is no snapshot.
@@ -126,6 +127,22 @@ fn without_safetensors(repo: &str, files: &[String]) -> String {
             "{repo} has GGUF weights ({file}) and no safetensors with a config.json: name a \
              repository in the Hugging Face layout, or download the file and run `mlxbench model \
              import`"
+        );
+    }
+    if files.iter().any(|file| file == ADAPTER_CONFIG) {
+        return format!(
+            "{repo} is a LoRA adapter, not a model: merge it into its model first \
+             (`merge_and_unload` of peft, `mlx_lm.fuse`) and name the merged model's folder"
+        );
+    }
+    if let Some(file) = with(".safetensors") {
+        let advice = match is_shard(files) {
+            true => ", which says where the tensors of these shards are",
+            false => "",
+        };
+        return format!(
+            "{repo} has weights under other names ({file}): a model in the Hugging Face layout has \
+             {SINGLE_FILE} or {INDEX_FILE}{advice}"
         );
     }
     let found = match with(".bin").or_else(|| with(".pth")) {

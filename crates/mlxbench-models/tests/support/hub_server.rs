@@ -177,6 +177,7 @@ fn body(repository: &mut Repository, file: &str, request: &Request, headers: &st
     let (start, end) = range.unwrap().split_once('-').unwrap();
     let start: usize = start.parse().unwrap();
     let end = end.parse().map_or(content.len(), |end: usize| end + 1);
+    let end = end.min(content.len());
     let headers = format!("{headers}ETag: \"{}\"\r\n", etag(content));
     if start >= content.len() {
         return response(416, &headers, b"");

@@ -1,5 +1,6 @@
 //! `mlxbench generate`: one greedy generation, to look at.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use crate::output::print;
   mlxbench generate --model synthetic:gemma-3-270m --backend candle --tokens 2,818,5279 --json")]
 pub(crate) struct Args {
     #[arg(long, value_name = "M", help = super::MODEL_HELP)]
-    model: String,
+    model: OsString,
     /// candle, tch, mlx, or any worker called mlxbench-worker-B.
     #[arg(long, value_name = "B")]
     backend: String,
@@ -89,7 +90,14 @@ struct Answer {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let source = args.model.parse::<Source>()?;
+    let Some(model) = args.model.to_str() else {
+        bail!(
+            "--model {}: workers are told the folder in UTF-8, and this name isn't: rename it, or \
+             make a link to it and name that",
+            args.model.display()
+        );
+    };
+    let source = model.parse::<Source>()?;
     let interrupt = Interrupt::default();
     super::set_on_signals(&interrupt)?;
     // Rates are measured here, too, and a run that goes on would measure this.

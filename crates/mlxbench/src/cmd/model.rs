@@ -1,9 +1,11 @@
 //! `mlxbench model`: where models come from, and what is in them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use mlxbench_core::checkpoint::read_text;
 use mlxbench_core::gemma::{PRESETS, preset};
 use mlxbench_core::{Dtype, GemmaConfig};
 use mlxbench_models::source::Source;
@@ -43,7 +45,7 @@ enum Verb {
         /// The folder to make.
         #[arg(short, long, value_name = "DIR")]
         output: PathBuf,
-        /// The dtype of the weights: bf16 or f32.
+        /// The dtype of the weights: bf16, f16 or f32.
         #[arg(long, value_name = "T", default_value = "bf16")]
         dtype: Dtype,
         /// A tokenizer.json to take; else one beside FILE, else one made from FILE's vocabulary.
@@ -69,8 +71,9 @@ enum Verb {
     /// was derived from its files with the key that it came from.
     #[command(after_help = "Example:\n  mlxbench model show gemma3 --json")]
     Show {
-        /// A model folder.
-        folder: PathBuf,
+        /// A model folder, or the name of a model that is on this machine (hf:owner/name[@revision],
+        /// synthetic:PRESET[@seed]).
+        model: OsString,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -111,8 +114,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             synth::write(&shapes_of(&shapes)?, dtype, seed, &output, &making.watch())?;
             print(format!("{}\n", output.display()).as_bytes())?;
         }
-        Verb::Show { folder, json } => {
-            let description = describe::describe(&folder)?;
+        Verb::Show { model, json } => {
+            let description = describe::describe(&Source::named(&model)?.local()?)?;
             let text = match json {
                 true => format!("{}\n", serde_json::to_string_pretty(&description)?),
                 false => description.to_string(),
@@ -175,7 +178,7 @@ fn shapes_of(name: &str) -> anyhow::Result<GemmaConfig> {
     }
     let path = Path::new(name);
     if path.is_file() {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let text = read_text(path)?;
         return GemmaConfig::from_json(&text).with_context(|| path.display().to_string());
     }
     let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();

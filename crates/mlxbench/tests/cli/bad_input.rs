@@ -144,3 +144,19 @@ fn a_file_that_is_no_result_is_not_reported() {
     let message = refusal(&scene.mlxbench(&["report", "tiny.json"]));
     assert!(message.contains("not a result of mlxbench"), "{message}");
 }
+
+#[test]
+fn a_model_that_is_not_on_this_machine_is_told_with_the_command_that_gets_it() {
+    let scene = Scene::new();
+    for model in ["hf:nobody/nothing", "synthetic:gemma-2b@99"] {
+        let message = refusal(&scene.mlxbench(&["model", "show", model]));
+        let command = format!("run `mlxbench model fetch {model}` first");
+        assert!(message.contains(&command), "{message}");
+    }
+    std::fs::write(scene.path("x.gguf"), "GGUF").unwrap();
+    let message = refusal(&scene.mlxbench(&["model", "show", "x.gguf"]));
+    assert!(
+        message.contains("`mlxbench model import x.gguf -o FOLDER`"),
+        "{message}"
+    );
+}

@@ -128,7 +128,7 @@ impl<'a> Keys<'a> {
 
     /// A whole number that isn't negative; [`bounds::count`](crate::gemma::bounds::count) refuses 0.
     pub(super) fn count(&mut self, spellings: &[&str]) -> Result<Option<Sourced<u64>>, String> {
-        self.typed(spellings, "a whole number of at least 1", Value::as_u64)
+        self.typed(spellings, "a whole number of at least 1", whole)
     }
 
     /// A number.
@@ -149,7 +149,7 @@ impl<'a> Keys<'a> {
     /// One token id or a list of them.
     pub(super) fn ids(&mut self, spellings: &[&str]) -> Result<Option<Sourced<Vec<u32>>>, String> {
         let ids = |value: &Value| {
-            let id = |id: &Value| u32::try_from(id.as_u64()?).ok();
+            let id = |id: &Value| u32::try_from(whole(id)?).ok();
             match value {
                 Value::Array(list) => list.iter().map(id).collect(),
                 one => Some(vec![id(one)?]),
@@ -183,6 +183,16 @@ impl<'a> Keys<'a> {
     pub(super) fn place_of(&self, key: &str) -> String {
         format!("{}{}", self.place, key.escape_debug())
     }
+}
+
+/// A whole number that isn't negative. JSON has one kind of number: `6.0` is 6.
+fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64()?;
+        // Above, an f64 no longer tells neighbours apart.
+        let exact = number.fract() == 0.0 && (0.0..=9e15).contains(&number);
+        exact.then_some(number as u64)
+    })
 }
 
 /// `6` and `6.0` are one number.
@@ -261,6 +271,16 @@ mod tests {
             message,
             "`a` must be a whole number of at least 1, not \"six\""
         );
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_point() {
+        let of =
+            |value: Value| read(&json!({"a": value}), &["a"]).map(|found| found.unwrap().value);
+        assert_eq!(of(json!(4.0)), Ok(4));
+        for other in [json!(4.5), json!(-4.0), json!(1e18), json!(true)] {
+            assert!(of(other.clone()).is_err(), "{other}");
+        }
     }
 
     #[test]

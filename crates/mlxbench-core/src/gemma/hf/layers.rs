@@ -6,6 +6,11 @@ use super::defaults::Defaults;
 use super::keys::{Keys, Sourced, disagreement, shown};
 use crate::gemma::{Generation, LayerKind, bounds};
 
+/// What transformers 5 writes and doesn't read.
+pub(super) const PRIVATE_PATTERN: &str = "_sliding_window_pattern";
+/// What Google's first files of Gemma 2 have beside `sliding_window`.
+pub(super) const OLDER_WINDOW: &str = "sliding_window_size";
+
 /// The kind of each layer, and where it was read.
 pub(super) fn kinds(
     keys: &mut Keys<'_>,
@@ -40,7 +45,7 @@ pub(super) fn kinds(
 }
 
 /// Every `pattern`-th layer is global.
-fn repeated(pattern: usize, count: usize) -> Vec<LayerKind> {
+pub(super) fn repeated(pattern: usize, count: usize) -> Vec<LayerKind> {
     let kind = |layer: usize| match (layer + 1) % pattern {
         0 => LayerKind::Global,
         _ => LayerKind::Local,
@@ -81,13 +86,12 @@ fn pattern(
     listed: bool,
 ) -> Result<Option<Sourced<usize>>, String> {
     const PUBLIC: &str = "sliding_window_pattern";
-    const WRITTEN_BY_TRANSFORMERS: &str = "_sliding_window_pattern";
     if generation == Generation::Gemma1 {
         return Ok(None);
     }
     let found = match listed {
         true => keys.count(&[PUBLIC])?,
-        false => keys.count(&[PUBLIC, WRITTEN_BY_TRANSFORMERS])?,
+        false => keys.count(&[PUBLIC, PRIVATE_PATTERN])?,
     };
     let Some(Sourced { value, from }) = found else {
         return Ok(None);
@@ -106,8 +110,7 @@ pub(super) fn window(
     keys: &mut Keys<'_>,
     generation: Generation,
 ) -> Result<Sourced<Option<usize>>, String> {
-    // The second is in Google's first files of Gemma 2.
-    const SPELLINGS: [&str; 2] = ["sliding_window", "sliding_window_size"];
+    const SPELLINGS: [&str; 2] = ["sliding_window", OLDER_WINDOW];
     if generation == Generation::Gemma1 {
         return Ok(Sourced::default_of(generation, None));
     }

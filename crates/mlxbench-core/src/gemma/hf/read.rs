@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::defaults::{self, Defaults};
 use super::keys::{Keys, Sourced};
 use super::{layers, quantised, rope, unused};
+use crate::checkpoint::json::explain;
 use crate::gemma::{Fact, FlatConfig, GemmaConfig, Generation, LayerKind, bounds};
 use crate::{Dtype, Error, Result};
 
@@ -48,7 +49,7 @@ impl ConfigFile {
     /// something that the adapters don't implement, or that nobody here knows.
     pub fn parse(text: &str) -> Result<Self> {
         let value: Value =
-            serde_json::from_str(text).map_err(|error| Error::Invalid(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| Error::Invalid(explain(text, &error)))?;
         read(&value)
     }
 }
@@ -101,8 +102,16 @@ impl<'a> Reading<'a> {
             Some(outer) => outer.text(&["model_type"])?,
             None => None,
         };
-        if let Some(whole) = outer_type.as_ref().filter(|whole| whole.value != "gemma3") {
-            return Err(unsupported(whole.value));
+        match outer_type.as_ref().map(|whole| whole.value) {
+            None | Some("gemma3") => {}
+            Some(text @ ("gemma" | "gemma2" | "gemma3_text")) => {
+                return Err(format!(
+                    "model_type \"{text}\" is a text model's, whose keys stand beside it, but \
+                     there is a `text_config`: write \"gemma3\" if the model is that one, else \
+                     remove it"
+                ));
+            }
+            Some(other) => return Err(unsupported(other)),
         }
         let Some(model_type) = inner_type.or(outer_type) else {
             return Err("`model_type` is missing: is this a model's config.json?".into());
@@ -173,7 +182,7 @@ impl<'a> Reading<'a> {
             final_logit_softcapping: self.final_softcap(defaults.final_softcap)?,
             attention_bias: self.biases()?,
             tie_word_embeddings: true,
-            bos_token_id: self.bos()?,
+            bos_token_id: self.bos(vocab_size)?,
             eos_token_ids: self.eos()?,
         };
         self.activation()?;
@@ -208,7 +217,22 @@ impl<'a> Reading<'a> {
     fn layers(&mut self, count: usize) -> Result<(Vec<LayerKind>, Option<usize>), String> {
         let kinds = layers::kinds(&mut self.text, self.generation, count)?;
         let window = layers::window(&mut self.text, self.generation)?;
+        let defaults = Defaults::of(self.generation);
+        let of_default = layers::repeated(defaults.pattern, count);
+        self.warn_of_private(
+            &kinds,
+            layers::PRIVATE_PATTERN,
+            kinds.value == of_default,
+            &format!("every {}th layer is global", defaults.pattern),
+        );
         let has_local = kinds.value.contains(&LayerKind::Local);
+        let default_window = defaults.sliding_window;
+        self.warn_of_private(
+            &window,
+            layers::OLDER_WINDOW,
+            window.value == default_window || !has_local,
+            &default_window.map_or_else(String::new, |window| format!("the window is {window}")),
+        );
         let windows = kinds.value.iter().map(|kind| match kind {
             LayerKind::Global => Value::Null,
             LayerKind::Local => json!(window.value),
@@ -224,6 +248,13 @@ impl<'a> Reading<'a> {
 
     fn rope(&mut self, layers: &[LayerKind]) -> Result<rope::Rope, String> {
         let rope = rope::read(&mut self.text, self.generation)?;
+        let default_theta = Defaults::of(self.generation).rope_theta;
+        self.warn_of_private(
+            &rope.theta,
+            rope::MLX_THETA,
+            rope.theta.value == default_theta,
+            &format!("the base is {default_theta}"),
+        );
         self.unused.extend(rope.unused.iter().cloned());
         self.warnings.extend(rope.warnings.iter().cloned());
         self.fact("rope_theta", &rope.theta);
@@ -237,6 +268,17 @@ impl<'a> Reading<'a> {
             self.fact("rope_local_linear_factor", &none);
         }
         Ok(rope)
+    }
+
+    /// Warns where a fact was read from `key` alone, which transformers doesn't read, so that there
+    /// the default stands: `otherwise`, in words. Nothing where that is the `same`.
+    fn warn_of_private<T>(&mut self, found: &Sourced<T>, key: &str, same: bool, otherwise: &str) {
+        if !same && found.from == self.text.place_of(key) {
+            self.warnings.push(format!(
+                "`{}` counts here, but transformers doesn't read this key: there {otherwise}",
+                found.from
+            ));
+        }
     }
 
     /// Whether the output head is the embedding table, as far as the file says.

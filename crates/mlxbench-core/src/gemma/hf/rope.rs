@@ -27,6 +27,9 @@ struct Stated {
     factor: Option<Sourced<f64>>,
 }
 
+/// mlx-lm's first name of `rope_theta`.
+pub(super) const MLX_THETA: &str = "rope_global_base_freq";
+
 const OLD: &str = "rope_scaling";
 const NEW: &str = "rope_parameters";
 const GLOBAL: &str = "full_attention";
@@ -42,8 +45,7 @@ pub(super) fn read(keys: &mut Keys<'_>, generation: Generation) -> Result<Rope, 
     let old = reader.object(keys.object(OLD)?)?;
     let (flat, global, local) = reader.by_kind(keys)?;
     let default_theta = Defaults::of(generation).rope_theta;
-    // The second is mlx-lm's first name of it.
-    let beside = keys.number(&["rope_theta", "rope_global_base_freq"])?;
+    let beside = keys.number(&["rope_theta", MLX_THETA])?;
     if generation != Generation::Gemma3 {
         // One RoPE for all layers, wherever it is stated.
         let stated = old.agree(flat)?.agree(global)?.agree(local)?;

@@ -137,6 +137,54 @@ fn two_spellings_that_agree_load_and_others_are_told() {
 }
 
 #[test]
+fn keys_that_transformers_does_not_read_are_told_where_it_matters() {
+    let warnings = |key: &str, value: Value| {
+        let mut json = json!({"model_type": "gemma3_text", "num_hidden_layers": 6});
+        json[key] = value;
+        parse(json).warnings
+    };
+    for (key, value, otherwise) in [
+        (
+            "_sliding_window_pattern",
+            json!(2),
+            "every 6th layer is global",
+        ),
+        ("sliding_window_size", json!(8), "the window is 4096"),
+        ("rope_global_base_freq", json!(5e3), "the base is 1000000"),
+    ] {
+        let found = warnings(key, value);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let starts = found[0].starts_with(&format!("`{key}` counts here"));
+        assert!(starts && found[0].ends_with(otherwise), "{found:?}");
+    }
+    for (key, value) in [
+        ("_sliding_window_pattern", json!(6)),
+        ("sliding_window_size", json!(4096)),
+        ("rope_global_base_freq", json!(1e6)),
+        ("sliding_window_pattern", json!(2)),
+    ] {
+        assert!(warnings(key, value).is_empty(), "{key}");
+    }
+}
+
+#[test]
+fn the_first_token_must_be_one() {
+    let of = |bos: Value| json!({"model_type": "gemma", "vocab_size": 96, "bos_token_id": bos});
+    assert_eq!(parse(of(json!([3]))).config.bos_token_id, Some(3));
+    assert_eq!(parse(of(json!(0))).config.bos_token_id, Some(0));
+    let message = refusal(of(json!(96)));
+    assert!(
+        message.contains("`bos_token_id` is 96") && message.contains("96 tokens"),
+        "{message}"
+    );
+    let message = refusal(of(json!([2, 3])));
+    assert!(
+        message.contains("`bos_token_id` lists 2 tokens"),
+        "{message}"
+    );
+}
+
+#[test]
 fn what_is_not_implemented_is_refused_by_name() {
     let refused = [
         (json!([]), "not a JSON object"),
@@ -145,6 +193,10 @@ fn what_is_not_implemented_is_refused_by_name() {
         (
             json!({"model_type": "paligemma", "text_config": {"model_type": "gemma"}}),
             "model_type \"paligemma\"",
+        ),
+        (
+            json!({"model_type": "gemma3_text", "text_config": {}}),
+            "there is a `text_config`",
         ),
         (
             json!({"model_type": "gemma3", "use_bidirectional_attention": true}),

@@ -7,17 +7,28 @@ use crate::gemma::hf::defaults;
 use crate::gemma::hf::keys::{Keys, Sourced};
 
 impl<'a> Reading<'a> {
-    /// The token that begins a text. `null` is none.
-    pub(super) fn bos(&mut self) -> Result<Option<u32>, String> {
+    /// The token that begins a text, which must be one of the `vocab_size` tokens. `null` is none.
+    pub(super) fn bos(&mut self, vocab_size: usize) -> Result<Option<u32>, String> {
         const KEY: &str = "bos_token_id";
-        let found = self.of_either(|keys| keys.count(&[KEY]))?;
+        let found = self.of_either(|keys| keys.ids(&[KEY]))?;
         let found = match found {
-            Some(Sourced { value, from }) => match u32::try_from(value) {
-                Ok(id) => Sourced {
-                    value: Some(id),
+            Some(Sourced { value, from }) => match value.as_slice() {
+                [id] if (*id as usize) < vocab_size => Sourced {
+                    value: Some(*id),
                     from,
                 },
-                Err(_) => return Err(format!("`{from}` is {value}: no vocabulary has that token")),
+                [id] => {
+                    return Err(format!(
+                        "`{from}` is {id}, and `vocab_size` says that there are {vocab_size} \
+                         tokens, from 0 up"
+                    ));
+                }
+                ids => {
+                    return Err(format!(
+                        "`{from}` lists {} tokens, and a text begins with one",
+                        ids.len()
+                    ));
+                }
             },
             None if self.text.is_null(&[KEY]) => Sourced {
                 value: None,
