@@ -66,7 +66,7 @@ pub fn cut_short(tensors: &[Stretch<'_>]) -> Option<String> {
         let cut = match tensor.zeros {
             Zeros::Legal => false,
             Zeros::NoRow(row) => zeros >= row,
-            Zeros::NotHalf => zeros >= length / 2,
+            Zeros::NotHalf => zeros.saturating_mul(2) >= length,
         };
         if cut {
             return Some(message(
