@@ -199,13 +199,13 @@ struct Stored {
 }
 
 impl Stored {
-    /// The tensor in its file, which may be of a part that isn't run.
-    fn stretch<'a>(&self, name: &'a str, map: &'a Mmap) -> Stretch<'a> {
+    /// The tensor in its file. One that isn't `used` may hold anything.
+    fn stretch<'a>(&self, name: &'a str, map: &'a Mmap, used: bool) -> Stretch<'a> {
         use safetensors::Dtype::{BF16, F16, F32};
         let (start, end) = self.info.data_offsets;
         let zeros = match self.info.dtype {
-            BF16 | F16 => Zeros::of(name, &self.info.shape, 2),
-            F32 => Zeros::of(name, &self.info.shape, 4),
+            BF16 | F16 if used => Zeros::of(name, &self.info.shape, 2),
+            F32 if used => Zeros::of(name, &self.info.shape, 4),
             _ => Zeros::Legal,
         };
         Stretch {
@@ -213,7 +213,6 @@ impl Stored {
             bytes: &map[self.start + start..self.start + end],
             start,
             zeros,
-            used: true,
         }
     }
 }
@@ -241,7 +240,7 @@ impl Weights {
         file.warnings.extend(warning);
         if !names.unused.is_empty() {
             file.warnings.push(format!(
-                "config.json doesn't ask for {} tensors of the text model, so they aren't used: `{}`{}",
+                "config.json doesn't ask for {} of the text model's stored tensors, so not used: `{}`{}",
                 names.unused.len(),
                 names.unused[0],
                 if names.unused.len() > 1 { ", ..." } else { "" }
@@ -287,10 +286,7 @@ impl Weights {
             let found = self.found.iter();
             let tensors: Vec<Stretch<'_>> = found
                 .filter(|(_, stored)| stored.file == number)
-                .map(|(name, stored)| Stretch {
-                    used: used.contains(name.as_str()),
-                    ..stored.stretch(name, &file.map)
-                })
+                .map(|(name, stored)| stored.stretch(name, &file.map, used.contains(name.as_str())))
                 .collect();
             if let Some(message) = zeros::cut_short(&tensors) {
                 return Err(Error::model(&file.path, message));
