@@ -10,14 +10,18 @@
 //! | `json` | text of small files, and what is wrong with it |
 //! | `sets` | which files hold the weights |
 //! | `names` | which of their tensors are the model's |
+//! | `plain` | whether they are plain weights |
+//! | `header` | what a safetensors file says of its tensors |
 //! | `head` | which output head counts |
 //! | `tensor` | one tensor's elements |
 //! | [`zeros`] | what a download leaves behind that was cut short |
 
 mod config;
 mod head;
+mod header;
 pub(crate) mod json;
 mod names;
+mod plain;
 mod sets;
 mod tensor;
 pub mod zeros;
@@ -27,18 +31,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
 
 use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
 use crate::{Dtype, Error, Result};
+use header::{check_tensor, read_header};
 use names::{EMBEDDINGS, HEAD, Names, are_whole};
 use zeros::{Stretch, Zeros};
 
 pub use crate::gemma::hf::quantised::files_aside;
 pub use config::{ADAPTER_CONFIG, read_config, read_config_file};
 pub use json::read_text;
-pub use names::check_plain;
+pub use plain::check_plain;
 pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, is_shard, weight_sets};
 pub use tensor::{Element, Tensor};
 
@@ -195,13 +199,13 @@ struct Stored {
 }
 
 impl Stored {
-    /// The tensor in its file, which may be of a part that isn't run.
-    fn stretch<'a>(&self, name: &'a str, map: &'a Mmap) -> Stretch<'a> {
+    /// The tensor in its file. One that isn't `used` may hold anything.
+    fn stretch<'a>(&self, name: &'a str, map: &'a Mmap, used: bool) -> Stretch<'a> {
         use safetensors::Dtype::{BF16, F16, F32};
         let (start, end) = self.info.data_offsets;
         let zeros = match self.info.dtype {
-            BF16 | F16 => Zeros::of(name, &self.info.shape, 2),
-            F32 => Zeros::of(name, &self.info.shape, 4),
+            BF16 | F16 if used => Zeros::of(name, &self.info.shape, 2),
+            F32 if used => Zeros::of(name, &self.info.shape, 4),
             _ => Zeros::Legal,
         };
         Stretch {
@@ -209,7 +213,6 @@ impl Stored {
             bytes: &map[self.start + start..self.start + end],
             start,
             zeros,
-            used: true,
         }
     }
 }
@@ -237,7 +240,7 @@ impl Weights {
         file.warnings.extend(warning);
         if !names.unused.is_empty() {
             file.warnings.push(format!(
-                "config.json doesn't ask for {} tensors of the text model, so they aren't used: `{}`{}",
+                "config.json doesn't ask for {} of the text model's stored tensors, so not used: `{}`{}",
                 names.unused.len(),
                 names.unused[0],
                 if names.unused.len() > 1 { ", ..." } else { "" }
@@ -283,10 +286,7 @@ impl Weights {
             let found = self.found.iter();
             let tensors: Vec<Stretch<'_>> = found
                 .filter(|(_, stored)| stored.file == number)
-                .map(|(name, stored)| Stretch {
-                    used: used.contains(name.as_str()),
-                    ..stored.stretch(name, &file.map)
-                })
+                .map(|(name, stored)| stored.stretch(name, &file.map, used.contains(name.as_str())))
                 .collect();
             if let Some(message) = zeros::cut_short(&tensors) {
                 return Err(Error::model(&file.path, message));
@@ -352,54 +352,4 @@ fn without_weights(folder: &Path) -> String {
         false => "",
     };
     format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is here{instead}{advice}")
-}
-
-/// The tensors of a mapped file, each with the offset of the file's data section.
-fn read_header(path: &Path, map: &Mmap) -> Result<Vec<(String, TensorInfo, usize)>> {
-    let (length, metadata) = SafeTensors::read_metadata(map).map_err(|error| {
-        let message = match map.starts_with(b"version https://git-lfs") {
-            true => "a pointer of Git LFS, not the weights: run `git lfs pull`, or fetch it again"
-                .to_owned(),
-            false => {
-                format!("not a whole safetensors file ({error}): is it truncated? fetch it again")
-            }
-        };
-        Error::model(path, message)
-    })?;
-    let start = length + size_of::<u64>();
-    let tensors = metadata.tensors().into_iter();
-    Ok(tensors
-        .map(|(name, info)| (name, info.clone(), start))
-        .collect())
-}
-
-fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dtype> {
-    let dtype = match info.dtype {
-        safetensors::Dtype::F32 => Dtype::F32,
-        safetensors::Dtype::BF16 => Dtype::Bf16,
-        safetensors::Dtype::F16 => Dtype::F16,
-        other => {
-            let packed = match other {
-                safetensors::Dtype::F64 => "",
-                _ => ", so the weights are quantised",
-            };
-            return Err(Error::model(
-                path,
-                format!(
-                    "tensor `{}` is stored as {other:?}{packed}: F32, F16 and BF16 are supported",
-                    spec.name
-                ),
-            ));
-        }
-    };
-    if info.shape != spec.shape {
-        return Err(Error::model(
-            path,
-            format!(
-                "tensor `{}` has shape {:?}, config.json asks for {:?}",
-                spec.name, info.shape, spec.shape
-            ),
-        ));
-    }
-    Ok(dtype)
 }

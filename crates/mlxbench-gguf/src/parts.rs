@@ -109,7 +109,6 @@ fn stretch<'a>(name: &'a str, tensor: &StoredTensor<'a>, map: &Mmap) -> Option<S
         bytes,
         start: bytes.as_ptr().addr() - file.start.addr(),
         zeros,
-        used: true,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::gemma::hf::quantised;
+use super::plain::check_plain;
 use crate::gemma::{GemmaConfig, TensorSpec};
 
 /// The prefix of the text model's tensors in a text-only checkpoint.
@@ -27,40 +27,6 @@ pub(super) struct Names {
     pub(super) head: Option<(TensorSpec, String)>,
     /// Names of the text model that its configuration doesn't ask for.
     pub(super) unused: Vec<String>,
-}
-
-/// Parts of names that the weights of an adapter have beside or in place of a model's: peft's LoRA,
-/// DoRA, IA3, LoHa, LoKr, VeRA and OFT, and mlx-lm's LoRA.
-const UNMERGED: [&str; 9] = [
-    "lora_",
-    "dora_",
-    ".base_layer.",
-    ".modules_to_save.",
-    "ia3_l",
-    "hada_w",
-    "lokr_w",
-    "vera_lambda",
-    "oft_r",
-];
-
-/// Checks that the stored names are those of plain weights.
-///
-/// # Errors
-/// When they show a quantised format, or an adapter that isn't merged into its model.
-pub fn check_plain(stored: &BTreeSet<&str>) -> Result<(), String> {
-    if let Some((format, name)) = quantised::shown_by_names(stored.iter().copied()) {
-        return Err(quantised::message(format, &name.escape_debug().to_string()));
-    }
-    let unmerged = |name: &&&str| UNMERGED.iter().any(|part| name.contains(part));
-    match stored.iter().find(unmerged) {
-        None => Ok(()),
-        Some(name) => Err(format!(
-            "the files hold a LoRA adapter that isn't merged into its model (`{}`), and without it \
-             the model computes something else: merge it first (`merge_and_unload` of peft, \
-             `mlx_lm.fuse`)",
-            name.escape_debug()
-        )),
-    }
 }
 
 /// Whether these stored names are all that `config` needs. Where `tied`, one table is enough.

@@ -365,6 +365,18 @@ fn a_matrix_of_zeros_is_refused_and_a_norm_of_zeros_is_not() {
         );
     }
     open("norm.weight").unwrap();
+
+    // Nor is a part that isn't run, wherever in the file it is.
+    let folder = folder_with(&[]);
+    let mut tensors: Vec<(TensorSpec, Element)> = specs()
+        .into_iter()
+        .map(|spec| (spec, (|n| n as f32 + 1.0) as Element))
+        .collect();
+    let mut vision = spec("model.embed_tokens.weight");
+    vision.name = "vision_tower.patch.weight".into();
+    tensors.push((vision, |_| 0.0));
+    write_elements(&folder.path().join("model.safetensors"), &tensors);
+    Checkpoint::open(folder.path()).unwrap();
 }
 
 #[test]
