@@ -60,7 +60,7 @@ impl Op {
         let Some((_, LayerSpec { attention, .. })) = self.first_layer(config) else {
             return 0;
         };
-        let others = match self.part {
+        match self.part {
             Part::Norm | Part::LmHead => config.hidden_size as u64,
             Part::QkNorm => 2 * attention.head_dim as u64,
             Part::Qkv | Part::Output if attention.bias => {
@@ -74,8 +74,7 @@ impl Op {
                 attention.position_elements() * (read + self.tokens) as u64
             }
             _ => 0,
-        };
-        others
+        }
     }
 
     /// `of` its parts, where it is a layer of `kind`.

@@ -71,8 +71,8 @@ enum Verb {
     /// was derived from its files with the key that it came from.
     #[command(after_help = "Example:\n  mlxbench model show gemma3 --json")]
     Show {
-        /// A model folder, or the name of a model that is on this machine (hf:owner/name[@revision],
-        /// synthetic:PRESET[@seed]).
+        /// A model folder, or the name of a model that is on this machine (`hf:owner/name[@revision]`,
+        /// `synthetic:PRESET[@seed]`).
         model: OsString,
         /// Print JSON.
         #[arg(long)]
