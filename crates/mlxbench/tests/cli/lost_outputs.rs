@@ -165,3 +165,22 @@ fn a_disk_that_is_full_at_any_record_loses_nothing_that_was_written() {
     }
     assert!(cut > 0, "no run was cut between its samples");
 }
+
+#[test]
+fn a_file_that_outgrows_the_users_limit_is_an_error_as_a_full_disk_is() {
+    let scene = scene(&[]);
+    // In blocks of 512 bytes, or of 1,024 in some shells: the journal fits, the result doesn't.
+    let program = env!("CARGO_BIN_EXE_mlxbench");
+    let script = format!("ulimit -f 4; exec {program} run config.toml");
+    let run = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(scene.path("."))
+        .env("MLXBENCH_CACHE", scene.path("cache"))
+        .env("TMPDIR", scene.path("."))
+        .output();
+    let run = run.unwrap();
+    let said = stderr(&run);
+    assert!(run.status.code().is_some(), "ended by a signal: {said}");
+    assert_ne!(run.status.code(), Some(0), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+}
