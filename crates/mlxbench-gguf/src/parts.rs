@@ -102,6 +102,13 @@ fn stretch<'a>(name: &'a str, tensor: &StoredTensor<'a>, map: &Mmap) -> Option<S
         [_] if name.contains("norm") => Zeros::NotHalf,
         [] | [_] => Zeros::Legal,
         _ if ["token_embd.weight", "output.weight"].contains(&name) => Zeros::NotHalf,
+        [rows, ..]
+            if ["attn_output.weight", "ffn_down.weight"]
+                .iter()
+                .any(|end| name.ends_with(end)) =>
+        {
+            Zeros::NoRowAtEnd(bytes.len() / rows)
+        }
         [rows, ..] => Zeros::NoRow(bytes.len() / rows),
     };
     Some(Stretch {

@@ -15,17 +15,34 @@ pub enum Zeros {
     Legal,
     /// Rows of so many bytes, none of which is all zeros: a projection's.
     NoRow(usize),
+    /// As [`Zeros::NoRow`] at the file's end; else it may be all zeros: a layer that was added to a model
+    /// and not trained yet writes nothing into the residual stream.
+    NoRowAtEnd(usize),
     /// All or half of it isn't zeros: the last rows of a table of tokens may be padding.
     NotHalf,
 }
 
 impl Zeros {
+    /// Whether a tensor of zeros is none of a model's, wherever it lies.
+    fn cannot_be_all(self) -> bool {
+        matches!(self, Self::NoRow(_) | Self::NotHalf)
+    }
+
     /// What they mean in a tensor of this name and shape, in the Hugging Face layout.
     pub fn of(name: &str, shape: &[usize], element_bytes: usize) -> Self {
         match shape {
             [] | [_] => Self::Legal,
             _ if name.contains("embed") || name.ends_with("lm_head.weight") => Self::NotHalf,
-            [_, row @ ..] => Self::NoRow(row.iter().product::<usize>() * element_bytes),
+            [_, row @ ..] => {
+                let row = row.iter().product::<usize>() * element_bytes;
+                match ["o_proj.weight", "down_proj.weight"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
+                {
+                    true => Self::NoRowAtEnd(row),
+                    false => Self::NoRow(row),
+                }
+            }
         }
     }
 }
@@ -53,7 +70,7 @@ pub fn cut_short(tensors: &[Stretch<'_>]) -> Option<String> {
     by_place.sort_unstable_by_key(|tensor| tensor.start);
     let hollow = by_place
         .iter()
-        .find(|tensor| tensor.zeros != Zeros::Legal && all_zeros(tensor.bytes));
+        .find(|tensor| tensor.zeros.cannot_be_all() && all_zeros(tensor.bytes));
     if let Some(tensor) = hollow {
         return Some(message(tensor.name, "is all zeros"));
     }
@@ -63,7 +80,7 @@ pub fn cut_short(tensors: &[Stretch<'_>]) -> Option<String> {
         let zeros = zeros_at_end(tensor.bytes);
         let cut = match tensor.zeros {
             Zeros::Legal => false,
-            Zeros::NoRow(row) => zeros >= row,
+            Zeros::NoRow(row) | Zeros::NoRowAtEnd(row) => zeros >= row,
             Zeros::NotHalf => zeros.saturating_mul(2) >= length,
         };
         if cut {
@@ -169,6 +186,17 @@ mod tests {
             assert!(message.starts_with("tensor `a` is all zeros"), "{message}");
             assert!(message.ends_with("fetch it again"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_layer_that_adds_nothing_yet_is_a_whole_one() {
+        use Zeros::{NoRow, NoRowAtEnd};
+        let [o, up] = [NoRowAtEnd(2), NoRow(2)];
+        assert_eq!(cut(&[("o", o, "0000"), ("up", up, "1111")]), None);
+        assert!(cut(&[("up", up, "1111"), ("o", o, "0000")]).is_some());
+        let of = |name| Zeros::of(name, &[8, 4], 2);
+        assert_eq!(of("layers.0.self_attn.o_proj.weight"), NoRowAtEnd(8));
+        assert_eq!(of("layers.0.mlp.down_proj.weight"), NoRowAtEnd(8));
     }
 
     #[test]

@@ -357,7 +357,7 @@ fn a_matrix_of_zeros_is_refused_and_a_norm_of_zeros_is_not() {
         write_elements(&folder.path().join("model.safetensors"), &tensors);
         Checkpoint::open(folder.path()).map_err(|error| error.to_string())
     };
-    for name in ["embed_tokens.weight", "layers.0.mlp.down_proj.weight"] {
+    for name in ["embed_tokens.weight", "layers.0.mlp.up_proj.weight"] {
         let message = open(name).unwrap_err();
         assert!(
             message.contains(name) && message.contains("is all zeros"),
@@ -365,6 +365,9 @@ fn a_matrix_of_zeros_is_refused_and_a_norm_of_zeros_is_not() {
         );
     }
     open("norm.weight").unwrap();
+    // Layers that were added and not trained yet.
+    open("layers.0.mlp.down_proj.weight").unwrap();
+    open("self_attn.o_proj.weight").unwrap();
 
     // Nor is a part that isn't run, wherever in the file it is.
     let folder = folder_with(&[]);
