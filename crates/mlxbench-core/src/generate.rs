@@ -8,6 +8,9 @@ use crate::backend::{ContextShape, Model, Reads};
 use crate::clock::Clock;
 use crate::{Error, Nanos, Result, TokenBatch, TokenId};
 
+/// The most tokens appended at once where nobody says: mlx-lm's (`--prefill-step-size`).
+pub const DEFAULT_CHUNK: usize = 2048;
+
 /// When the host waits for a token.
 #[derive(
     Debug,

@@ -82,8 +82,9 @@ pub struct MeasureConfig {
     pub max_warmup: usize,
     /// When the host waits for a token, where a test doesn't say.
     pub mode: Mode,
-    /// The most tokens appended at once.
-    pub chunk: NonZeroUsize,
+    /// The most tokens appended at once; when absent 2,048 as in mlx-lm, or fewer where the attention
+    /// scores of so many would take too much of the machine's memory.
+    pub chunk: Option<NonZeroUsize>,
     /// CPU threads; as many as there are physical cores when absent.
     pub threads: Option<NonZeroUsize>,
     /// Seed of random prompts and of the order in which targets take turns.
@@ -109,7 +110,7 @@ impl Default for MeasureConfig {
             warmup: 1,
             max_warmup: 4,
             mode: Mode::Pipelined,
-            chunk: count(512),
+            chunk: None,
             threads: None,
             seed: 0,
             timeout_seconds: count(600),

@@ -2,6 +2,7 @@
 //! with their workers.
 
 mod check;
+mod chunk;
 mod targets;
 
 use std::io::Read;
@@ -65,6 +66,8 @@ pub struct Plan {
     pub memory_limit_bytes: u64,
     /// How long each product and stream is timed before the run; `None` leaves them out.
     pub probe: Option<Duration>,
+    /// Rows of the products that stand for prefill.
+    pub probe_rows: usize,
 }
 
 impl Plan {
@@ -124,7 +127,10 @@ pub fn plan(
         None => targets(config, config_path, &mut answers)?,
         Some(sides) => both_sides(config, config_path, sides, &mut answers)?,
     };
-    let check = check(config, &tests, &source, &gemma, &mut answers)?;
+    let sizes: Vec<Test> = tests.iter().map(|(test, _)| *test).collect();
+    let memory_bytes = system::machine().memory_bytes;
+    let chunk = chunk::chunk(&config.measure, &sizes, &gemma, memory_bytes);
+    let check = check(config, chunk, &sizes, &source, &gemma, &mut answers)?;
     let residency = config
         .measure
         .residency
@@ -150,7 +156,7 @@ pub fn plan(
                 0 => 0,
                 least => measure.max_warmup.max(least),
             },
-            chunk: measure.chunk.get(),
+            chunk,
             threads: measure.threads.map_or_else(system::cores, Into::into),
             seed: measure.seed,
             reference: check.as_ref().map(|check| check.reference.id.clone()),
@@ -164,6 +170,7 @@ pub fn plan(
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
         delay: checked(limits::seconds("delay_seconds", measure.delay_seconds))?,
         memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(worker_memory),
+        probe_rows: chunk::probe_rows(chunk, &sizes),
         probe: match config.roofline.probe {
             true => Some(checked(limits::seconds(
                 "seconds",

@@ -77,7 +77,7 @@ impl Runner<'_> {
         };
         let mut worker = self.start_empty(introduced)?;
         let decode = gemma.products(1).into_iter();
-        let prefill = gemma.products(self.plan.settings.chunk).into_iter();
+        let prefill = gemma.products(self.plan.probe_rows).into_iter();
         let prefill = prefill.filter(|(part, _)| *part != OUTPUT);
         let probe = |(part, shape): (&str, ProductShape)| {
             let bytes = shape.weight_bytes(compute);

@@ -85,7 +85,7 @@ impl MeasureConfig {
         at_most("max_repetitions", most, REPETITIONS)?;
         at_most("warmup", self.warmup, REPETITIONS)?;
         at_most("max_warmup", self.max_warmup, REPETITIONS)?;
-        at_most("chunk", self.chunk.get(), TOKENS)?;
+        at_most("chunk", self.chunk.map_or(0, Into::into), TOKENS)?;
         at_most("threads", self.threads.map_or(0, Into::into), THREADS)?;
         if self
             .interval_percent

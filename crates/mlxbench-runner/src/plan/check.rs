@@ -38,10 +38,11 @@ impl Check {
     }
 }
 
-/// The check that the config asks for.
+/// The check that the config asks for, of targets that append `chunk` tokens at once.
 pub(super) fn check(
     config: &Config,
-    tests: &[(Test, Prompt)],
+    chunk: usize,
+    tests: &[Test],
     source: &PromptSource,
     gemma: &GemmaConfig,
     answers: &mut Answers<'_>,
@@ -49,8 +50,7 @@ pub(super) fn check(
     let Some(id) = config.equivalence.reference()? else {
         return Ok(None);
     };
-    let tests: Vec<Test> = tests.iter().map(|(test, _)| *test).collect();
-    let (depth, handed_over) = lengths(config, &tests, gemma);
+    let (depth, handed_over) = lengths(config, chunk, tests, gemma);
     let room = gemma.max_position_embeddings - (depth + handed_over) + 1;
     let positions = config.equivalence.positions.get().div_ceil(ROWS);
     let pipelined = tests.iter().any(|test| test.mode() == Mode::Pipelined);
@@ -71,7 +71,7 @@ pub(super) fn check(
 
 /// Tokens of a row in the cache and handed over: those of the longest test, cut to the limit, with
 /// tokens in the cache if any test has some.
-fn lengths(config: &Config, tests: &[Test], gemma: &GemmaConfig) -> (usize, usize) {
+fn lengths(config: &Config, chunk: usize, tests: &[Test], gemma: &GemmaConfig) -> (usize, usize) {
     let windows = gemma
         .layers
         .iter()
@@ -79,12 +79,7 @@ fn lengths(config: &Config, tests: &[Test], gemma: &GemmaConfig) -> (usize, usiz
     let window = windows.max().unwrap_or(0);
     let limit = match config.equivalence.prompt_tokens {
         Some(limit) => limit.get(),
-        None => config
-            .measure
-            .chunk
-            .get()
-            .max(window)
-            .saturating_add(BEYOND),
+        None => chunk.max(window).saturating_add(BEYOND),
     };
     let limit = limit.max(FEWEST).min(gemma.max_position_embeddings);
     let given = Test::context;
@@ -137,13 +132,14 @@ mod tests {
         })
     }
 
-    /// Of Gemma 3, whose window is 512, with the default chunk of as many.
+    /// Of Gemma 3, whose window is 512, in chunks of as many.
     fn lengths_of(more: &str, tests: &[Test]) -> (usize, usize) {
-        lengths(
-            &config(more),
-            tests,
-            &preset("gemma-3-270m").unwrap().config(),
-        )
+        chunked(512, more, tests)
+    }
+
+    fn chunked(chunk: usize, more: &str, tests: &[Test]) -> (usize, usize) {
+        let gemma = preset("gemma-3-270m").unwrap().config();
+        lengths(&config(more), chunk, tests, &gemma)
     }
 
     #[test]
@@ -155,8 +151,8 @@ mod tests {
     #[test]
     fn long_tests_are_checked_past_the_chunk_and_the_window() {
         assert_eq!(lengths_of("", &[test(4096, 0)]), (0, 576));
-        let longer = "[measure]\nchunk = 1024\n";
-        assert_eq!(lengths_of(longer, &[test(4096, 0)]), (0, 1088));
+        assert_eq!(chunked(2048, "", &[test(4096, 0)]), (0, 2112));
+        assert_eq!(chunked(2048, "", &[test(64, 0)]), (0, 64));
         let limited = "[equivalence]\nprompt_tokens = 100\n";
         assert_eq!(lengths_of(limited, &[test(4096, 0)]), (0, 100));
     }

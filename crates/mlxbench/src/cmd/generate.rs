@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use mlxbench_core::checkpoint::Checkpoint;
-use mlxbench_core::generate::Mode;
+use mlxbench_core::generate::{DEFAULT_CHUNK, Mode};
 use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::{Generate, Generated, Hello, Load};
 use mlxbench_core::text::tell;
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
     /// The most prompt tokens handed to the model at once.
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CHUNK, value_parser = at_least_one)]
     chunk: usize,
     /// Print one JSON object.
     #[arg(long)]
