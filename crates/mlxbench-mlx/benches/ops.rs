@@ -5,6 +5,6 @@ use std::process::ExitCode;
 use mlxbench_mlx::MlxBackend;
 
 fn main() -> ExitCode {
-    mlxbench_mlx::blas::prefer_openblas();
+    mlxbench_mlx::prepare();
     mlxbench_ops_bench::main(MlxBackend::default(), env!("CARGO_TARGET_TMPDIR"))
 }

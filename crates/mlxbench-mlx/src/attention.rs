@@ -1,9 +1,9 @@
 //! Grouped-query attention.
 
+use mlx_rs::Array;
 use mlx_rs::error::Result;
 use mlx_rs::fast::{ScaledDotProductAttentionMask, scaled_dot_product_attention};
 use mlx_rs::ops::softmax_axis;
-use mlx_rs::{Array, Dtype};
 use mlxbench_core::gemma::parts::{self, Cache, Heads, Span};
 use mlxbench_core::gemma::{AttentionSpec, KeysValues, LayerNames};
 
@@ -32,11 +32,55 @@ pub struct Attention {
     head_dim: i32,
     scale: f32,
     softcap: Option<SoftCap>,
-    /// Three products: OpenBLAS has a fast path for small ones, which one over all would miss.
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
+    qkv_proj: Projections,
     o_proj: Linear,
+}
+
+/// The products to queries, keys and values.
+#[derive(Debug)]
+enum Projections {
+    /// On the CPU: OpenBLAS has a fast path for small products, which one over all would miss.
+    Apart([Linear; 3]),
+    /// On a GPU, where each product is a launch.
+    Stacked {
+        all: Linear,
+        keys_values: Linear,
+        query_width: i32,
+    },
+}
+
+impl Projections {
+    fn stacked(all: Linear, query_width: i32) -> Result<Self> {
+        Ok(Self::Stacked {
+            keys_values: all.outputs_from(query_width)?,
+            all,
+            query_width,
+        })
+    }
+
+    /// Queries, keys and values of `x`.
+    fn forward(&self, x: &Array, kv_width: i32) -> Result<[Array; 3]> {
+        match self {
+            Self::Apart([q, k, v]) => Ok([q.forward(x)?, k.forward(x)?, v.forward(x)?]),
+            Self::Stacked {
+                all, query_width, ..
+            } => parted(&all.forward(x)?, &[*query_width, query_width + kv_width]),
+        }
+    }
+
+    /// Keys and values of `x` alone.
+    fn keys_values(&self, x: &Array, kv_width: i32) -> Result<[Array; 2]> {
+        match self {
+            Self::Apart([_, k, v]) => Ok([k.forward(x)?, v.forward(x)?]),
+            Self::Stacked { keys_values, .. } => parted(&keys_values.forward(x)?, &[kv_width]),
+        }
+    }
+}
+
+/// The parts of the last axis of `x` that begin at 0 and at `starts`.
+fn parted<const N: usize>(x: &Array, starts: &[i32]) -> Result<[Array; N]> {
+    let parts = x.split_at_indices(starts, -1)?;
+    Ok(parts.try_into().expect("a part more than starts"))
 }
 
 impl parts::Attention<Mlx> for Attention {
@@ -46,36 +90,40 @@ impl parts::Attention<Mlx> for Attention {
         attention: &AttentionSpec,
         hidden: usize,
     ) -> Result<Self> {
-        let linear = |module, columns| weights.linear(names, &[module], columns, attention.bias);
+        let linear =
+            |modules: &[&str], columns| weights.linear(names, modules, columns, attention.bias);
         let KeysValues::Own = attention.keys_values;
+        let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+        let qkv_proj = match weights.gpu {
+            true => Projections::stacked(linear(&qkv, hidden)?, attention.query_width() as i32)?,
+            false => {
+                let [q, k, v] = qkv.map(|module| linear(&[module], hidden));
+                Projections::Apart([q?, k?, v?])
+            }
+        };
         Ok(Self {
             heads: attention.heads as i32,
             kv_heads: attention.kv_heads as i32,
             head_dim: attention.head_dim as i32,
             scale: attention.scale() as f32,
             softcap: attention.softcap.map(SoftCap::new),
-            q_proj: linear("self_attn.q_proj", hidden)?,
-            k_proj: linear("self_attn.k_proj", hidden)?,
-            v_proj: linear("self_attn.v_proj", hidden)?,
-            o_proj: linear("self_attn.o_proj", attention.query_width())?,
+            qkv_proj,
+            o_proj: linear(&["self_attn.o_proj"], attention.query_width())?,
         })
     }
 
     fn project(&self, x: &Array) -> Result<Heads<Array>> {
-        let queries = self.split(&self.q_proj.forward(x)?)?;
-        let [keys, values] = self.project_keys_values(x)?;
+        let [queries, keys, values] = self.qkv_proj.forward(x, self.kv_width())?;
         Ok(Heads {
-            queries,
-            keys,
-            values,
+            queries: self.split(&queries)?,
+            keys: self.split(&keys)?,
+            values: self.split(&values)?,
         })
     }
 
     fn project_keys_values(&self, x: &Array) -> Result<[Array; 2]> {
-        Ok([
-            self.split(&self.k_proj.forward(x)?)?,
-            self.split(&self.v_proj.forward(x)?)?,
-        ])
+        let [keys, values] = self.qkv_proj.keys_values(x, self.kv_width())?;
+        Ok([self.split(&keys)?, self.split(&values)?])
     }
 
     fn attend(&self, heads: &Heads<Array>, span: &Span<Mlx>, cache: &mut KvCache) -> Result<Array> {
@@ -94,7 +142,10 @@ impl parts::Attention<Mlx> for Attention {
                 scaled_dot_product_attention(queries, keys, values, self.scale, mask, None)?
             }
         };
-        let mixed = mixed.transpose_axes(&[0, 2, 1, 3])?;
+        let mixed = match tokens {
+            1 => mixed,
+            _ => mixed.transpose_axes(&[0, 2, 1, 3])?,
+        };
         mixed.reshape(&[batch, tokens, self.heads * self.head_dim])
     }
 
@@ -104,14 +155,24 @@ impl parts::Attention<Mlx> for Attention {
 }
 
 impl Attention {
-    /// The heads of `x`, of shape `[batch, tokens, heads * head_dim]`.
+    fn kv_width(&self) -> i32 {
+        self.kv_heads * self.head_dim
+    }
+
+    /// The heads of `x`, of shape `[batch, tokens, heads * head_dim]`. Those of a single token are in
+    /// order as they are, and MLX's norm copies what was transposed.
     fn split(&self, x: &Array) -> Result<Array> {
-        x.reshape(&[x.dim(0), x.dim(1), -1, self.head_dim])?
-            .transpose_axes(&[0, 2, 1, 3])
+        let (batch, tokens) = (x.dim(0), x.dim(1));
+        match tokens {
+            1 => x.reshape(&[batch, -1, 1, self.head_dim]),
+            _ => x
+                .reshape(&[batch, tokens, -1, self.head_dim])?
+                .transpose_axes(&[0, 2, 1, 3]),
+        }
     }
 
     /// Attention with a soft-cap before the mask, which MLX's fused attention doesn't know. The
-    /// softmax is taken in f32.
+    /// softmax works in f32 inside.
     fn capped(
         &self,
         softcap: &SoftCap,
@@ -127,13 +188,65 @@ impl Attention {
         let grouped = queries.reshape(&[shape[0], self.kv_heads, group, self.head_dim])?;
         let scale = Array::from_f32(self.scale).as_dtype(dtype)?;
         let scores = grouped.multiply(scale)?.matmul(keys.swap_axes(2, 3)?)?;
-        let mut scores = softcap.forward(&scores)?.as_dtype(Dtype::Float32)?;
+        let mut scores = softcap.forward(&scores)?;
         if let Mask::Additive(mask) = mask {
             let by_head = [shape[0], self.heads, shape[2], keys.dim(2)];
             scores = scores.reshape(&by_head)?.add(mask)?;
         }
-        let weights = softmax_axis(&scores, -1, true)?.as_dtype(dtype)?;
+        let weights = softmax_axis(&scores, -1, true)?;
         let weights = weights.reshape(&[shape[0], self.kv_heads, group, keys.dim(2)])?;
         weights.matmul(values)?.reshape(shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlx_rs::ops::concatenate;
+    use mlx_rs::{Stream, random, with_stream};
+
+    use super::*;
+
+    const HIDDEN: i32 = 6;
+    const WIDTHS: [i32; 3] = [8, 4, 4];
+
+    fn random(shape: &[i32]) -> Array {
+        random::normal::<f32>(shape, None, None, None).unwrap()
+    }
+
+    /// The same products, apart and stacked.
+    fn both(bias: bool) -> [Projections; 2] {
+        let weights = WIDTHS.map(|width| random(&[width, HIDDEN]));
+        let biases = WIDTHS.map(|width| random(&[width]));
+        let stack = |arrays: &[Array; 3]| concatenate(arrays, 0).unwrap();
+        let linear =
+            |weight: &Array, of: &Array| Linear::new(weight.clone(), bias.then(|| of.clone()));
+        let all = linear(&stack(&weights), &stack(&biases));
+        let apart = [0, 1, 2].map(|index| linear(&weights[index], &biases[index]));
+        [
+            Projections::Apart(apart),
+            Projections::stacked(all, WIDTHS[0]).unwrap(),
+        ]
+    }
+
+    fn assert_same(apart: &[Array], stacked: &[Array]) {
+        for (a, b) in apart.iter().zip(stacked) {
+            assert_eq!(a.shape(), b.shape());
+            assert!(a.all_close(b, 1e-5, 1e-5, None).unwrap(), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn stacked_projections_are_the_three_products() {
+        with_stream(&Stream::cpu(), || {
+            for (bias, tokens) in [(false, 1), (false, 3), (true, 1), (true, 3)] {
+                let [apart, stacked] = both(bias);
+                let x = random(&[2, tokens, HIDDEN]);
+                let of = |projections: &Projections| projections.forward(&x, WIDTHS[1]).unwrap();
+                assert_same(&of(&apart), &of(&stacked));
+                let of =
+                    |projections: &Projections| projections.keys_values(&x, WIDTHS[1]).unwrap();
+                assert_same(&of(&apart), &of(&stacked));
+            }
+        });
     }
 }

@@ -1,15 +1,15 @@
 //! What MLX can do here: version, devices, dtypes.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_char};
-use std::ptr;
+use std::ffi::CStr;
 
 use mlx_rs::error::Exception;
-use mlx_rs::{Array, Device, DeviceType, Stream, with_stream};
+use mlx_rs::{Array, Stream, with_stream};
 use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 
+use crate::devices::{self, Devices};
 use crate::weights::{self, Weights};
 use crate::{GemmaModel, Product, blas};
 
@@ -41,15 +41,9 @@ impl Backend for MlxBackend {
     }
 
     fn devices(&self) -> Vec<DeviceSupport> {
-        let gpus = ["gpu", "cuda"].into_iter().flat_map(|kind| {
-            (0..count(kind)).map(move |index| match index {
-                0 => kind.to_owned(),
-                index => format!("{kind}:{index}"),
-            })
-        });
-        gpus.chain(["cpu".into()])
-            .filter_map(|name| support(&name))
-            .collect()
+        let devices = Devices::found();
+        let support = |name: String| support(devices, &name);
+        devices.names().filter_map(support).collect()
     }
 
     fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
@@ -61,9 +55,10 @@ impl Backend for MlxBackend {
         let weights = Weights {
             checkpoint,
             dtype: placement.precision.compute(),
+            gpu: placement.device.kind() != "cpu",
         };
-        let asynchronous = placement.device.kind() != "cpu";
-        let load = || GemmaModel::load(&weights, stream.clone(), asynchronous);
+        devices::raise_wired_limit(&placement.device)?;
+        let load = || GemmaModel::load(&weights, stream.clone());
         with_stream(&stream, load).map_err(framework)
     }
 
@@ -82,7 +77,7 @@ impl Backend for MlxBackend {
 
 /// The stream of `placement`, where it can multiply in the precision.
 fn usable(placement: &Placement) -> Result<Stream> {
-    let stream = stream(&placement.device)?;
+    let stream = Devices::found().stream(&placement.device)?;
     match unsupported(&stream, placement.precision) {
         None => Ok(stream),
         Some(reason) => Err(Error::Unsupported(format!(
@@ -105,53 +100,15 @@ pub(crate) fn synchronize(stream: &Stream) -> Result<()> {
     }
 }
 
-/// How many devices of `kind` the loaded library and this machine have.
-fn count(kind: &str) -> usize {
-    let mut count = 0;
-    let mut cuda = false;
-    // SAFETY: both write to the place that they are given.
-    unsafe {
-        mlx_sys::mlx_device_count(&mut count, DeviceType::Gpu.into());
-        mlx_sys::mlx_cuda_is_available(&mut cuda);
-    }
-    match kind {
-        "gpu" => count.max(0) as usize,
-        "cuda" if cuda => count.max(0) as usize,
-        "cpu" => 1,
-        _ => 0,
-    }
-}
-
-/// The default stream of the device called `name`, for this thread.
-fn stream(name: &mlxbench_core::Device) -> Result<Stream> {
-    if name.index() >= count(name.kind()) {
-        return Err(Error::Unsupported(format!(
-            "this MLX has no device `{name}`: it has {}",
-            ["gpu", "cuda", "cpu"]
-                .map(|kind| format!("{} {kind}", count(kind)))
-                .join(", ")
-        )));
-    }
-    Stream::try_default_on_device(&device(name)).map_err(framework)
-}
-
-fn device(name: &mlxbench_core::Device) -> Device {
-    let device_type = match name.kind() {
-        "cpu" => DeviceType::Cpu,
-        _ => DeviceType::Gpu,
-    };
-    Device::new(device_type, name.index() as i32)
-}
-
 /// What the device called `name` can do; `None` when it can't be used.
-fn support(name: &str) -> Option<DeviceSupport> {
+fn support(devices: Devices, name: &str) -> Option<DeviceSupport> {
     let device = name.parse().ok()?;
-    let stream = stream(&device).ok()?;
+    let stream = devices.stream(&device).ok()?;
     let precisions = Precision::ALL.map(|precision| PrecisionSupport {
         precision,
         unsupported: unsupported(&stream, precision),
     });
-    let description = description(&device);
+    let description = devices::description(&device);
     Some(DeviceSupport {
         device,
         description,
@@ -172,25 +129,6 @@ fn unsupported(stream: &Stream, precision: Precision) -> Option<String> {
     with_stream(stream, product)
         .err()
         .map(|error| error.what().into())
-}
-
-/// What MLX calls the device: `Apple M3 Max`.
-fn description(name: &mlxbench_core::Device) -> Option<String> {
-    let device = device(name);
-    let mut text: *const c_char = ptr::null();
-    // SAFETY: each handle is freed once; the text is copied before its owner goes.
-    unsafe {
-        let handle =
-            mlx_sys::mlx_device_new_type(device.get_type().ok()?.into(), name.index() as i32);
-        let mut info = mlx_sys::mlx_device_info_new();
-        let key = c"device_name".as_ptr();
-        let found = mlx_sys::mlx_device_info_get(&mut info, handle) == 0
-            && mlx_sys::mlx_device_info_get_string(&mut text, info, key) == 0;
-        let description = found.then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
-        mlx_sys::mlx_device_info_free(info);
-        mlx_sys::mlx_device_free(handle);
-        description
-    }
 }
 
 /// The version that the loaded library states.

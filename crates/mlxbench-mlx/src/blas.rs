@@ -22,7 +22,7 @@ const PRELOAD: &str = "LD_PRELOAD";
 
 /// Starts this program anew with OpenBLAS in place of MLX's own BLAS, where OpenBLAS is installed
 /// under its Linux name. Call it first in `main`: it doesn't return when it starts anew.
-pub fn prefer_openblas() {
+pub(crate) fn prefer_openblas() {
     let Some(library) = installed_openblas() else {
         return;
     };
@@ -48,7 +48,7 @@ pub fn prefer_openblas() {
 }
 
 /// The BLAS in effect, as it describes itself, or else by its library's name.
-pub fn in_effect() -> String {
+pub(crate) fn in_effect() -> String {
     let config = symbol(c"openblas_get_config").map(|function| {
         // SAFETY: OpenBLAS documents this signature; the text is static.
         unsafe {

@@ -1,6 +1,9 @@
 //! MLX as the layers see it. What it is asked for goes to the current stream.
 
+use std::ops::Range;
+
 use mlx_rs::error::{Exception, Result};
+use mlx_rs::ops::select;
 use mlx_rs::{Array, Dtype};
 use mlxbench_core::Error;
 use mlxbench_core::gemma::AttentionSpec;
@@ -54,11 +57,73 @@ impl Framework for Mlx {
         if pass.mask == pass::Mask::Causal && attention.softcap.is_none() {
             return Ok(Mask::Causal);
         }
-        let Some(mask) = pass.additive_mask() else {
-            return Ok(Mask::None);
-        };
-        let (tokens, read) = pass.mask_shape();
-        let mask = Array::from_slice(&mask, &[tokens as i32, read as i32]);
-        Ok(Mask::Additive(mask.as_dtype(place.dtype)?))
+        match pass.mask {
+            pass::Mask::None => Ok(Mask::None),
+            pass::Mask::Causal => additive(pass, None, place).map(Mask::Additive),
+            pass::Mask::Windowed(window) => additive(pass, Some(window), place).map(Mask::Additive),
+        }
+    }
+}
+
+/// 0 where a new token sees an entry that is read, minus infinity elsewhere. Shape `[tokens, read]`,
+/// made on the device.
+fn additive(pass: &Pass, window: Option<usize>, place: &Place) -> Result<Array> {
+    let positions =
+        |range: Range<usize>| Array::arange::<i32, i32>(range.start as i32, range.end as i32, None);
+    let tokens = positions(pass.positions.clone())?.expand_dims(1)?;
+    let entries = positions(pass.read_positions())?;
+    let mut seen = entries.le(&tokens)?;
+    if let Some(window) = window {
+        let end = entries.add(Array::from_int(window as i32))?;
+        seen = seen.logical_and(tokens.lt(&end)?)?;
+    }
+    let scalar = |value| Array::from_f32(value).as_dtype(place.dtype);
+    select(&seen, scalar(0.0)?, scalar(f32::NEG_INFINITY)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use mlx_rs::{Stream, with_stream};
+    use mlxbench_core::gemma::cache::Append;
+
+    use super::*;
+
+    fn pass(positions: Range<usize>, entries: Range<usize>, mask: pass::Mask) -> Pass {
+        Pass {
+            append: Append {
+                keep: None,
+                write: 0..positions.len(),
+                read: 3..3 + entries.len(),
+                read_position: entries.start,
+            },
+            positions,
+            mask,
+        }
+    }
+
+    #[test]
+    fn masks_made_on_the_device_are_those_of_the_host() {
+        let cases = [
+            pass(0..3, 0..3, pass::Mask::Causal),
+            pass(5..7, 0..7, pass::Mask::Causal),
+            pass(5..9, 2..9, pass::Mask::Windowed(4)),
+            pass(100..101, 90..101, pass::Mask::Windowed(3)),
+        ];
+        for pass in cases {
+            let window = match pass.mask {
+                pass::Mask::Windowed(window) => Some(window),
+                _ => None,
+            };
+            for dtype in [Dtype::Float32, Dtype::Bfloat16] {
+                let mask = with_stream(&Stream::cpu(), || {
+                    let mask = additive(&pass, window, &Place { dtype }).unwrap();
+                    assert_eq!(mask.dtype(), dtype);
+                    let (tokens, read) = pass.mask_shape();
+                    assert_eq!(mask.shape(), [tokens as i32, read as i32]);
+                    mask.to_vec_cast::<f32>().unwrap()
+                });
+                assert_eq!(mask, pass.additive_mask().unwrap(), "{pass:?}");
+            }
+        }
     }
 }

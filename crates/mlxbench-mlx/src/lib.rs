@@ -5,6 +5,8 @@
 //! | module | its subject |
 //! |---|---|
 //! | `backend` | what MLX can do here: version, devices, dtypes |
+//! | `devices` | the devices of the loaded library, by name |
+//! | `environment` | what has to be set before MLX starts |
 //! | `blas` | the BLAS under MLX's CPU backend: which one, how many threads, OpenBLAS in its place |
 //! | `weights` | from checkpoint tensors to MLX's |
 //! | `fused` | chains of element-wise operations, compiled to one kernel |
@@ -17,8 +19,10 @@
 
 mod attention;
 mod backend;
-pub mod blas;
+mod blas;
 mod cache;
+mod devices;
+mod environment;
 mod framework;
 mod fused;
 mod linear;
@@ -30,5 +34,6 @@ mod rope;
 mod weights;
 
 pub use backend::MlxBackend;
+pub use environment::prepare;
 pub use model::{GemmaModel, Output, Session};
 pub use product::Product;

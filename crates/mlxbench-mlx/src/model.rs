@@ -50,12 +50,8 @@ pub struct Output {
 }
 
 impl GemmaModel {
-    /// Loads to `stream`, which is of a GPU when `asynchronous`.
-    pub(crate) fn load(
-        weights: &Weights<'_>,
-        stream: Stream,
-        asynchronous: bool,
-    ) -> MlxResult<Self> {
+    /// Loads to `stream`.
+    pub(crate) fn load(weights: &Weights<'_>, stream: Stream) -> MlxResult<Self> {
         let config = weights.checkpoint.config();
         let place = Place {
             dtype: weights::dtype(weights.dtype),
@@ -70,7 +66,7 @@ impl GemmaModel {
         Ok(Self {
             config: config.clone(),
             stream,
-            asynchronous,
+            asynchronous: weights.gpu,
             decoder: Decoder::load(config, weights, place)?,
             place,
             embedding,

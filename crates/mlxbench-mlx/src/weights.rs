@@ -23,6 +23,8 @@ pub(crate) fn dtype(dtype: Dtype) -> MlxDtype {
 pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) dtype: Dtype,
+    /// Whether the current stream is a GPU's.
+    pub(crate) gpu: bool,
 }
 
 impl Weights<'_> {

@@ -37,6 +37,12 @@ impl Pass {
         (self.positions.len(), self.append.read.len())
     }
 
+    /// Positions in the text of the entries read.
+    pub fn read_positions(&self) -> Range<usize> {
+        let first = self.append.read_position;
+        first..first + self.append.read.len()
+    }
+
     /// The mask as numbers to add to scores, of [`Pass::mask_shape`], row after row; `None` where each
     /// token sees all.
     pub fn additive_mask(&self) -> Option<Vec<f32>> {

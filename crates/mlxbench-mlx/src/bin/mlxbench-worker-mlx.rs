@@ -3,6 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mlxbench_mlx::blas::prefer_openblas();
+    mlxbench_mlx::prepare();
     mlxbench_core::worker::serve(mlxbench_mlx::MlxBackend::default())
 }
