@@ -1,7 +1,7 @@
 //! Grouped-query attention.
 
-use candle_core::{DType, Result, Tensor};
-use candle_nn::ops::softmax_last_dim;
+use candle_core::{DType, DeviceLocation, Result, Tensor};
+use candle_nn::ops::{sdpa, softmax_last_dim};
 use mlxbench_core::gemma::parts::{self, Cache, Heads, Span};
 use mlxbench_core::gemma::{AttentionSpec, KeysValues, LayerNames};
 
@@ -10,14 +10,29 @@ use crate::framework::Candle;
 use crate::linear::Linear;
 use crate::weights::Weights;
 
+/// Widths of heads that candle's fused attention takes on Metal.
+const FUSED_WIDTHS: [usize; 6] = [32, 64, 96, 128, 256, 512];
+
+/// Whether candle's fused attention does the work of `attention` for `tokens` new tokens: on Metal only.
+/// Its kernel for a single token knows soft-caps by an approximate tanh, the other one knows none.
+pub(crate) fn is_fused(
+    location: DeviceLocation,
+    dtype: DType,
+    tokens: usize,
+    attention: &AttentionSpec,
+) -> bool {
+    // Several queries in f32 at this width exceed a threadgroup's memory.
+    let too_wide = tokens > 1 && dtype == DType::F32 && attention.head_dim == 512;
+    matches!(location, DeviceLocation::Metal { .. })
+        && attention.softcap.is_none()
+        && FUSED_WIDTHS.contains(&attention.head_dim)
+        && !too_wide
+}
+
 /// The attention of one layer.
 #[derive(Debug)]
 pub struct Attention {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    scale: f64,
-    softcap: Option<f64>,
+    spec: AttentionSpec,
     /// Queries, keys and values in one product.
     qkv_proj: Linear,
     o_proj: Linear,
@@ -35,11 +50,7 @@ impl parts::Attention<Candle> for Attention {
         let KeysValues::Own = attention.keys_values;
         let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         Ok(Self {
-            heads: attention.heads,
-            kv_heads: attention.kv_heads,
-            head_dim: attention.head_dim,
-            scale: attention.scale(),
-            softcap: attention.softcap,
+            spec: attention.clone(),
             qkv_proj: linear(&qkv, hidden)?,
             o_proj: linear(&["self_attn.o_proj"], attention.query_width())?,
         })
@@ -47,22 +58,21 @@ impl parts::Attention<Candle> for Attention {
 
     fn project(&self, x: &Tensor) -> Result<Heads<Tensor>> {
         let qkv = self.qkv_proj.forward(x)?;
+        let (heads, kv_heads) = (self.spec.heads, self.spec.kv_heads);
         Ok(Heads {
-            queries: self.split(&qkv, 0, self.heads)?,
-            keys: self.split(&qkv, self.heads, self.kv_heads)?,
-            values: self.split(&qkv, self.heads + self.kv_heads, self.kv_heads)?,
+            queries: self.split(&qkv, 0, heads)?,
+            keys: self.split(&qkv, heads, kv_heads)?,
+            values: self.split(&qkv, heads + kv_heads, kv_heads)?,
         })
     }
 
     fn project_keys_values(&self, x: &Tensor) -> Result<[Tensor; 2]> {
-        let (queries, both) = (
-            self.heads * self.head_dim,
-            2 * self.kv_heads * self.head_dim,
-        );
+        let (queries, both) = (self.spec.query_width(), 2 * self.spec.kv_width());
         let kv = self.qkv_proj.rows(queries, both)?.forward(x)?;
+        let kv_heads = self.spec.kv_heads;
         Ok([
-            self.split(&kv, 0, self.kv_heads)?,
-            self.split(&kv, self.kv_heads, self.kv_heads)?,
+            self.split(&kv, 0, kv_heads)?,
+            self.split(&kv, kv_heads, kv_heads)?,
         ])
     }
 
@@ -72,21 +82,13 @@ impl parts::Attention<Candle> for Attention {
         span: &Span<Candle>,
         cache: &mut KvCache,
     ) -> Result<Tensor> {
-        let (batch, _, tokens, _) = heads.queries.dims4()?;
+        let (queries, mask) = (&heads.queries, span.mask.as_ref());
+        let (location, tokens) = (queries.device().location(), queries.dim(2)?);
         let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
-
-        // The queries that share a key and value head stand below one another, so neither is
-        // repeated.
-        let grouped = (
-            batch,
-            self.kv_heads,
-            self.heads / self.kv_heads * tokens,
-            self.head_dim,
-        );
-        let scores = (heads.queries.reshape(grouped)?.matmul(&keys.t()?)? * self.scale)?;
-        let weights = self.softmax(scores, batch, tokens, span.mask.as_ref())?;
-        let mixed = weights.matmul(&values)?;
-        let mixed = mixed.reshape((batch, self.heads, tokens, self.head_dim))?;
+        let mixed = match is_fused(location, queries.dtype(), tokens, &self.spec) {
+            true => self.fused(queries, &keys, &values, mask)?,
+            false => self.plain(queries, &keys, &values, mask)?,
+        };
         mixed.transpose(1, 2)?.flatten_from(2)
     }
 
@@ -100,33 +102,107 @@ impl Attention {
     /// out contiguous.
     fn split(&self, x: &Tensor, first: usize, heads: usize) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
-        x.narrow(2, first * self.head_dim, heads * self.head_dim)?
-            .reshape((batch, tokens, heads, self.head_dim))?
+        x.reshape((batch, tokens, (), self.spec.head_dim))?
+            .narrow(2, first, heads)?
             .transpose(1, 2)?
             .contiguous()
     }
 
-    /// Attention weights from `scores`, of shape `[batch, kv_heads, group * tokens, read]`. The
-    /// soft-cap comes before the mask; the softmax is taken in f32.
-    fn softmax(
+    /// By candle's one kernel. A single token must see all that is read: the kernel takes no mask then.
+    fn fused(
         &self,
-        scores: Tensor,
-        batch: usize,
-        tokens: usize,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let dtype = scores.dtype();
-        let capped = match self.softcap {
-            Some(cap) => ((scores / cap)?.tanh()? * cap)?,
+        let (batch, heads, tokens, _) = queries.dims4()?;
+        let shape = (batch, heads, tokens, keys.dim(2)?);
+        let mask = mask.map(|mask| mask.broadcast_as(shape)).transpose()?;
+        let scale = self.spec.scale() as f32;
+        sdpa(queries, keys, values, mask.as_ref(), false, scale, 1.0)
+    }
+
+    /// By its formula, with the soft-cap before the mask. The softmax is taken in f32: candle's
+    /// rounds between its steps in 16 bits.
+    fn plain(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (batch, heads, tokens, head_dim) = queries.dims4()?;
+        let kv_heads = self.spec.kv_heads;
+        // The queries that share a key and value head stand below one another, so neither is
+        // repeated.
+        let grouped = (batch, kv_heads, heads / kv_heads * tokens, head_dim);
+        // They are scaled rather than the scores, which are more; by the cap, too, which comes next.
+        let scale = self.spec.scale() / self.spec.softcap.unwrap_or(1.0);
+        let scores = (queries * scale)?.reshape(grouped)?.matmul(&keys.t()?)?;
+        let scores = match self.spec.softcap {
+            Some(cap) => (scores.tanh()? * cap)?,
             None => scores,
         };
-        let grouped = capped.shape().clone();
-        let mut scores = capped.to_dtype(DType::F32)?;
+        let grouped = scores.shape().clone();
+        let mut scores = scores.to_dtype(DType::F32)?;
         if let Some(mask) = mask {
             scores = scores
-                .reshape((batch, self.heads, tokens, ()))?
+                .reshape((batch, heads, tokens, ()))?
                 .broadcast_add(mask)?;
         }
-        softmax_last_dim(&scores)?.to_dtype(dtype)?.reshape(grouped)
+        let weights = softmax_last_dim(&scores)?.to_dtype(queries.dtype())?;
+        let mixed = weights.reshape(grouped)?.matmul(values)?;
+        mixed.reshape((batch, heads, tokens, head_dim))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlxbench_core::gemma::preset;
+
+    use super::*;
+
+    const METAL: DeviceLocation = DeviceLocation::Metal { gpu_id: 0 };
+
+    fn spec(name: &str) -> AttentionSpec {
+        let config = preset(name).unwrap().config();
+        config.layers[0].attention.clone()
+    }
+
+    #[test]
+    fn attention_is_fused_on_metal_alone() {
+        let gemma_3 = spec("gemma-3-270m");
+        for tokens in [1, 7] {
+            for dtype in [DType::F32, DType::BF16, DType::F16] {
+                assert!(is_fused(METAL, dtype, tokens, &gemma_3));
+                for location in [DeviceLocation::Cpu, DeviceLocation::Cuda { gpu_id: 0 }] {
+                    assert!(!is_fused(location, dtype, tokens, &gemma_3));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn soft_caps_and_unknown_widths_are_never_fused() {
+        let gemma_2 = spec("gemma-2-2b");
+        assert!(gemma_2.softcap.is_some());
+        assert!(!is_fused(METAL, DType::BF16, 1, &gemma_2));
+        let narrow = AttentionSpec {
+            head_dim: 16,
+            ..spec("gemma-3-270m")
+        };
+        assert!(!is_fused(METAL, DType::BF16, 1, &narrow));
+    }
+
+    #[test]
+    fn the_widest_heads_are_fused_for_one_token_in_f32() {
+        let wide = AttentionSpec {
+            head_dim: 512,
+            ..spec("gemma-3-270m")
+        };
+        assert!(is_fused(METAL, DType::F32, 1, &wide));
+        assert!(!is_fused(METAL, DType::F32, 2, &wide));
+        assert!(is_fused(METAL, DType::BF16, 2, &wide));
     }
 }

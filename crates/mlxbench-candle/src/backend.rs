@@ -120,7 +120,7 @@ fn usable(placement: &Placement) -> Result<Device> {
 fn device(name: &mlxbench_core::Device) -> Result<Device> {
     let opened = match name.kind() {
         "cpu" => Ok(Device::Cpu),
-        "cuda" => Device::new_cuda(name.index()),
+        "cuda" => cuda(name.index()),
         "metal" => Device::new_metal(name.index()),
         _ => {
             return Err(Error::Unsupported(format!(
@@ -129,6 +129,14 @@ fn device(name: &mlxbench_core::Device) -> Result<Device> {
         }
     };
     opened.map_err(|error| Error::Unsupported(format!("candle can't open `{name}`: {error}")))
+}
+
+/// The GPU with this number by CUDA.
+fn cuda(index: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda(index)?;
+    #[cfg(feature = "cuda")]
+    crate::cuda::prepare(device.as_cuda_device()?)?;
+    Ok(device)
 }
 
 /// What the device called `name` can do; `None` when it can't be opened.

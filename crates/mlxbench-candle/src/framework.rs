@@ -1,12 +1,14 @@
 //! candle as the layers see it.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 use mlxbench_core::Error;
 use mlxbench_core::gemma::AttentionSpec;
 use mlxbench_core::gemma::parts::Framework;
-use mlxbench_core::gemma::pass::Pass;
+use mlxbench_core::gemma::pass::{self, Pass};
 
-use crate::attention::Attention;
+use crate::attention::{Attention, is_fused};
 use crate::cache::KvCache;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
@@ -17,11 +19,27 @@ use crate::weights::Weights;
 #[derive(Debug)]
 pub enum Candle {}
 
-/// A device and a dtype.
+/// A device and a dtype, and what is there for all passes.
 #[derive(Debug, Clone)]
 pub struct Place {
     pub(crate) device: Device,
     pub(crate) dtype: DType,
+    /// 0, 1, 2 ... in f32, as many as there may be positions: candle counts on the host, so once.
+    pub(crate) positions: Tensor,
+}
+
+impl Place {
+    pub(crate) fn new(
+        device: &Device,
+        dtype: DType,
+        positions: usize,
+    ) -> candle_core::Result<Self> {
+        Ok(Self {
+            device: device.clone(),
+            dtype,
+            positions: Tensor::arange(0, positions as u32, device)?.to_dtype(DType::F32)?,
+        })
+    }
 }
 
 impl Framework for Candle {
@@ -31,7 +49,8 @@ impl Framework for Candle {
     type Weights<'a> = Weights<'a>;
     type Norm = RmsNorm;
     type Rope = Rope;
-    /// In f32, of shape `[tokens, read]`; `None` for a single token, which sees all that is read.
+    /// Numbers to add to scores, of shape `[tokens, read]`, in the dtype that attention takes; `None` for
+    /// a single token, which sees all that is read.
     type Mask = Option<Tensor>;
     type Cache = KvCache;
     type Attention = Attention;
@@ -51,11 +70,79 @@ impl Framework for Candle {
 
     fn mask(
         pass: &Pass,
-        _attention: &AttentionSpec,
+        attention: &AttentionSpec,
         place: &Place,
     ) -> candle_core::Result<Option<Tensor>> {
-        let mask = pass.additive_mask();
-        mask.map(|mask| Tensor::from_vec(mask, pass.mask_shape(), &place.device))
-            .transpose()
+        let window = match pass.mask {
+            pass::Mask::None => return Ok(None),
+            pass::Mask::Causal => None,
+            pass::Mask::Windowed(window) => Some(window),
+        };
+        let mask = additive(pass, window, &place.positions)?;
+        let (location, tokens) = (place.device.location(), pass.positions.len());
+        match is_fused(location, place.dtype, tokens, attention) {
+            true => mask.to_dtype(place.dtype).map(Some),
+            false => Ok(Some(mask)),
+        }
+    }
+}
+
+/// 0 where a new token sees an entry that is read, minus infinity elsewhere, in f32. Shape
+/// `[tokens, read]`, made on the device from the table of its positions.
+fn additive(pass: &Pass, window: Option<usize>, positions: &Tensor) -> candle_core::Result<Tensor> {
+    let of = |range: Range<usize>| positions.narrow(0, range.start, range.len());
+    let tokens = of(pass.positions.clone())?.unsqueeze(1)?;
+    let entries = of(pass.read_positions())?.unsqueeze(0)?;
+    let shape = pass.mask_shape();
+    let everywhere = |value: f32| Tensor::new(value, positions.device())?.broadcast_as(shape);
+    let (seen, hidden) = (everywhere(0.0)?, everywhere(f32::NEG_INFINITY)?);
+    let mask = entries.broadcast_le(&tokens)?.where_cond(&seen, &hidden)?;
+    match window {
+        Some(window) => {
+            let end = (entries + window as f64)?;
+            tokens.broadcast_lt(&end)?.where_cond(&mask, &hidden)
+        }
+        None => Ok(mask),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlxbench_core::gemma::cache::Append;
+    use mlxbench_core::gemma::preset;
+
+    use super::*;
+
+    fn pass(positions: Range<usize>, entries: Range<usize>, mask: pass::Mask) -> Pass {
+        Pass {
+            append: Append {
+                keep: None,
+                write: 0..positions.len(),
+                read: 3..3 + entries.len(),
+                read_position: entries.start,
+            },
+            positions,
+            mask,
+        }
+    }
+
+    #[test]
+    fn masks_made_on_the_device_are_those_of_the_host() {
+        let place = Place::new(&Device::Cpu, DType::BF16, 101).unwrap();
+        let attention = &preset("gemma-3-270m").unwrap().config().layers[0].attention;
+        let cases = [
+            pass(0..3, 0..3, pass::Mask::Causal),
+            pass(5..7, 0..7, pass::Mask::Causal),
+            pass(5..9, 2..9, pass::Mask::Windowed(4)),
+            pass(98..101, 90..101, pass::Mask::Windowed(3)),
+        ];
+        for pass in cases {
+            let mask = Candle::mask(&pass, attention, &place).unwrap().unwrap();
+            assert_eq!(mask.dims2().unwrap(), pass.mask_shape());
+            let mask = mask.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(mask, pass.additive_mask().unwrap(), "{pass:?}");
+        }
+        let alone = pass(7..8, 0..8, pass::Mask::None);
+        assert!(Candle::mask(&alone, attention, &place).unwrap().is_none());
     }
 }

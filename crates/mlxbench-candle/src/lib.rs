@@ -8,6 +8,8 @@
 //! | `framework` | what the layers ask of candle beside their parts |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `readback` | how tokens come to the host |
+//! | `cuda` | with the feature `cuda`: what candle leaves to its user there |
 //! | `product` | a product alone, for probes |
 //! | `model` | the whole: embeddings, layers, output projection |
 //! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
@@ -15,12 +17,15 @@
 mod attention;
 mod backend;
 mod cache;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod framework;
 mod linear;
 mod mlp;
 mod model;
 mod norm;
 mod product;
+mod readback;
 mod rope;
 mod weights;
 

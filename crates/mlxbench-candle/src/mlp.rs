@@ -1,6 +1,6 @@
 //! The gated MLP (GeGLU).
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use mlxbench_core::gemma::{LayerNames, parts};
 
 use crate::framework::Candle;
@@ -30,18 +30,42 @@ impl parts::Mlp<Candle> for Mlp {
     }
 
     fn gated(&self, gate_up: &Tensor) -> Result<Tensor> {
-        // candle's element-wise operations use all threads on contiguous tensors only.
-        let half = |index| {
-            gate_up
-                .narrow(2, index * self.width, self.width)?
-                .contiguous()
-        };
-        // In 16 bits candle rounds inside its GELU; the reference rounds once, at the end.
-        let gate = half(0)?.to_dtype(DType::F32)?.gelu()?;
-        gate.to_dtype(gate_up.dtype())? * half(1)?
+        let half = |index| gate_up.narrow(2, index * self.width, self.width);
+        let (gate, up) = (half(0)?, half(1)?);
+        match gate_up.device() {
+            // On the CPU candle's element-wise operations use all threads on contiguous tensors only.
+            Device::Cpu => geglu(&gate.contiguous()?, &up.contiguous()?),
+            _ => geglu(&gate, &up),
+        }
     }
 
     fn down(&self, gated: &Tensor) -> Result<Tensor> {
         self.down_proj.forward(gated)
+    }
+}
+
+/// `gelu(gate) * up`. In 16 bits candle rounds inside its GELU; the reference rounds once, at the end.
+fn geglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.to_dtype(DType::F32)?.gelu()?.to_dtype(up.dtype())? * up
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_one_product_need_no_copy() {
+        let both = Tensor::randn(0_f32, 1.0, (2, 3, 8), &Device::Cpu).unwrap();
+        for dtype in [DType::F32, DType::BF16] {
+            let both = both.to_dtype(dtype).unwrap();
+            let half = |start| both.narrow(2, start, 4).unwrap();
+            let copied = |start| half(start).contiguous().unwrap();
+            let [views, copies] = [
+                geglu(&half(0), &half(4)).unwrap(),
+                geglu(&copied(0), &copied(4)).unwrap(),
+            ]
+            .map(|x| x.to_dtype(DType::F32).unwrap().to_vec3::<f32>().unwrap());
+            assert_eq!(views, copies);
+        }
     }
 }

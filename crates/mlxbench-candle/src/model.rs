@@ -6,13 +6,14 @@ use candle_core::{D, DType, Tensor};
 use mlxbench_core::backend::{ContextShape, Reads};
 use mlxbench_core::gemma::Decoder;
 use mlxbench_core::gemma::parts::{Norm, Spans};
-use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
+use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limits};
 
 pub use ops::Session;
 
 use crate::framework::{Candle, Place};
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
+use crate::readback::{Readback, Ready};
 use crate::weights::{self, Weights};
 
 /// A Gemma text model on a candle device.
@@ -20,6 +21,7 @@ use crate::weights::{self, Weights};
 pub struct GemmaModel {
     config: GemmaConfig,
     place: Place,
+    readback: Readback,
     /// Shape `[vocab_size, hidden_size]`.
     embedding: Tensor,
     embedding_scale: f64,
@@ -33,6 +35,8 @@ pub struct GemmaModel {
 pub struct Output {
     /// Shape `[batch]`, u32.
     tokens: Tensor,
+    /// What a read of them waits for.
+    ready: Ready,
     /// Shape `[batch, vocab_size]`, in the model's dtype.
     logits: Tensor,
 }
@@ -40,10 +44,9 @@ pub struct Output {
 impl GemmaModel {
     pub(crate) fn load(weights: &Weights<'_>) -> candle_core::Result<Self> {
         let config = weights.checkpoint.config();
-        let place = Place {
-            device: weights.device.clone(),
-            dtype: weights::dtype(weights.dtype),
-        };
+        let dtype = weights::dtype(weights.dtype);
+        let positions = config.max_position_embeddings.min(limits::TOKENS);
+        let place = Place::new(weights.device, dtype, positions)?;
         // Largest first: while a tensor is converted, its file's pages are in memory too.
         let embedding = weights.matrix(&["model.embed_tokens.weight"], config.hidden_size)?;
         let lm_head = match config.tie_word_embeddings {
@@ -53,6 +56,7 @@ impl GemmaModel {
         Ok(Self {
             config: config.clone(),
             decoder: Decoder::load(config, weights, place.clone())?,
+            readback: Readback::new(weights.device)?,
             place,
             embedding,
             embedding_scale: config.embedding_scale(weights.dtype),
@@ -93,6 +97,7 @@ impl GemmaModel {
         };
         Ok(Output {
             tokens: logits.argmax(D::Minus1)?,
+            ready: self.readback.mark()?,
             logits,
         })
     }
@@ -114,13 +119,8 @@ impl Model for GemmaModel {
         &self.config
     }
 
-    /// On GPUs candle copies to the host on the stream of the steps, and has no event or second
-    /// stream that a copy of one token could wait by.
     fn reads(&self) -> Reads {
-        match self.place.device.is_cpu() {
-            true => Reads::Immediate,
-            false => Reads::InOrder,
-        }
+        self.readback.reads()
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {
@@ -150,11 +150,17 @@ impl Model for GemmaModel {
     fn force(&mut self, output: Output, ids: &[TokenId]) -> Result<Output> {
         let tokens =
             Tensor::from_slice(ids, ids.len(), &self.place.device).map_err(Error::framework)?;
-        Ok(Output { tokens, ..output })
+        let ready = self.readback.mark().map_err(Error::framework)?;
+        Ok(Output {
+            tokens,
+            ready,
+            ..output
+        })
     }
 
     fn read(&mut self, output: &Output) -> Result<Vec<TokenId>> {
-        output.tokens.to_vec1().map_err(Error::framework)
+        let read = self.readback.read(&output.tokens, &output.ready);
+        read.map_err(Error::framework)
     }
 
     fn logits(&mut self, output: &Output) -> Result<Vec<f32>> {

@@ -15,7 +15,7 @@ impl session::Session for Session {
     type Framework = Candle;
 
     fn random(&self, shape: [usize; 3]) -> CandleResult<Tensor> {
-        let Place { device, dtype } = &self.0;
+        let Place { device, dtype, .. } = &self.0;
         Tensor::randn(0_f32, 1.0, &shape, device)?.to_dtype(*dtype)
     }
 
