@@ -124,6 +124,7 @@ fn count(kind: &str) -> usize {
 
 /// The default stream of the device called `name`, for this thread.
 fn stream(name: &mlxbench_core::Device) -> Result<Stream> {
+    name.refuse_ways("MLX")?;
     if name.index() >= count(name.kind()) {
         return Err(Error::Unsupported(format!(
             "this MLX has no device `{name}`: it has {}",

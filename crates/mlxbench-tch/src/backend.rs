@@ -153,6 +153,7 @@ fn libraries(config: &str) -> BTreeMap<String, String> {
 
 /// The device called `name`, where it can be used here.
 fn device(name: &mlxbench_core::Device) -> Result<Device> {
+    name.refuse_ways("PyTorch")?;
     let (device, usable) = match name.kind() {
         "cpu" => (Device::Cpu, true),
         "cuda" => {
