@@ -65,8 +65,8 @@ impl FromStr for Dtype {
 /// steps are handed over to it: `cuda+graph`, `cuda:1+graph`.
 ///
 /// The name is data. Which names mean something is the backend's business, and a Mac differs from
-/// a Linux machine in nothing else. Rows are labelled by the whole name; what concerns the piece of
-/// hardware (meters, probes, memory) goes by [`Device::hardware`].
+/// a Linux machine in nothing else. Rows are labelled by the whole name; meters, probes and memory go by
+/// the hardware.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
