@@ -1,4 +1,4 @@
-//! Compiles the shim, lets the binaries find libtorch at run time, and names the version of the
+//! Compiles the shims, lets the binaries find libtorch at run time, and names the version of the
 //! bindings, which libtorch can't tell.
 
 use std::env;
@@ -8,13 +8,14 @@ fn main() {
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is");
     let lib = Path::new(&lib);
     let include = lib.with_file_name("include");
-    for file in ["guarded.h", "readback.cpp", "shim.cpp"] {
+    let files = ["flash.cpp", "readback.cpp", "shim.cpp"];
+    for file in ["guarded.h"].iter().chain(&files) {
         println!("cargo::rerun-if-changed=src/{file}");
     }
     cc::Build::new()
         .cpp(true)
         .std("c++20")
-        .files(["src/readback.cpp", "src/shim.cpp"])
+        .files(files.map(|file| format!("src/{file}")))
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .warnings(false)

@@ -7,6 +7,7 @@ use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 use tch::{Cuda, Device, TchError, Tensor, utils};
 
+use crate::inference::inference;
 use crate::weights::{self, Weights};
 use crate::{GemmaModel, Product, shim};
 
@@ -70,7 +71,7 @@ impl Backend for TchBackend {
             device,
             dtype: placement.precision.compute(),
         };
-        tch::no_grad(|| GemmaModel::load(&weights)).map_err(framework)
+        inference(|| GemmaModel::load(&weights)).map_err(framework)
     }
 
     fn product(
@@ -81,7 +82,7 @@ impl Backend for TchBackend {
     ) -> Result<Product> {
         let device = usable(placement)?;
         let random = || Product::random(shape, copies, placement.precision.compute(), device);
-        tch::no_grad(random).map_err(framework)
+        inference(random).map_err(framework)
     }
 }
 

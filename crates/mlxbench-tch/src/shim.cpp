@@ -5,8 +5,10 @@
 #include <cstring>
 #include <string>
 
+#include <ATen/ATen.h>
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Version.h>
+#include <c10/core/InferenceMode.h>
 
 #include "guarded.h"
 
@@ -21,6 +23,15 @@ int mlxbench_torch_config(char* text, size_t size) {
     std::memcpy(text, config.data(), length);
     text[length] = '\0';
   });
+}
+
+// Enters inference mode on this thread, until the guard ends.
+int mlxbench_torch_inference_begin(void** guard) {
+  return guarded([&] { *guard = new c10::InferenceMode(true); });
+}
+
+void mlxbench_torch_inference_end(void* guard) {
+  delete static_cast<c10::InferenceMode*>(guard);
 }
 
 // Waits for all work on the accelerator with this index.
