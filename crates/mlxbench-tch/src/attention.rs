@@ -5,10 +5,11 @@ use mlxbench_core::gemma::{AttentionSpec, KeysValues, LayerNames};
 use tch::{TchError, Tensor};
 
 use crate::cache::KvCache;
+use crate::flash::{self, Lengths};
+use crate::forms;
 use crate::framework::Torch;
 use crate::linear::Linear;
 use crate::weights::Weights;
-use crate::{flash, forms};
 
 /// The attention of one layer.
 #[derive(Debug)]
@@ -35,6 +36,26 @@ pub enum Form {
     Flash(Option<usize>),
     /// In separate steps, with a mask in f32.
     Plain(Option<Tensor>),
+    /// One token, whose place in the cache only the device knows.
+    OnDevice(Entries),
+}
+
+/// The place of a token in a layer's cache, on the device.
+#[derive(Debug)]
+pub struct Entries {
+    /// Where its keys and values go, of shape `[1]`.
+    pub(crate) slot: Tensor,
+    /// What it reads.
+    pub(crate) read: Read,
+}
+
+/// What a token reads of a cache.
+#[derive(Debug)]
+pub enum Read {
+    /// Exactly what it sees: a sequence for each row and key and value head.
+    Exact(Lengths),
+    /// The first `count` entries, of which `mask`, of shape `[1, count]` in f32, hides what it doesn't see.
+    First { count: i64, mask: Tensor },
 }
 
 impl parts::Attention<Torch> for Attention {
@@ -88,13 +109,24 @@ impl parts::Attention<Torch> for Attention {
     ) -> Result<Tensor, TchError> {
         let (batch, _, tokens, _) = heads.queries.size4()?;
         let (queries, scale) = (&heads.queries, self.scale);
-        let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
+        let (keys, values) = match &span.mask {
+            Form::OnDevice(entries) => cache.write(&entries.slot, &heads.keys, &heads.values)?,
+            _ => cache.append(&span.append, &heads.keys, &heads.values)?,
+        };
         let kv = [&keys, &values];
         let mixed = match &span.mask {
             Form::Grouped(mask) => forms::grouped(queries, kv, mask.as_ref(), scale)?,
             Form::Causal => forms::causal(queries, kv, scale)?,
             Form::Flash(window) => flash::causal(queries, kv, *window, scale)?,
-            Form::Plain(mask) => forms::plain(queries, kv, mask.as_ref(), scale, self.softcap)?,
+            Form::Plain(mask) => self.plain(queries, kv, mask.as_ref())?,
+            Form::OnDevice(Entries { read, .. }) => match read {
+                Read::Exact(lengths) => self.within(queries, kv, lengths)?,
+                Read::First { count, mask } => {
+                    let (keys, values) =
+                        (keys.f_narrow(2, 0, *count)?, values.f_narrow(2, 0, *count)?);
+                    self.plain(queries, [&keys, &values], Some(mask))?
+                }
+            },
         };
         let mixed = mixed.f_transpose(1, 2)?;
         mixed.f_reshape([batch, tokens, self.heads * self.head_dim])
@@ -112,5 +144,27 @@ impl Attention {
         x.f_view([batch, tokens, -1, self.head_dim])?
             .f_narrow(2, first, heads)?
             .f_transpose(1, 2)
+    }
+
+    fn plain(
+        &self,
+        queries: &Tensor,
+        kv: [&Tensor; 2],
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor, TchError> {
+        forms::plain(queries, kv, mask, self.scale, self.softcap)
+    }
+
+    /// Attention of one token of each row to its part of whole buffers.
+    fn within(
+        &self,
+        queries: &Tensor,
+        kv: [&Tensor; 2],
+        lengths: &Lengths,
+    ) -> Result<Tensor, TchError> {
+        let grouped = queries.f_reshape([-1, self.heads / self.kv_heads, self.head_dim])?;
+        let [keys, values] = kv.map(|buffer| buffer.f_view([-1, 1, self.head_dim]));
+        let mixed = flash::lengths(&grouped, [&keys?, &values?], lengths, self.scale)?;
+        mixed.f_reshape(queries.size())
     }
 }

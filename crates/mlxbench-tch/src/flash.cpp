@@ -1,5 +1,6 @@
-// libtorch's flash attention, which lies below `scaled_dot_product_attention`: it has windows, and aligns
-// the causal flag with the last key. Each function returns 0, or -1 where libtorch throws.
+// libtorch's flash attention, which lies below `scaled_dot_product_attention`: it has windows, aligns the
+// causal flag with the last key, and takes lengths that are on the device. Each function returns 0, or -1
+// where libtorch throws.
 
 #include <cstdint>
 #include <optional>
@@ -28,6 +29,23 @@ int mlxbench_torch_flash(
     auto results = at::_flash_attention_forward(
         q, k, v, std::nullopt, std::nullopt, q.size(1), k.size(1), /*dropout_p=*/0.0, /*is_causal=*/true,
         /*return_debug_mask=*/false, scale, left, right);
+    *mixed = new at::Tensor(std::get<0>(results));
+  });
+}
+
+// Attention of one query for each of many sequences, `[sequences, heads, head_dim]`, to `keys` and `values`,
+// `[entries, kv_heads, head_dim]`: sequence i reads `counts[i]` entries from `starts[i]` on. `starts` and
+// `query_starts` have one more number than there are sequences; all three are i32 and on the device.
+// `most` is the largest count that there may ever be. Writes an `at::Tensor` of the queries' shape to
+// `mixed`.
+int mlxbench_torch_flash_lengths(
+    const void* queries, const void* keys, const void* values, const void* query_starts, const void* starts,
+    const void* counts, int64_t most, double scale, void** mixed) {
+  return guarded([&] {
+    auto results = at::_flash_attention_forward(
+        tensor(queries), tensor(keys), tensor(values), tensor(query_starts), tensor(starts), /*max_q=*/1, most,
+        /*dropout_p=*/0.0, /*is_causal=*/false, /*return_debug_mask=*/false, scale, std::nullopt, std::nullopt,
+        tensor(counts));
     *mixed = new at::Tensor(std::get<0>(results));
   });
 }

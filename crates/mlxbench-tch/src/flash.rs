@@ -15,6 +15,17 @@ unsafe extern "C" {
         window: i64,
         mixed: *mut *mut c_void,
     ) -> c_int;
+    fn mlxbench_torch_flash_lengths(
+        queries: *const c_void,
+        keys: *const c_void,
+        values: *const c_void,
+        query_starts: *const c_void,
+        starts: *const c_void,
+        counts: *const c_void,
+        most: i64,
+        scale: f64,
+        mixed: *mut *mut c_void,
+    ) -> c_int;
 }
 
 /// Attention of the last of the positions to all: each query sees the keys before it, `window` of them with
@@ -44,6 +55,45 @@ pub(crate) fn causal(
         )
     };
     taken(done, mixed)?.f_transpose(1, 2)
+}
+
+/// Where sequences lie in a buffer, on the device, i32.
+#[derive(Debug)]
+pub struct Lengths {
+    /// 0, 1, 2 and so on, of shape `[sequences + 1]`.
+    pub(crate) query_starts: Tensor,
+    /// The first entry that each reads, of shape `[sequences + 1]`.
+    pub(crate) starts: Tensor,
+    /// How many each reads, of shape `[sequences]`.
+    pub(crate) counts: Tensor,
+    /// The largest count that there may be.
+    pub(crate) most: i64,
+}
+
+/// Attention of one query of each sequence, `[sequences, heads, head_dim]`, to its part of `keys` and
+/// `values`, `[entries, kv_heads, head_dim]`. Keeps the queries' shape.
+pub(crate) fn lengths(
+    queries: &Tensor,
+    [keys, values]: [&Tensor; 2],
+    lengths: &Lengths,
+    scale: f64,
+) -> Result<Tensor, TchError> {
+    let mut mixed = ptr::null_mut();
+    // SAFETY: the tensors are alive, and the shim writes a new one.
+    let done = unsafe {
+        mlxbench_torch_flash_lengths(
+            queries.as_ptr().cast(),
+            keys.as_ptr().cast(),
+            values.as_ptr().cast(),
+            lengths.query_starts.as_ptr().cast(),
+            lengths.starts.as_ptr().cast(),
+            lengths.counts.as_ptr().cast(),
+            lengths.most,
+            scale,
+            &mut mixed,
+        )
+    };
+    taken(done, mixed)
 }
 
 fn taken(done: c_int, mixed: *mut c_void) -> Result<Tensor, TchError> {

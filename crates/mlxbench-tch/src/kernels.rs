@@ -20,6 +20,8 @@ const QUERIES: usize = 64;
 /// Keys before them, and the window that hides some.
 const BEFORE: usize = 37;
 const WINDOW: usize = 50;
+/// Entries of a buffer before and behind those that are read.
+const AROUND: [i64; 2] = [7, 20];
 
 /// The forms that are right, for each kind of heads that a model has.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Right {
     causal: Option<String>,
     /// Flash attention with its windows.
     flash: bool,
+    /// Flash attention of lengths that are on the device.
+    lengths: bool,
 }
 
 impl Kernels {
@@ -78,8 +82,13 @@ impl Kernels {
         })
     }
 
-    /// What was found, in words.
-    pub(crate) fn names(&self) -> BTreeMap<String, String> {
+    /// Whether attention can read entries whose place and number only the device knows.
+    pub(crate) fn takes_lengths(&self, attention: &AttentionSpec) -> bool {
+        self.right(attention).lengths
+    }
+
+    /// What was found, in words. `on_device`: single tokens read what the device says.
+    pub(crate) fn names(&self, on_device: bool) -> BTreeMap<String, String> {
         let joined = |of: &dyn Fn(&Right) -> String| {
             let mut names: Vec<String> = self.of_heads.iter().map(|(_, right)| of(right)).collect();
             names.dedup();
@@ -88,7 +97,10 @@ impl Kernels {
         BTreeMap::from([
             ("attention of a first chunk".into(), joined(&Right::first)),
             ("attention of later chunks".into(), joined(&Right::later)),
-            ("attention of a token".into(), joined(&Right::of_token)),
+            (
+                "attention of a token".into(),
+                joined(&|right| right.of_token(on_device)),
+            ),
         ])
     }
 
@@ -118,8 +130,10 @@ impl Right {
     }
 
     /// Of a single token.
-    fn of_token(&self) -> String {
+    fn of_token(&self, on_device: bool) -> String {
         match &self.token {
+            _ if on_device && self.lengths => "flash, lengths on the device".into(),
+            _ if on_device => "plain + mask, lengths in buckets".into(),
             _ if self.flash => "flash".into(),
             Some(kernel) => kernel.clone(),
             None => "plain".into(),
@@ -158,6 +172,7 @@ impl Right {
         let chunks = first.iter().chain(&later);
         let flash = tokens.iter().chain(chunks).all(|trial| flash(trial, None))
             && windowed.iter().all(|trial| flash(trial, Some(WINDOW)));
+        let lengths = flash && tokens.iter().all(|trial| trial.holds_within(AROUND, scale));
 
         let of_token = token.then(|| tokens[tokens.len() - 1].grouped_kernel(None));
         let of_masked = masked.then(|| -> Result<_, TchError> {
@@ -171,6 +186,7 @@ impl Right {
             masked: of_masked.transpose()?,
             causal: of_causal,
             flash,
+            lengths,
         })
     }
 }
@@ -198,15 +214,23 @@ mod tests {
             };
             assert_eq!(right.token.as_deref(), Some("flash"), "{kind:?}");
             assert!(right.masked.is_some(), "{kind:?}");
-            assert!(!right.flash, "there is none on the CPU");
+            assert!(!right.flash && !right.lengths, "there is none on the CPU");
         }
     }
 
     #[test]
     fn a_soft_cap_is_no_fused_calls() {
         let kernels = kernels("gemma-2-2b", PLACE);
-        let names = kernels.names();
+        let names = kernels.names(false);
         assert!(names.values().all(|name| name.starts_with("plain")));
         assert_eq!(names["attention of a token"], "plain");
+    }
+
+    #[test]
+    fn the_names_say_what_a_token_reads_by() {
+        let names = |on_device| kernels("gemma-3-270m", PLACE).names(on_device);
+        assert_eq!(names(false)["attention of a token"], "flash");
+        let bucketed = "plain + mask, lengths in buckets";
+        assert_eq!(names(true)["attention of a token"], bucketed);
     }
 }

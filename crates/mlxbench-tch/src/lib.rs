@@ -12,6 +12,8 @@
 //! | `kernels` | which of them are right here, tried at load |
 //! | `product` | a product alone, for probes |
 //! | `network` | the whole: embeddings, layers, output projection |
+//! | `step` | a step whose position and lengths are on the device |
+//! | `graph`, `replays` | CUDA graphs, and decode by their replay |
 //! | `model` | the whole as the generation loop knows it |
 //! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
 //! | `readback` | tokens on their way to the host |
@@ -24,6 +26,7 @@ mod cache;
 mod flash;
 mod forms;
 mod framework;
+mod graph;
 mod inference;
 mod kernels;
 mod linear;
@@ -34,8 +37,10 @@ mod network;
 mod norm;
 mod product;
 mod readback;
+mod replays;
 mod rope;
 mod shim;
+mod step;
 mod weights;
 
 pub use backend::TchBackend;

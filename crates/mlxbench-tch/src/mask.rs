@@ -52,6 +52,20 @@ pub(crate) fn of_positions(
     additive(&hidden, place)?.f_narrow(1, 0, keys.len() as i64)
 }
 
+/// The mask of a token that sees the first `count` entries of a buffer from `first` to before `end`, which
+/// are on the device, of shape `[1]`. Of shape `[1, count]`.
+pub(crate) fn of_entries(
+    count: i64,
+    [first, end]: [&Tensor; 2],
+    place: (Kind, Device),
+) -> Result<Tensor, TchError> {
+    let entries = Tensor::f_arange(count, (Kind::Int64, place.1))?;
+    let hidden = entries
+        .f_lt_tensor(first)?
+        .f_logical_or_(&entries.f_ge_tensor(end)?)?;
+    additive(&hidden.f_unsqueeze(0)?, place)
+}
+
 /// Minus infinity where `hidden`, else 0.
 fn additive(hidden: &Tensor, place: (Kind, Device)) -> Result<Tensor, TchError> {
     Tensor::f_zeros(hidden.size(), place)?.f_masked_fill_(hidden, f64::NEG_INFINITY)
@@ -90,5 +104,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_token_sees_the_entries_between_two_that_the_device_knows() {
+        let [first, end] = [2_i64, 4].map(|at| Tensor::from_slice(&[at]));
+        let mask = of_entries(5, [&first, &end], PLACE).unwrap();
+        let hidden = f32::NEG_INFINITY;
+        assert_eq!(mask.size(), [1, 5]);
+        assert_eq!(
+            Vec::<f32>::try_from(mask.view([-1])).unwrap(),
+            [hidden, hidden, 0.0, 0.0, hidden]
+        );
     }
 }

@@ -17,12 +17,15 @@ use crate::inference::inference;
 use crate::kernels::Kernels;
 use crate::network::{Ending, Network};
 use crate::readback::Readback;
+use crate::replays::Replays;
 use crate::shim;
 use crate::weights::{self, Weights};
 
 /// A Gemma text model on a libtorch device.
 #[derive(Debug)]
 pub struct GemmaModel {
+    /// Where steps are replayed. They go before what they read and write.
+    replays: Option<Replays>,
     network: Network,
 }
 
@@ -40,7 +43,8 @@ pub struct Output {
 }
 
 impl GemmaModel {
-    pub(crate) fn load(weights: &Weights<'_>) -> TchResult<Self> {
+    /// `replayed`: single tokens are appended by replay of CUDA graphs.
+    pub(crate) fn load(weights: &Weights<'_>, replayed: bool) -> TchResult<Self> {
         let (device, dtype) = (weights.device, weights::dtype(weights.dtype));
         let layers = weights.checkpoint.config().layers.iter();
         let attentions = layers.map(|layer| &layer.attention);
@@ -51,7 +55,14 @@ impl GemmaModel {
         };
         Ok(Self {
             network: Network::load(weights, place)?,
+            replays: replayed.then(Replays::default),
         })
+    }
+
+    /// The parts alone.
+    #[cfg(test)]
+    pub(crate) fn into_network(self) -> Network {
+        self.network
     }
 
     fn upload(&self, tokens: &TokenBatch) -> Result<Tensor> {
@@ -82,18 +93,29 @@ impl Model for GemmaModel {
     }
 
     fn kernels(&self) -> BTreeMap<String, String> {
-        self.network.place.kernels.names()
+        self.network.place.kernels.names(self.replays.is_some())
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {
         let network = &mut self.network;
         inference(|| {
+            let peak = accelerator(network.place.device);
+            let reset_peak = || peak.map(shim::reset_peak);
+            if let Some(replays) = &mut self.replays {
+                if replays.renew(network, context).map_err(framework)? {
+                    reset_peak();
+                    return Ok(());
+                }
+                replays.clear();
+            }
             // The old cache goes first: two may not fit.
             network.decoder.clear();
-            if let Some(index) = accelerator(network.place.device) {
-                shim::reset_peak(index);
+            reset_peak();
+            network.decoder.reset(context).map_err(framework)?;
+            match &mut self.replays {
+                Some(replays) => replays.record(network, context.batch),
+                None => Ok(()),
             }
-            network.decoder.reset(context).map_err(framework)
         })
     }
 
@@ -114,8 +136,10 @@ impl Model for GemmaModel {
     fn step(&mut self, previous: &Output) -> Result<Output> {
         inference(|| {
             let (network, tokens) = (&mut self.network, &previous.tokens);
-            let ids = tokens.f_unsqueeze(1).map_err(framework)?;
-            Output::new(network.append(&ids)?)
+            Output::new(match &self.replays {
+                Some(replays) => replays.step(network, tokens)?,
+                None => network.append(&tokens.f_unsqueeze(1).map_err(framework)?)?,
+            })
         })
     }
 

@@ -62,6 +62,16 @@ impl parts::Rope<Torch> for Rope {
     }
 }
 
+impl Rope {
+    /// The rotations of the position that the device knows, of shape `[1]`.
+    pub(crate) fn gather(&self, position: &Tensor) -> Result<Self, TchError> {
+        Ok(Self {
+            cos: self.cos.f_index_select(0, position)?,
+            sin: self.sin.f_index_select(0, position)?,
+        })
+    }
+}
+
 /// All heads of both as one tensor, where each token's keys lie behind its queries.
 fn side_by_side(queries: &Tensor, keys: &Tensor) -> Result<Option<Tensor>, TchError> {
     let (batch, heads, tokens, head_dim) = queries.size4()?;

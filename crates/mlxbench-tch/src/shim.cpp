@@ -34,6 +34,15 @@ void mlxbench_torch_inference_end(void* guard) {
   delete static_cast<c10::InferenceMode*>(guard);
 }
 
+// Copies `source` to `target`, both `at::Tensor`, on the stream of the work, and waits for nothing: a few
+// bytes of the host's are taken before this returns.
+int mlxbench_torch_copy(const void* target, const void* source) {
+  return guarded([&] {
+    static_cast<const at::Tensor*>(target)->copy_(
+        *static_cast<const at::Tensor*>(source), /*non_blocking=*/true);
+  });
+}
+
 // Waits for all work on the accelerator with this index.
 int mlxbench_torch_synchronize(int64_t index) {
   return guarded([&] { at::accelerator::synchronizeDevice(static_cast<c10::DeviceIndex>(index)); });

@@ -5,6 +5,7 @@ use std::ops::Range;
 use mlxbench_core::gemma::AttentionSpec;
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::flash::{self, Lengths};
 use crate::{forms, mask};
 
 /// Standard deviation of the scores: some keys matter much more than others.
@@ -159,6 +160,35 @@ impl<'a> Trial<'a> {
         mixed
             .and_then(|mixed| self.is_near(&mixed))
             .unwrap_or(false)
+    }
+
+    /// Whether flash attention of lengths on the device gives the same in the midst of a buffer, with so
+    /// many entries before and behind those that are read.
+    pub(super) fn holds_within(&self, [before, behind]: [i64; 2], scale: f64) -> bool {
+        let [others, _] = &self.numbers.others;
+        self.holds(|queries, [keys, values]| {
+            let (_, kv_heads, count, head_dim) = keys.size4()?;
+            let buffer = |x: &Tensor| {
+                let around = |count| others.f_narrow(2, 0, count);
+                let buffer =
+                    Tensor::f_cat(&[around(before)?, x.shallow_clone(), around(behind)?], 2)?;
+                buffer.f_view([-1, 1, head_dim])
+            };
+            let most = before + count + behind;
+            let numbers = |of: &dyn Fn(i64) -> i64, count: i64| {
+                let numbers: Vec<i32> = (0..count).map(|at| of(at) as i32).collect();
+                Tensor::f_from_slice(&numbers)?.f_to_device(keys.device())
+            };
+            let lengths = Lengths {
+                query_starts: numbers(&|at| at, kv_heads + 1)?,
+                starts: numbers(&|at| at * most + before, kv_heads + 1)?,
+                counts: numbers(&|_| count, kv_heads)?,
+                most,
+            };
+            let grouped = forms::group(queries, keys)?.f_squeeze_dim(0)?;
+            let kv = [&buffer(keys)?, &buffer(values)?];
+            flash::lengths(&grouped, kv, &lengths, scale)?.f_reshape(queries.size())
+        })
     }
 
     /// The kernel of fused attention over grouped queries.
