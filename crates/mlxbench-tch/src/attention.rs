@@ -51,7 +51,7 @@ pub struct Entries {
 
 /// What a token reads of a cache.
 #[derive(Debug)]
-pub enum Read {
+pub(crate) enum Read {
     /// Exactly what it sees: a sequence for each row and key and value head.
     Exact(Lengths),
     /// The first `count` entries, of which `mask`, of shape `[1, count]` in f32, hides what it doesn't see.

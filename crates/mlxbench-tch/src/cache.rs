@@ -82,8 +82,9 @@ impl KvCache {
 
     /// Zeros, over what was there.
     pub(crate) fn clear(&mut self) -> Result<(), TchError> {
-        self.keys.f_zero_()?;
-        self.values.f_zero_()?;
+        for buffer in [&mut self.keys, &mut self.values] {
+            let _ = buffer.f_zero_()?;
+        }
         Ok(())
     }
 }

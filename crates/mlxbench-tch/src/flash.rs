@@ -59,7 +59,7 @@ pub(crate) fn causal(
 
 /// Where sequences lie in a buffer, on the device, i32.
 #[derive(Debug)]
-pub struct Lengths {
+pub(crate) struct Lengths {
     /// 0, 1, 2 and so on, of shape `[sequences + 1]`.
     pub(crate) query_starts: Tensor,
     /// The first entry that each reads, of shape `[sequences + 1]`.

@@ -48,10 +48,13 @@ impl parts::Rope<Torch> for Rope {
         x.f_mul(&self.cos)?.f_addcmul_(&swapped, &self.sin)
     }
 
-    /// Together where they come from one product without norms between.
+    /// Together where they come from one product without norms between, and where a copy costs less than
+    /// more kernels: for a single token.
     fn both(&self, queries: &Tensor, keys: &Tensor) -> Result<[Tensor; 2], TchError> {
-        let Some(both) = side_by_side(queries, keys)? else {
-            return Ok([self.forward(queries)?, self.forward(keys)?]);
+        let both = match side_by_side(queries, keys)? {
+            Some(both) => both,
+            None if queries.size()[2] == 1 => Tensor::f_cat(&[queries, keys], 1)?,
+            None => return Ok([self.forward(queries)?, self.forward(keys)?]),
         };
         let (heads, kv_heads) = (queries.size()[1], keys.size()[1]);
         let rotated = self.forward(&both)?;
@@ -89,9 +92,31 @@ fn side_by_side(queries: &Tensor, keys: &Tensor) -> Result<Option<Tensor>, TchEr
 
 #[cfg(test)]
 mod tests {
+    use mlxbench_core::gemma::parts::Rope as _;
     use tch::{Device, Kind};
 
     use super::*;
+
+    #[test]
+    fn rotated_together_or_one_after_the_other_is_the_same() {
+        let random = |shape: [i64; 4]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        let table = |tokens| random([1, 1, tokens, 8]).view([tokens, 8]);
+        for tokens in [1, 3] {
+            let (cos, sin) = (table(tokens), table(tokens));
+            let rope = Rope { cos, sin };
+            let product = random([2, tokens, 5, 8]);
+            let heads = |first, count| product.narrow(2, first, count).transpose(1, 2);
+            let (queries, keys) = (heads(0, 3), heads(3, 2));
+            for [queries, keys] in [
+                [queries.shallow_clone(), keys.shallow_clone()],
+                [queries.contiguous(), keys.contiguous()],
+            ] {
+                let both = rope.both(&queries, &keys).unwrap();
+                let [q, k] = [&queries, &keys].map(|x| rope.forward(x).unwrap());
+                assert_eq!(both, [q, k]);
+            }
+        }
+    }
 
     #[test]
     fn only_views_of_one_product_are_side_by_side() {
