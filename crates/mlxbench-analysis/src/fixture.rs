@@ -129,6 +129,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
         device_description: None,
         threads: 2,
         reads: None,
+        kernels: Default::default(),
         load_ns: vec![Nanos(500_000_000)],
     });
     result.samples = samples;

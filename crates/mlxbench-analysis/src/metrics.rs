@@ -103,9 +103,9 @@ pub fn joules_per_token(sample: &Sample, idle_watts: f64) -> Option<f64> {
 
 /// What the meter of the target's device showed while nothing ran.
 pub(crate) fn idle_watts(result: &RunResult, target: &TargetId) -> Option<f64> {
-    let device = &target.placement.device;
+    let device = target.placement.device.hardware();
     let mut meters = result.run.power.iter();
-    meters.find(|meter| meter.device == *device)?.idle_watts
+    meters.find(|meter| meter.device == device)?.idle_watts
 }
 
 /// Inter-token latencies: t_2 - t_1, t_3 - t_2, ... None for fewer than two tokens.

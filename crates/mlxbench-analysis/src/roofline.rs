@@ -195,7 +195,7 @@ pub fn hardware(device: &Device) -> String {
     match (device.kind(), device.index()) {
         ("mps" | "gpu" | "metal" | "cuda", 0) => "gpu".into(),
         ("mps" | "gpu" | "metal" | "cuda", index) => format!("gpu:{index}"),
-        _ => device.to_string(),
+        _ => device.hardware().to_string(),
     }
 }
 
@@ -272,6 +272,8 @@ mod tests {
         }
         assert_eq!(named("cuda:1"), "gpu:1");
         assert_eq!(named("cpu"), "cpu");
+        assert_eq!(named("cuda:1+graph"), "gpu:1");
+        assert_eq!(named("cpu+threads"), "cpu");
     }
 
     #[test]

@@ -118,6 +118,7 @@ fn usable(placement: &Placement) -> Result<Device> {
 
 /// The device called `name`.
 fn device(name: &mlxbench_core::Device) -> Result<Device> {
+    name.refuse_ways("candle")?;
     let opened = match name.kind() {
         "cpu" => Ok(Device::Cpu),
         "cuda" => cuda(name.index()),

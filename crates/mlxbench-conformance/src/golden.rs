@@ -230,11 +230,10 @@ impl Golden {
     }
 
     /// Loads the golden's weights, written to a folder for this purpose.
-    pub(crate) fn load<B: Backend>(
-        &self,
-        backend: &mut B,
-        placement: &Placement,
-    ) -> Result<B::Model> {
+    ///
+    /// # Errors
+    /// When the backend fails, or the temporary model folder can't be written.
+    pub fn load<B: Backend>(&self, backend: &mut B, placement: &Placement) -> Result<B::Model> {
         let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
         self.write(folder.path())?;
         backend.load(&Checkpoint::open(folder.path())?, placement)

@@ -85,6 +85,12 @@ pub trait Model {
     /// What a read of a token waits for on this model's device.
     fn reads(&self) -> Reads;
 
+    /// Which of several ways of doing a part of the work was chosen when the model was loaded, by what
+    /// was seen to be right and available: the part's name to the way's, such as `attention` to `flash`.
+    fn kernels(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     /// Empties the KV cache and makes room for `context`.
     ///
     /// # Errors

@@ -157,6 +157,7 @@ impl Backend for MockBackend {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<MockModel> {
+        placement.device.refuse_ways("the mock")?;
         if placement.device.kind() != "cpu" || placement.precision.compute() == Dtype::F16 {
             return Err(Error::Unsupported(format!("the mock has no {placement}")));
         }

@@ -61,10 +61,12 @@ impl FromStr for Dtype {
     }
 }
 
-/// A device's name: `cpu`, `mps`, `gpu`, `metal`, `cuda`, `cuda:1`.
+/// A device's name: `cpu`, `mps`, `gpu`, `metal`, `cuda`, `cuda:1`, or one of these with the way in which
+/// steps are handed over to it: `cuda+graph`, `cuda:1+graph`.
 ///
 /// The name is data. Which names mean something is the backend's business, and a Mac differs from
-/// a Linux machine in nothing else.
+/// a Linux machine in nothing else. Rows are labelled by the whole name; meters, probes and memory go by
+/// the hardware.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -78,17 +80,50 @@ impl Device {
         Self("cpu".into())
     }
 
-    /// The name without its index: `cuda` of `cuda:1`.
+    /// The name without its index: `cuda` of `cuda:1` and of `cuda+graph`.
     pub fn kind(&self) -> &str {
-        self.0.split_once(':').map_or(&self.0, |(kind, _)| kind)
+        let name = parts(&self.0).0;
+        name.split_once(':').map_or(name, |(kind, _)| kind)
     }
 
-    /// The index after the colon, 0 when there is none: 1 of `cuda:1`.
+    /// The index after the colon, 0 when there is none: 1 of `cuda:1` and of `cuda:1+graph`.
     pub fn index(&self) -> usize {
-        let index = self.0.split_once(':').map(|(_, index)| index.parse());
-        index.map_or(0, |parsed| {
-            parsed.expect("checked when the name was parsed")
+        let index = parts(&self.0).0.split_once(':');
+        index.map_or(0, |(_, index)| {
+            index.parse().expect("checked when the name was parsed")
         })
+    }
+
+    /// How steps are handed over, where the name says: `graph` of `cuda+graph`.
+    pub fn way(&self) -> Option<&str> {
+        parts(&self.0).1
+    }
+
+    /// The device, however steps are handed over to it: `cuda:1` of `cuda:1+graph`.
+    pub fn hardware(&self) -> Self {
+        Self(parts(&self.0).0.into())
+    }
+
+    /// For a framework that knows one way of handing over steps only, here at least.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the name asks for another.
+    pub fn refuse_ways(&self, framework: &str) -> Result<(), Error> {
+        match self.way() {
+            None => Ok(()),
+            Some(way) => Err(Error::Unsupported(format!(
+                "{framework} can't hand over steps by `{way}` on `{0}`: write `{0}`",
+                self.hardware()
+            ))),
+        }
+    }
+}
+
+/// A name's hardware and way.
+fn parts(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('+') {
+        Some((hardware, way)) => (hardware, Some(way)),
+        None => (name, None),
     }
 }
 
@@ -102,16 +137,18 @@ impl FromStr for Device {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self, Error> {
-        let (kind, index) = s.split_once(':').unwrap_or((s, "0"));
-        let named = !kind.is_empty()
-            && kind
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if named && index.parse::<usize>().is_ok() {
+        let (hardware, way) = parts(s);
+        let (kind, index) = hardware.split_once(':').unwrap_or((hardware, "0"));
+        let is_word = |word: &str| {
+            let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            !word.is_empty() && word.bytes().all(allowed)
+        };
+        if is_word(kind) && way.is_none_or(is_word) && index.parse::<usize>().is_ok() {
             Ok(Self(s.into()))
         } else {
             Err(Error::Invalid(format!(
-                "`{s}` is no device name: write a lowercase name such as cpu, mps, gpu or cuda:0"
+                "`{s}` is no device name: write a lowercase name such as cpu, mps, gpu, cuda:0 or \
+                 cuda+graph"
             )))
         }
     }
@@ -157,11 +194,45 @@ mod tests {
         let device: Device = "cuda:1".parse().unwrap();
         assert_eq!((device.kind(), device.index()), ("cuda", 1));
         assert_eq!(Device::cpu().index(), 0);
+        assert_eq!((device.way(), device.hardware()), (None, device.clone()));
+    }
+
+    #[test]
+    fn a_way_of_handing_over_steps_is_no_other_hardware() {
+        let device: Device = "cuda:1+graph".parse().unwrap();
+        assert_eq!((device.kind(), device.index()), ("cuda", 1));
+        assert_eq!(device.way(), Some("graph"));
+        assert_eq!(device.hardware().to_string(), "cuda:1");
+        assert_eq!(device.to_string(), "cuda:1+graph");
+        let first: Device = "cuda+graph".parse().unwrap();
+        assert_eq!((first.kind(), first.index()), ("cuda", 0));
+    }
+
+    #[test]
+    fn a_way_that_a_framework_does_not_know_is_refused() {
+        let device: Device = "cuda+graph".parse().unwrap();
+        let refusal = device.refuse_ways("candle").unwrap_err();
+        assert!(matches!(refusal, Error::Unsupported(_)));
+        let says = "candle can't hand over steps by `graph` on `cuda`: write `cuda`";
+        assert!(refusal.to_string().contains(says), "{refusal}");
+        device.hardware().refuse_ways("candle").unwrap();
     }
 
     #[test]
     fn nonsense_is_no_device() {
-        for name in ["", "CPU", "cuda:", "cuda:x", ":0", "a b"] {
+        for name in [
+            "",
+            "CPU",
+            "cuda:",
+            "cuda:x",
+            ":0",
+            "a b",
+            "cuda+",
+            "+graph",
+            "cuda+Graph",
+            "cuda+graph:1",
+            "cuda+a+b",
+        ] {
             assert!(
                 name.parse::<Device>().is_err(),
                 "{name:?} was taken for a device"

@@ -1,6 +1,7 @@
 //! The messages between runner and worker. PROTOCOL.md beside this crate's manifest tells how they
 //! travel and what they mean; any program that speaks them is a worker.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,9 @@ pub struct Loaded {
     pub threads: usize,
     /// What a read of a token waits for.
     pub reads: Reads,
+    /// Which of several ways of doing a part of the work was chosen, the part's name to the way's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernels: BTreeMap<String, String>,
 }
 
 /// A finished generation.

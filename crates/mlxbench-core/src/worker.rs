@@ -121,12 +121,13 @@ impl<B: Backend, C: Clock> Session<B, C> {
         let checkpoint = Checkpoint::open(&load.model)?;
         let mut model = self.backend.load(&checkpoint, &load.placement)?;
         model.synchronize()?;
-        let reads = model.reads();
+        let (reads, kernels) = (model.reads(), model.kernels());
         self.model = Some(model);
         Ok(Reply::Loaded(Loaded {
             load_ns: self.clock.now().since(start),
             threads,
             reads,
+            kernels,
         }))
     }
 

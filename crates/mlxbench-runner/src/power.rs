@@ -1,6 +1,6 @@
 //! The meters of energy for the devices of a run, and what the machine draws when idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,12 @@ impl Meters {
         let devices = plan
             .targets
             .iter()
-            .map(|target| &target.id.placement.device);
-        let meters = devices.map(|device| (device.clone(), EnergyMeter::for_device(device)));
+            .map(|target| target.id.placement.device.hardware());
+        let devices: BTreeSet<Device> = devices.collect();
+        let meters = devices.into_iter().map(|device| {
+            let meter = EnergyMeter::for_device(&device);
+            (device, meter)
+        });
         Self(meters.collect())
     }
 
@@ -53,6 +57,6 @@ impl Meters {
 
     /// Energy that the device's meter has counted so far, in joules.
     pub(crate) fn joules(&mut self, device: &Device) -> Option<f64> {
-        self.0.get_mut(device)?.as_mut().ok()?.joules()
+        self.0.get_mut(&device.hardware())?.as_mut().ok()?.joules()
     }
 }

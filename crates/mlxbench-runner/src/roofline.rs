@@ -72,7 +72,7 @@ impl Runner<'_> {
         // The limits of a device are those of plain products, whatever weights are kept in.
         let compute = id.placement.precision.compute();
         let placement = Placement {
-            device: id.placement.device.clone(),
+            device: id.placement.device.hardware(),
             precision: compute.into(),
         };
         let mut worker = self.start_empty(introduced)?;

@@ -333,6 +333,7 @@ impl<'a> Runner<'a> {
             device_description: introduced.device_description.clone(),
             threads: loaded.threads,
             reads: Some(loaded.reads),
+            kernels: loaded.kernels,
             load_ns: vec![loaded.load_ns],
         };
         let recorded = self.record(Record::Target(facts));

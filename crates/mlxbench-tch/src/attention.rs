@@ -2,9 +2,11 @@
 
 use mlxbench_core::gemma::parts::{self, Cache, Heads, Span};
 use mlxbench_core::gemma::{AttentionSpec, KeysValues, LayerNames};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use crate::cache::KvCache;
+use crate::flash::{self, Lengths};
+use crate::forms;
 use crate::framework::Torch;
 use crate::linear::Linear;
 use crate::weights::Weights;
@@ -17,16 +19,43 @@ pub struct Attention {
     head_dim: i64,
     scale: f64,
     softcap: Option<f64>,
-    fused: bool,
     /// Queries, keys and values in one product.
     qkv_proj: Linear,
     o_proj: Linear,
 }
 
-/// Whether libtorch's fused attention runs: it knows no soft-cap, and on MPS it was reported to be
-/// wrong in 16 bits.
-pub(crate) fn is_fused(attention: &AttentionSpec, device: Device) -> bool {
-    attention.softcap.is_none() && device != Device::Mps
+/// How a pass computes attention: chosen in `Kernels`. Masks are of shape
+/// `[group * tokens, read]`.
+#[derive(Debug)]
+pub enum Form {
+    /// Fused, with a mask in the model's dtype, or none where all that is read is seen.
+    Grouped(Option<Tensor>),
+    /// Fused, with the causal flag: nothing was cached before, and no window hides any of it.
+    Causal,
+    /// Flash attention, with a window where it hides some of what is read.
+    Flash(Option<usize>),
+    /// In separate steps, with a mask in f32.
+    Plain(Option<Tensor>),
+    /// One token, whose place in the cache only the device knows.
+    OnDevice(Entries),
+}
+
+/// The place of a token in a layer's cache, on the device.
+#[derive(Debug)]
+pub struct Entries {
+    /// Where its keys and values go, of shape `[1]`.
+    pub(crate) slot: Tensor,
+    /// What it reads.
+    pub(crate) read: Read,
+}
+
+/// What a token reads of a cache.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// Exactly what it sees: a sequence for each row and key and value head.
+    Exact(Lengths),
+    /// The first `count` entries, of which `mask`, of shape `[1, count]` in f32, hides what it doesn't see.
+    First { count: i64, mask: Tensor },
 }
 
 impl parts::Attention<Torch> for Attention {
@@ -46,7 +75,6 @@ impl parts::Attention<Torch> for Attention {
             head_dim: attention.head_dim as i64,
             scale: attention.scale(),
             softcap: attention.softcap,
-            fused: is_fused(attention, weights.device),
             qkv_proj: linear(&qkv, hidden)?,
             o_proj: linear(&["self_attn.o_proj"], attention.query_width())?,
         })
@@ -80,22 +108,26 @@ impl parts::Attention<Torch> for Attention {
         cache: &mut KvCache,
     ) -> Result<Tensor, TchError> {
         let (batch, _, tokens, _) = heads.queries.size4()?;
-        let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
-
-        // The queries that share a key and value head stand below one another, so neither is
-        // repeated.
-        let group = self.heads / self.kv_heads * tokens;
-        let grouped = heads
-            .queries
-            .f_reshape([batch, self.kv_heads, group, self.head_dim])?;
-        let mask = span.mask.as_ref();
-        let mixed = match self.fused {
-            true => Tensor::f_scaled_dot_product_attention(
-                &grouped, &keys, &values, mask, 0.0, false, self.scale, false,
-            )?,
-            false => self.plain(&grouped, &keys, &values, mask)?,
+        let (queries, scale) = (&heads.queries, self.scale);
+        let (keys, values) = match &span.mask {
+            Form::OnDevice(entries) => cache.write(&entries.slot, &heads.keys, &heads.values)?,
+            _ => cache.append(&span.append, &heads.keys, &heads.values)?,
         };
-        let mixed = mixed.f_reshape([batch, self.heads, tokens, self.head_dim])?;
+        let kv = [&keys, &values];
+        let mixed = match &span.mask {
+            Form::Grouped(mask) => forms::grouped(queries, kv, mask.as_ref(), scale)?,
+            Form::Causal => forms::causal(queries, kv, scale)?,
+            Form::Flash(window) => flash::causal(queries, kv, *window, scale)?,
+            Form::Plain(mask) => self.plain(queries, kv, mask.as_ref())?,
+            Form::OnDevice(Entries { read, .. }) => match read {
+                Read::Exact(lengths) => self.within(queries, kv, lengths)?,
+                Read::First { count, mask } => {
+                    let (keys, values) =
+                        (keys.f_narrow(2, 0, *count)?, values.f_narrow(2, 0, *count)?);
+                    self.plain(queries, [&keys, &values], Some(mask))?
+                }
+            },
+        };
         let mixed = mixed.f_transpose(1, 2)?;
         mixed.f_reshape([batch, tokens, self.heads * self.head_dim])
     }
@@ -114,25 +146,25 @@ impl Attention {
             .f_transpose(1, 2)
     }
 
-    /// Attention in separate steps. The soft-cap comes before the mask; the softmax is taken in
-    /// f32.
     fn plain(
         &self,
         queries: &Tensor,
-        keys: &Tensor,
-        values: &Tensor,
+        kv: [&Tensor; 2],
         mask: Option<&Tensor>,
     ) -> Result<Tensor, TchError> {
-        let mut scores = queries.f_matmul(&keys.f_transpose(2, 3)?)?;
-        scores = scores.f_mul_scalar_(self.scale)?;
-        if let Some(cap) = self.softcap {
-            scores = scores.f_div_scalar_(cap)?.f_tanh_()?.f_mul_scalar_(cap)?;
-        }
-        let mut scores = scores.f_to_kind(Kind::Float)?;
-        if let Some(mask) = mask {
-            scores = scores.f_add_(mask)?;
-        }
-        let weights = scores.f_softmax(-1, Kind::Float)?;
-        weights.f_to_kind(queries.kind())?.f_matmul(values)
+        forms::plain(queries, kv, mask, self.scale, self.softcap)
+    }
+
+    /// Attention of one token of each row to its part of whole buffers.
+    fn within(
+        &self,
+        queries: &Tensor,
+        kv: [&Tensor; 2],
+        lengths: &Lengths,
+    ) -> Result<Tensor, TchError> {
+        let grouped = queries.f_reshape([-1, self.heads / self.kv_heads, self.head_dim])?;
+        let [keys, values] = kv.map(|buffer| buffer.f_view([-1, 1, self.head_dim]));
+        let mixed = flash::lengths(&grouped, [&keys?, &values?], lengths, self.scale)?;
+        mixed.f_reshape(queries.size())
     }
 }

@@ -7,8 +7,12 @@ use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 use tch::{Cuda, Device, TchError, Tensor, utils};
 
+use crate::inference::inference;
 use crate::weights::{self, Weights};
-use crate::{GemmaModel, Product, shim};
+use crate::{GemmaModel, Product, graph, shim};
+
+/// The way of handing over steps by replay of CUDA graphs.
+const GRAPH: &str = "graph";
 
 /// The PyTorch framework, through its C++ library.
 #[derive(Debug, Default)]
@@ -40,12 +44,15 @@ impl Backend for TchBackend {
     }
 
     fn devices(&self) -> Vec<DeviceSupport> {
-        let mut names: Vec<String> = (0..Cuda::device_count())
-            .map(|index| match index {
-                0 => "cuda".into(),
-                index => format!("cuda:{index}"),
-            })
-            .collect();
+        let gpus = (0..Cuda::device_count()).map(|index| match index {
+            0 => "cuda".into(),
+            index => format!("cuda:{index}"),
+        });
+        let ways = |gpu: String| match graph::AVAILABLE {
+            true => vec![gpu.clone(), format!("{gpu}+{GRAPH}")],
+            false => vec![gpu],
+        };
+        let mut names: Vec<String> = gpus.flat_map(ways).collect();
         if utils::has_mps() {
             names.push("mps".into());
         }
@@ -70,7 +77,8 @@ impl Backend for TchBackend {
             device,
             dtype: placement.precision.compute(),
         };
-        tch::no_grad(|| GemmaModel::load(&weights)).map_err(framework)
+        let replayed = placement.device.way().is_some();
+        inference(|| GemmaModel::load(&weights, replayed)).map_err(framework)
     }
 
     fn product(
@@ -81,7 +89,7 @@ impl Backend for TchBackend {
     ) -> Result<Product> {
         let device = usable(placement)?;
         let random = || Product::random(shape, copies, placement.precision.compute(), device);
-        tch::no_grad(random).map_err(framework)
+        inference(random).map_err(framework)
     }
 }
 
@@ -153,6 +161,10 @@ fn libraries(config: &str) -> BTreeMap<String, String> {
 
 /// The device called `name`, where it can be used here.
 fn device(name: &mlxbench_core::Device) -> Result<Device> {
+    let is_graph = name.kind() == "cuda" && name.way() == Some(GRAPH);
+    if !(is_graph && graph::AVAILABLE) {
+        name.refuse_ways("PyTorch")?;
+    }
     let (device, usable) = match name.kind() {
         "cpu" => (Device::Cpu, true),
         "cuda" => {
@@ -239,6 +251,18 @@ mod tests {
         let error = device(&"metal".parse().unwrap()).unwrap_err();
         assert!(matches!(error, Error::Unsupported(_)), "{error}");
         assert!(error.to_string().contains("cpu, mps and cuda"), "{error}");
+    }
+
+    #[test]
+    fn only_cuda_has_graphs() {
+        for name in ["cpu+graph", "mps+graph", "cuda+threads"] {
+            let error = device(&name.parse().unwrap()).unwrap_err();
+            assert!(matches!(error, Error::Unsupported(_)), "{error}");
+            assert!(
+                error.to_string().contains("can't hand over steps"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! libtorch as the layers see it.
 
+use std::sync::Arc;
+
 use mlxbench_core::Error;
 use mlxbench_core::gemma::AttentionSpec;
 use mlxbench_core::gemma::parts::Framework;
 use mlxbench_core::gemma::pass::Pass;
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::attention::{self, Attention};
+use crate::attention::{Attention, Form};
 use crate::backend;
 use crate::cache::KvCache;
+use crate::kernels::Kernels;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
 use crate::rope::Rope;
@@ -18,11 +21,12 @@ use crate::weights::Weights;
 #[derive(Debug)]
 pub enum Torch {}
 
-/// A device and a dtype.
-#[derive(Debug, Clone, Copy)]
+/// A device and a dtype, and what is right there.
+#[derive(Debug, Clone)]
 pub struct Place {
     pub(crate) device: Device,
     pub(crate) dtype: Kind,
+    pub(crate) kernels: Arc<Kernels>,
 }
 
 impl Framework for Torch {
@@ -32,9 +36,8 @@ impl Framework for Torch {
     type Weights<'a> = Weights<'a>;
     type Norm = RmsNorm;
     type Rope = Rope;
-    /// Of shape `[group * tokens, read]`, in the model's dtype for fused attention and in f32 else;
-    /// `None` for a single token, which sees all that is read.
-    type Mask = Option<Tensor>;
+    /// A mask where the form has one.
+    type Mask = Form;
     type Cache = KvCache;
     type Attention = Attention;
     type Mlp = Mlp;
@@ -51,23 +54,7 @@ impl Framework for Torch {
         y.f_add_(&x)
     }
 
-    fn mask(
-        pass: &Pass,
-        attention: &AttentionSpec,
-        place: &Place,
-    ) -> Result<Option<Tensor>, TchError> {
-        let (tokens, read) = pass.mask_shape();
-        let dtype = match attention::is_fused(attention, place.device) {
-            true => place.dtype,
-            false => Kind::Float,
-        };
-        let mask = pass.additive_mask().map(|mask| {
-            Tensor::f_from_slice(&mask)?
-                .f_view([tokens as i64, read as i64])?
-                .f_to_kind(dtype)?
-                .f_to_device(place.device)?
-                .f_repeat([attention.queries_per_kv() as i64, 1])
-        });
-        mask.transpose()
+    fn mask(pass: &Pass, attention: &AttentionSpec, place: &Place) -> Result<Form, TchError> {
+        place.kernels.form(pass, attention)
     }
 }

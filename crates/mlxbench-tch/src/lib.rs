@@ -8,24 +8,39 @@
 //! | `framework` | what the layers ask of libtorch beside their parts |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `forms`, `flash`, `mask` | the forms in which attention is computed |
+//! | `kernels` | which of them are right here, tried at load |
 //! | `product` | a product alone, for probes |
-//! | `model` | the whole: embeddings, layers, output projection |
+//! | `network` | the whole: embeddings, layers, output projection |
+//! | `step` | a step whose position and lengths are on the device |
+//! | `graph`, `replays` | CUDA graphs, and decode by their replay |
+//! | `model` | the whole as the generation loop knows it |
 //! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
 //! | `readback` | tokens on their way to the host |
+//! | `inference` | libtorch's inference mode |
 //! | `shim` | what libtorch can tell and tch doesn't ask |
 
 mod attention;
 mod backend;
 mod cache;
+mod flash;
+mod forms;
 mod framework;
+mod graph;
+mod inference;
+mod kernels;
 mod linear;
+mod mask;
 mod mlp;
 mod model;
+mod network;
 mod norm;
 mod product;
 mod readback;
+mod replays;
 mod rope;
 mod shim;
+mod step;
 mod weights;
 
 pub use backend::TchBackend;

@@ -1,34 +1,32 @@
-//! The whole model: embeddings, layers, output projection.
+//! A model as the generation loop knows it.
 
 mod ops;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use mlxbench_core::backend::{ContextShape, Reads};
-use mlxbench_core::gemma::Decoder;
-use mlxbench_core::gemma::parts::{Norm, Spans};
 use mlxbench_core::{GemmaConfig, Model, Result, TokenBatch, TokenId};
-use tch::{Device, Kind, TchError, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor};
 
 pub use ops::Session;
 
 use crate::backend::{accelerator, framework, synchronize};
-use crate::framework::{Place, Torch};
-use crate::linear::Linear;
-use crate::norm::RmsNorm;
+use crate::framework::Place;
+use crate::inference::inference;
+use crate::kernels::Kernels;
+use crate::network::{Ending, Network};
 use crate::readback::Readback;
+use crate::replays::Replays;
 use crate::shim;
 use crate::weights::{self, Weights};
 
 /// A Gemma text model on a libtorch device.
 #[derive(Debug)]
 pub struct GemmaModel {
-    config: GemmaConfig,
-    place: Place,
-    /// Shape `[vocab_size, hidden_size]`.
-    embedding: Tensor,
-    embedding_scale: f64,
-    decoder: Decoder<Torch>,
-    norm: RmsNorm,
-    lm_head: Linear,
+    /// Where steps are replayed. They go before what they read and write.
+    replays: Option<Replays>,
+    network: Network,
 }
 
 type TchResult<T> = std::result::Result<T, TchError>;
@@ -45,65 +43,35 @@ pub struct Output {
 }
 
 impl GemmaModel {
-    pub(crate) fn load(weights: &Weights<'_>) -> TchResult<Self> {
-        let config = weights.checkpoint.config();
+    /// `replayed`: single tokens are appended by replay of CUDA graphs.
+    pub(crate) fn load(weights: &Weights<'_>, replayed: bool) -> TchResult<Self> {
+        let (device, dtype) = (weights.device, weights::dtype(weights.dtype));
+        let layers = weights.checkpoint.config().layers.iter();
+        let attentions = layers.map(|layer| &layer.attention);
         let place = Place {
-            device: weights.device,
-            dtype: weights::dtype(weights.dtype),
-        };
-        // Largest first: while a tensor is converted, its file's pages are in memory too.
-        let embedding = weights.matrix(&["model.embed_tokens.weight"], config.hidden_size)?;
-        let lm_head = match config.tie_word_embeddings {
-            true => embedding.shallow_clone(),
-            false => weights.matrix(&["lm_head.weight"], config.hidden_size)?,
+            device,
+            dtype,
+            kernels: Arc::new(Kernels::try_all(attentions, (dtype, device))?),
         };
         Ok(Self {
-            config: config.clone(),
-            decoder: Decoder::load(config, weights, place)?,
-            place,
-            embedding,
-            embedding_scale: config.embedding_scale(weights.dtype),
-            norm: RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?,
-            lm_head: Linear::new(lm_head, None),
+            network: Network::load(weights, place)?,
+            replays: replayed.then(Replays::default),
         })
     }
 
-    /// What goes into the layers for `ids`, of shape `[batch, tokens]`, and their spans.
-    fn enter(&mut self, ids: &Tensor) -> Result<(Tensor, Spans<Torch>)> {
-        let (batch, tokens) = ids.size2().map_err(framework)?;
-        let spans = self.decoder.advance(batch as usize, tokens as usize)?;
-        let embedded = Tensor::f_embedding(&self.embedding, ids, -1, false, false);
-        let scaled = embedded.and_then(|x| x.f_mul_scalar(self.embedding_scale));
-        Ok((scaled.map_err(framework)?, spans))
+    /// The parts alone.
+    #[cfg(test)]
+    pub(crate) fn into_network(self) -> Network {
+        self.network
     }
 
-    /// Appends `ids`, of shape `[batch, tokens]`, to the KV cache, with the logits that follow.
-    fn append(&mut self, ids: &Tensor) -> Result<Output> {
-        let (x, spans) = self.enter(ids)?;
-        let hidden = self.decoder.run(x, &spans);
-        let output = hidden.and_then(|hidden| self.project(&hidden));
-        output.map_err(framework)
-    }
-
-    /// The last position of `hidden`, of shape `[batch, tokens, hidden_size]`, projected.
-    fn project(&self, hidden: &Tensor) -> TchResult<Output> {
-        let last = hidden.f_narrow(1, hidden.size()[1] - 1, 1)?;
-        let logits = self
-            .lm_head
-            .forward(&self.norm.forward(&last)?)?
-            .f_squeeze_dim(1)?;
-        let logits = match self.config.final_logit_softcapping {
-            Some(cap) => logits.f_div_scalar(cap)?.f_tanh_()?.f_mul_scalar_(cap)?,
-            None => logits,
-        };
-        Output::new(logits.f_argmax(-1, false)?, logits)
-    }
-
-    fn upload(&self, tokens: &TokenBatch) -> TchResult<Tensor> {
+    fn upload(&self, tokens: &TokenBatch) -> Result<Tensor> {
         let ids: Vec<i64> = tokens.ids().iter().map(|&id| id.into()).collect();
-        Tensor::f_from_slice(&ids)?
-            .f_view([tokens.batch() as i64, tokens.len() as i64])?
-            .f_to_device(self.place.device)
+        let shape = [tokens.batch() as i64, tokens.len() as i64];
+        let uploaded = Tensor::f_from_slice(&ids)
+            .and_then(|ids| ids.f_view(shape))
+            .and_then(|ids| ids.f_to_device(self.network.place.device));
+        uploaded.map_err(framework)
     }
 }
 
@@ -111,62 +79,86 @@ impl Model for GemmaModel {
     type Output = Output;
 
     fn config(&self) -> &GemmaConfig {
-        &self.config
+        &self.network.config
     }
 
     /// On CUDA tokens have a stream of their own to the host. MPS has one stream: there a copy
     /// waits for all that is queued, and what reads one token alone hasn't been tried.
     fn reads(&self) -> Reads {
-        match self.place.device {
+        match self.network.place.device {
             Device::Cpu => Reads::Immediate,
             Device::Cuda(_) => Reads::Own,
             Device::Mps | Device::Vulkan => Reads::InOrder,
         }
     }
 
+    fn kernels(&self) -> BTreeMap<String, String> {
+        self.network.place.kernels.names(self.replays.is_some())
+    }
+
     fn reset(&mut self, context: ContextShape) -> Result<()> {
-        // The old cache goes first: two may not fit.
-        self.decoder.clear();
-        if let Some(index) = accelerator(self.place.device) {
-            shim::reset_peak(index);
-        }
-        self.decoder.reset(context).map_err(framework)
+        let network = &mut self.network;
+        inference(|| {
+            let peak = accelerator(network.place.device);
+            let reset_peak = || peak.map(shim::reset_peak);
+            if let Some(replays) = &mut self.replays {
+                if replays.renew(network, context).map_err(framework)? {
+                    reset_peak();
+                    return Ok(());
+                }
+                replays.clear();
+            }
+            // The old cache goes first: two may not fit.
+            network.decoder.clear();
+            reset_peak();
+            network.decoder.reset(context).map_err(framework)?;
+            match &mut self.replays {
+                Some(replays) => replays.record(network, context.batch),
+                None => Ok(()),
+            }
+        })
     }
 
     fn prefill(&mut self, tokens: &TokenBatch) -> Result<()> {
-        no_grad(|| {
-            let ids = self.upload(tokens).map_err(framework)?;
-            let (x, spans) = self.enter(&ids)?;
-            self.decoder.fill(x, &spans).map_err(framework)
+        inference(|| {
+            let ids = self.upload(tokens)?;
+            self.network.fill(&ids)
         })
     }
 
     fn forward(&mut self, tokens: &TokenBatch) -> Result<Output> {
-        no_grad(|| {
-            let ids = self.upload(tokens).map_err(framework)?;
-            self.append(&ids)
+        inference(|| {
+            let ids = self.upload(tokens)?;
+            Output::new(self.network.append(&ids)?)
         })
     }
 
     fn step(&mut self, previous: &Output) -> Result<Output> {
-        no_grad(|| {
-            let ids = previous.tokens.f_unsqueeze(1).map_err(framework)?;
-            self.append(&ids)
+        inference(|| {
+            let (network, tokens) = (&mut self.network, &previous.tokens);
+            Output::new(match &self.replays {
+                Some(replays) => replays.step(network, tokens)?,
+                None => network.append(&tokens.f_unsqueeze(1).map_err(framework)?)?,
+            })
         })
     }
 
     fn force(&mut self, output: Output, ids: &[TokenId]) -> Result<Output> {
         let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
-        // Without waiting for the steps that are queued.
-        let tokens = Tensor::f_from_slice(&ids)
-            .and_then(|ids| ids.f_to_device_(self.place.device, Kind::Int64, true, false));
-        tokens
-            .and_then(|tokens| Output::new(tokens, output.logits))
-            .map_err(framework)
+        let device = self.network.place.device;
+        inference(|| {
+            // Without waiting for the steps that are queued.
+            let tokens = Tensor::f_from_slice(&ids)
+                .and_then(|ids| ids.f_to_device_(device, Kind::Int64, true, false));
+            Output::new(Ending {
+                tokens: tokens.map_err(framework)?,
+                logits: output.logits,
+            })
+        })
     }
 
     fn rewind(&mut self, position: usize) -> Result<()> {
-        self.decoder.rewind(position)
+        self.network.decoder.rewind(position)
     }
 
     fn read(&mut self, output: &Output) -> Result<Vec<TokenId>> {
@@ -179,24 +171,26 @@ impl Model for GemmaModel {
     }
 
     fn logits(&mut self, output: &Output) -> Result<Vec<f32>> {
-        let logits = output.logits.f_to_kind(Kind::Float);
-        let logits = logits.and_then(|logits| logits.f_reshape([-1]));
-        logits.and_then(Vec::try_from).map_err(framework)
+        inference(|| {
+            let logits = output.logits.f_to_kind(Kind::Float);
+            let logits = logits.and_then(|logits| logits.f_reshape([-1]));
+            logits.and_then(Vec::try_from).map_err(framework)
+        })
     }
 
     fn synchronize(&mut self) -> Result<()> {
-        synchronize(self.place.device)
+        synchronize(self.network.place.device)
     }
 
     fn device_peak_bytes(&self) -> Option<u64> {
-        accelerator(self.place.device).and_then(shim::peak_bytes)
+        accelerator(self.network.place.device).and_then(shim::peak_bytes)
     }
 }
 
 impl Output {
-    fn new(tokens: Tensor, logits: Tensor) -> TchResult<Self> {
+    fn new(Ending { tokens, logits }: Ending) -> Result<Self> {
         let readback = match tokens.device() {
-            Device::Cuda(_) => Some(Readback::start(&tokens)?),
+            Device::Cuda(_) => Some(Readback::start(&tokens).map_err(framework)?),
             _ => None,
         };
         Ok(Self {

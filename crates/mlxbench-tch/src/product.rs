@@ -2,9 +2,10 @@
 
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Dtype, Result, backend};
-use tch::{Device, Kind, TchError, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::backend::{framework, synchronize};
+use crate::inference::inference;
 use crate::linear::Linear;
 use crate::weights;
 
@@ -39,7 +40,7 @@ impl Product {
 
 impl backend::Product for Product {
     fn multiply(&mut self, copy: usize) -> Result<()> {
-        let product = no_grad(|| self.weights[copy].forward(&self.input));
+        let product = inference(|| self.weights[copy].forward(&self.input));
         product.map(drop).map_err(framework)
     }
 

@@ -5,8 +5,10 @@
 #include <cstring>
 #include <string>
 
+#include <ATen/ATen.h>
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Version.h>
+#include <c10/core/InferenceMode.h>
 
 #include "guarded.h"
 
@@ -20,6 +22,24 @@ int mlxbench_torch_config(char* text, size_t size) {
     const size_t length = std::min(config.size(), size - 1);
     std::memcpy(text, config.data(), length);
     text[length] = '\0';
+  });
+}
+
+// Enters inference mode on this thread, until the guard ends.
+int mlxbench_torch_inference_begin(void** guard) {
+  return guarded([&] { *guard = new c10::InferenceMode(true); });
+}
+
+void mlxbench_torch_inference_end(void* guard) {
+  delete static_cast<c10::InferenceMode*>(guard);
+}
+
+// Copies `source` to `target`, both `at::Tensor`, on the stream of the work, and waits for nothing: a few
+// bytes of the host's are taken before this returns.
+int mlxbench_torch_copy(const void* target, const void* source) {
+  return guarded([&] {
+    static_cast<const at::Tensor*>(target)->copy_(
+        *static_cast<const at::Tensor*>(source), /*non_blocking=*/true);
   });
 }
 

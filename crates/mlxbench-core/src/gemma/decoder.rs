@@ -1,11 +1,12 @@
 //! All layers of a model with their KV caches: which of them run in a pass, and how far.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::backend::ContextShape;
 use crate::gemma::parts::{Cache, Framework, Rope, Span, Spans};
-use crate::gemma::pass::{Passes, no_room};
-use crate::gemma::{GemmaConfig, Layer, LayerSpec};
+use crate::gemma::pass::{Pass, Passes, no_room};
+use crate::gemma::{AttentionSpec, GemmaConfig, Layer, LayerSpec};
 
 /// The layers of a model between its embeddings and its output projection.
 pub struct Decoder<F: Framework> {
@@ -64,6 +65,16 @@ impl<F: Framework> Decoder<F> {
         self.context = None;
     }
 
+    /// Forgets all tokens and keeps the memory of the KV caches with what is in it, where they were made
+    /// for `shape`. False, and nothing changes, where they weren't.
+    #[must_use]
+    pub fn restart(&mut self, shape: ContextShape) -> bool {
+        let context = self.context.as_mut();
+        let context = context.filter(|context| context.passes.shape() == shape);
+        let restarted = context.map(|context| context.passes = Passes::new(&self.specs, shape));
+        restarted.is_some()
+    }
+
     /// Empty KV caches for `shape`.
     ///
     /// # Errors
@@ -95,23 +106,51 @@ impl<F: Framework> Decoder<F> {
     /// [`Error::Invalid`](crate::Error::Invalid) when the KV caches weren't made for so many; else the
     /// framework's own.
     pub fn advance(&mut self, batch: usize, tokens: usize) -> crate::Result<Spans<F>> {
+        let mut plan = self.plan(batch, tokens)?.into_iter();
+        let place = &self.place;
+        self.spans(|attention, rope| {
+            let pass = plan.next().expect("one for each attention");
+            Ok(Span {
+                mask: F::mask(&pass, attention, place)?,
+                rope: rope.at(pass.positions)?,
+                append: pass.append,
+            })
+        })
+    }
+
+    /// Moves on by `tokens` in each of `batch` rows: the plan of the pass that must follow, for each
+    /// attention that layers have ([`Decoder::of_layers`]), and nothing on the device.
+    ///
+    /// # Errors
+    /// As for [`Decoder::advance`].
+    pub fn plan(&mut self, batch: usize, tokens: usize) -> crate::Result<Vec<Pass>> {
         let context = self.context.as_mut().ok_or_else(|| no_room("nothing"))?;
-        let plans = context.passes.advance(batch, tokens)?;
+        context.passes.advance(batch, tokens)
+    }
+
+    /// What layers share in a pass, as `make` has it for each attention in the order of
+    /// [`Decoder::plan`], from the rotations of all positions.
+    ///
+    /// # Errors
+    /// Before [`Decoder::reset`]; else those of `make`.
+    pub fn spans(
+        &self,
+        mut make: impl FnMut(&AttentionSpec, &F::Rope) -> Result<Span<F>, F::Error>,
+    ) -> crate::Result<Spans<F>> {
+        let context = self.context.as_ref().ok_or_else(|| no_room("nothing"))?;
         let attentions = context.passes.attentions().zip(&context.ropes);
-        let spans = plans
-            .into_iter()
-            .zip(attentions)
-            .map(|(pass, (attention, rope))| {
-                Ok(Span {
-                    mask: F::mask(&pass, attention, &self.place)?,
-                    rope: rope.at(pass.positions)?,
-                    append: pass.append,
-                })
-            });
+        let spans = attentions.map(|(attention, rope)| make(attention, rope));
         Ok(Spans {
             of_attentions: spans.collect::<Result<_, _>>().map_err(F::error)?,
             of_layers: context.passes.of_layers().clone(),
         })
+    }
+
+    /// Which attention each layer has, as an index into [`Decoder::plan`]; none before
+    /// [`Decoder::reset`].
+    pub fn of_layers(&self) -> Arc<[usize]> {
+        let context = self.context.as_ref();
+        context.map_or_else(Arc::default, |context| context.passes.of_layers().clone())
     }
 
     /// Runs all layers on `x`, of shape `[batch, tokens, hidden]`, which they keep.
@@ -346,6 +385,22 @@ mod tests {
         decoder.fill(log.clone(), &spans).unwrap();
         let stored = ["norm", "kv", "norm", "rope", "append"];
         assert_eq!(log.borrow()[..], [&LAYER[..], &["add"], &stored].concat());
+    }
+
+    #[test]
+    fn a_restart_keeps_the_caches_of_the_same_shape_and_forgets_the_tokens() {
+        let mut decoder = decoder();
+        assert!(!decoder.restart(SHAPE), "there is nothing to keep");
+        decoder.reset(SHAPE).unwrap();
+        decoder.plan(1, 3).unwrap();
+        assert!(decoder.restart(SHAPE));
+        assert_eq!(decoder.plan(1, 2).unwrap()[0].positions, 0..2);
+        let other = ContextShape {
+            capacity: 8,
+            ..SHAPE
+        };
+        assert!(!decoder.restart(other));
+        assert_eq!(decoder.plan(1, 1).unwrap()[0].positions, 2..3);
     }
 
     #[test]

@@ -115,9 +115,10 @@ impl<F: Framework> Layer<F> {
         heads: Heads<F::Tensor>,
         span: &Span<F>,
     ) -> Result<Heads<F::Tensor>, F::Error> {
+        let [queries, keys] = span.rope.both(&heads.queries, &heads.keys)?;
         Ok(Heads {
-            queries: span.rope.forward(&heads.queries)?,
-            keys: span.rope.forward(&heads.keys)?,
+            queries,
+            keys,
             values: heads.values,
         })
     }

@@ -126,6 +126,15 @@ pub trait Rope<F: Framework>: Sized {
     /// # Errors
     /// The framework's own.
     fn forward(&self, x: &F::Tensor) -> Result<F::Tensor, F::Error>;
+
+    /// Rotates queries and keys of the same tokens: one after the other, unless a framework can do it
+    /// together.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn both(&self, queries: &F::Tensor, keys: &F::Tensor) -> Result<[F::Tensor; 2], F::Error> {
+        Ok([self.forward(queries)?, self.forward(keys)?])
+    }
 }
 
 /// Preallocated keys and values of a layer, each of shape `[batch, kv_heads, capacity, head_dim]`.

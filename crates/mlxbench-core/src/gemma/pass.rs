@@ -93,6 +93,11 @@ impl Passes {
         }
     }
 
+    /// What the context was made for.
+    pub fn shape(&self) -> ContextShape {
+        self.shape
+    }
+
     /// The attentions that layers have, each once.
     pub fn attentions(&self) -> impl Iterator<Item = &AttentionSpec> {
         self.attentions.iter().map(|(attention, _)| attention)

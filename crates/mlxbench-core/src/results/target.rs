@@ -1,5 +1,6 @@
 //! Targets: what is measured.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -117,6 +118,10 @@ pub struct TargetFacts {
     /// What a read of a token waits for; absent in older results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<Reads>,
+    /// Which of several ways of doing a part of the work was chosen when the model was loaded: the part's
+    /// name (`attention`) to the way's (`flash`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernels: BTreeMap<String, String>,
     /// Load times, one a process.
     pub load_ns: Vec<Nanos>,
 }
@@ -130,6 +135,7 @@ mod tests {
         for name in [
             "candle/cpu/f32",
             "tch/cuda:1/bf16",
+            "tch/cuda:1+graph/bf16@b",
             "candle/cpu/f32/t3",
             "candle/cpu/f32/t3@b",
             "mlx/gpu/q4-bf16/t3@a",

@@ -1,6 +1,8 @@
 //! What the answer rests on: equivalence, limits, energy, warnings, the machine; and whether several
 //! results may be compared.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 use mlxbench_analysis::{Difference, differences};
 use mlxbench_core::results::{Equivalence, Verdict};
@@ -167,6 +169,12 @@ fn power(digest: &Digest<'_>) -> Markup {
     }
 }
 
+/// `oneDNN 3.12.0, tch 0.26.0`.
+fn named(names: &BTreeMap<String, String>) -> String {
+    let names = names.iter().map(|(name, what)| format!("{name} {what}"));
+    names.collect::<Vec<_>>().join(", ")
+}
+
 fn frameworks(digest: &Digest<'_>, at: usize) -> Markup {
     let targets = &digest.result.targets;
     html! {
@@ -174,17 +182,13 @@ fn frameworks(digest: &Digest<'_>, at: usize) -> Markup {
             h3 { "Frameworks" }
             div.scroll tabindex="0" role="region" aria-label=(format!("Frameworks and their libraries, result {}", at + 1)) {
                 table {
-                    thead { tr { @for column in ["target", "framework", "threads", "libraries", "device"] { th scope="col" { (column) } } } }
+                    thead { tr { @for column in ["target", "framework", "threads", "libraries", "kernels", "device"] { th scope="col" { (column) } } } }
                     tbody { @for facts in targets { tr {
                         td { (facts.id.to_string()) }
                         td { (facts.identity.framework) " " (facts.identity.version) }
                         td.figure { (facts.threads) }
-                        td {
-                            @for (at, (name, version)) in facts.identity.libraries.iter().enumerate() {
-                                @if at > 0 { ", " }
-                                (name) " " (version)
-                            }
-                        }
+                        td { (named(&facts.identity.libraries)) }
+                        td { (named(&facts.kernels)) }
                         td { (facts.device_description.as_deref().unwrap_or_default()) }
                     } } }
                 }

@@ -55,6 +55,7 @@ fn facts(id: &TargetId) -> TargetFacts {
         device_description: (id.placement.device.kind() != "cpu").then(|| "A | GPU".into()),
         threads: 2,
         reads: None,
+        kernels: Default::default(),
         load_ns: vec![Nanos(1)],
     }
 }

@@ -60,6 +60,7 @@ fn facts(dtype: Dtype) -> TargetFacts {
         device_description: None,
         threads: 2,
         reads: None,
+        kernels: Default::default(),
         load_ns: vec![Nanos(812_000_000)],
     }
 }

@@ -1,5 +1,7 @@
 //! What a worker answers, taken with care: any program may be one.
 
+use std::collections::BTreeMap;
+
 use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{self, BYTES, THREADS};
 use mlxbench_core::protocol::{
@@ -100,7 +102,6 @@ pub(super) fn unasked(line: &str) -> WorkerError {
 
 /// A worker's introduction with names that can be shown.
 pub(super) fn introduction(mut hello: Hello) -> Hello {
-    let clean = |text: &mut String| *text = shorten(&printable(text).replace('\n', " "));
     let identity = &mut hello.identity;
     for name in [
         &mut identity.backend,
@@ -109,14 +110,7 @@ pub(super) fn introduction(mut hello: Hello) -> Hello {
     ] {
         clean(name);
     }
-    identity.libraries = std::mem::take(&mut identity.libraries)
-        .into_iter()
-        .map(|(mut name, mut version)| {
-            clean(&mut name);
-            clean(&mut version);
-            (name, version)
-        })
-        .collect();
+    identity.libraries = names(std::mem::take(&mut identity.libraries));
     for device in &mut hello.devices {
         device.description.iter_mut().for_each(clean);
         let reasons = device
@@ -126,6 +120,21 @@ pub(super) fn introduction(mut hello: Hello) -> Hello {
         reasons.for_each(|reason| *reason = quotable(reason));
     }
     hello
+}
+
+/// A line of text that can be shown.
+fn clean(text: &mut String) {
+    *text = shorten(&printable(text).replace('\n', " "));
+}
+
+/// Names of things and of what they are, fit to be shown.
+fn names(names: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let names = names.into_iter().map(|(mut name, mut what)| {
+        clean(&mut name);
+        clean(&mut what);
+        (name, what)
+    });
+    names.collect()
 }
 
 /// A model that was loaded in a time, on a number of threads that can be.
@@ -138,7 +147,10 @@ pub(super) fn loaded(loaded: Loaded) -> Result<Loaded, WorkerError> {
     if loaded.threads == 0 {
         return Err(wrong("the worker says that it runs on 0 threads"));
     }
-    Ok(loaded)
+    Ok(Loaded {
+        kernels: names(loaded.kernels),
+        ..loaded
+    })
 }
 
 /// As many tokens and times as belong together: `rows` rows of `at_most` tokens, or fewer where the
@@ -304,8 +316,18 @@ mod tests {
             load_ns: Nanos(1),
             threads,
             reads: Reads::Immediate,
+            kernels: [("attention\u{7}".to_owned(), "fl\nash".to_owned())].into(),
         };
-        assert!(loaded(impossible).is_err());
+        assert!(loaded(impossible.clone()).is_err());
+        let possible = Loaded {
+            threads: 1,
+            ..impossible
+        };
+        let kernels = loaded(possible).unwrap().kernels;
+        assert_eq!(
+            kernels.into_iter().next().unwrap(),
+            (r"attention\u0007".to_owned(), "fl ash".to_owned())
+        );
     }
 
     #[test]

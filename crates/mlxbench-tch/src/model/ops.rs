@@ -1,12 +1,13 @@
 //! The model's ops alone, for `mlxbench-ops`: the code and the weights of a pass.
 
-use mlxbench_core::Result;
+use mlxbench_core::{Model, Result};
 use mlxbench_ops::{Op, Ops, Part, PreparedOp, session};
-use tch::{Kind, Tensor, no_grad};
+use tch::{Kind, Tensor};
 
-use super::{GemmaModel, TchResult};
+use super::{GemmaModel, Network, TchResult};
 use crate::backend::{framework, synchronize};
 use crate::framework::{Place, Torch};
+use crate::inference::inference;
 
 /// Where ops run.
 #[derive(Debug)]
@@ -16,11 +17,11 @@ impl session::Session for Session {
     type Framework = Torch;
 
     fn scope<R>(&self, work: impl FnOnce() -> R) -> R {
-        no_grad(work)
+        inference(work)
     }
 
     fn random(&self, shape: [usize; 3]) -> TchResult<Tensor> {
-        let Place { device, dtype } = self.0;
+        let Place { device, dtype, .. } = self.0;
         Tensor::f_randn(shape.map(|n| n as i64), (Kind::Float, device))?.f_to_kind(dtype)
     }
 
@@ -40,13 +41,16 @@ impl Ops for GemmaModel {
     type Prepared<'a> = PreparedOp<'a, Session>;
 
     fn prepare(&mut self, op: &Op) -> Result<PreparedOp<'_, Session>> {
-        let session = Session(self.place);
-        let x = session::input(&session, op, &self.config)?;
+        let session = Session(self.network.place.clone());
+        let x = session::input(&session, op, self.config())?;
         if op.part == Part::LmHead {
-            let end = move |_| Ok(vec![self.project(&x)?.logits]);
+            let end = move |_| Ok(vec![self.network.project(&x)?.logits]);
             return Ok(PreparedOp::new(session, Vec::new(), Box::new(end)));
         }
         session::fill(self, op)?;
-        PreparedOp::of_layers(session, op, &self.config, &mut self.decoder, x)
+        let Network {
+            config, decoder, ..
+        } = &mut self.network;
+        PreparedOp::of_layers(session, op, config, decoder, x)
     }
 }

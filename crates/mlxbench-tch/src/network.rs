@@ -1,0 +1,102 @@
+//! From token ids to logits: embeddings, layers, output projection.
+
+use mlxbench_core::gemma::Decoder;
+use mlxbench_core::gemma::parts::{Norm, Spans};
+use mlxbench_core::{GemmaConfig, Result};
+use tch::{TchError, Tensor};
+
+use crate::backend::framework;
+use crate::framework::{Place, Torch};
+use crate::linear::Linear;
+use crate::norm::RmsNorm;
+use crate::weights::Weights;
+
+/// The parts of a model.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) config: GemmaConfig,
+    pub(crate) place: Place,
+    /// Shape `[vocab_size, hidden_size]`.
+    embedding: Tensor,
+    embedding_scale: f64,
+    pub(crate) decoder: Decoder<Torch>,
+    norm: RmsNorm,
+    lm_head: Linear,
+}
+
+/// What a pass ends in, on the device.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// The argmax of the logits, of shape `[batch]`, i64.
+    pub(crate) tokens: Tensor,
+    /// Those of the last position, of shape `[batch, vocab_size]`, in the model's dtype.
+    pub(crate) logits: Tensor,
+}
+
+impl Network {
+    pub(crate) fn load(weights: &Weights<'_>, place: Place) -> Result<Self, TchError> {
+        let config = weights.checkpoint.config();
+        // Largest first: while a tensor is converted, its file's pages are in memory too.
+        let embedding = weights.matrix(&["model.embed_tokens.weight"], config.hidden_size)?;
+        let lm_head = match config.tie_word_embeddings {
+            true => embedding.shallow_clone(),
+            false => weights.matrix(&["lm_head.weight"], config.hidden_size)?,
+        };
+        Ok(Self {
+            config: config.clone(),
+            decoder: Decoder::load(config, weights, place.clone())?,
+            place,
+            embedding,
+            embedding_scale: config.embedding_scale(weights.dtype),
+            norm: RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?,
+            lm_head: Linear::new(lm_head, None),
+        })
+    }
+
+    /// Appends `ids`, of shape `[batch, tokens]`, to the KV cache, with the logits that follow.
+    pub(crate) fn append(&mut self, ids: &Tensor) -> Result<Ending> {
+        let spans = self.advance(ids)?;
+        self.run(ids, &spans).map_err(framework)
+    }
+
+    /// Appends `ids` to the KV cache and computes nothing else.
+    pub(crate) fn fill(&mut self, ids: &Tensor) -> Result<()> {
+        let spans = self.advance(ids)?;
+        let x = self.embed(ids).map_err(framework)?;
+        self.decoder.fill(x, &spans).map_err(framework)
+    }
+
+    fn advance(&mut self, ids: &Tensor) -> Result<Spans<Torch>> {
+        let (batch, tokens) = ids.size2().map_err(framework)?;
+        self.decoder.advance(batch as usize, tokens as usize)
+    }
+
+    /// The pass of `spans` over `ids`.
+    pub(crate) fn run(&mut self, ids: &Tensor, spans: &Spans<Torch>) -> Result<Ending, TchError> {
+        let x = self.embed(ids)?;
+        let hidden = self.decoder.run(x, spans)?;
+        self.project(&hidden)
+    }
+
+    fn embed(&self, ids: &Tensor) -> Result<Tensor, TchError> {
+        Tensor::f_embedding(&self.embedding, ids, -1, false, false)?
+            .f_mul_scalar(self.embedding_scale)
+    }
+
+    /// The last position of `hidden`, of shape `[batch, tokens, hidden_size]`, projected.
+    pub(crate) fn project(&self, hidden: &Tensor) -> Result<Ending, TchError> {
+        let last = hidden.f_narrow(1, hidden.size()[1] - 1, 1)?;
+        let logits = self
+            .lm_head
+            .forward(&self.norm.forward(&last)?)?
+            .f_squeeze_dim(1)?;
+        let logits = match self.config.final_logit_softcapping {
+            Some(cap) => logits.f_div_scalar(cap)?.f_tanh_()?.f_mul_scalar_(cap)?,
+            None => logits,
+        };
+        Ok(Ending {
+            tokens: logits.f_argmax(-1, false)?,
+            logits,
+        })
+    }
+}
