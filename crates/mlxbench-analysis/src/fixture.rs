@@ -45,6 +45,7 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         target: target(),
         test,
         repetition: 0,
+        attempt: 0,
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         finite: true,
@@ -56,6 +57,9 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         wall_ns: None,
         timeline: None,
         energy_joules: None,
+        energy_unavailable: None,
+        conditions: None,
+        throttled: false,
     }
 }
 
@@ -104,6 +108,8 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
             interval_percent: None,
             max_seconds: None,
             delay_seconds: 0.0,
+            throttle_retries: 0,
+            throttle_pause_seconds: 0.0,
             warmup: 1,
             max_warmup: 1,
             chunk: 512,

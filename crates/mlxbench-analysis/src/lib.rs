@@ -5,6 +5,7 @@
 //! | [`change_points`](mod@change_points) | where a series changed its level |
 //! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`comparison`] | what changed between two results, and a gate |
+//! | [`conditions`] | the state of the devices meanwhile, and what was throttled |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
 //! | [`history`](mod@history) | results over time |
@@ -21,6 +22,7 @@
 pub mod change_points;
 pub mod chips;
 pub mod comparison;
+pub mod conditions;
 pub mod equivalence;
 pub mod fingerprint;
 pub mod history;
@@ -37,6 +39,7 @@ pub mod trend;
 pub use change_points::{ChangePoint, Pettitt, change_points};
 pub use chips::published_bandwidth;
 pub use comparison::{Change, Compared, ComparedRow, Comparison, Gate, compare, compare_sides};
+pub use conditions::{CaseConditions, Throttled};
 pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fingerprint};
 pub use history::history;
 pub use leader::{Leader, RunnerUp, leader};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mlxbench_core::results::{Failure, FailureKind, Metric, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
+use crate::conditions::{CaseConditions, Throttled};
 use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::metrics;
 use crate::outliers::Outliers;
@@ -41,7 +42,7 @@ pub struct Row {
     /// The tokens beside the reference's, where it ran the test, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
-    /// Repetitions that were measured.
+    /// Repetitions that were measured, and count.
     pub repetitions: usize,
     /// Repetitions that the run took of this test in the end, or should have taken.
     pub planned_repetitions: usize,
@@ -77,6 +78,12 @@ pub struct Row {
     pub watts: Option<Estimate>,
     /// [`Metric::EnergyPerToken`].
     pub joules_per_token: Option<Estimate>,
+    /// The state of the device meanwhile, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<CaseConditions>,
+    /// Measurements that are marked as throttled, where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<Throttled>,
 }
 
 impl Row {
@@ -190,6 +197,8 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
             .map(|config| memory_floor_bytes(config, target.placement.precision, test)),
         watts: estimate(Metric::Power),
         joules_per_token: estimate(Metric::EnergyPerToken),
+        conditions: CaseConditions::of(result, target, test),
+        throttled: Throttled::of(result, target, test),
         prefill_tokens_per_second: prefill,
         decode_tokens_per_second: decode,
         ttft_ns: estimate(Metric::Ttft),
@@ -203,10 +212,14 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
 
 /// Whether a case's figures stand.
 pub(crate) fn case_status(result: &RunResult, target: &TargetId, test: &Test) -> RowStatus {
-    let samples: Vec<&Sample> = result.samples_of(target, test).collect();
-    if samples.iter().any(|sample| !sample.finite) {
+    // Heat is no excuse for wrong work.
+    if result
+        .measured_of(target, test)
+        .any(|sample| !sample.finite)
+    {
         return RowStatus::NotFinite;
     }
+    let samples: Vec<&Sample> = result.samples_of(target, test).collect();
     // A journal keeps the failures of a first try that a resumed run has made good.
     if samples.len() >= planned_repetitions(result, test) {
         return RowStatus::Ok;

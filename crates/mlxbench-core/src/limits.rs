@@ -2,6 +2,7 @@
 //! and is refused where it is read: the arithmetic behind that (sums of times, products of shapes,
 //! durations, allocations) then fits its types.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The longest time: of a measurement, a rest, a time-out.
@@ -20,6 +21,10 @@ pub const POSITIONS: usize = 1 << 16;
 pub const BYTES: u64 = 1 << 60;
 /// Joules of a repetition, and watts: a power plant for a month.
 pub const JOULES: f64 = 1e16;
+/// A clock's rate, in MHz: a terahertz.
+pub const MEGAHERTZ: usize = 1_000_000;
+/// Temperatures of a device.
+pub const CELSIUS: RangeInclusive<f64> = -273.15..=10_000.0;
 /// A model's width: of its residual stream, its MLP, all its heads together.
 pub const WIDTH: usize = 1 << 22;
 /// A model's vocabulary.

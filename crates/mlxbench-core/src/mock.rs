@@ -2,6 +2,9 @@
 //! runner's tests are exact and instant on it.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::backend::{
@@ -15,6 +18,9 @@ use crate::{
     Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Precision, Result, TokenBatch,
     TokenId,
 };
+
+/// The variable that names the file of a device whose meter and sensors are scripted.
+pub const TEST_DEVICE: &str = "MLXBENCH_TEST_DEVICE";
 
 /// How long the mock takes, and how it fails. Times are of the virtual clock: nobody waits.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -60,6 +66,12 @@ pub struct Script {
     /// Memory that each generation takes and never gives back, in bytes.
     #[arg(long, default_value_t = 0)]
     pub leak_bytes: usize,
+    /// Each generation moves the first line of this file to the test device's, but for the last one.
+    #[arg(long, value_name = "FILE", requires = "test_device")]
+    pub device_states: Option<PathBuf>,
+    /// The test device, which the runner reads: see `docs/development.md`.
+    #[arg(long, value_name = "FILE", env = TEST_DEVICE, hide = true)]
+    pub test_device: Option<PathBuf>,
     /// What goes wrong, as KIND@N: at the N-th generation, counted from 1, warm-up included.
     #[arg(long)]
     pub fault: Option<Fault>,
@@ -296,6 +308,11 @@ impl Model for MockModel {
 
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
         self.generations += 1;
+        if let (Some(states), Some(device)) = (&self.script.device_states, &self.script.test_device)
+        {
+            next_state(states, device)
+                .map_err(|error| Error::Framework(format!("mock: --device-states: {error}")))?;
+        }
         if self.script.leak_bytes > 0 {
             self.leaked.push(vec![1; self.script.leak_bytes]);
         }
@@ -367,4 +384,14 @@ impl Model for MockModel {
         self.wait_until(self.done);
         Ok(())
     }
+}
+
+/// Moves the first line of `states` to `device`, which somebody reads meanwhile; the last line stays.
+fn next_state(states: &Path, device: &Path) -> io::Result<()> {
+    let text = fs::read_to_string(states)?;
+    let (first, rest) = text.trim_end().split_once('\n').unwrap_or((&text, &text));
+    let whole = device.with_extension("next");
+    fs::write(&whole, first)?;
+    fs::rename(&whole, device)?;
+    fs::write(states, rest)
 }

@@ -12,11 +12,15 @@
 //! | `equivalence` | whether a target did the reference's work |
 //! | `roofline` | how fast the machine can be |
 //! | `machine` | the machine that measured, and its state |
+//! | `counted` | which measurements count |
+//! | `device` | what the meter and the sensors of a device told |
 //! | `timeline` | memory over time |
 //! | `migrate` | results of older versions |
 //! | `check` | whether a result's numbers can be believed |
 
 pub(crate) mod check;
+mod counted;
+mod device;
 mod equivalence;
 mod failures;
 mod machine;
@@ -34,8 +38,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Device, GemmaConfig};
+use crate::GemmaConfig;
 
+pub use device::{ClockRange, DeviceConditions, EnergyUnavailable, PowerMeter, ThrottleReason};
 pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Parting, Verdict};
 pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
@@ -139,6 +144,7 @@ impl RunResult {
             Record::Products { probes } => self.products.extend(probes),
             Record::Warmup(warmup) => self.warmups.push(warmup),
             Record::Sample(sample) => self.samples.push(sample),
+            Record::Meter(meter) => self.replace_meter(meter),
             Record::Failure(failure) => self.failures.push(failure),
             Record::Stopped(stopped) => {
                 self.stopped.retain(|known| known.test != stopped.test);
@@ -154,13 +160,6 @@ impl RunResult {
                 self.conditions_after = Some(conditions);
             }
         }
-    }
-
-    /// The measured repetitions of a target's test.
-    pub fn samples_of(&self, target: &TargetId, test: &Test) -> impl Iterator<Item = &Sample> {
-        self.samples
-            .iter()
-            .filter(move |s| s.target == *target && s.test == *test)
     }
 
     /// Whether a target did the reference's work, where that was looked at.
@@ -211,6 +210,8 @@ pub enum Record {
     Warmup(Warmup),
     /// A repetition was measured.
     Sample(Sample),
+    /// A meter turned out to be something else than the run's first line says.
+    Meter(PowerMeter),
     /// A case could not be measured.
     Failure(Failure),
     /// A test isn't repeated any more.
@@ -305,22 +306,6 @@ pub struct Harness {
     pub compiler_flags: Option<String>,
 }
 
-/// A meter of energy, or why there is none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PowerMeter {
-    /// The device kind whose work it counts: `cpu`, `cuda:1`.
-    pub device: Device,
-    /// Where the figures come from: `RAPL, processor packages`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// Mean watts before any worker was started, over some seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idle_watts: Option<f64>,
-    /// Why there are no figures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unavailable: Option<String>,
-}
-
 /// The model that was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFacts {
@@ -365,6 +350,12 @@ pub struct Settings {
     /// Rest before each repetition, in seconds.
     #[serde(default)]
     pub delay_seconds: f64,
+    /// How often a repetition that was throttled is measured again, at most.
+    #[serde(default)]
+    pub throttle_retries: usize,
+    /// Rest before that, in seconds.
+    #[serde(default)]
+    pub throttle_pause_seconds: f64,
     /// Unmeasured repetitions before them, at least.
     pub warmup: usize,
     /// Unmeasured repetitions at most, while they aren't steady.

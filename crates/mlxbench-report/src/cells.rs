@@ -5,6 +5,7 @@ use mlxbench_core::backend::Reads;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{RunResult, Verdict};
 
+use crate::conditions;
 use crate::external::{External, ExternalRow};
 use crate::units;
 
@@ -151,9 +152,17 @@ pub(crate) fn note(result: &RunResult, row: &Row) -> String {
     let form = has_fallen_back(result, row).then(|| {
         "each token read before the next step: reads wait for all that is queued".to_owned()
     });
+    let throttled = row.throttled.as_ref().map(|throttled| {
+        let what = conditions::measurements(throttled);
+        match throttled.count {
+            true => format!("the device was throttled throughout ({what})"),
+            false => format!("throttled and left out: {what}"),
+        }
+    });
     let parts = measured
         .into_iter()
         .chain(status)
+        .chain(throttled)
         .chain(retried)
         .chain(work)
         .chain(form);

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use mlxbench_analysis::metrics;
 use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
 use mlxbench_core::Nanos;
-use mlxbench_core::results::{Failure, RunResult, Sample, TargetFacts, TargetId, Test};
+use mlxbench_core::results::{ClockRange, Failure, RunResult, Sample, TargetFacts, TargetId, Test};
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition.
-const COLUMNS: [&str; 35] = [
+const COLUMNS: [&str; 42] = [
     "run",
     "started",
     "model",
@@ -44,6 +44,13 @@ const COLUMNS: [&str; 35] = [
     "peak_memory_bytes",
     "device_peak_bytes",
     "energy_joules",
+    "attempt",
+    "throttled",
+    "clock_mhz",
+    "memory_clock_mhz",
+    "max_temperature_celsius",
+    "device_watts",
+    "throttled_share",
 ];
 
 /// The columns of a failure, after [`COLUMNS`].
@@ -113,6 +120,8 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
     let nanos = |time: Option<Nanos>| time.map(|time| time.0.to_string());
     let number = |value: Option<f64>| value.map(|value| value.to_string());
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes.to_string());
+    let mhz = |clock: Option<ClockRange>| clock.map(|clock| clock.median.to_string());
+    let told = sample.conditions.as_ref();
     let (prefill, decode) = (metrics::prefill_rate(sample), metrics::decode_rate(sample));
     let figures = [
         ("repetition", Some(sample.repetition.to_string())),
@@ -143,6 +152,25 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
         ("peak_memory_bytes", bytes(sample.peak_memory_bytes)),
         ("device_peak_bytes", bytes(sample.device_peak_bytes)),
         ("energy_joules", number(sample.energy_joules)),
+        ("attempt", Some(sample.attempt.to_string())),
+        ("throttled", Some(sample.throttled.to_string())),
+        ("clock_mhz", mhz(told.and_then(|told| told.clock_mhz))),
+        (
+            "memory_clock_mhz",
+            mhz(told.and_then(|told| told.memory_clock_mhz)),
+        ),
+        (
+            "max_temperature_celsius",
+            number(told.and_then(|told| told.max_temperature_celsius)),
+        ),
+        (
+            "device_watts",
+            number(told.and_then(|told| told.mean_watts)),
+        ),
+        (
+            "throttled_share",
+            number(told.and_then(|told| told.throttled_share)),
+        ),
     ];
     let known = figures
         .into_iter()

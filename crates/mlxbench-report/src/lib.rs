@@ -20,6 +20,7 @@
 //! | `comparison` | what changed between two results, in print |
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
+//! | `conditions` | what meters and sensors told of the devices |
 //! | `limits` | what the machine can do at most |
 //! | `partings` | tokens of timed tests beside the reference's |
 //! | `warnings` | what a reader must know before believing a figure |
@@ -33,6 +34,7 @@ pub mod breakdown;
 mod cells;
 mod charts;
 mod comparison;
+mod conditions;
 mod csv;
 mod digest;
 mod draw;

@@ -7,6 +7,7 @@ use mlxbench_core::results::{Residency, RunResult, Verdict};
 use crate::Digest;
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, cells};
+use crate::conditions;
 use crate::external::External;
 use crate::limits::{details, limits};
 use crate::partings;
@@ -47,6 +48,7 @@ fn section(digest: &Digest<'_>) -> String {
     lines.extend(token_list(digest));
     lines.extend(limits_list(digest));
     lines.extend(energy_table(digest));
+    lines.extend(conditions_table(digest));
     for warning in warnings(digest) {
         lines.extend([
             String::new(),
@@ -196,28 +198,41 @@ fn energy_table(digest: &Digest<'_>) -> Vec<String> {
         ))
     });
     let rows: Vec<String> = rows.collect();
+    let meters = escape(&conditions::meters(result).join("; "));
+    let has_meter = result.run.power.iter().any(|meter| meter.source.is_some());
+    if rows.is_empty() && has_meter {
+        return vec![String::new(), format!("No energy ({meters}).")];
+    }
     if rows.is_empty() {
         return Vec::new();
     }
-    let meters = result.run.power.iter().filter_map(|meter| {
-        let (source, idle) = (meter.source.as_ref()?, meter.idle_watts?);
-        Some(format!(
-            "{} by {source}, {idle:.1} W when idle",
-            meter.device
-        ))
-    });
-    let meters: Vec<String> = meters.collect();
     let head = [
         String::new(),
-        format!(
-            "Energy ({}; idle power is subtracted from joules a token):",
-            escape(&meters.join("; "))
-        ),
+        format!("Energy ({meters}; idle power is subtracted from joules a token):"),
         String::new(),
         "| target | test | mean watts | energy a token |".into(),
         "| --- | --- | ---: | ---: |".into(),
     ];
     head.into_iter().chain(rows).collect()
+}
+
+/// The state of the devices while they worked; nothing where none told of it.
+fn conditions_table(digest: &Digest<'_>) -> Vec<String> {
+    let rows = conditions::rows(digest);
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let line = |cells: [String; conditions::HEADER.len()]| {
+        format!("| {} |", cells.map(|cell| escape(&cell)).join(" | "))
+    };
+    let head = [
+        String::new(),
+        "The devices while they worked (median clock, lowest and highest reading):".into(),
+        String::new(),
+        line(conditions::HEADER.map(str::to_owned)),
+        format!("|{}", " --- |".repeat(conditions::HEADER.len())),
+    ];
+    head.into_iter().chain(rows.into_iter().map(line)).collect()
 }
 
 /// What was measured, where and how, as name and value.

@@ -1,5 +1,7 @@
 //! What a reader must know before believing a run's figures.
 
+use std::collections::BTreeMap;
+
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
 use mlxbench_analysis::{Estimate, Row, Trend, metrics};
 use mlxbench_core::probe::WORKING_SET_BYTES;
@@ -7,10 +9,14 @@ use mlxbench_core::results::{
     Conditions, Metric, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
 };
 
+use crate::conditions::{measurements, power_limited};
 use crate::{Digest, units};
 
 /// Share of the CPUs that others may keep busy before it is worth a word.
 const BUSY: f64 = 0.1;
+
+/// Share of a row's readings at the power limit that is worth a word.
+const LIMITED: f64 = 0.1;
 
 /// Below this probability a drift of one case is no chance; for one of the whole run, which many
 /// repetitions show, below the second.
@@ -36,6 +42,8 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
         })
     }));
     warnings.extend(summary.rows.iter().flat_map(|row| of_case(result, row)));
+    warnings.extend(of_devices(&summary.rows));
+    warnings.extend(of_meters(result));
     warnings.extend(of_targets(result));
     warnings
 }
@@ -139,10 +147,61 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
             why_beyond(result, row)
         ))
     };
+    let throttled = row.throttled.as_ref().map(|throttled| {
+        let what = measurements(throttled);
+        match throttled.count {
+            true => format!("{case}: the device was throttled in {what}; these figures are of it"),
+            false => format!("{case}: the device was throttled in {what}; they don't count"),
+        }
+    });
+    let uneven = row
+        .conditions
+        .as_ref()
+        .and_then(|told| told.uneven_clock_mhz);
+    let uneven = uneven.map(|(low, high)| {
+        format!("{case}: the device's clock was {low} MHz in one repetition, {high} in another")
+    });
     let beyond = [beyond(&row.mfu, "prefill"), beyond(&row.mbu, "decode")];
     let mut warnings: Vec<String> = beyond.into_iter().flatten().collect();
-    warnings.extend([outliers, drift, unsteady, leak].into_iter().flatten());
+    let more = [outliers, drift, unsteady, leak, throttled, uneven];
+    warnings.extend(more.into_iter().flatten());
     warnings
+}
+
+/// Devices that ran into their power limit: no fault, but another limit makes other figures.
+fn of_devices(rows: &[Row]) -> Vec<String> {
+    let told = rows.iter().filter_map(|row| {
+        let share = power_limited(row.conditions.as_ref()?)?;
+        (share > LIMITED).then_some((row.target.placement.device.hardware(), row, share))
+    });
+    let mut limited: BTreeMap<_, Vec<(&Row, f64)>> = BTreeMap::new();
+    for (device, row, share) in told {
+        limited.entry(device).or_default().push((row, share));
+    }
+    let lines = limited.into_iter().filter_map(|(device, rows)| {
+        let (row, most) = rows.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (count, share) = (rows.len(), units::share(most));
+        let rows = if count == 1 { "row" } else { "rows" };
+        Some(format!(
+            "{device} was at its power limit in {count} {rows}, most in {} {} ({share} of the \
+             readings): the figures depend on that limit",
+            row.target, row.test
+        ))
+    });
+    lines.collect()
+}
+
+/// Meters that turned out to be broken.
+fn of_meters(result: &RunResult) -> Vec<String> {
+    let meters = result.run.power.iter();
+    let broken = meters.filter_map(|meter| {
+        let (device, source, why) = (&meter.device, meter.source.as_ref()?, &meter.unavailable);
+        let why = why.as_ref()?;
+        Some(format!(
+            "{device}: no energy, since {source} can't be right: {why}"
+        ))
+    });
+    broken.collect()
 }
 
 fn is_drift(trend: &Trend) -> bool {

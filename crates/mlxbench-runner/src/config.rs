@@ -93,6 +93,11 @@ pub struct MeasureConfig {
     pub timeout_seconds: NonZeroUsize,
     /// Rest before each repetition, so that a machine can cool down.
     pub delay_seconds: f64,
+    /// A repetition in which the device was throttled is measured again so often, at most; 0 marks it
+    /// only.
+    pub throttle_retries: usize,
+    /// Rest before that.
+    pub throttle_pause_seconds: f64,
     /// A worker that holds more memory is killed; 90 % of the machine's when absent.
     pub max_memory_bytes: Option<u64>,
     /// Which workers hold their model at the same time; by the machine's memory when absent.
@@ -115,6 +120,8 @@ impl Default for MeasureConfig {
             seed: 0,
             timeout_seconds: count(600),
             delay_seconds: 0.0,
+            throttle_retries: 2,
+            throttle_pause_seconds: 10.0,
             max_memory_bytes: None,
             residency: None,
         }

@@ -1,6 +1,7 @@
 //! What a run tells while it goes on.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mlxbench_core::results::Failure;
 
@@ -26,6 +27,15 @@ pub enum Event<'a> {
     Step(String),
     /// A repetition ended, well or not, or is not needed.
     StepDone,
+    /// A repetition was throttled.
+    Throttled {
+        /// Which: `candle/cuda/bf16 pp64+tg16 2/5`.
+        case: &'a str,
+        /// Why it is marked.
+        why: &'a str,
+        /// The rest after which it is measured again; `None` when it isn't.
+        again_after: Option<Duration>,
+    },
     /// Something could not be measured.
     Failed(&'a Failure),
 }

@@ -173,6 +173,7 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
             target.id
         )));
     }
+    meters.adopt(&result.run.power);
     let resumed = Record::Resumed { at: run.started };
     let mut journal = Journal::reopen(&path)?;
     journal.append(&resumed)?;

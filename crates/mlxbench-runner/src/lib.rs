@@ -16,11 +16,13 @@
 //! | `schedule` | the order of turns in a round |
 //! | `stop` | when a test has been repeated enough |
 //! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
+//! | `standing` | which repetitions are measured, and which are measured again |
 //! | `equivalence` | the check of every target before it is timed |
 //! | `partings` | the check of timed tokens |
 //! | `roofline`, `stream` | how fast devices and memory can be |
 //! | `scratch` | folders for temporary files |
-//! | `power` | energy of a device's work, and what it draws when idle |
+//! | `power` | what a device spent and told during a repetition, and what it draws when idle |
+//! | `throttle` | which repetitions are marked as throttled, and measured again |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
 pub mod baselines;
@@ -42,9 +44,11 @@ mod roofline;
 mod rounds;
 mod schedule;
 mod scratch;
+mod standing;
 mod stop;
 mod stream;
 pub mod system;
+mod throttle;
 
 pub use error::{Error, Result};
 

@@ -62,6 +62,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// Rest before each repetition.
     pub delay: Duration,
+    /// Rest before a repetition that was throttled is measured again.
+    pub throttle_pause: Duration,
     /// A worker that holds more is killed.
     pub memory_limit_bytes: u64,
     /// How long each product and stream is timed before the run; `None` leaves them out.
@@ -151,6 +153,8 @@ pub fn plan(
             interval_percent: measure.interval_percent,
             max_seconds: measure.max_seconds,
             delay_seconds: measure.delay_seconds,
+            throttle_retries: measure.throttle_retries,
+            throttle_pause_seconds: measure.throttle_pause_seconds,
             warmup: measure.warmup,
             max_warmup: match measure.warmup {
                 0 => 0,
@@ -169,6 +173,10 @@ pub fn plan(
         check,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
         delay: checked(limits::seconds("delay_seconds", measure.delay_seconds))?,
+        throttle_pause: checked(limits::seconds(
+            "throttle_pause_seconds",
+            measure.throttle_pause_seconds,
+        ))?,
         memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(worker_memory),
         probe_rows: chunk::probe_rows(chunk, &sizes),
         probe: match config.roofline.probe {

@@ -9,8 +9,10 @@ use mlxbench_core::protocol::{Generate, Generated};
 use mlxbench_core::results::{PeakSince, Record, Sample, Test, Timeline, Warmup};
 
 use crate::event::Event;
+use crate::power::Metered;
 use crate::process::WorkerError;
 use crate::rounds::{Case, Runner, Stop};
+use crate::throttle::throttling;
 
 /// How far the last two warm-up repetitions of a steady case are apart, as a share of the first.
 const STEADY: f64 = 0.05;
@@ -21,7 +23,7 @@ struct Measured {
     started: Timestamp,
     wall: Duration,
     timeline: Option<Timeline>,
-    joules: Option<f64>,
+    metered: Metered,
     peak_memory_bytes: Option<u64>,
     peak_memory_since: PeakSince,
     device_peak_bytes: Option<u64>,
@@ -73,6 +75,7 @@ impl Runner<'_> {
     /// Measures repetition `repetition` of the case, a second time in a new process where the
     /// worker is lost for the first time.
     pub(crate) fn repeat(&mut self, case: Case, repetition: usize) -> Result<(), Stop> {
+        let attempt = self.standing(case, repetition).attempts;
         loop {
             self.warm_up(case)?;
             if self.is_set_aside(case) || !self.make_ready(case.target)? {
@@ -80,8 +83,9 @@ impl Runner<'_> {
             }
             let (name, planned) = (case.name(self.plan), self.plan.settings.repetitions);
             let label = format!("{name} {}/{}", repetition + 1, planned.max(repetition + 1));
-            (self.observe)(Event::Step(label));
-            if !self.interrupt.rest(self.plan.delay) {
+            let again = if attempt > 0 { ", again" } else { "" };
+            (self.observe)(Event::Step(format!("{label}{again}")));
+            if !self.interrupt.rest(self.rest_before(case, attempt)) {
                 return Err(Stop::Interrupted);
             }
             let measured = match self.measure(case) {
@@ -93,10 +97,19 @@ impl Runner<'_> {
                     return Ok(());
                 }
             };
+            let Metered {
+                energy_joules,
+                energy_unavailable,
+                conditions,
+                broken,
+            } = measured.metered;
+            let told = conditions.as_ref();
+            let mark = told.and_then(|told| throttling(told, &self.clocks(case)));
             let sample = Sample {
                 target: self.plan.targets[case.target].id.clone(),
                 test: self.plan.tests[case.test].0,
                 repetition,
+                attempt,
                 started: Some(measured.started),
                 wall_ns: Some(measured.wall.into()),
                 token_ns: measured.generated.token_ns,
@@ -107,26 +120,39 @@ impl Runner<'_> {
                 peak_memory_since: measured.peak_memory_since,
                 device_peak_bytes: measured.device_peak_bytes,
                 timeline: measured.timeline,
-                energy_joules: measured.joules,
+                energy_joules,
+                energy_unavailable,
+                conditions,
+                throttled: mark.is_some(),
             };
             // The target can run: a worker that is lost while it loads later on is a new case.
             self.lost_once.remove(&(case.target, None));
-            return Ok(self.record(Record::Sample(sample))?);
+            self.record(Record::Sample(sample))?;
+            if let Some(meter) = broken {
+                self.record(Record::Meter(meter))?;
+            }
+            if let Some(mark) = mark {
+                self.tell_throttled(case, repetition, &label, &mark.to_string());
+            }
+            return Ok(());
         }
     }
 
     fn measure(&mut self, case: Case) -> Result<Measured, WorkerError> {
-        let device = self.plan.targets[case.target].id.placement.device.clone();
+        let placement = &self.plan.targets[case.target].id.placement;
+        let device = placement.device.hardware();
         let worker = self.worker(case.target);
         let peak_memory_since = match worker.reset_peak_memory() {
             true => PeakSince::Repetition,
             false => PeakSince::Process,
         };
-        let (started, joules) = (Timestamp::now(), self.meters.joules(&device));
+        let (started, watching) = (Timestamp::now(), self.meters.watch(&device));
         let start = Instant::now();
         let generated = self.generate(case);
         let wall = start.elapsed();
-        let joules = self.meters.joules(&device).zip(joules);
+        // Of a worker that failed nobody knows whether it was a load.
+        let loaded = generated.is_ok();
+        let metered = self.meters.metered(&device, watching, wall, loaded);
         let generated = generated?;
         let worker = self.worker(case.target);
         let own = generated.device_peak_bytes;
@@ -139,7 +165,7 @@ impl Runner<'_> {
             generated,
             started,
             wall,
-            joules: joules.map(|(after, before)| after - before),
+            metered,
             peak_memory_since,
         })
     }

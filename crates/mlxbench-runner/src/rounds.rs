@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use mlxbench_analysis::{Estimate, metrics};
+use mlxbench_core::Device;
 use mlxbench_core::protocol::{Load, Loaded};
 use mlxbench_core::results::{
     Failure, FailureKind, Metric, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
@@ -53,6 +54,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) lost_once: BTreeSet<(usize, Option<usize>)>,
     /// Cases that are not tried any more.
     pub(crate) given_up: BTreeSet<Case>,
+    /// Devices that were throttled a moment ago.
+    pub(crate) hot: BTreeSet<Device>,
     /// Targets that can't run at all.
     pub(crate) dead_targets: BTreeSet<usize>,
     pub(crate) observe: &'a mut dyn FnMut(Event<'_>),
@@ -89,6 +92,7 @@ impl<'a> Runner<'a> {
             warm: BTreeSet::new(),
             lost_once: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            hot: BTreeSet::new(),
             dead_targets: BTreeSet::new(),
             observe,
         }
@@ -170,8 +174,26 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// One repetition of each case, target by target in the round's order.
+    /// One repetition of each case, and what was throttled of them again.
     fn round(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
+        let todo = |case: &&Case| !self.is_measured(**case, round);
+        let todo: Vec<Case> = cases.iter().filter(todo).copied().collect();
+        self.turns(&todo, round)?;
+        for _ in todo.len()..cases.len() {
+            (self.observe)(Event::StepDone);
+        }
+        loop {
+            let again = self.to_repeat(cases, round);
+            if again.is_empty() {
+                return Ok(());
+            }
+            (self.observe)(Event::Planned(again.len()));
+            self.turns(&again, round)?;
+        }
+    }
+
+    /// One measurement of each case, target by target in the round's order.
+    fn turns(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
         let targets: BTreeSet<usize> = cases.iter().map(|case| case.target).collect();
         let targets: Vec<usize> = targets.into_iter().collect();
         if self.plan.settings.residency == Residency::OneAtATime {
@@ -184,9 +206,7 @@ impl<'a> Runner<'a> {
                 if self.interrupt.is_set() {
                     return Err(Stop::Interrupted);
                 }
-                if !self.is_measured(case, round) {
-                    self.repeat(case, round)?;
-                }
+                self.repeat(case, round)?;
                 (self.observe)(Event::StepDone);
             }
         }
@@ -239,28 +259,6 @@ impl<'a> Runner<'a> {
             reason,
         }))?;
         Ok(true)
-    }
-
-    /// Whether a run that is gone on with was done with the test of `cases`: what failed then, or was
-    /// left out, is tried again.
-    fn is_stopped(&self, cases: &[Case]) -> bool {
-        let test = self.plan.tests[cases[0].test].0;
-        let stopped = self.result.stopped.iter().find(|known| known.test == test);
-        stopped.is_some_and(|stopped| {
-            cases.iter().all(|case| {
-                let target = &self.plan.targets[case.target].id;
-                self.result.samples_of(target, &test).count() >= stopped.repetitions
-            })
-        })
-    }
-
-    /// Whether a run that is gone on with has the repetition already.
-    fn is_measured(&self, case: Case, repetition: usize) -> bool {
-        let target = &self.plan.targets[case.target].id;
-        let mut samples = self
-            .result
-            .samples_of(target, &self.plan.tests[case.test].0);
-        samples.any(|sample| sample.repetition == repetition)
     }
 
     /// Whether the case is not tried any more.

@@ -50,6 +50,8 @@ mod tests {
             interval_percent: None,
             max_seconds: None,
             delay_seconds: 0.0,
+            throttle_retries: 0,
+            throttle_pause_seconds: 0.0,
             warmup: 1,
             max_warmup: 1,
             chunk: 512,

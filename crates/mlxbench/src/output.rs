@@ -69,6 +69,19 @@ impl Progress {
                     bar.inc(1);
                 }
             }
+            Event::Throttled {
+                case,
+                why,
+                again_after,
+            } => {
+                let what = match again_after {
+                    Some(pause) => {
+                        format!("measured again after {} s of rest", pause.as_secs_f64())
+                    }
+                    None => "kept, and left out where others count".to_owned(),
+                };
+                self.keep(&format!("{case}: throttled: {why}: {what}"));
+            }
             Event::Failed(failure) => {
                 let test = failure
                     .test
@@ -84,10 +97,7 @@ impl Progress {
                     "{}{test}: {kind}{again}: {}",
                     failure.target, failure.message
                 );
-                match &self.bar {
-                    Some(bar) => bar.println(printable(&text)),
-                    None => tell(text),
-                }
+                self.keep(&text);
             }
         }
     }
@@ -95,6 +105,14 @@ impl Progress {
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+
+    /// A line that stays.
+    fn keep(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(printable(text)),
+            None => tell(text),
         }
     }
 

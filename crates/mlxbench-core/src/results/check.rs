@@ -1,10 +1,12 @@
 //! Whether a result's numbers can be believed. A file may say anything; see [`crate::limits`].
 
-use super::{ModelFacts, RunResult, Sample, Settings, Timeline};
+use std::ops::RangeInclusive;
+
+use super::{ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, Settings, Timeline};
 use crate::gemma::LayerSpec;
 use crate::limits::{
-    BYTES, JOULES, LAYERS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, VOCABULARY, WIDTH,
-    at_most, seconds,
+    BYTES, CELSIUS, JOULES, LAYERS, MEGAHERTZ, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS,
+    VOCABULARY, WIDTH, at_most, seconds,
 };
 use crate::probe::ProductShape;
 use crate::{GemmaConfig, Nanos};
@@ -35,6 +37,7 @@ impl RunResult {
         }
         for meter in &run.power {
             energy("idle_watts", meter.idle_watts)?;
+            times("period_ns of a meter", meter.period_ns.as_slice())?;
         }
         for target in &self.targets {
             at_most("threads of a target", target.threads, THREADS)?;
@@ -80,6 +83,8 @@ fn settings(settings: &Settings) -> Result<(), String> {
     at_most("threads", settings.threads, THREADS)?;
     at_most("compared_positions", settings.compared_positions, POSITIONS)?;
     seconds("delay_seconds", settings.delay_seconds)?;
+    at_most("throttle_retries", settings.throttle_retries, REPETITIONS)?;
+    seconds("throttle_pause_seconds", settings.throttle_pause_seconds)?;
     seconds("max_seconds", settings.max_seconds.unwrap_or(0.0)).map(drop)
 }
 
@@ -131,12 +136,42 @@ pub(crate) fn shape(shape: &ProductShape) -> Result<(), String> {
 
 fn sample(sample: &Sample) -> Result<(), String> {
     at_most("repetition", sample.repetition, REPETITIONS)?;
+    at_most("attempt", sample.attempt, REPETITIONS)?;
     times("wall_ns", sample.wall_ns.as_slice())?;
     times("token_ns", &sample.token_ns)?;
     bytes("peak_memory_bytes", sample.peak_memory_bytes.unwrap_or(0))?;
     bytes("device_peak_bytes", sample.device_peak_bytes.unwrap_or(0))?;
     energy("energy_joules", sample.energy_joules)?;
+    sample.conditions.as_ref().map_or(Ok(()), conditions)?;
     sample.timeline.as_ref().map_or(Ok(()), timeline)
+}
+
+fn conditions(conditions: &DeviceConditions) -> Result<(), String> {
+    times("every_ns of conditions", &[conditions.every_ns])?;
+    energy("mean_watts", conditions.mean_watts)?;
+    let clocks = [conditions.clock_mhz, conditions.memory_clock_mhz];
+    for ClockRange { min, median, max } in clocks.into_iter().flatten() {
+        at_most(
+            "a clock's MHz",
+            min.max(median).max(max) as usize,
+            MEGAHERTZ,
+        )?;
+    }
+    let shares = conditions.throttle_reasons.values().copied();
+    for share in shares.chain(conditions.throttled_share) {
+        within("a share of throttled readings", share, 0.0..=1.0)?;
+    }
+    match conditions.max_temperature_celsius {
+        Some(celsius) => within("max_temperature_celsius", celsius, CELSIUS),
+        None => Ok(()),
+    }
+}
+
+fn within(what: &str, value: f64, range: RangeInclusive<f64>) -> Result<(), String> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{what} is {value}")),
+    }
 }
 
 fn timeline(timeline: &Timeline) -> Result<(), String> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{TargetId, Test, Timeline};
+use super::{DeviceConditions, EnergyUnavailable, TargetId, Test, Timeline};
 use crate::generate::Mode;
 use crate::{Nanos, TokenId};
 
@@ -17,6 +17,10 @@ pub struct Sample {
     pub test: Test,
     /// Which repetition, counted from 0.
     pub repetition: usize,
+    /// Which measurement of the repetition, counted from 0: there are more where one was throttled.
+    /// The last one counts.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub attempt: usize,
     /// When the runner sent the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -49,6 +53,20 @@ pub struct Sample {
     /// when idle is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_joules: Option<f64>,
+    /// Why there is none, where the device has a meter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_unavailable: Option<EnergyUnavailable>,
+    /// The state of the device meanwhile, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<DeviceConditions>,
+    /// Whether the device was throttled, for a reason that [marks](super::ThrottleReason::marks) or with a clock
+    /// far below that of the other repetitions. It doesn't count, then, unless all were.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub throttled: bool,
+}
+
+fn is_first(attempt: &usize) -> bool {
+    *attempt == 0
 }
 
 /// Since when a peak of memory counts.

@@ -8,10 +8,11 @@ use mlxbench_analysis::{Difference, differences};
 use mlxbench_core::results::{Equivalence, Verdict};
 
 use super::answer::name;
+use crate::conditions;
 use crate::limits::{details, limits};
 use crate::markdown::facts;
 use crate::warnings::warnings;
-use crate::{Digest, partings, units};
+use crate::{Digest, partings};
 
 /// What is known of one result beside its figures.
 pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
@@ -23,6 +24,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
             (timed_tokens(digest))
             (limited(digest))
             (power(digest))
+            (devices(digest, at))
             h3 { "Machine and settings" }
             dl.facts {
                 @for (name, text) in facts(digest) {
@@ -155,16 +157,28 @@ fn limited(digest: &Digest<'_>) -> Markup {
 
 /// Meters, and why there are none.
 fn power(digest: &Digest<'_>) -> Markup {
-    let meters = &digest.result.run.power;
+    let meters = conditions::meters(digest.result);
     html! {
         @if !meters.is_empty() {
             h3 { "Power" }
-            ul { @for meter in meters { li {
-                (meter.device.to_string()) ": "
-                @if let Some(source) = &meter.source { "by " (source) }
-                @if let Some(idle) = meter.idle_watts { ", " (units::watts(idle)) " when idle" }
-                @if let Some(why) = &meter.unavailable { "not measured: " (why) }
-            } } }
+            ul { @for meter in &meters { li { (meter) } } }
+        }
+    }
+}
+
+/// The state of the devices while they worked.
+fn devices(digest: &Digest<'_>, at: usize) -> Markup {
+    let rows = conditions::rows(digest);
+    html! {
+        @if !rows.is_empty() {
+            h3 { "The devices while they worked" }
+            div.scroll tabindex="0" role="region" aria-label=(format!("Clocks and temperatures, result {}", at + 1)) {
+                table {
+                    thead { tr { @for column in conditions::HEADER { th scope="col" { (column) } } } }
+                    tbody { @for cells in &rows { tr { @for cell in cells { td { (cell) } } } } }
+                }
+            }
+            p.hint { "Clocks: the median, and in brackets the lowest and the highest reading. Throttled measurements don't count unless nothing else is left." }
         }
     }
 }

@@ -65,6 +65,7 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         target: target.clone(),
         test,
         repetition,
+        attempt: 0,
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         finite: true,
@@ -76,6 +77,9 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         wall_ns: None,
         timeline: None,
         energy_joules: None,
+        energy_unavailable: None,
+        conditions: None,
+        throttled: false,
     }
 }
 

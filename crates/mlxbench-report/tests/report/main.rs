@@ -3,6 +3,7 @@
 mod benchmark_action;
 mod breakdown;
 mod comparison;
+mod conditions;
 mod external;
 mod field;
 mod fuzz;

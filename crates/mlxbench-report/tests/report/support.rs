@@ -70,6 +70,7 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         target: target(dtype),
         test,
         repetition,
+        attempt: 0,
         tokens: vec![vec![7; token_ns.len()]],
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
@@ -81,6 +82,9 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         wall_ns: Some(Nanos(2_000_000_000)),
         timeline: None,
         energy_joules: Some(40.0),
+        energy_unavailable: None,
+        conditions: None,
+        throttled: false,
     }
 }
 
@@ -137,6 +141,7 @@ pub(crate) fn run() -> RunResult {
             device: Device::cpu(),
             source: Some("a meter".into()),
             idle_watts: Some(5.0),
+            period_ns: None,
             unavailable: None,
         }],
         model: ModelFacts {
@@ -156,6 +161,8 @@ pub(crate) fn run() -> RunResult {
             interval_percent: None,
             max_seconds: None,
             delay_seconds: 0.0,
+            throttle_retries: 0,
+            throttle_pause_seconds: 0.0,
             warmup: 1,
             max_warmup: 4,
             chunk: 512,
@@ -316,6 +323,7 @@ pub(crate) fn hostile() -> RunResult {
         device: Device::cpu(),
         source: None,
         idle_watts: None,
+        period_ns: None,
         unavailable: Some(text()),
     }];
     let renamed = TargetId {

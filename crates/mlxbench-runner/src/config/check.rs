@@ -74,6 +74,8 @@ impl Config {
 impl MeasureConfig {
     fn check(&self) -> Result<(), String> {
         seconds("delay_seconds", self.delay_seconds)?;
+        seconds("throttle_pause_seconds", self.throttle_pause_seconds)?;
+        at_most("throttle_retries", self.throttle_retries, REPETITIONS)?;
         if self.max_seconds.is_some_and(|seconds| !positive(seconds)) {
             return Err("max_seconds must be more than 0".into());
         }

@@ -5,27 +5,35 @@
 //! | file | its functions |
 //! |---|---|
 //! | `facts` | `performance_cores`, `efficiency_cores`, `gpu`: what the machine has |
+//! | `gauge` | `open`: the sensors of a device that isn't NVIDIA's |
 //! | `conditions` | `power_source`, `low_power_mode`, `thermal_pressure`, `frequency_governor`: what state it is in |
 //! | `memory` | `memory_bytes`, `peak_memory_bytes` of a process, `reset_peak` |
 //! | `power` | `Meter`: the energy that the machine spends |
 
 mod energy;
+pub mod gauge;
 mod lock;
 mod machine;
 mod nvidia;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
 mod os;
+mod readings;
 mod sampler;
+mod survey;
+mod test_device;
 // What macOS's tools print is read by pure functions, which every system tests.
 #[cfg(any(test, target_os = "macos"))]
 #[path = "macos/tools.rs"]
 mod tools;
 
-pub use energy::EnergyMeter;
+pub use energy::{EnergyMeter, Idle, Measure, idle};
 pub use lock::{LockError, MachineLock};
 pub use machine::{conditions, cores, machine};
-pub use nvidia::{NvidiaMeter, process_memory_bytes};
+pub use nvidia::{NvidiaGauge, NvidiaMeter, process_memory_bytes};
 pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};
 pub use os::power::Meter;
+pub use readings::DeviceSampler;
 pub use sampler::MemorySampler;
+pub use survey::{Survey, survey};
+pub use test_device::TestDevice;

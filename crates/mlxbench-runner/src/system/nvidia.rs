@@ -1,17 +1,23 @@
-//! NVIDIA GPUs, by NVML. It comes with the driver and is loaded when it is first asked for.
+//! NVIDIA GPUs, by NVML: energy, the state of the device, a process's memory. It comes with the driver and is loaded when it is first asked for.
 
 use std::sync::OnceLock;
 
+use mlxbench_core::results::ThrottleReason;
+use nvml_wrapper::bitmasks::device::ThrottleReasons;
+use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::{Device, Nvml};
 
-/// Reads the energy of one GPU: the whole board, whoever uses it. Since Volta.
+use super::energy::Measure;
+use super::gauge::{Gauge, Reading};
+
+/// Reads the energy of one GPU: the whole board, whoever uses it. Since Volta a counter; before it, power.
 #[derive(Debug)]
 pub struct NvidiaMeter {
     device: Device<'static>,
     source: String,
-    /// Millijoules when this was opened.
-    start: u64,
+    /// Millijoules when this was opened; `None` where there is no counter.
+    start: Option<u64>,
 }
 
 impl NvidiaMeter {
@@ -21,14 +27,20 @@ impl NvidiaMeter {
     /// Why there is nothing to read, in words for people.
     pub fn open(index: usize) -> Result<Self, String> {
         let device = device(index)?;
-        let start = device
-            .total_energy_consumption()
-            .map_err(|error| format!("GPU {index} doesn't tell its energy: {error}"))?;
-        let name = device.name().unwrap_or_else(|_| format!("GPU {index}"));
+        let start = device.total_energy_consumption();
+        if let Err(error) = &start
+            && device.power_usage().is_err()
+        {
+            return Err(format!("GPU {index} doesn't tell its energy: {error}"));
+        }
+        let source = source(&device, index);
         Ok(Self {
             device,
-            source: format!("NVML, {name}"),
-            start,
+            source: match start {
+                Ok(_) => source,
+                Err(_) => format!("{source}, power over time"),
+            },
+            start: start.ok(),
         })
     }
 
@@ -37,11 +49,82 @@ impl NvidiaMeter {
         &self.source
     }
 
-    /// Joules spent since this was opened; `None` when the counter can't be read.
-    pub fn joules(&mut self) -> Option<f64> {
+    /// Joules since this was opened, or watts where there is no counter; `None` when it can't be read.
+    pub fn read(&mut self) -> Option<Measure> {
+        let Some(start) = self.start else {
+            let milliwatts = self.device.power_usage().ok()?;
+            return Some(Measure::Watts(f64::from(milliwatts) / 1e3));
+        };
         let now = self.device.total_energy_consumption().ok()?;
-        Some(now.checked_sub(self.start)? as f64 / 1e3)
+        Some(Measure::Joules(now.checked_sub(start)? as f64 / 1e3))
     }
+}
+
+/// Reads power, clocks, temperature and throttle reasons of one GPU.
+#[derive(Debug)]
+pub struct NvidiaGauge {
+    device: Device<'static>,
+    source: String,
+}
+
+impl NvidiaGauge {
+    /// The sensors of CUDA's device `index`.
+    ///
+    /// # Errors
+    /// Why there is nothing to read, in words for people.
+    pub fn open(index: usize) -> Result<Self, String> {
+        let device = device(index)?;
+        let source = source(&device, index);
+        Ok(Self { device, source })
+    }
+}
+
+impl Gauge for NvidiaGauge {
+    fn source(&self) -> &str {
+        &self.source
+    }
+
+    fn read(&mut self) -> Reading {
+        let device = &self.device;
+        let milliwatts = device.power_usage().ok();
+        let celsius = device.temperature(TemperatureSensor::Gpu).ok();
+        let reasons = device.current_throttle_reasons().ok();
+        Reading {
+            watts: milliwatts.map(|milliwatts| f64::from(milliwatts) / 1e3),
+            clock_mhz: device.clock_info(Clock::SM).ok(),
+            memory_clock_mhz: device.clock_info(Clock::Memory).ok(),
+            temperature_celsius: celsius.map(f64::from),
+            idle: reasons.is_some_and(|reasons| reasons.contains(ThrottleReasons::GPU_IDLE)),
+            throttle_reasons: reasons.map(named),
+        }
+    }
+}
+
+/// NVML's reasons that are throttling, by our names.
+fn named(reasons: ThrottleReasons) -> Vec<ThrottleReason> {
+    let names = [
+        (ThrottleReasons::SW_POWER_CAP, ThrottleReason::SwPowerCap),
+        (ThrottleReasons::HW_SLOWDOWN, ThrottleReason::HwSlowdown),
+        (
+            ThrottleReasons::SW_THERMAL_SLOWDOWN,
+            ThrottleReason::SwThermalSlowdown,
+        ),
+        (
+            ThrottleReasons::HW_THERMAL_SLOWDOWN,
+            ThrottleReason::HwThermalSlowdown,
+        ),
+        (
+            ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN,
+            ThrottleReason::HwPowerBrake,
+        ),
+    ];
+    let held = names.into_iter().filter(|(bit, _)| reasons.contains(*bit));
+    held.map(|(_, reason)| reason).collect()
+}
+
+fn source(device: &Device<'_>, index: usize) -> String {
+    let name = device.name().unwrap_or_else(|_| format!("GPU {index}"));
+    format!("NVML, {name}")
 }
 
 /// The memory of CUDA's device `index` that process `pid` holds, in bytes, its context included.
@@ -100,14 +183,43 @@ mod tests {
     fn a_gpu_counts_its_energy_or_says_why_not() {
         match NvidiaMeter::open(0) {
             Ok(mut meter) => {
-                let before = meter.joules().unwrap();
+                let before = meter.read().unwrap();
                 std::thread::sleep(std::time::Duration::from_millis(500));
-                assert!(meter.joules().unwrap() > before);
+                assert!(meter.read().unwrap().value() > before.value());
                 assert!(meter.source().starts_with("NVML, "));
             }
             Err(reason) => assert!(!reason.is_empty()),
         }
         assert_eq!(process_memory_bytes(0, std::process::id()), None);
         assert!(NvidiaMeter::open(999).is_err());
+    }
+
+    /// Holds with an NVIDIA GPU and without.
+    #[test]
+    fn a_gpu_tells_its_state_or_why_not() {
+        match NvidiaGauge::open(0) {
+            Ok(mut gauge) => {
+                let reading = gauge.read();
+                assert!(reading.temperature_celsius.unwrap() > 0.0, "{reading:?}");
+                assert!(reading.clock_mhz.unwrap() > 0, "{reading:?}");
+                assert!(gauge.source().starts_with("NVML, "));
+            }
+            Err(reason) => assert!(!reason.is_empty()),
+        }
+    }
+
+    #[test]
+    fn what_somebody_set_or_idleness_is_no_throttling() {
+        let harmless = ThrottleReasons::GPU_IDLE
+            | ThrottleReasons::APPLICATIONS_CLOCKS_SETTING
+            | ThrottleReasons::SYNC_BOOST
+            | ThrottleReasons::DISPLAY_CLOCK_SETTING;
+        assert_eq!(named(harmless), []);
+        let hot = ThrottleReasons::HW_SLOWDOWN | ThrottleReasons::HW_THERMAL_SLOWDOWN;
+        let expected = [
+            ThrottleReason::HwSlowdown,
+            ThrottleReason::HwThermalSlowdown,
+        ];
+        assert_eq!(named(harmless | hot), expected);
     }
 }

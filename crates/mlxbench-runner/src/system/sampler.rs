@@ -1,4 +1,4 @@
-//! The memory of a process over time, looked at beside it.
+//! What is looked at from time to time beside a worker: its memory here, its device in `readings`.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -11,13 +11,54 @@ use super::os::memory::memory_bytes;
 /// The most points of a timeline.
 const MOST_POINTS: usize = 64;
 
-/// A thread that looks at the memory of a process. Dropping it without [`Self::stop`] ends it too.
+/// A thread that looks at something from time to time. Dropping it without [`Self::stop`] ends it too.
 #[derive(Debug)]
-pub struct MemorySampler {
+pub(super) struct Sampler<S> {
     /// Says stop by being dropped.
     stop: Sender<()>,
-    thread: JoinHandle<Timeline>,
+    thread: JoinHandle<S>,
 }
+
+impl<S: Send + 'static> Sampler<S> {
+    /// Calls `look` with the time since the start, now and once in `every` (a millisecond at least) from
+    /// now on, as long as it says true.
+    pub(super) fn start(
+        every: Duration,
+        mut seen: S,
+        mut look: impl FnMut(&mut S, Duration) -> bool + Send + 'static,
+    ) -> Self {
+        let every = every.max(Duration::from_millis(1));
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let start = Instant::now();
+            let mut next = Duration::ZERO;
+            loop {
+                let now = start.elapsed();
+                if !look(&mut seen, now) {
+                    break;
+                }
+                // From the start, not from now, so that delays don't add up.
+                next = (next + every).max(now);
+                let wait = next.saturating_sub(start.elapsed());
+                if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            seen
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends the thread at once. What it saw; `None` if it panicked.
+    pub(super) fn stop(self) -> Option<S> {
+        drop(self.stop);
+        self.thread.join().ok()
+    }
+}
+
+/// Looks at the memory of a process.
+#[derive(Debug)]
+pub struct MemorySampler(Sampler<Points>);
 
 impl MemorySampler {
     /// Looks at process `pid` now and once in `every` (a millisecond at least) from now on, until the
@@ -29,37 +70,25 @@ impl MemorySampler {
         limit_bytes: Option<u64>,
         on_limit: impl FnOnce(u64) + Send + 'static,
     ) -> Self {
-        let every = every.max(Duration::from_millis(1));
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let start = Instant::now();
-            let mut points = Points::new(every);
-            let mut on_limit = Some(on_limit);
-            let mut next = Duration::ZERO;
-            while let Some(bytes) = memory_bytes(pid) {
-                let now = start.elapsed();
-                points.add(now, bytes);
-                if limit_bytes.is_some_and(|limit| bytes > limit)
-                    && let Some(tell) = on_limit.take()
-                {
-                    tell(bytes);
-                }
-                // From the start, not from now, so that delays don't add up.
-                next = (next + every).max(now);
-                let wait = next.saturating_sub(start.elapsed());
-                if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
-                    break;
-                }
+        let mut on_limit = Some(on_limit);
+        let points = Points::new(every.max(Duration::from_millis(1)));
+        Self(Sampler::start(every, points, move |points, now| {
+            let Some(bytes) = memory_bytes(pid) else {
+                return false;
+            };
+            points.add(now, bytes);
+            if limit_bytes.is_some_and(|limit| bytes > limit)
+                && let Some(tell) = on_limit.take()
+            {
+                tell(bytes);
             }
-            points.timeline()
-        });
-        Self { stop, thread }
+            true
+        }))
     }
 
     /// Ends the thread at once. What it saw.
     pub fn stop(self) -> Timeline {
-        drop(self.stop);
-        self.thread.join().unwrap_or_default()
+        self.0.stop().map(Points::timeline).unwrap_or_default()
     }
 }
 

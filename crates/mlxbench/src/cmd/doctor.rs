@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use mlxbench_core::Device;
 use mlxbench_core::backend::PrecisionSupport;
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{Conditions, Machine, PowerSource};
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::locate::worker_command;
 use mlxbench_runner::process::Worker;
-use mlxbench_runner::system;
+use mlxbench_runner::system::gauge::Reading;
+use mlxbench_runner::system::{self, Survey};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -21,8 +22,8 @@ use crate::output::print;
 /// The backends that mlxbench comes with.
 const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 const PREFIX: &str = "mlxbench-worker-";
-/// How long power is looked at.
-const POWER_TIME: Duration = Duration::from_millis(500);
+/// How long each device's meter is looked at: some are updated ten times a second.
+const POWER_TIME: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Show what can be measured on this machine.
@@ -40,12 +41,9 @@ struct Findings {
     mlxbench: mlxbench_core::results::Harness,
     machine: Machine,
     conditions: Conditions,
-    /// Drawn now.
-    power_watts: Option<f64>,
-    /// Why that can't be told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    power_unknown: Option<String>,
     backends: BTreeMap<String, Backend>,
+    /// What meters and sensors tell of each backend's devices.
+    devices: BTreeMap<String, Survey>,
 }
 
 #[derive(Serialize)]
@@ -73,16 +71,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         let found = ask(&name).map_or_else(Backend::Missing, Backend::Usable);
         (name, found)
     });
-    let power = system::Meter::open().and_then(|mut meter| {
-        watts(&mut meter).ok_or_else(|| "the counters can't be read any more".to_owned())
-    });
+    let backends: BTreeMap<String, Backend> = backends.collect();
     let findings = Findings {
-        backends: backends.collect(),
+        devices: devices(&backends),
+        backends,
         mlxbench: super::harness(),
         machine: system::machine(),
         conditions: system::conditions(),
-        power_watts: power.as_ref().ok().copied(),
-        power_unknown: power.err(),
     };
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(&findings)?)
@@ -93,11 +88,70 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// Mean watts over [`POWER_TIME`], which this waits for.
-fn watts(meter: &mut system::Meter) -> Option<f64> {
-    let (before, start) = (meter.joules()?, Instant::now());
-    thread::sleep(POWER_TIME);
-    Some((meter.joules()? - before) / start.elapsed().as_secs_f64())
+/// What can be read of the devices that the backends found.
+fn devices(backends: &BTreeMap<String, Backend>) -> BTreeMap<String, Survey> {
+    let usable = backends.values().filter_map(|backend| match backend {
+        Backend::Usable(hello) => Some(&hello.devices),
+        Backend::Missing(_) => None,
+    });
+    let found = usable.flatten().map(|support| support.device.clone());
+    let found: BTreeSet<Device> = found.chain([Device::cpu()]).collect();
+    let surveyed = found.into_iter();
+    surveyed
+        .map(|device| (device.to_string(), system::survey(&device, POWER_TIME)))
+        .collect()
+}
+
+/// What is read of a device, and why the rest isn't.
+fn told(survey: &Survey) -> Vec<String> {
+    let energy = match (&survey.meter, &survey.energy_unavailable) {
+        (Some(meter), _) => {
+            let watts = match survey.watts {
+                Some(watts) => format!(", {watts:.1} W now"),
+                None => ", which can't be read".to_owned(),
+            };
+            let period = survey.meter_period_ms;
+            let period = period.map(|ms| format!(", seen to change every {ms:.0} ms"));
+            format!("energy: {meter}{watts}{}", period.unwrap_or_default())
+        }
+        (None, reason) => format!("energy: no: {}", reason.as_deref().unwrap_or_default()),
+    };
+    let sensors = match (&survey.sensors, &survey.reading) {
+        (Some(sensors), Some(reading)) => format!("sensors: {sensors}: {}", words(reading)),
+        _ => {
+            let reason = survey.sensors_unavailable.as_deref();
+            format!("sensors: no: {}", reason.unwrap_or_default())
+        }
+    };
+    vec![energy, sensors]
+}
+
+/// Each quantity, or that it can't be read.
+fn words(reading: &Reading) -> String {
+    let known = |what: &str, value: Option<String>| match value {
+        Some(value) => format!("{what} {value}"),
+        None => format!("{what} not told"),
+    };
+    let mhz = |clock: Option<u32>| clock.map(|mhz| format!("{mhz} MHz"));
+    let celsius = reading.temperature_celsius;
+    let reasons = reading.throttle_reasons.as_ref().map(|reasons| {
+        let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
+        match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(", "),
+        }
+    });
+    [
+        known("power", reading.watts.map(|watts| format!("{watts:.1} W"))),
+        known("clock", mhz(reading.clock_mhz)),
+        known("memory clock", mhz(reading.memory_clock_mhz)),
+        known(
+            "temperature",
+            celsius.map(|celsius| format!("{celsius:.0} °C")),
+        ),
+        known("throttled for", reasons),
+    ]
+    .join(", ")
 }
 
 /// Workers beside the executable that mlxbench doesn't come with.
@@ -139,9 +193,8 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
         mlxbench,
         machine,
         conditions,
-        power_watts,
-        power_unknown,
         backends,
+        devices,
     } = findings;
     let mut text = String::new();
     let commit = mlxbench.commit.as_deref().unwrap_or("unknown commit");
@@ -176,11 +229,11 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     if let Some(pressure) = &conditions.thermal_pressure {
         writeln!(text, "thermal pressure: {pressure}")?;
     }
-    if let Some(watts) = power_watts {
-        writeln!(text, "power: {watts:.1} W")?;
-    }
-    if let Some(reason) = power_unknown {
-        writeln!(text, "power: unknown: {reason}")?;
+    for (device, survey) in devices {
+        writeln!(text, "{device}")?;
+        for line in told(survey) {
+            writeln!(text, "  {line}")?;
+        }
     }
     for (name, backend) in backends {
         match backend {

@@ -20,5 +20,6 @@ mod run;
 mod schema;
 mod stops;
 mod support;
+mod throttling;
 mod timing;
 mod workers;

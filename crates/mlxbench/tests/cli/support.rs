@@ -77,7 +77,11 @@ impl Scene {
 
     /// Starts a run and waits until a line of its progress ends so: its worker should hang there.
     pub(crate) fn run_until(&self, ending: &str) -> Child {
-        let mut run = self.command(&["run", "config.toml"]);
+        self.wait_for(ending, self.command(&["run", "config.toml"]))
+    }
+
+    /// [`Self::run_until`], with a command of the caller's.
+    pub(crate) fn wait_for(&self, ending: &str, mut run: Command) -> Child {
         let mut run = run
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -2,5 +2,6 @@
 
 pub(super) mod conditions;
 pub(super) mod facts;
+pub(super) mod gauge;
 pub(super) mod memory;
 pub(super) mod power;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Reads the energy of all processor packages. Source: the kernel's
 /// Documentation/power/powercap/powercap.rst.
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 pub struct Meter(Vec<Counter>);
 
 impl Meter {
+    /// How often it may be read without being a load of its own.
+    pub const LOOK: Duration = Duration::from_millis(10);
+
     /// # Errors
     /// Why there is nothing to read, in words for people.
     pub fn open() -> Result<Self, String> {

@@ -2,5 +2,7 @@
 
 pub(super) mod conditions;
 pub(super) mod facts;
+pub(super) mod gauge;
+mod macmon;
 pub(super) mod memory;
 pub(super) mod power;
