@@ -20,6 +20,7 @@
 //! | `comparison` | what changed between two results, in print |
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
+//! | `jumps` | jumps along lengths, in words |
 //! | `limits` | what the machine can do at most |
 //! | `partings` | tokens of timed tests beside the reference's |
 //! | `warnings` | what a reader must know before believing a figure |
@@ -39,6 +40,7 @@ mod draw;
 pub mod external;
 mod html;
 mod json;
+mod jumps;
 mod limits;
 mod llama_bench;
 mod markdown;

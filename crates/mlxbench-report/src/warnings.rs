@@ -7,7 +7,7 @@ use mlxbench_core::results::{
     Conditions, Metric, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
 };
 
-use crate::{Digest, units};
+use crate::{Digest, jumps, units};
 
 /// Share of the CPUs that others may keep busy before it is worth a word.
 const BUSY: f64 = 0.1;
@@ -36,6 +36,7 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
         })
     }));
     warnings.extend(summary.rows.iter().flat_map(|row| of_case(result, row)));
+    warnings.extend(jumps::lines(digest));
     warnings.extend(of_targets(result));
     warnings
 }

@@ -11,4 +11,5 @@ mod llama_bench;
 mod page;
 mod snapshots;
 mod support;
+mod sweeps;
 mod written;
