@@ -70,7 +70,7 @@ pub struct Step {
 /// A stall of one repetition is gone in the median of a position over all of them, one at the same
 /// positions in all, such as every 64th, in the median of a block of positions where a generation is
 /// long, and in ranks where it isn't. The even growth is taken off; then the levels are those that
-/// [`change_points`] finds. One is a step where it is complete within [`NEAR`] blocks and of
+/// [`change_points`] finds. One is a step where it is complete within five blocks and of
 /// [`SMALLEST_JUMP`].
 pub fn steps(repetitions: &[Vec<f64>]) -> Vec<Step> {
     let positions = repetitions.iter().map(Vec::len).min().unwrap_or(0);
@@ -92,6 +92,7 @@ pub fn steps(repetitions: &[Vec<f64>]) -> Vec<Step> {
     let level = level.map(|(at, value)| value - growth * (at as f64 - centre));
     let level: Vec<f64> = level.collect();
     let found = change_points(&level).into_iter().filter_map(|change| {
+        // A level holds at least as many.
         let near = change.index - NEAR..change.index + NEAR;
         let sides = [near.start..change.index, change.index..near.end];
         let [before, after] = sides.clone().map(|side| median(&level[side]));
@@ -200,10 +201,11 @@ mod tests {
 
     #[test]
     fn a_step_tells_its_token_and_the_tokens_in_the_cache() {
-        let slow_from = |first: usize| {
+        let slow_from = |first: u64| {
             let mut now = 1_000;
             let times = (1..=64).map(|token| {
-                now += if token < first { 5_000 } else { 10_000 } + token % 3;
+                let step = if token < first { 5_000 } else { 10_000 };
+                now += step + token % 3;
                 now
             });
             times.collect::<Vec<u64>>()

@@ -242,7 +242,7 @@ impl Curve {
             let factors = least_squares(times, &chosen, count)?;
             let sum = |at: usize| {
                 let parts = chosen.iter().zip(&factors);
-                parts.map(|(term, factor)| term[at] * factor).sum()
+                parts.map(|(term, factor)| term[at] * factor).sum::<f64>()
             };
             let values: Vec<f64> = (0..times.len()).map(sum).collect();
             let error = |at: usize| match count[at] {

@@ -141,9 +141,8 @@ fn different(points: &[Point]) -> usize {
 /// What tells a test from those on another line: its conditions, and the lengths that aren't `on_axis`
 /// where the run has several.
 fn kind(digest: &Digest<'_>, test: &Test, on_axis: &[Length]) -> String {
-    let off_axis = Length::ALL
-        .iter()
-        .filter(|length| !on_axis.contains(length));
+    let off_axis = Length::ALL.into_iter();
+    let off_axis = off_axis.filter(|length| !on_axis.contains(length));
     let several = off_axis.filter(|length| {
         let mut tests = digest.result.run.tests.iter();
         tests.any(|other| length.of(other) != length.of(test))
