@@ -178,7 +178,8 @@ mod tests {
         for count in [127, 2000] {
             let hiccup = |at: usize| if at % 16 == 15 { 8.0 } else { 1.0 };
             assert!(indices(&repetitions(count, |at| 5.0 * hiccup(at))).is_empty());
-            let step = |at: usize| if at < count / 2 { 5.0 } else { 10.0 } * hiccup(at);
+            let level = |at: usize| if at < count / 2 { 5.0 } else { 10.0 };
+            let step = |at: usize| level(at) * hiccup(at);
             assert_eq!(indices(&repetitions(count, step)), [count / 2]);
         }
     }

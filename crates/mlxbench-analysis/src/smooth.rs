@@ -53,9 +53,9 @@ pub struct Departure {
 pub struct Explained {
     /// The terms of the sum, in the order of the lengths each.
     pub terms: Vec<Vec<f64>>,
-    /// The work that a time may be bound by from some length on and not before, in the order of the
-    /// lengths: a sum may have one term more, of the larger one of this and a constant.
-    pub bound: Option<Vec<f64>>,
+    /// What a time may be bound by from some length on and not before, in the order of the lengths
+    /// each: a sum may have one term more, of the larger one of these and a constant.
+    pub bounds: Vec<Vec<f64>>,
 }
 
 /// The jumps of `samples`, positive times of each length, in the order of the lengths.
@@ -152,10 +152,8 @@ fn best(times: &[f64], explained: &Explained) -> Option<Candidate> {
         let missed = missed.map(|(time, expected)| (time / expected).ln().abs());
         Some(missed.fold(0.0, f64::max) < SMALLEST_JUMP.ln() / 2.0)
     };
-    let bent = explained.bound.as_deref().map(bends).unwrap_or_default();
-    let mut bent = bent
-        .into_iter()
-        .map(|bend| [terms.as_slice(), &[bend]].concat());
+    let bent = explained.bounds.iter().flat_map(|bound| bends(bound));
+    let mut bent = bent.map(|bend| [terms.as_slice(), &[bend]].concat());
     if is_smooth(terms)? || bent.any(|terms| is_smooth(&terms) == Some(true)) {
         return None;
     }

@@ -290,8 +290,8 @@ fn grows(
 }
 
 /// A constant, the length, bytes and operations beyond the least of the sweep (the constant stands for
-/// the rest); in place of work that isn't known the square of the length. Prefill may be bound by
-/// operations from some length on.
+/// the rest); in place of work that isn't known the square of the length. Prefill may be bound by its
+/// tokens or operations from some length on.
 fn explained(figure: Figure, measured: &[Measured]) -> Explained {
     let each = |of: fn(&Grows) -> f64| -> Vec<f64> {
         measured
@@ -309,7 +309,10 @@ fn explained(figure: Figure, measured: &[Measured]) -> Explained {
     };
     let length = each(|grows| grows.length);
     let (bytes, operations) = (work(|work| work.bytes), work(|work| work.operations));
-    let bound = operations.as_ref().unwrap_or(&length).clone();
+    let bounds = match figure.is_prefill() {
+        true => [Some(length.clone()), operations.clone()],
+        false => [None, None],
+    };
     let of_work = match (bytes, operations) {
         (Some(bytes), Some(operations)) => vec![bytes, operations],
         _ => vec![each(|grows| grows.length.powi(2))],
@@ -319,7 +322,7 @@ fn explained(figure: Figure, measured: &[Measured]) -> Explained {
     let of_work = of_work.filter(|term| term.iter().any(|value| *value > 0.0));
     Explained {
         terms: [each(|_| 1.0), length].into_iter().chain(of_work).collect(),
-        bound: figure.is_prefill().then_some(bound),
+        bounds: bounds.into_iter().flatten().collect(),
     }
 }
 

@@ -35,7 +35,13 @@ fn decode(lengths: &[f64], config: &GemmaConfig, noise: &mut Noise) -> (Vec<f64>
     let time = |(all, seen): (&f64, &f64)| launches + (all + slower * seen) / bytes[0];
     let times = bytes.iter().zip(&seen).map(time).collect();
     let terms = vec![vec![1.0; lengths.len()], lengths.to_vec(), seen];
-    (times, Explained { terms, bound: None })
+    (
+        times,
+        Explained {
+            terms,
+            bounds: Vec::new(),
+        },
+    )
 }
 
 fn operations(lengths: &[f64], config: &GemmaConfig) -> Vec<f64> {
@@ -52,7 +58,7 @@ fn prompts(lengths: &[f64], config: &GemmaConfig) -> Explained {
     ];
     Explained {
         terms,
-        bound: Some(operations),
+        bounds: vec![lengths.to_vec(), operations],
     }
 }
 
@@ -163,7 +169,7 @@ fn noise_of_twenty_per_cent_rarely_jumps() {
     let mut noise = Noise::seeded(SEED);
     let explained = Explained {
         terms: vec![vec![1.0; 7], (0..7).map(|at| 2_f64.powi(at)).collect()],
-        bound: None,
+        bounds: Vec::new(),
     };
     let jumps = |_: &usize| {
         let mut samples = || (0..7).map(|_| (0.2 * noise.normal()).exp()).collect();
