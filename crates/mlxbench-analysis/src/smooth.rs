@@ -6,6 +6,8 @@
 //! and the device beyond. A jump is what the best such sum misses and what a step (all times from a
 //! length on are so many times as long) or a spike (one is) explains.
 
+use std::f64::consts::PI;
+
 use serde::Serialize;
 
 use crate::change_points::{Pettitt, SIGNIFICANCE};
@@ -17,6 +19,10 @@ pub const FEWEST_LENGTHS: usize = 4;
 /// The smallest jump that is worth a mark: a quarter more time, or a fifth less. Sums of the terms
 /// come within 10 % of what real kernels do between their switches.
 pub const SMALLEST_JUMP: f64 = 1.25;
+
+/// How many standard errors of a median the smallest jump is at least: in noise of 5 % that is less than
+/// [`SMALLEST_JUMP`], of five repetitions in noise of 20 % a ratio of 2.
+const STANDARD_ERRORS: f64 = 6.0;
 
 /// The most jumps that are looked for along one sweep.
 const MOST_JUMPS: usize = 3;
@@ -63,7 +69,8 @@ pub struct Explained {
 /// The sum is the one of least squared relative errors to the medians. Where it comes within half of
 /// [`SMALLEST_JUMP`] of all of them there is no jump. Otherwise the step or the spike that leaves the
 /// least error is one, if it is of [`SMALLEST_JUMP`] and Pettitt's test of the samples on both sides
-/// says [`SIGNIFICANCE`]; with it taken out, the next one is looked for.
+/// says [`SIGNIFICANCE`]; with it taken out, the next one is looked for. Where the samples are spread so
+/// far that the median is uncertain, the smallest jump is larger: six of its standard errors.
 ///
 /// - Five samples a length are the fewest that can be significant, and then only without an overlap.
 /// - A jump at an end is a step: there is nothing after it. Where times may be bound by work, a step at
@@ -77,13 +84,17 @@ pub fn departures(samples: &[Vec<f64>], explained: &Explained) -> Vec<Departure>
         .iter()
         .filter_map(|samples| quantile(&sorted(samples), 0.5));
     let mut medians: Vec<f64> = medians.collect();
+    let smallest = SMALLEST_JUMP
+        .ln()
+        .max(STANDARD_ERRORS * standard_error(samples));
     let mut samples = samples.to_vec();
     let mut found = Vec::new();
     if medians.len() < samples.len().max(FEWEST_LENGTHS) {
         return found;
     }
     while found.len() < MOST_JUMPS {
-        let Some(departure) = best(&medians, explained).and_then(|best| best.tested(&samples))
+        let Some(departure) =
+            best(&medians, explained, smallest).and_then(|best| best.tested(&samples))
         else {
             break;
         };
@@ -143,14 +154,29 @@ impl Candidate {
     }
 }
 
-/// The step or spike that explains the times best; `None` where a smooth curve does, or none does.
-fn best(times: &[f64], explained: &Explained) -> Option<Candidate> {
+/// The standard error of a median's logarithm, by the median over all lengths of the samples' absolute
+/// deviation; normal noise is taken for granted (its deviation and a median's efficiency: Rousseeuw &
+/// Croux, *Journal of the American Statistical Association* 88, 1993).
+fn standard_error(samples: &[Vec<f64>]) -> f64 {
+    const DEVIATION: f64 = 1.4826;
+    let median = |values: Vec<f64>| quantile(&sorted(&values), 0.5).unwrap_or_default();
+    let of_length = |samples: &Vec<f64>| {
+        let centre = median(samples.clone());
+        let deviations = samples.iter().map(|time| (time / centre).ln().abs());
+        let deviation = DEVIATION * median(deviations.collect());
+        deviation * (PI / 2.0 / samples.len() as f64).sqrt()
+    };
+    median(samples.iter().map(of_length).collect())
+}
+
+/// The step or spike (its logarithm `smallest` at least) that explains the times best; `None` where a smooth curve does, or none does.
+fn best(times: &[f64], explained: &Explained, smallest: f64) -> Option<Candidate> {
     let terms = &explained.terms;
     let is_smooth = |terms: &[Vec<f64>]| {
         let curve = Curve::fitted(times, terms, &vec![true; times.len()])?;
         let missed = times.iter().zip(&curve.values);
         let missed = missed.map(|(time, expected)| (time / expected).ln().abs());
-        Some(missed.fold(0.0, f64::max) < SMALLEST_JUMP.ln() / 2.0)
+        Some(missed.fold(0.0, f64::max) < smallest / 2.0)
     };
     let bent = explained.bounds.iter().flat_map(|bound| bends(bound));
     let mut bent = bent.map(|bend| [terms.as_slice(), &[bend]].concat());
@@ -162,7 +188,7 @@ fn best(times: &[f64], explained: &Explained) -> Option<Candidate> {
     let spikes = (1..last).filter_map(|at| spike(times, terms, at));
     steps
         .chain(spikes)
-        .filter(|candidate| candidate.times.ln().abs() >= SMALLEST_JUMP.ln())
+        .filter(|candidate| candidate.times.ln().abs() >= smallest)
         .min_by(|a, b| a.error.total_cmp(&b.error))
 }
 
