@@ -16,8 +16,8 @@ use crate::stats::{quantile, sorted};
 /// The fewest lengths that are looked at: through three there is nearly always a smooth curve.
 pub const FEWEST_LENGTHS: usize = 4;
 
-/// The smallest jump that is worth a mark: a quarter more time, or a fifth less. Sums of the terms
-/// come within 10 % of what real kernels do between their switches.
+/// The smallest jump that is worth a mark: a quarter more time, or a fifth less. A smooth curve may miss
+/// half of it: real kernels aren't quite sums of the terms.
 pub const SMALLEST_JUMP: f64 = 1.25;
 
 /// How many standard errors of a median the smallest jump is at least: in noise of 5 % that is less than
