@@ -118,21 +118,26 @@ fn levels(splits: &[usize], place: usize, end: usize) -> Range<usize> {
 /// (Bai, *Econometric Theory* 11, 1995). Pettitt's own place leans towards the middle: of 50 values
 /// and 10 clearly lower ones it is more than one off in 40 %.
 fn move_between_neighbours(values: &[f64], splits: &mut [usize]) {
+    for place in 0..splits.len() {
+        let both = levels(splits, place, values.len());
+        // A single value far off must not become a level of its own at the end.
+        let all = SHORTEST_LEVEL..both.len().saturating_sub(SHORTEST_LEVEL) + 1;
+        if let Some(nearest) = split_of_least_distance(&values[both.clone()], all) {
+            splits[place] = both.start + nearest;
+        }
+    }
+}
+
+/// Which of the `splits` of `values` has the least sum of distances to the medians of its two sides;
+/// `None` where there are none to choose from.
+pub(crate) fn split_of_least_distance(values: &[f64], splits: Range<usize>) -> Option<usize> {
     let distances = |level: &[f64]| {
         let median = quantile(&sorted(level), 0.5).unwrap_or_default();
         let distances = level.iter().map(|value| (value - median).abs());
         distances.sum::<f64>()
     };
-    for place in 0..splits.len() {
-        let both = levels(splits, place, values.len());
-        let sides = |split: usize| {
-            distances(&values[both.start..split]) + distances(&values[split..both.end])
-        };
-        // A single value far off must not become a level of its own at the end.
-        let all = both.start + SHORTEST_LEVEL..both.end.saturating_sub(SHORTEST_LEVEL) + 1;
-        let nearest = all.min_by(|&a, &b| sides(a).total_cmp(&sides(b)));
-        splits[place] = nearest.unwrap_or(splits[place]);
-    }
+    let sides = |split: usize| distances(&values[..split]) + distances(&values[split..]);
+    splits.min_by(|&a, &b| sides(a).total_cmp(&sides(b)))
 }
 
 fn changes(values: &[f64], splits: &[usize]) -> Vec<ChangePoint> {

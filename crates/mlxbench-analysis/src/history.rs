@@ -194,7 +194,7 @@ fn changed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) ->
 }
 
 /// Why a row's figures don't count.
-fn gap(result: &RunResult, row: &Row) -> Option<String> {
+pub(crate) fn gap(result: &RunResult, row: &Row) -> Option<String> {
     let verdict = result
         .equivalence_of(&row.target)
         .map(|known| known.verdict);

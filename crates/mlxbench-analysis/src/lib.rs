@@ -13,10 +13,13 @@
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`partings`] | where the tokens of timed tests part from the reference's |
+//! | [`positions`] | where latency jumps along a generation |
 //! | [`ranks`] | intervals of a ratio from ranks |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
+//! | [`smooth`] | times along lengths: smooth, or with steps and spikes |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
+//! | [`sweeps`] | tests that differ in one length, and jumps along them |
 //! | [`trend`] | did a figure drift while the run went on? |
 
 pub mod change_points;
@@ -30,10 +33,13 @@ pub mod leader;
 pub mod metrics;
 pub mod outliers;
 pub mod partings;
+pub mod positions;
 pub mod ranks;
 pub mod roofline;
+pub mod smooth;
 pub mod stats;
 pub mod summary;
+pub mod sweeps;
 pub mod trend;
 
 pub use change_points::{ChangePoint, Pettitt, change_points};
@@ -44,8 +50,10 @@ pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fing
 pub use history::history;
 pub use leader::{Leader, RunnerUp, leader};
 pub use outliers::{Fences, Outlier, Outliers};
+pub use positions::LatencyStep;
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};
+pub use sweeps::{Jump, Sweep};
 pub use trend::{CommonTrend, Trend, lag_one_autocorrelation, theil_sen_slope};
 
 #[cfg(test)]

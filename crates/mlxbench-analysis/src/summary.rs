@@ -10,10 +10,12 @@ use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::metrics;
 use crate::outliers::Outliers;
 use crate::partings::{Tokens, tokens};
+use crate::positions::{LatencyStep, latency_steps};
 use crate::roofline::{
     DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
 };
 use crate::stats::{Estimate, percentile, sorted};
+use crate::sweeps::{Sweep, sweeps};
 use crate::trend::{CommonTrend, Trend};
 
 /// The rows of a run: every target of the config with every test, in the config's order, those
@@ -26,6 +28,9 @@ pub struct Summary {
     pub drift: Option<CommonTrend>,
     /// Whether this may be compared with others.
     pub fingerprint: Fingerprint,
+    /// Tests that differ in one length, and what jumps along them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<Sweep>,
     /// What each device can do at most, by the name of the hardware.
     pub limits: BTreeMap<String, DeviceLimits>,
 }
@@ -66,6 +71,9 @@ pub struct Row {
     pub trend: Option<Trend>,
     /// [`Metric::InterToken`], over all repetitions together.
     pub inter_token_ns: Option<InterToken>,
+    /// Where latencies jump along the generation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub latency_steps: Vec<LatencyStep>,
     /// [`Metric::Load`], over the target's processes.
     pub load_ns: Option<Estimate>,
     /// The largest [`Metric::PeakMemory`] of the repetitions.
@@ -154,11 +162,13 @@ pub fn summarize(result: &RunResult) -> Summary {
     let times = cases.iter();
     let times = times.map(|(target, test)| metrics::values(Metric::EndToEnd, result, target, test));
     let times: Vec<Vec<f64>> = times.collect();
+    let rows = cases.into_iter();
+    let rows: Vec<Row> = rows
+        .map(|(target, test)| row(result, target, test))
+        .collect();
     Summary {
-        rows: cases
-            .into_iter()
-            .map(|(target, test)| row(result, target, test))
-            .collect(),
+        sweeps: sweeps(result, &rows),
+        rows,
         drift: CommonTrend::of(times.iter().map(Vec::as_slice)),
         fingerprint: fingerprint(result),
         limits: device_limits(result),
@@ -204,6 +214,7 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         ttft_ns: estimate(Metric::Ttft),
         end_to_end_ns: estimate(Metric::EndToEnd),
         inter_token_ns: InterToken::of(&metrics::values(Metric::InterToken, result, target, test)),
+        latency_steps: latency_steps(result, target, test),
         load_ns: estimate(Metric::Load),
         peak_memory_bytes: samples.iter().filter_map(|s| s.peak_memory_bytes).max(),
         device_peak_bytes: samples.iter().filter_map(|s| s.device_peak_bytes).max(),

@@ -2,10 +2,10 @@
 //! [`of_result`].
 
 pub(crate) mod breakdown;
-mod depth;
 mod energy;
 mod fidelity;
 mod latency;
+mod lengths;
 mod memory;
 pub(crate) mod over_time;
 mod rates;
@@ -18,7 +18,7 @@ use mlxbench_core::results::{TargetId, Test};
 use crate::Digest;
 use crate::draw::plane::{Point, Series, Stroke};
 use crate::draw::rows::{self, Bar, Rows};
-use crate::draw::theme::{Colour, Palette};
+use crate::draw::theme::{Colour, INK, Palette};
 use crate::draw::{Chart, Form};
 
 /// All charts that `digest` has figures for.
@@ -27,7 +27,6 @@ pub(crate) fn of_result(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
         rates::decode(digest, palette),
         rates::prefill(digest, palette),
         ttft::chart(digest, palette),
-        depth::chart(digest, palette),
         latency::distribution(digest, palette),
         latency::by_position(digest, palette),
         memory::peaks(digest, palette),
@@ -35,7 +34,8 @@ pub(crate) fn of_result(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
         fidelity::chart(digest, palette),
         energy::chart(digest, palette),
     ];
-    let mut charts: Vec<Chart> = made.into_iter().flatten().collect();
+    let made = made.into_iter().flatten();
+    let mut charts: Vec<Chart> = made.chain(lengths::charts(digest, palette)).collect();
     for chart in &mut charts {
         tell_absent(digest, chart, |_| true);
     }
@@ -190,6 +190,17 @@ fn series(
         stroke,
         points,
     }
+}
+
+/// Rings around points that are worth a look; `None` where there are none.
+fn rings(label: &str, points: Vec<Point>) -> Option<Series> {
+    (!points.is_empty()).then(|| Series {
+        label: label.into(),
+        colour: INK,
+        shape: 0,
+        stroke: Stroke::Rings,
+        points,
+    })
 }
 
 /// A broken line: a limit.

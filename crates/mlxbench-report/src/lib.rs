@@ -21,6 +21,7 @@
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
 //! | `conditions` | what meters and sensors told of the devices |
+//! | `jumps` | jumps along lengths, in words |
 //! | `limits` | what the machine can do at most |
 //! | `partings` | tokens of timed tests beside the reference's |
 //! | `warnings` | what a reader must know before believing a figure |
@@ -41,6 +42,7 @@ mod draw;
 pub mod external;
 mod html;
 mod json;
+mod jumps;
 mod limits;
 mod llama_bench;
 mod markdown;

@@ -10,7 +10,7 @@ use mlxbench_core::results::{
 };
 
 use crate::conditions::{measurements, power_limited};
-use crate::{Digest, units};
+use crate::{Digest, jumps, units};
 
 /// Share of the CPUs that others may keep busy before it is worth a word.
 const BUSY: f64 = 0.1;
@@ -44,6 +44,7 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
     warnings.extend(summary.rows.iter().flat_map(|row| of_case(result, row)));
     warnings.extend(of_devices(&summary.rows));
     warnings.extend(of_meters(result));
+    warnings.extend(jumps::lines(digest));
     warnings.extend(of_targets(result));
     warnings
 }

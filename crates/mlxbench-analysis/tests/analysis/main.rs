@@ -5,3 +5,4 @@ mod coverage;
 mod gate;
 mod noise;
 mod statistics;
+mod sweeps;

@@ -4,7 +4,7 @@ use mlxbench_analysis::metrics;
 use mlxbench_analysis::stats::{quantile, sorted};
 use mlxbench_core::results::{Metric, TargetId};
 
-use super::series;
+use super::{rings, series};
 use crate::Digest;
 use crate::draw::plane::{Axis, Plane, Point, Scale, Series, Stroke};
 use crate::draw::theme::Palette;
@@ -82,7 +82,11 @@ pub(super) fn by_position(digest: &Digest<'_>, palette: &Palette) -> Option<Char
         };
         (0..positions).step_by(together).filter_map(at).collect()
     };
-    let series = each_target(digest, palette, Stroke::Line, curve);
+    let mut series = each_target(digest, palette, Stroke::Line, curve);
+    let rows = digest.summary.rows.iter().filter(|row| row.test == *test);
+    let steps = rows.flat_map(|row| &row.latency_steps);
+    let steps = steps.map(|step| Point::new(step.token as f64, step.after_ns * 1e-6));
+    series.extend(rings("jumps", steps.collect()));
     (!series.is_empty()).then(|| Chart {
         name: "latency-by-position".into(),
         title: format!("Latency along the generation, {test}"),

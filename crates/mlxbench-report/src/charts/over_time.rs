@@ -4,9 +4,9 @@ use mlxbench_analysis::ChangePoint;
 use mlxbench_analysis::history::{self, Figure, Group};
 use mlxbench_core::results::Test;
 
-use super::point;
+use super::{point, rings};
 use crate::draw::plane::{Axis, Plane, Point, Scale, Series, Stroke};
-use crate::draw::theme::{INK, Palette};
+use crate::draw::theme::Palette;
 use crate::draw::{Chart, Form};
 
 /// A figure that is looked at over time.
@@ -51,7 +51,7 @@ fn chart(
     test: &Test,
 ) -> Option<Chart> {
     let mut lines = Vec::new();
-    let mut rings = Vec::new();
+    let mut changed = Vec::new();
     let mut shapes: Vec<&str> = Vec::new();
     for series in group.series.iter().filter(|series| series.test == *test) {
         let figures = series.figures(measure.figure);
@@ -61,7 +61,7 @@ fn chart(
         let shape = shapes.iter().filter(|known| **known == backend).count();
         shapes.push(backend);
         for (after, change) in series.changes(measure.figure) {
-            rings.push(Point::new(after.at as f64, change.after));
+            changed.push(Point::new(after.at as f64, change.after));
         }
         if !points.is_empty() {
             lines.push(Series {
@@ -76,15 +76,7 @@ fn chart(
     if lines.is_empty() {
         return None;
     }
-    if !rings.is_empty() {
-        lines.push(Series {
-            label: "level changed".into(),
-            colour: INK,
-            shape: 0,
-            stroke: Stroke::Rings,
-            points: rings,
-        });
-    }
+    lines.extend(rings("level changed", changed));
     Some(Chart {
         name: format!("{}-{at}", measure.name),
         title: format!("{}, {test}", measure.title),

@@ -36,6 +36,8 @@ pub(crate) enum Scale {
     Linear,
     /// By their logarithm; what isn't positive can't be shown.
     Logarithmic,
+    /// By their logarithm, with powers of two named.
+    Doubling,
     /// At 0, 1, 2 ..., each with a name.
     Named(Vec<String>),
 }
@@ -107,7 +109,7 @@ struct Mapped<'a> {
 impl Mapped<'_> {
     fn transformed(&self, value: f64) -> f64 {
         match self.axis.scale {
-            Scale::Logarithmic => value.log10(),
+            Scale::Logarithmic | Scale::Doubling => value.log10(),
             _ => value,
         }
     }
@@ -131,6 +133,7 @@ impl Mapped<'_> {
                 return named.map(|(at, name)| (at as f64, name.clone())).collect();
             }
             Scale::Logarithmic => ticks::logarithmic(self.low, self.high, wanted),
+            Scale::Doubling => ticks::doubling(self.low, self.high, wanted),
             _ => ticks::linear(self.low, self.high, wanted),
         };
         values
@@ -143,7 +146,8 @@ impl Mapped<'_> {
 impl Axis {
     /// The range that holds `values`.
     fn range(&self, values: impl Iterator<Item = f64>) -> (f64, f64) {
-        let positive = |value: &f64| self.scale != Scale::Logarithmic || *value > 0.0;
+        let logarithm = matches!(self.scale, Scale::Logarithmic | Scale::Doubling);
+        let positive = |value: &f64| !logarithm || *value > 0.0;
         let values = values.filter(|value| value.is_finite()).filter(positive);
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
             (low.min(value), high.max(value))
@@ -153,7 +157,7 @@ impl Axis {
         }
         match &self.scale {
             Scale::FromZero => (0.0, if high > 0.0 { high * 1.04 } else { 1.0 }),
-            Scale::Logarithmic => {
+            Scale::Logarithmic | Scale::Doubling => {
                 let room = (high / low).powf(0.04).max(1.1);
                 (low / room, high * room)
             }

@@ -44,6 +44,24 @@ pub(super) fn logarithmic(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     }
 }
 
+/// Powers of two from `low` to `high`, both positive, every second, third ... of them where there are
+/// more than `wanted`.
+pub(super) fn doubling(low: f64, high: f64, wanted: usize) -> Vec<f64> {
+    let first = (low.log2() - 1e-9).ceil() as i32;
+    let last = (high.log2() + 1e-9).floor() as i32;
+    let count = usize::try_from(last - first + 1).unwrap_or(0);
+    let every = count.div_ceil(wanted.max(1)).max(1);
+    let ticks: Vec<f64> = (first..=last)
+        .step_by(every)
+        .map(|power| 2_f64.powi(power))
+        .collect();
+    match ticks.as_slice() {
+        // Between two powers, a logarithm is nearly straight.
+        [] | [_] => linear(low, high, wanted),
+        _ => ticks,
+    }
+}
+
 /// A number as short as it goes, with three digits that count: `0.25`, `1500`, `2e-6`.
 pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
@@ -81,6 +99,16 @@ mod tests {
         assert_eq!(logarithmic(1.0, 9.0, 4), [1.0, 2.0, 5.0]);
         assert_eq!(logarithmic(3.0, 4.0, 4), [3.0, 3.5, 4.0]);
         assert!(logarithmic(1e-12, 1.0, 5).len() <= 5);
+    }
+
+    #[test]
+    fn doubling_ticks_are_powers_of_two() {
+        assert_eq!(doubling(60.0, 560.0, 8), [64.0, 128.0, 256.0, 512.0]);
+        assert_eq!(doubling(1.0, 4096.0, 5), [1.0, 8.0, 64.0, 512.0, 4096.0]);
+        assert_eq!(
+            doubling(300.0, 500.0, 4),
+            [300.0, 350.0, 400.0, 450.0, 500.0]
+        );
     }
 
     #[test]

@@ -12,4 +12,5 @@ mod llama_bench;
 mod page;
 mod snapshots;
 mod support;
+mod sweeps;
 mod written;

@@ -144,7 +144,7 @@ fn every_kind_of_chart_is_drawn() {
         .for_each(|product| product.target = result.run.targets[0].clone());
     let names = charts(&[result], Picture::Svg).expect("SVG needs no font");
     let names: Vec<String> = names.into_iter().map(|file| file.name).collect();
-    insta::assert_snapshot!(names.join(" "), @"decode.svg prefill.svg ttft.svg depth.svg latency-distribution.svg latency-by-position.svg memory.svg memory-over-time.svg fidelity.svg energy.svg roofline-cpu.svg");
+    insta::assert_snapshot!(names.join(" "), @"decode.svg prefill.svg ttft.svg latency-distribution.svg latency-by-position.svg memory.svg memory-over-time.svg fidelity.svg energy.svg decode-by-context.svg roofline-cpu.svg");
 }
 
 #[test]
