@@ -142,6 +142,15 @@ fn compile(mlx: &Path, sources: &Path, shims: &Path, build: &Path) -> Result<Pat
                 shims.join("format.h").display()
             ),
         ]);
+    // MLX for NVIDIA GPUs asks for CUDA and cuDNN, which scripts/setup unpacks beside it.
+    let nvidia = mlx.with_file_name("nvidia");
+    if nvidia.join("cudnn").is_dir() {
+        configure.args([
+            define("CUDAToolkit_ROOT", &nvidia.join("cu13")),
+            define("CUDNN_INCLUDE_PATH", &nvidia.join("cudnn/include")),
+            define("CUDNN_LIBRARY_PATH", &nvidia.join("cudnn/lib")),
+        ]);
+    }
     let target = variable("TARGET")?;
     let cross = target != variable("HOST")?;
     let toolchain = [

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import ssl
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
+
+import nvidia
 
 PINS = Path(__file__).with_name("wheels.json")
 NATIVE = Path(__file__).resolve().parents[2] / ".native"
@@ -46,19 +49,39 @@ def main():
     target = pins[options.platform]
     if options.cuda and not any(wheel.get("cuda") for wheel in target["wheels"]):
         raise Failure(f"there are no CUDA builds for {options.platform}: leave out --cuda")
-    # The choice is kept: a later set-up without the option goes on with it.
+    options.into.mkdir(parents=True, exist_ok=True)
+    # The choice is kept, with the GPU that it is for: a later set-up without the option goes on with it.
     chosen = options.into / "cuda"
-    if options.cuda:
-        options.into.mkdir(parents=True, exist_ok=True)
-        chosen.touch()
-    options.cuda = chosen.exists()
-    for wheel in target["wheels"]:
-        if options.only and wheel["into"] != options.only:
-            continue
-        if wheel.get("cuda") and not options.cuda or wheel.get("unless_cuda") and options.cuda:
-            continue
+    capability = nvidia.capability(say) if options.cuda else None
+    options.cuda = options.cuda or chosen.exists()
+    missing = [wheel for wheel in target["wheels"] if wanted(wheel, options) and not installed(wheel, options)]
+    if missing and not options.cuda and any(wheel.get("cuda") for wheel in target["wheels"]) and shutil.which("nvidia-smi"):
+        say("builds for the CPU; `scripts/setup --cuda` takes those for this machine's NVIDIA GPU")
+    make_sure_of_room(missing, options.into)
+    if capability:
+        chosen.write_text(capability + "\n")
+    for wheel in missing:
         install(wheel, target["tags"], options)
     return 0
+
+
+def wanted(wheel, options):
+    if options.only and wheel["into"] != options.only:
+        return False
+    return not (wheel.get("unless_cuda") if options.cuda else wheel.get("cuda"))
+
+
+def make_sure_of_room(missing, into):
+    """Says how much will be fetched where that takes a while, and fails where it won't fit."""
+    size = sum(wheel.get("megabytes", 0) for wheel in missing) / 1000
+    if size < 0.1:
+        return
+    # Unpacked they are 1.6 times as large; the largest archive lies beside that for a while.
+    room = 2 * size
+    say(f"{len(missing)} packages to fetch, {size:.1f} GB, and {room:.1f} GB of room for them in {into}")
+    free = shutil.disk_usage(into).free / 1e9
+    if free < room:
+        raise Failure(f"{into} has {free:.1f} GB left: make room, then run scripts/setup again")
 
 
 def this_platform():
@@ -67,14 +90,20 @@ def this_platform():
     return f"{system}-{platform.machine().lower()}"
 
 
-def install(wheel, tags, options):
-    """Downloads one wheel and unpacks what is kept of it, unless that was done before."""
-    name = f"{wheel['package']} {wheel['version']}"
+def mark(wheel, options):
+    """The file that says which form of a package is unpacked, and what it says for this one."""
     flavour = " cuda" if options.cuda and "cuda_only" in wheel else ""
-    done = f"{wheel['sha256']}{flavour}\n"
-    stamp = options.into / "installed" / wheel["package"]
-    if stamp.is_file() and stamp.read_text() == done:
-        return
+    return options.into / "installed" / wheel["package"], f"{wheel['sha256']}{flavour}\n"
+
+
+def installed(wheel, options):
+    stamp, done = mark(wheel, options)
+    return stamp.is_file() and stamp.read_text() == done
+
+
+def install(wheel, tags, options):
+    """Downloads one wheel and unpacks what is kept of it."""
+    name = f"{wheel['package']} {wheel['version']}"
     archive = options.into / "downloads" / f"{wheel['package']}-{wheel['sha256'][:12]}.whl"
     if not archive.is_file():
         archive.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +114,7 @@ def install(wheel, tags, options):
     if wheel["package"] == "torch":
         # torch-sys compares this with the version that it was made for.
         (folder / "torch" / "build-version").write_text(wheel["version"] + "\n")
+    stamp, done = mark(wheel, options)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(done)
     archive.unlink()
@@ -200,7 +230,7 @@ def say(text):
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Failure as failure:
+    except (Failure, nvidia.Unusable) as failure:
         say(str(failure))
         sys.exit(2)
     except OSError as failure:

@@ -6,7 +6,7 @@ import importlib.metadata
 import mlx.core as mx
 import mlx_lm.utils
 import numpy
-from mlx_lm.generate import generate_step
+from mlx_lm.generate import generate_step, wired_limit
 from mlx_lm.models.cache import make_prompt_cache
 from mlx.utils import tree_map
 from pathlib import Path
@@ -14,6 +14,8 @@ from pathlib import Path
 from protocol import Clock, Unsupported, chunks, columns, dtype_of, serve
 
 DTYPES = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}
+# What the mlx adapter calls MLX's GPU.
+GPU = "cuda" if mx.cuda.is_available() else "gpu"
 
 
 def set_blas_threads(threads):
@@ -31,7 +33,7 @@ class Worker:
     model = None
 
     def hello(self):
-        gpu = ["gpu"] if mx.is_available(mx.gpu) else []
+        gpu = [GPU] if mx.is_available(mx.gpu) else []
         precisions = [{"precision": name} for name in DTYPES]
         return {
             "identity": {
@@ -46,7 +48,7 @@ class Worker:
     def load(self, folder, placement, threads):
         self.model = None
         dtype = dtype_of(placement, DTYPES)
-        mx.set_default_device(getattr(mx, placement["device"]))
+        mx.set_default_device({GPU: mx.gpu, "cpu": mx.cpu}[placement["device"]])
         model, _ = mlx_lm.utils.load_model(Path(folder), lazy=True)
         model.update(tree_map(lambda array: array.astype(dtype), model.parameters()))
         mx.eval(model.parameters())
@@ -75,14 +77,16 @@ class Worker:
                 token_ns.append(clock.now())
             return token
 
-        clock = Clock()
-        steps = generate_step(
-            mx.array(prompt[0]), self.model, max_tokens=request["new_tokens"], sampler=choose,
-            prefill_step_size=request["chunk"], prompt_cache=cache)
-        for index, (token, logprobs) in enumerate(steps):
-            if index > 0:
-                tokens.append(int(token))
-                token_ns.append(clock.now())
+        # As in mlx-lm's own `stream_generate`.
+        with wired_limit(self.model):
+            clock = Clock()
+            steps = generate_step(
+                mx.array(prompt[0]), self.model, max_tokens=request["new_tokens"], sampler=choose,
+                prefill_step_size=request["chunk"], prompt_cache=cache)
+            for index, (token, logprobs) in enumerate(steps):
+                if index > 0:
+                    tokens.append(int(token))
+                    token_ns.append(clock.now())
         return {
             "tokens": [tokens],
             "token_ns": token_ns,

@@ -59,6 +59,19 @@ pub fn export_rpaths(framework: &str, lib_dir: &Path) {
     }
 }
 
+/// [`export_rpaths`] for the libraries of CUDA, where the crate under build has its feature `cuda`:
+/// for programs that candle is linked into, which links them.
+///
+/// # Panics
+/// Outside a build script.
+pub fn export_cuda_rpaths() {
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        println!("cargo::rerun-if-env-changed=CUDA_HOME");
+        let toolkit = env::var_os("CUDA_HOME").unwrap_or_else(|| "/usr/local/cuda".into());
+        export_rpaths("nvidia/cu13", &Path::new(&toolkit).join("lib64"));
+    }
+}
+
 fn only_version<'a>(lock: &'a Table, package: &str) -> Option<&'a str> {
     let packages = lock.get("package")?.as_array()?;
     let mut found = packages

@@ -117,7 +117,10 @@ fn usable(placement: &Placement) -> Result<Device> {
 }
 
 /// The device called `name`.
-fn device(name: &mlxbench_core::Device) -> Result<Device> {
+///
+/// # Errors
+/// When candle has no device of this kind, or can't open it.
+pub fn device(name: &mlxbench_core::Device) -> Result<Device> {
     name.refuse_ways("candle")?;
     let opened = match name.kind() {
         "cpu" => Ok(Device::Cpu),

@@ -29,6 +29,6 @@ mod readback;
 mod rope;
 mod weights;
 
-pub use backend::CandleBackend;
+pub use backend::{CandleBackend, device};
 pub use model::{GemmaModel, Output, Session};
 pub use product::Product;

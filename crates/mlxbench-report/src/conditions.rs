@@ -93,7 +93,8 @@ fn words(result: &RunResult, meter: &PowerMeter) -> String {
     let period = period.map(|ns| format!("seen to change every {}", units::time(ns.0 as f64)));
     let without = |why: EnergyUnavailable| {
         let lost = |sample: &&Sample| {
-            sample.target.placement.device.hardware() == meter.device && sample.energy_unavailable == Some(why)
+            sample.target.placement.device.hardware() == meter.device
+                && sample.energy_unavailable == Some(why)
         };
         Some(result.samples.iter().filter(lost).count()).filter(|&count| count > 0)
     };

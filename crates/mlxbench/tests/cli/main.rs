@@ -18,6 +18,7 @@ mod precision;
 mod report;
 mod run;
 mod schema;
+mod setup;
 mod stops;
 mod support;
 mod throttling;
