@@ -76,11 +76,6 @@ impl Meters {
         self.0.values().map(|known| known.facts.clone()).collect()
     }
 
-<<<<<<< HEAD
-    /// Energy that the device's meter has counted so far, in joules.
-    pub(crate) fn joules(&mut self, device: &Device) -> Option<f64> {
-        self.0.get_mut(&device.hardware())?.as_mut().ok()?.joules()
-=======
     /// Takes the meters for what a run that is gone on with knows of them.
     pub(crate) fn adopt(&mut self, known: &[PowerMeter]) {
         for facts in known {
@@ -273,6 +268,5 @@ mod tests {
         assert!(why.is_some());
         let sound = load.add(1000 * MS, 30.0, Some(20.0), 100 * MS);
         assert_eq!(sound, None);
->>>>>>> h-meters
     }
 }

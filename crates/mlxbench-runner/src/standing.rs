@@ -98,7 +98,11 @@ impl Runner<'_> {
     /// The rest before a measurement: longer for one that is made again, and for the first on a device
     /// that was just throttled.
     pub(crate) fn rest_before(&mut self, case: Case, attempt: usize) -> Duration {
-        let device = self.plan.targets[case.target].id.placement.device.hardware();
+        let device = self.plan.targets[case.target]
+            .id
+            .placement
+            .device
+            .hardware();
         let plan = self.plan;
         match self.hot.remove(&device) || attempt > 0 {
             true => plan.delay.max(plan.throttle_pause),
@@ -110,7 +114,11 @@ impl Runner<'_> {
     pub(crate) fn tell_throttled(&mut self, case: Case, repetition: usize, label: &str, why: &str) {
         let left = self.standing(case, repetition).attempts <= self.retries(case, repetition);
         if left {
-            let device = self.plan.targets[case.target].id.placement.device.hardware();
+            let device = self.plan.targets[case.target]
+                .id
+                .placement
+                .device
+                .hardware();
             self.hot.insert(device);
         }
         (self.observe)(Event::Throttled {
