@@ -192,7 +192,7 @@ impl Model for PeerModel {
         &self.config
     }
 
-    /// As in the adapter.
+    /// By candle's own copies, as its users read tokens: on GPUs in order.
     fn reads(&self) -> Reads {
         match self.device.is_cpu() {
             true => Reads::Immediate,
