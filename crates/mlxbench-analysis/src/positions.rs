@@ -16,6 +16,13 @@ const MOST_BLOCKS: usize = 128;
 /// Blocks on either side of a step over which it has to be complete: what takes longer is a slope.
 const NEAR: usize = FEWEST_FOR_CHANGE_POINT / 2;
 
+/// The fewest repetitions that can have something in common: a machine's mood outlasts one, and where the
+/// host is busy a few.
+const FEWEST_REPETITIONS: usize = 5;
+
+/// The share of the repetitions that have a step each by itself, of half the size at least.
+const MOST: f64 = 0.75;
+
 /// A step of the latency along a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatencyStep {
@@ -71,8 +78,12 @@ pub struct Step {
 /// positions in all, such as every 64th, in the median of a block of positions where a generation is
 /// long, and in ranks where it isn't. The even growth is taken off; then the levels are those that
 /// [`change_points`] finds. One is a step where it is complete within five blocks and of
-/// [`SMALLEST_JUMP`].
+/// [`SMALLEST_JUMP`], and where most repetitions have it each by itself: steps at other positions in
+/// each, as a host makes them that is busy for a while, also move the median.
 pub fn steps(repetitions: &[Vec<f64>]) -> Vec<Step> {
+    if repetitions.len() < FEWEST_REPETITIONS {
+        return Vec::new();
+    }
     let positions = repetitions.iter().map(Vec::len).min().unwrap_or(0);
     let median = |values: &[f64]| quantile(&sorted(values), 0.5).unwrap_or_default();
     let across = |at: usize| {
@@ -99,6 +110,16 @@ pub fn steps(repetitions: &[Vec<f64>]) -> Vec<Step> {
         let jump = (after / before).ln().abs();
         // A level that isn't positive is a growth that isn't even.
         if !jump.is_finite() || jump < SMALLEST_JUMP.ln() {
+            return None;
+        }
+        let direction = (after / before).ln().signum();
+        let by_itself = repetitions.iter().filter(|own| {
+            let [before, after] = sides
+                .clone()
+                .map(|side| median(&own[side.start * block..side.end * block]));
+            (after / before).ln() * direction >= jump / 2.0
+        });
+        if (by_itself.count() as f64) < MOST * repetitions.len() as f64 {
             return None;
         }
         let [before, after] = sides.map(|side| median(&blocks[side]));
@@ -192,6 +213,23 @@ mod tests {
             .for_each(|latency| *latency *= 3.0);
         stalled[3][120] = 500.0;
         assert!(indices(&stalled).is_empty());
+    }
+
+    #[test]
+    fn steps_at_other_tokens_in_each_repetition_are_none_in_common() {
+        let count = 128;
+        let mut busy = repetitions(count, |_| 5.0);
+        for (repetition, own) in busy.iter_mut().enumerate() {
+            let from = 40 + 12 * repetition;
+            own[from..].iter_mut().for_each(|latency| *latency *= 1.5);
+        }
+        assert!(indices(&busy).is_empty());
+    }
+
+    #[test]
+    fn a_few_repetitions_have_nothing_in_common() {
+        let step = repetitions(64, |at| if at < 31 { 5.0 } else { 10.0 });
+        assert!(indices(&step[..4]).is_empty());
     }
 
     #[test]

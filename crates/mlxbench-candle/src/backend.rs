@@ -105,18 +105,24 @@ impl Backend for CandleBackend {
     }
 }
 
-/// The device of `placement`, where it can multiply in the precision.
+/// The device of `placement`, where it can multiply in the precision, set for the adapter's work.
 fn usable(placement: &Placement) -> Result<Device> {
     let device = device(&placement.device)?;
     match unsupported(&device, placement.precision) {
-        None => Ok(device),
+        None => {
+            #[cfg(feature = "cuda")]
+            if let Device::Cuda(gpu) = &device {
+                crate::cuda::prepare(gpu).map_err(Error::framework)?;
+            }
+            Ok(device)
+        }
         Some(reason) => Err(Error::Unsupported(format!(
             "candle can't run {placement}: {reason}"
         ))),
     }
 }
 
-/// The device called `name`.
+/// The device called `name`, as candle opens it.
 ///
 /// # Errors
 /// When candle has no device of this kind, or can't open it.
@@ -124,7 +130,7 @@ pub fn device(name: &mlxbench_core::Device) -> Result<Device> {
     name.refuse_ways("candle")?;
     let opened = match name.kind() {
         "cpu" => Ok(Device::Cpu),
-        "cuda" => cuda(name.index()),
+        "cuda" => Device::new_cuda(name.index()),
         "metal" => Device::new_metal(name.index()),
         _ => {
             return Err(Error::Unsupported(format!(
@@ -133,14 +139,6 @@ pub fn device(name: &mlxbench_core::Device) -> Result<Device> {
         }
     };
     opened.map_err(|error| Error::Unsupported(format!("candle can't open `{name}`: {error}")))
-}
-
-/// The GPU with this number by CUDA.
-fn cuda(index: usize) -> candle_core::Result<Device> {
-    let device = Device::new_cuda(index)?;
-    #[cfg(feature = "cuda")]
-    crate::cuda::prepare(device.as_cuda_device()?)?;
-    Ok(device)
 }
 
 /// What the device called `name` can do; `None` when it can't be opened.

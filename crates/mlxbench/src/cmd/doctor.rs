@@ -94,7 +94,7 @@ fn devices(backends: &BTreeMap<String, Backend>) -> BTreeMap<String, Survey> {
         Backend::Usable(hello) => Some(&hello.devices),
         Backend::Missing(_) => None,
     });
-    let found = usable.flatten().map(|support| support.device.clone());
+    let found = usable.flatten().map(|support| support.device.hardware());
     let found: BTreeSet<Device> = found.chain([Device::cpu()]).collect();
     let surveyed = found.into_iter();
     surveyed
