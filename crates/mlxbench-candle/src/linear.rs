@@ -1,7 +1,15 @@
 //! Products with a weight matrix.
 
-use candle_core::{DType, Result, Tensor, utils};
+use candle_core::{DType, Device, Result, Tensor, utils};
 use rayon::prelude::*;
+
+/// Whether a single row is multiplied by blocks of a matrix's rows, one a thread. gemm does so on one
+/// thread, which can't read as fast as the memory is. In bf16, candle widens all of a matrix to multiply by
+/// a part of it.
+pub(crate) fn splits_rows(device: &Device, dtype: DType) -> bool {
+    let blas = utils::has_accelerate() || utils::has_mkl();
+    device.is_cpu() && dtype != DType::BF16 && !blas && rayon::current_num_threads() > 1
+}
 
 /// `x W^T + b`, with the weights as Hugging Face stores them.
 #[derive(Debug)]
@@ -39,11 +47,7 @@ impl Linear {
 
     /// `x W^T` for `x` of shape `[rows, in_features]`.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
-        // gemm multiplies a single row on one thread, which can't read as fast as the memory is.
-        // In bf16, candle widens all of a matrix to multiply by a part of it.
-        let single = x.dim(0)? == 1 && x.device().is_cpu() && x.dtype() != DType::BF16;
-        let blas = utils::has_accelerate() || utils::has_mkl();
-        if !single || blas || rayon::current_num_threads() == 1 {
+        if x.dim(0)? > 1 || !splits_rows(x.device(), x.dtype()) {
             return x.matmul(&self.weight.t()?);
         }
         let out = self.weight.dim(0)?;

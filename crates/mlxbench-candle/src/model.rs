@@ -2,8 +2,10 @@
 
 mod ops;
 
+use std::collections::BTreeMap;
+
 use candle_core::{D, DType, Tensor};
-use mlxbench_core::backend::{ContextShape, Reads};
+use mlxbench_core::backend::{ContextShape, OWN_KERNEL, Reads};
 use mlxbench_core::gemma::Decoder;
 use mlxbench_core::gemma::parts::{Norm, Spans};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limits};
@@ -11,7 +13,7 @@ use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limi
 pub use ops::Session;
 
 use crate::framework::{Candle, Place};
-use crate::linear::Linear;
+use crate::linear::{Linear, splits_rows};
 use crate::norm::RmsNorm;
 use crate::readback::{Readback, Ready};
 use crate::weights::{self, Weights};
@@ -121,6 +123,15 @@ impl Model for GemmaModel {
 
     fn reads(&self) -> Reads {
         self.readback.reads()
+    }
+
+    fn kernels(&self) -> BTreeMap<String, String> {
+        let Place { device, dtype, .. } = &self.place;
+        let own = splits_rows(device, *dtype).then(|| {
+            let way = format!("{OWN_KERNEL}blocks of the matrix's rows, one a thread");
+            ("product of a single row".to_owned(), way)
+        });
+        own.into_iter().collect()
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {

@@ -86,7 +86,8 @@ pub trait Model {
     fn reads(&self) -> Reads;
 
     /// Which of several ways of doing a part of the work was chosen when the model was loaded, by what
-    /// was seen to be right and available: the part's name to the way's, such as `attention` to `flash`.
+    /// was seen to be right and available: the part's name to the way's, such as `attention` to `flash`. A
+    /// way that isn't the framework's begins with [`OWN_KERNEL`].
     fn kernels(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
@@ -163,6 +164,10 @@ pub trait Model {
         None
     }
 }
+
+/// What the name of a kernel begins with that is the adapter's own work around its framework: tables say so
+/// beside the figures.
+pub const OWN_KERNEL: &str = "the adapter's own: ";
 
 /// What a read of a token waits for. It decides whether a step can be handed over ahead of a read:
 /// see [`crate::generate::Mode::form`].

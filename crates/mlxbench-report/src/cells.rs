@@ -1,7 +1,7 @@
 //! A row of a table as words, in llama-bench's columns.
 
 use mlxbench_analysis::{Estimate, Row, RowStatus};
-use mlxbench_core::backend::Reads;
+use mlxbench_core::backend::{OWN_KERNEL, Reads};
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{RunResult, Verdict};
 
@@ -159,8 +159,13 @@ pub(crate) fn note(result: &RunResult, row: &Row) -> String {
             false => format!("throttled and left out: {what}"),
         }
     });
+    let facts = result.targets.iter().find(|facts| facts.id == row.target);
+    let own = facts.into_iter().flat_map(|facts| &facts.kernels);
+    let own = own.filter(|(_, way)| way.starts_with(OWN_KERNEL));
+    let own = own.map(|(part, way)| format!("{part}: {way}"));
     let parts = measured
         .into_iter()
+        .chain(own)
         .chain(status)
         .chain(throttled)
         .chain(retried)

@@ -1,5 +1,6 @@
 //! What a person or a script sees, of one run with every kind of row in it.
 
+use mlxbench_core::backend::OWN_KERNEL;
 use mlxbench_core::results::RunResult;
 use mlxbench_report::{Beside, Format, render};
 
@@ -75,4 +76,16 @@ fn several_results_stand_one_after_the_other() {
 
     let json: Vec<RunResult> = serde_json::from_str(&text(&results, Format::Json)).unwrap();
     assert_eq!(json, results);
+}
+
+#[test]
+fn work_of_an_adapters_own_is_said_at_its_rows() {
+    let mut own = run();
+    let way = format!("{OWN_KERNEL}blocks of rows");
+    let kernels = &mut own.targets[0].kernels;
+    kernels.insert("attention".into(), "flash".into());
+    kernels.insert("product of a single row".into(), way);
+    let shown = text(&[own], Format::Markdown);
+    assert!(shown.contains("| product of a single row: the adapter's own: blocks of rows"));
+    assert!(!shown.contains("flash"), "that is the framework's");
 }

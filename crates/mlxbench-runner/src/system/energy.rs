@@ -41,7 +41,7 @@ pub enum EnergyMeter {
 }
 
 impl EnergyMeter {
-    /// The GPU's for `cuda`, else the operating system's; the [test device's](super::test_device) where
+    /// The GPU's for `cuda`, else the operating system's; the test device's (`test_device`) where
     /// there is one.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub trait Gauge: Debug + Send {
 }
 
 /// The sensors of `device`: NVML's for `cuda`, else the operating system's; the
-/// [test device's](super::test_device) where there is one.
+/// test device's (`test_device`) where there is one.
 ///
 /// # Errors
 /// Why there is nothing to read, in words for people.
