@@ -23,6 +23,7 @@
 //! | `conditions` | what meters and sensors told of the devices |
 //! | `jumps` | jumps along lengths, in words |
 //! | `limits` | what the machine can do at most |
+//! | `machine` | what computed, in words |
 //! | `partings` | tokens of timed tests beside the reference's |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
@@ -45,6 +46,7 @@ mod json;
 mod jumps;
 mod limits;
 mod llama_bench;
+mod machine;
 mod markdown;
 mod partings;
 mod png;

@@ -10,6 +10,7 @@ use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, cells};
 use crate::conditions;
 use crate::external::External;
 use crate::limits::{details, limits};
+use crate::machine::processors;
 use crate::partings;
 use crate::units;
 use crate::warnings::warnings;
@@ -93,7 +94,7 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
         "{} ({} parameters) on {}, {} cores, {}; {}, {}:",
         run.model.name,
         units::count(run.model.parameters),
-        run.machine.cpu,
+        processors(digest.result),
         run.machine
             .physical_cores
             .unwrap_or(run.machine.logical_cores),
@@ -261,7 +262,7 @@ pub(crate) fn facts(digest: &Digest<'_>) -> Vec<(&'static str, String)> {
             "machine",
             format!(
                 "{}, {cores} cores, {} of memory, {} {}",
-                machine.cpu,
+                processors(digest.result),
                 units::bytes(machine.memory_bytes),
                 machine.os,
                 machine.arch,

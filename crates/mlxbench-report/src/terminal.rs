@@ -13,6 +13,7 @@ use crate::cells::{
 };
 use crate::external::External;
 use crate::limits::limits;
+use crate::machine::processors;
 use crate::units;
 use crate::warnings::warnings;
 
@@ -97,7 +98,7 @@ fn heading(result: &RunResult) -> String {
         run.name,
         run.model.name,
         units::count(run.model.parameters),
-        run.machine.cpu,
+        processors(result),
         units::bytes(run.machine.memory_bytes),
         units::repetitions(settings),
         settings.threads,

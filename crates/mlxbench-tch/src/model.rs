@@ -101,11 +101,16 @@ impl Model for GemmaModel {
         inference(|| {
             let peak = accelerator(network.place.device);
             let reset_peak = || peak.map(shim::reset_peak);
+            // What is read of a cache was written in its context, or is hidden: the memory can stay.
+            let renewed = match &mut self.replays {
+                Some(replays) => replays.renew(network, context).map_err(framework)?,
+                None => network.decoder.restart(context),
+            };
+            if renewed {
+                reset_peak();
+                return Ok(());
+            }
             if let Some(replays) = &mut self.replays {
-                if replays.renew(network, context).map_err(framework)? {
-                    reset_peak();
-                    return Ok(());
-                }
                 replays.clear();
             }
             // The old cache goes first: two may not fit.

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::answer::answer;
+use crate::machine::processors;
 use crate::warnings::warnings;
 use crate::{Digest, units};
 
@@ -23,7 +24,7 @@ pub(super) fn name(digest: &Digest<'_>, of: usize) -> String {
         return run.name.clone();
     }
     let when = run.started.strftime("%Y-%m-%d %H:%M");
-    format!("{} on {}, {when}", run.name, run.machine.cpu)
+    format!("{} on {}, {when}", run.name, processors(digest.result))
 }
 
 /// The heading of the page.
@@ -53,7 +54,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, of: usize) -> Markup {
             p.where {
                 strong { (run.model.name) }
                 " (" (units::count(run.model.parameters)) " parameters) on "
-                strong { (run.machine.cpu) }
+                strong { (processors(digest.result)) }
                 ", " (run.machine.physical_cores.unwrap_or(run.machine.logical_cores)) " cores, "
                 (units::bytes(run.machine.memory_bytes)) " of memory, " (run.machine.os)
                 "; " (run.started.strftime("%Y-%m-%d %H:%M UTC"))

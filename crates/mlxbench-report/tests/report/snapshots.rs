@@ -89,3 +89,19 @@ fn work_of_an_adapters_own_is_said_at_its_rows() {
     assert!(shown.contains("| product of a single row: the adapter's own: blocks of rows"));
     assert!(!shown.contains("flash"), "that is the framework's");
 }
+
+#[test]
+fn a_device_with_a_name_of_its_own_is_part_of_the_machine() {
+    let mut on_gpu = run();
+    let own = on_gpu.run.machine.cpu.clone();
+    for (facts, name) in on_gpu.targets.iter_mut().zip(["NVIDIA H100", &own]) {
+        facts.id.placement.device = "cuda".parse().unwrap();
+        facts.device_description = Some(name.into());
+    }
+    let shown = text(&[on_gpu], Format::Terminal { width: None });
+    let heading = shown.lines().next().unwrap();
+    assert!(
+        heading.contains(&format!(" on {own} with NVIDIA H100, ")),
+        "{heading}"
+    );
+}
