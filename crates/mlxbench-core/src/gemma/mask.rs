@@ -1,4 +1,4 @@
-//! Attention masks, made on the host once a chunk and shared by all layers of a kind.
+//! Attention masks as plain numbers: what tests hold the adapters' masks against, which are made on the device.
 
 /// The additive mask of `queries` tokens that follow one another from position `query_start`, over
 /// `keys` cached tokens from position `key_start`: 0 where the key is visible, minus infinity
