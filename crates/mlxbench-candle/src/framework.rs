@@ -108,41 +108,34 @@ fn additive(pass: &Pass, window: Option<usize>, positions: &Tensor) -> candle_co
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::gemma::cache::Append;
+    use mlxbench_conformance::masks;
     use mlxbench_core::gemma::preset;
 
     use super::*;
 
-    fn pass(positions: Range<usize>, entries: Range<usize>, mask: pass::Mask) -> Pass {
-        Pass {
-            append: Append {
-                keep: None,
-                write: 0..positions.len(),
-                read: 3..3 + entries.len(),
-                read_position: entries.start,
-            },
-            positions,
-            mask,
+    #[test]
+    fn masks_are_those_written_out_by_hand() {
+        let place = Place::new(&Device::Cpu, DType::BF16, 101).unwrap();
+        let attention = &preset("gemma-3-270m").unwrap().config().layers[0].attention;
+        for case in masks::cases() {
+            let mask = Candle::mask(&case.pass, attention, &place);
+            let mask = mask.unwrap().unwrap();
+            assert_eq!(mask.dims2().unwrap(), case.pass.mask_shape());
+            let mask = mask.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(mask, case.additive(), "{:?}", case.pass);
         }
     }
 
     #[test]
-    fn masks_made_on_the_device_are_those_of_the_host() {
-        let place = Place::new(&Device::Cpu, DType::BF16, 101).unwrap();
+    fn a_single_token_needs_no_mask() {
+        let place = Place::new(&Device::Cpu, DType::F32, 8).unwrap();
         let attention = &preset("gemma-3-270m").unwrap().config().layers[0].attention;
-        let cases = [
-            pass(0..3, 0..3, pass::Mask::Causal),
-            pass(5..7, 0..7, pass::Mask::Causal),
-            pass(5..9, 2..9, pass::Mask::Windowed(4)),
-            pass(98..101, 90..101, pass::Mask::Windowed(3)),
-        ];
-        for pass in cases {
-            let mask = Candle::mask(&pass, attention, &place).unwrap().unwrap();
-            assert_eq!(mask.dims2().unwrap(), pass.mask_shape());
-            let mask = mask.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(mask, pass.additive_mask().unwrap(), "{pass:?}");
-        }
-        let alone = pass(7..8, 0..8, pass::Mask::None);
-        assert!(Candle::mask(&alone, attention, &place).unwrap().is_none());
+        let [mut case, ..] = masks::cases();
+        case.pass.mask = pass::Mask::None;
+        assert!(
+            Candle::mask(&case.pass, attention, &place)
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -3,12 +3,14 @@
 //! | module | its subject |
 //! |---|---|
 //! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
+//! | [`masks`] | masks written out by hand |
 //! | [`rewind`] | models that go back and on, against models that never went further |
 //! | [`ops`] | every op of `mlxbench-ops` once |
 //! | [`refusals`] | what a backend says that it can't do |
 //! | [`timing`] | what a token's time may hold |
 
 pub mod golden;
+pub mod masks;
 pub mod ops;
 pub mod refusals;
 pub mod rewind;

@@ -77,9 +77,9 @@ impl Projections {
     }
 }
 
-/// The parts of the last axis of `x` that begin at 0 and at `starts`, each in memory of its own: on CUDA
-/// MLX's rotation of heads that lie between others gave wrong numbers. Those of a single token in a single
-/// row aren't copied.
+/// The parts of the last axis of `x` that begin at 0 and at `starts`, each in memory of its own: as views
+/// they gave wrong numbers on CUDA where no norm stands before the rotation. Those of a single token in a
+/// single row aren't copied.
 fn parted<const N: usize>(x: &Array, starts: &[i32]) -> Result<[Array; N]> {
     let parts = x.split_at_indices(starts, -1)?;
     let parts = parts.iter().map(Array::contiguous);

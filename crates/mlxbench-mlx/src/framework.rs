@@ -84,45 +84,27 @@ fn additive(pass: &Pass, window: Option<usize>, place: &Place) -> Result<Array> 
 #[cfg(test)]
 mod tests {
     use mlx_rs::{Stream, with_stream};
-    use mlxbench_core::gemma::cache::Append;
+    use mlxbench_conformance::masks;
 
     use super::*;
 
-    fn pass(positions: Range<usize>, entries: Range<usize>, mask: pass::Mask) -> Pass {
-        Pass {
-            append: Append {
-                keep: None,
-                write: 0..positions.len(),
-                read: 3..3 + entries.len(),
-                read_position: entries.start,
-            },
-            positions,
-            mask,
-        }
-    }
-
     #[test]
-    fn masks_made_on_the_device_are_those_of_the_host() {
-        let cases = [
-            pass(0..3, 0..3, pass::Mask::Causal),
-            pass(5..7, 0..7, pass::Mask::Causal),
-            pass(5..9, 2..9, pass::Mask::Windowed(4)),
-            pass(100..101, 90..101, pass::Mask::Windowed(3)),
-        ];
-        for pass in cases {
+    fn masks_are_those_written_out_by_hand() {
+        for case in masks::cases() {
+            let pass = &case.pass;
             let window = match pass.mask {
                 pass::Mask::Windowed(window) => Some(window),
                 _ => None,
             };
             for dtype in [Dtype::Float32, Dtype::Bfloat16] {
                 let mask = with_stream(&Stream::cpu(), || {
-                    let mask = additive(&pass, window, &Place { dtype }).unwrap();
+                    let mask = additive(pass, window, &Place { dtype }).unwrap();
                     assert_eq!(mask.dtype(), dtype);
                     let (tokens, read) = pass.mask_shape();
                     assert_eq!(mask.shape(), [tokens as i32, read as i32]);
                     mask.to_vec_cast::<f32>().unwrap()
                 });
-                assert_eq!(mask, pass.additive_mask().unwrap(), "{pass:?}");
+                assert_eq!(mask, case.additive(), "{pass:?}");
             }
         }
     }

@@ -22,9 +22,14 @@ pub(crate) fn of_pass(
         pass::Mask::Causal => None,
         pass::Mask::Windowed(window) => Some(window),
     };
-    let first = pass.append.read_position;
-    let read = first..first + pass.append.read.len();
-    of_positions(&pass.positions, &read, window, group, place).map(Some)
+    of_positions(
+        &pass.positions,
+        &pass.read_positions(),
+        window,
+        group,
+        place,
+    )
+    .map(Some)
 }
 
 /// The mask of tokens at `queries` that see entries at `keys` up to their own position, of those as many as
@@ -73,36 +78,22 @@ fn additive(hidden: &Tensor, place: (Kind, Device)) -> Result<Tensor, TchError> 
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::backend::ContextShape;
-    use mlxbench_core::gemma::pass::Passes;
-    use mlxbench_core::gemma::preset;
+    use mlxbench_conformance::masks;
 
     use super::*;
 
     const PLACE: (Kind, Device) = (Kind::Float, Device::Cpu);
 
     #[test]
-    fn masks_are_those_of_the_plan() {
-        let mut config = preset("gemma-3-270m").unwrap().config();
-        for layer in &mut config.layers {
-            layer.attention.window = layer.attention.window.map(|_| 5);
-        }
-        let shape = ContextShape {
-            batch: 1,
-            capacity: 400,
-            chunk: 13,
-        };
-        let mut passes = Passes::new(&config.layers, shape);
-        for tokens in [4, 1, 13, 8, 3] {
-            for pass in passes.advance(1, tokens).unwrap() {
-                let made = of_pass(&pass, 2, PLACE).unwrap();
-                let expected = pass.additive_mask().map(|mask| [&mask[..], &mask].concat());
-                let flat = |mask: &Tensor| Vec::<f32>::try_from(mask.reshape([-1])).unwrap();
-                assert_eq!(made.as_ref().map(flat), expected, "{pass:?}");
-                if let Some(mask) = made {
-                    assert_eq!(mask.stride()[0] % ALIGNED as i64, 0);
-                }
-            }
+    fn masks_are_those_written_out_by_hand() {
+        for mut case in masks::cases() {
+            let mask = of_pass(&case.pass, 2, PLACE).unwrap().unwrap();
+            assert_eq!(mask.stride()[0] % ALIGNED as i64, 0);
+            let made = Vec::<f32>::try_from(mask.reshape([-1])).unwrap();
+            let expected = case.additive();
+            assert_eq!(made, [&expected[..], &expected].concat(), "{:?}", case.pass);
+            case.pass.mask = pass::Mask::None;
+            assert!(of_pass(&case.pass, 2, PLACE).unwrap().is_none());
         }
     }
 

@@ -9,7 +9,6 @@ mod fact;
 mod flat;
 pub(crate) mod hf;
 mod layer;
-pub mod mask;
 pub mod parts;
 pub mod pass;
 mod presets;

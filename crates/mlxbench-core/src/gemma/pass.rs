@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::ContextShape;
 use crate::gemma::cache::{Append, CacheCursor};
-use crate::gemma::{AttentionSpec, LayerSpec, mask};
+use crate::gemma::{AttentionSpec, LayerSpec};
 use crate::{Error, Result};
 
 /// What a pass means for the layers of one attention.
@@ -41,25 +41,6 @@ impl Pass {
     pub fn read_positions(&self) -> Range<usize> {
         let first = self.append.read_position;
         first..first + self.append.read.len()
-    }
-
-    /// The mask as numbers to add to scores, of [`Pass::mask_shape`], row after row; `None` where each
-    /// token sees all.
-    pub fn additive_mask(&self) -> Option<Vec<f32>> {
-        let window = match self.mask {
-            Mask::None => return None,
-            Mask::Causal => None,
-            Mask::Windowed(window) => Some(window),
-        };
-        let (tokens, read) = self.mask_shape();
-        let first = self.append.read_position;
-        Some(mask::additive(
-            self.positions.start,
-            tokens,
-            first,
-            read,
-            window,
-        ))
     }
 }
 
@@ -229,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_has_its_positions_and_an_additive_mask() {
+    fn a_pass_has_its_positions_and_those_of_what_it_reads() {
         let mut passes = passes(100);
         passes.advance(2, 5).unwrap();
         let [local, global] = &passes.advance(2, 2).unwrap()[..] else {
@@ -239,10 +220,8 @@ mod tests {
             (local.positions.clone(), local.mask_shape()),
             (5..7, (2, 5))
         );
-        let seen = local.additive_mask().unwrap();
-        assert_eq!(seen.iter().filter(|&&x| x == 0.0).count(), 8);
-        assert_eq!(global.additive_mask().unwrap().len(), 14);
-        assert_eq!(passes.advance(2, 1).unwrap()[0].additive_mask(), None);
+        assert_eq!(local.read_positions(), 2..7);
+        assert_eq!(global.read_positions(), 0..7);
     }
 
     #[test]
