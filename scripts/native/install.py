@@ -55,10 +55,12 @@ def main():
     capability = nvidia.capability(say) if options.cuda else None
     options.cuda = options.cuda or chosen.exists()
     missing = [wheel for wheel in target["wheels"] if wanted(wheel, options) and not installed(wheel, options)]
-    if missing and not options.cuda and any(wheel.get("cuda") for wheel in target["wheels"]) and shutil.which("nvidia-smi"):
+    has_cuda = any(wheel.get("cuda") for wheel in target["wheels"])
+    if missing and not options.cuda and has_cuda and shutil.which("nvidia-smi"):
         say("builds for the CPU; `scripts/setup --cuda` takes those for this machine's NVIDIA GPU")
     make_sure_of_room(missing, options.into)
-    if capability:
+    # Written again only where it differs: what was built before it is built anew.
+    if capability and not (chosen.is_file() and chosen.read_text() == capability + "\n"):
         chosen.write_text(capability + "\n")
     for wheel in missing:
         install(wheel, target["tags"], options)

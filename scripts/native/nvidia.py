@@ -40,6 +40,9 @@ def first_gpu():
     query = ["nvidia-smi", "--query-gpu=driver_version,compute_cap,name", "--format=csv,noheader"]
     answer = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = answer.stdout.strip().splitlines() or ["it says nothing"]
+    if "compute_cap" in lines[0]:
+        # Drivers before 510 don't know this question, and repeat it.
+        raise Unusable(f"NVIDIA's driver is too old for CUDA 13: update it to {OLDEST_DRIVER} or newer")
     if answer.returncode != 0 or lines[0].count(",") < 2:
         raise Unusable(f"nvidia-smi shows no GPU ({lines[0]}): see that it does")
     driver, found, name = (part.strip() for part in lines[0].split(",", 2))

@@ -53,6 +53,8 @@ class Worker:
         model.update(tree_map(lambda array: array.astype(dtype), model.parameters()))
         mx.eval(model.parameters())
         mx.synchronize()
+        # generate_step's own stream is of the device that was the default at import, the GPU where there is one.
+        self.stream = mx.new_thread_local_stream(mx.default_device())
         self.model = model
         return set_blas_threads(threads), "own"
 
@@ -78,11 +80,12 @@ class Worker:
             return token
 
         # As in mlx-lm's own `stream_generate`.
-        with wired_limit(self.model):
+        with wired_limit(self.model, [self.stream]):
             clock = Clock()
             steps = generate_step(
                 mx.array(prompt[0]), self.model, max_tokens=request["new_tokens"], sampler=choose,
-                prefill_step_size=request["chunk"], prompt_cache=cache)
+                prefill_step_size=request["chunk"], prompt_cache=cache,
+                stream=self.stream)
             for index, (token, logprobs) in enumerate(steps):
                 if index > 0:
                     tokens.append(int(token))

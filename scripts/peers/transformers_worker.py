@@ -122,8 +122,10 @@ class Worker:
         return torch.get_num_threads(), self.reads
 
     def synchronize(self):
-        if self.device.type != "cpu":
-            getattr(torch, self.device.type).synchronize()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     def feed(self, rows, chunk):
         """Appends rows in chunks; what `append` gives after the last one."""

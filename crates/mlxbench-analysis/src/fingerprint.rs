@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// Two results with equal fingerprints differ in what was changed between them and in nothing else
-/// that is known: neither the version nor the commit of mlxbench is in it, nor when it ran.
+/// that is known: neither the version nor the commit of mlxbench is in it, nor when it ran. Rests after a
+/// throttled repetition aren't in it either: they change only runs that were throttled, which say so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fingerprint {
     /// The machine, its system, its state of power, and the compiler's flags.

@@ -1,6 +1,6 @@
 //! One row per target and test: what tables show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mlxbench_core::results::{Failure, FailureKind, Metric, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
@@ -230,9 +230,11 @@ pub(crate) fn case_status(result: &RunResult, target: &TargetId, test: &Test) ->
     {
         return RowStatus::NotFinite;
     }
-    let samples: Vec<&Sample> = result.samples_of(target, test).collect();
+    // What heat spoilt was measured all the same.
+    let measured = result.measured_of(target, test);
+    let measured: BTreeSet<usize> = measured.map(|sample| sample.repetition).collect();
     // A journal keeps the failures of a first try that a resumed run has made good.
-    if samples.len() >= planned_repetitions(result, test) {
+    if measured.len() >= planned_repetitions(result, test) {
         return RowStatus::Ok;
     }
     match failure(result, target, test) {
@@ -240,7 +242,7 @@ pub(crate) fn case_status(result: &RunResult, target: &TargetId, test: &Test) ->
             kind: failure.kind,
             message: failure.message.clone(),
         },
-        None if samples.is_empty() => RowStatus::Missing,
+        None if measured.is_empty() => RowStatus::Missing,
         None => RowStatus::Ok,
     }
 }
@@ -280,9 +282,11 @@ mod tests {
     }
 
     fn three_samples() -> Vec<Sample> {
-        [100, 110, 120]
-            .map(|first| sample(test(8, 2), &[first, first + 50]))
-            .to_vec()
+        let one = |repetition, first| Sample {
+            repetition,
+            ..sample(test(8, 2), &[first, first + 50])
+        };
+        vec![one(0, 100), one(1, 110), one(2, 120)]
     }
 
     #[test]
@@ -341,6 +345,14 @@ mod tests {
             only_status(&result),
             RowStatus::Failed { message, .. } if message == "no such device"
         ));
+    }
+
+    #[test]
+    fn a_case_that_was_measured_throughout_did_not_fail_with_its_target_later() {
+        let mut result = result(three_samples());
+        result.samples[1].throttled = true;
+        result.failures = vec![failure(None, "killed")];
+        assert_eq!(only_status(&result), RowStatus::Ok);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) const HEADER: [&str; 7] = [
     "test",
     "clock, MHz",
     "memory clock, MHz",
-    "at most, °C",
+    "max °C",
     "at the power limit",
     "throttled",
 ];
@@ -104,11 +104,11 @@ fn words(result: &RunResult, meter: &PowerMeter) -> String {
     };
     let short = without(EnergyUnavailable::ShortRepetition).map(|count| {
         let count = repetitions(count);
-        format!("no energy of {count} shorter than five of its periods")
+        format!("{count} too short for energy (under 5 periods)")
     });
     let unreadable = without(EnergyUnavailable::Unreadable).map(|count| {
         let count = repetitions(count);
-        format!("no energy of {count} in which it couldn't be read")
+        format!("{count} in which it couldn't be read")
     });
     let broken = meter.unavailable.as_ref();
     let broken = broken.map(|why| format!("not measured: {why}"));

@@ -1,6 +1,6 @@
 //! Every repetition's raw figures: one line a repetition, then one line a failure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mlxbench_analysis::metrics;
 use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
@@ -8,7 +8,7 @@ use mlxbench_core::Nanos;
 use mlxbench_core::results::{ClockRange, Failure, RunResult, Sample, TargetFacts, TargetId, Test};
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition.
-const COLUMNS: [&str; 42] = [
+const COLUMNS: [&str; 43] = [
     "run",
     "started",
     "model",
@@ -46,6 +46,7 @@ const COLUMNS: [&str; 42] = [
     "energy_joules",
     "attempt",
     "throttled",
+    "counts",
     "clock_mhz",
     "memory_clock_mhz",
     "max_temperature_celsius",
@@ -101,6 +102,8 @@ struct Case {
     line: Line,
     mfu_per_rate: Option<f64>,
     mbu_per_rate: Option<f64>,
+    /// Repetition and attempt of each measurement that the figures are made of.
+    counted: BTreeSet<(usize, usize)>,
 }
 
 impl Case {
@@ -111,8 +114,13 @@ impl Case {
             line: of_case(result, target, Some(test)),
             mfu_per_rate: mfu_per_rate(result, target, test),
             mbu_per_rate: mbu_per_rate(result, target, test),
+            counted: result.samples_of(target, test).map(of_repetition).collect(),
         }
     }
+}
+
+fn of_repetition(sample: &Sample) -> (usize, usize) {
+    (sample.repetition, sample.attempt)
 }
 
 fn of_sample(case: &Case, sample: &Sample) -> Line {
@@ -154,6 +162,10 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
         ("energy_joules", number(sample.energy_joules)),
         ("attempt", Some(sample.attempt.to_string())),
         ("throttled", Some(sample.throttled.to_string())),
+        (
+            "counts",
+            Some(case.counted.contains(&of_repetition(sample)).to_string()),
+        ),
         ("clock_mhz", mhz(told.and_then(|told| told.clock_mhz))),
         (
             "memory_clock_mhz",

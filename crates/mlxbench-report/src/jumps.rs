@@ -35,7 +35,7 @@ fn along_sweep(sweep: &Sweep, jump: &Jump) -> String {
         None => format!("jumps from {before} to {at}"),
         Some(after) => format!("is {at}, but {before} and {}", place(jump, after)),
     };
-    format!("{target}: {figure} {jumps}: {times:.2}x the time that the other lengths suggest")
+    format!("{target}: {figure} {jumps}: {times:.2}x the time expected from the other lengths")
 }
 
 fn along_generation(row: &Row, step: &LatencyStep) -> String {

@@ -228,7 +228,7 @@ fn conditions_table(digest: &Digest<'_>) -> Vec<String> {
     };
     let head = [
         String::new(),
-        "The devices while they worked (median clock, lowest and highest reading):".into(),
+        "Device conditions (median clock, lowest and highest reading):".into(),
         String::new(),
         line(conditions::HEADER.map(str::to_owned)),
         format!("|{}", " --- |".repeat(conditions::HEADER.len())),

@@ -151,8 +151,8 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
     let throttled = row.throttled.as_ref().map(|throttled| {
         let what = measurements(throttled);
         match throttled.count {
-            true => format!("{case}: the device was throttled in {what}; these figures are of it"),
-            false => format!("{case}: the device was throttled in {what}; they don't count"),
+            true => format!("{case}: the device was throttled in {what}; no other measurement is left, so these count"),
+            false => format!("{case}: the device was throttled in {what}; excluded"),
         }
     });
     let uneven = row

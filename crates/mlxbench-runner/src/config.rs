@@ -83,7 +83,8 @@ pub struct MeasureConfig {
     /// When the host waits for a token, where a test doesn't say.
     pub mode: Mode,
     /// The most tokens appended at once; when absent 2,048 as in mlx-lm, or fewer where the attention
-    /// scores of so many would take too much of the machine's memory.
+    /// scores of so many would take too much of the machine's memory. A GPU's own memory isn't looked at: give a
+    /// smaller one where that is short.
     pub chunk: Option<NonZeroUsize>,
     /// CPU threads; as many as there are physical cores when absent.
     pub threads: Option<NonZeroUsize>,
@@ -93,7 +94,7 @@ pub struct MeasureConfig {
     pub timeout_seconds: NonZeroUsize,
     /// Rest before each repetition, so that a machine can cool down.
     pub delay_seconds: f64,
-    /// A repetition in which the device was throttled is measured again so often, at most; 0 marks it
+    /// A repetition in which the device was throttled is measured again at most so many times; 0 marks it
     /// only.
     pub throttle_retries: usize,
     /// Rest before that.

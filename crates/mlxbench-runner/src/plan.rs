@@ -177,7 +177,9 @@ pub fn plan(
             "throttle_pause_seconds",
             measure.throttle_pause_seconds,
         ))?,
-        memory_limit_bytes: measure.max_memory_bytes.unwrap_or_else(worker_memory),
+        memory_limit_bytes: measure
+            .max_memory_bytes
+            .unwrap_or_else(|| worker_memory(memory_bytes)),
         probe_rows: chunk::probe_rows(chunk, &sizes),
         probe: match config.roofline.probe {
             true => Some(checked(limits::seconds(
@@ -195,8 +197,8 @@ fn checked<T>(value: Result<T, String>) -> Result<T> {
 }
 
 /// The most memory that one worker may hold where nobody says.
-fn worker_memory() -> u64 {
-    match system::machine().memory_bytes {
+fn worker_memory(machine_bytes: u64) -> u64 {
+    match machine_bytes {
         0 => u64::MAX,
         bytes => (bytes as f64 * WORKER_MEMORY_SHARE) as u64,
     }

@@ -29,8 +29,6 @@ struct Instruments {
     /// Lent to a sampler while a repetition runs.
     gauge: Option<Box<dyn Gauge>>,
     facts: PowerMeter,
-    /// What was seen under load and isn't judged yet.
-    load: Load,
 }
 
 /// A device while a repetition runs on it.
@@ -124,16 +122,14 @@ impl Meters {
         let period = facts.period_ns.map(|period| Duration::from_nanos(period.0));
         let period = period.unwrap_or(IDLE);
         match energy(spent, wall, period) {
-            Ok(joules) => metered.energy_joules = Some(joules),
             Err(reason) => metered.energy_unavailable = Some(reason),
-        }
-        if loaded
-            && let Some(joules) = spent
-            && let Some(reason) = instruments.load.add(wall, joules, own_watts, period)
-        {
-            facts.unavailable = Some(reason);
-            (metered.energy_joules, metered.energy_unavailable) = (None, None);
-            metered.broken = Some(facts.clone());
+            Ok(joules) => match reads_nothing(joules, wall, own_watts).filter(|_| loaded) {
+                None => metered.energy_joules = Some(joules),
+                Some(reason) => {
+                    facts.unavailable = Some(reason);
+                    metered.broken = Some(facts.clone());
+                }
+            },
         }
         metered
     }
@@ -155,7 +151,6 @@ impl Instruments {
                 unavailable,
             },
             meter,
-            load: Load::default(),
         }
     }
 }
@@ -182,39 +177,13 @@ fn energy(spent: Option<f64>, wall: Duration, period: Duration) -> Result<f64, E
     }
 }
 
-/// What a meter showed while its device was loaded.
-#[derive(Debug, Default)]
-struct Load {
-    time: Duration,
-    joules: f64,
-    /// The largest of the mean powers that the device itself told; `None` where it tells none.
-    own_watts: Option<f64>,
-}
-
-impl Load {
-    /// Adds a repetition. Why the meter is broken, if it is: judged anew whenever five periods came together.
-    fn add(
-        &mut self,
-        wall: Duration,
-        joules: f64,
-        own_watts: Option<f64>,
-        period: Duration,
-    ) -> Option<String> {
-        self.time += wall;
-        self.joules += joules;
-        self.own_watts = [self.own_watts, own_watts]
-            .into_iter()
-            .flatten()
-            .reduce(f64::max);
-        if self.time < PERIODS * period {
-            return None;
-        }
-        let seen = std::mem::take(self);
-        let seconds = seen.time.as_secs_f64();
-        let watts = seen.joules / seconds;
-        let least = seen.own_watts.map_or(watts, |own| own.min(watts));
-        (least < NOTHING).then(|| format!("it read {least:.1} W over {seconds:.1} s of load"))
-    }
+/// Why a meter is broken that counted `joules` in a load of `wall`, long enough to have energy; `None` for one
+/// that works. `own_watts` is the mean power that the device itself told, where it tells one.
+fn reads_nothing(joules: f64, wall: Duration, own_watts: Option<f64>) -> Option<String> {
+    let seconds = wall.as_secs_f64();
+    let watts = joules / seconds;
+    let least = own_watts.map_or(watts, |own| own.min(watts));
+    (least < NOTHING).then(|| format!("it read {least:.1} W over {seconds:.1} s of load"))
 }
 
 #[cfg(test)]
@@ -248,25 +217,15 @@ mod tests {
 
     #[test]
     fn a_meter_that_reads_nothing_under_load_is_broken() {
-        let mut load = Load::default();
-        assert_eq!(
-            load.add(400 * MS, 0.0, None, 100 * MS),
-            None,
-            "too short to tell"
-        );
-        let why = load.add(400 * MS, 0.0, None, 100 * MS);
+        let why = reads_nothing(0.0, 800 * MS, None);
         assert_eq!(why.as_deref(), Some("it read 0.0 W over 0.8 s of load"));
-        let why = load.add(1000 * MS, 30.0, None, 100 * MS);
-        assert_eq!(why, None, "what was judged is over");
+        assert_eq!(reads_nothing(30.0, 1000 * MS, None), None);
     }
 
     #[test]
     fn a_gpu_that_reads_nothing_isnt_saved_by_the_rest_of_the_chip() {
-        let mut load = Load::default();
         // All of the chip 3 W, the GPU none.
-        let why = load.add(1000 * MS, 3.0, Some(0.0), 100 * MS);
-        assert!(why.is_some());
-        let sound = load.add(1000 * MS, 30.0, Some(20.0), 100 * MS);
-        assert_eq!(sound, None);
+        assert!(reads_nothing(3.0, 1000 * MS, Some(0.0)).is_some());
+        assert_eq!(reads_nothing(30.0, 1000 * MS, Some(20.0)), None);
     }
 }

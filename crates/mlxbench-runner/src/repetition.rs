@@ -139,8 +139,7 @@ impl Runner<'_> {
     }
 
     fn measure(&mut self, case: Case) -> Result<Measured, WorkerError> {
-        let placement = &self.plan.targets[case.target].id.placement;
-        let device = placement.device.hardware();
+        let device = self.hardware(case);
         let worker = self.worker(case.target);
         let peak_memory_since = match worker.reset_peak_memory() {
             true => PeakSince::Repetition,

@@ -54,7 +54,7 @@ pub(crate) struct Runner<'a> {
     pub(crate) lost_once: BTreeSet<(usize, Option<usize>)>,
     /// Cases that are not tried any more.
     pub(crate) given_up: BTreeSet<Case>,
-    /// Devices that were throttled a moment ago.
+    /// Devices that were throttled a moment ago, in a repetition that is measured again.
     pub(crate) hot: BTreeSet<Device>,
     /// Targets that can't run at all.
     pub(crate) dead_targets: BTreeSet<usize>,

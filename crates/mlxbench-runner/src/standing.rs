@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mlxbench_core::Device;
 use mlxbench_core::results::{Sample, TargetId};
 
 use crate::event::Event;
 use crate::rounds::{Case, Runner};
-use crate::throttle::{Standing, again, retries_left};
+use crate::throttle::{Standing, is_due, retries_left};
 
 impl Runner<'_> {
     fn measured(&self, case: Case) -> impl Iterator<Item = &Sample> {
@@ -85,24 +86,28 @@ impl Runner<'_> {
 
     /// Those of `cases` whose repetition `round` is measured again.
     pub(crate) fn to_repeat(&self, cases: &[Case], round: usize) -> Vec<Case> {
-        let is_due = |case: &&Case| {
-            let together: Vec<Case> = self.together(**case).collect();
-            let standings = together.iter().map(|&case| self.standing(case, round));
-            let due = again(&standings.collect::<Vec<_>>(), self.retries(**case, round));
-            let mut due = together.iter().zip(due);
-            due.any(|(other, due)| other == *case && due)
+        let due = |&&case: &&Case| {
+            let together = self.together(case);
+            let together: Vec<_> = together.map(|other| self.standing(other, round)).collect();
+            let (own, retries) = (self.standing(case, round), self.retries(case, round));
+            !self.is_set_aside(case) && is_due(own, &together, retries)
         };
-        cases.iter().filter(is_due).copied().collect()
+        cases.iter().filter(due).copied().collect()
+    }
+
+    /// The device that the case runs on, however steps are handed over to it.
+    pub(crate) fn hardware(&self, case: Case) -> Device {
+        self.plan.targets[case.target]
+            .id
+            .placement
+            .device
+            .hardware()
     }
 
     /// The rest before a measurement: longer for one that is made again, and for the first on a device
     /// that was just throttled.
     pub(crate) fn rest_before(&mut self, case: Case, attempt: usize) -> Duration {
-        let device = self.plan.targets[case.target]
-            .id
-            .placement
-            .device
-            .hardware();
+        let device = self.hardware(case);
         let plan = self.plan;
         match self.hot.remove(&device) || attempt > 0 {
             true => plan.delay.max(plan.throttle_pause),
@@ -114,12 +119,7 @@ impl Runner<'_> {
     pub(crate) fn tell_throttled(&mut self, case: Case, repetition: usize, label: &str, why: &str) {
         let left = self.standing(case, repetition).attempts <= self.retries(case, repetition);
         if left {
-            let device = self.plan.targets[case.target]
-                .id
-                .placement
-                .device
-                .hardware();
-            self.hot.insert(device);
+            self.hot.insert(self.hardware(case));
         }
         (self.observe)(Event::Throttled {
             case: label,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mlxbench_analysis::conditions::SLOW_CLOCK;
-use mlxbench_core::results::{DeviceConditions, ThrottleReason};
+use mlxbench_core::results::{ClockRange, DeviceConditions, ThrottleReason};
 
 /// Why a repetition is marked.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,9 +53,7 @@ pub(crate) fn throttling(conditions: &DeviceConditions, others: &[u32]) -> Optio
         return None;
     }
     let mhz = conditions.clock_mhz?.median;
-    let mut others = others.to_vec();
-    others.sort_unstable();
-    let usual_mhz = *others.get(others.len() / 2)?;
+    let usual_mhz = ClockRange::of(others.to_vec())?.median;
     let slow = f64::from(mhz) < SLOW_CLOCK * f64::from(usual_mhz);
     slow.then_some(Mark::SlowClock { mhz, usual_mhz })
 }
@@ -69,18 +67,19 @@ pub(crate) struct Standing {
     pub(crate) throttled: bool,
 }
 
-/// Which of the cases that belong together, one or the two sides of a pair, are measured again: all where
-/// one of them was throttled and `retries` are left, or those that a kill left behind the others.
-pub(crate) fn again(standings: &[Standing], retries: usize) -> Vec<bool> {
-    let most = standings.iter().map(|standing| standing.attempts).max();
+/// Whether a case is measured again that stands like `own` among those that belong `together`, itself alone or
+/// the two sides of a pair: all are where one of them was throttled and `retries` are left; else those
+/// that a kill left behind the others.
+pub(crate) fn is_due(own: Standing, together: &[Standing], retries: usize) -> bool {
+    let most = together.iter().map(|standing| standing.attempts).max();
     let most = most.unwrap_or(0);
-    let even = standings.iter().all(|standing| standing.attempts == most);
-    let throttled = standings.iter().any(|standing| standing.throttled);
-    let is_due = |standing: &Standing| match even {
-        true => throttled && (1..=retries).contains(&most),
-        false => (1..most).contains(&standing.attempts),
-    };
-    standings.iter().map(is_due).collect()
+    match together.iter().all(|standing| standing.attempts == most) {
+        true => {
+            let throttled = together.iter().any(|standing| standing.throttled);
+            throttled && (1..=retries).contains(&most)
+        }
+        false => (1..most).contains(&own.attempts),
+    }
 }
 
 /// Retries of a case's next repetition, by how its earlier ones stand: none once all of a repetition's were
@@ -98,7 +97,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use mlxbench_core::Nanos;
-    use mlxbench_core::results::ClockRange;
 
     use super::*;
     use ThrottleReason::{HwPowerBrake, HwSlowdown, HwThermalSlowdown, SwPowerCap};
@@ -173,6 +171,12 @@ mod tests {
             attempts,
             throttled,
         }
+    }
+
+    /// Which of those that belong together are measured again.
+    fn again(together: &[Standing], retries: usize) -> Vec<bool> {
+        let due = together.iter().map(|&own| is_due(own, together, retries));
+        due.collect()
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Progress {
                     Some(pause) => {
                         format!("measured again after {} s of rest", pause.as_secs_f64())
                     }
-                    None => "kept, and left out where others count".to_owned(),
+                    None => "kept, but excluded unless all were throttled".to_owned(),
                 };
                 self.keep(&format!("{case}: throttled: {why}: {what}"));
             }

@@ -171,7 +171,7 @@ fn devices(digest: &Digest<'_>, at: usize) -> Markup {
     let rows = conditions::rows(digest);
     html! {
         @if !rows.is_empty() {
-            h3 { "The devices while they worked" }
+            h3 { "Device conditions" }
             div.scroll tabindex="0" role="region" aria-label=(format!("Clocks and temperatures, result {}", at + 1)) {
                 table {
                     thead { tr { @for column in conditions::HEADER { th scope="col" { (column) } } } }

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use mlxbench_core::Device;
 
+use super::Meter;
+use super::nvidia::NvidiaMeter;
 use super::test_device::TestDevice;
-use super::{Meter, NvidiaMeter};
 
 /// How often a counter is read to see when it changes.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What a meter shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// What was spent since it was opened.
     Joules(f64),
     /// What is drawn now, where nothing is counted.
@@ -22,7 +23,7 @@ pub enum Measure {
 
 impl Measure {
     /// The number alone.
-    pub fn value(self) -> f64 {
+    pub(crate) fn value(self) -> f64 {
         match self {
             Self::Joules(value) | Self::Watts(value) => value,
         }
@@ -31,7 +32,7 @@ impl Measure {
 
 /// The meter nearest to where a target computes.
 #[derive(Debug)]
-pub enum EnergyMeter {
+pub(crate) enum EnergyMeter {
     /// An NVIDIA GPU's own.
     Nvidia(NvidiaMeter),
     /// The operating system's.
@@ -46,7 +47,7 @@ impl EnergyMeter {
     ///
     /// # Errors
     /// Why there is nothing to read, in words for people.
-    pub fn for_device(device: &Device) -> Result<Self, String> {
+    pub(crate) fn for_device(device: &Device) -> Result<Self, String> {
         if let Some(test) = TestDevice::from_environment() {
             return test.map(Self::Test);
         }
@@ -57,7 +58,7 @@ impl EnergyMeter {
     }
 
     /// What is counted.
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         match self {
             Self::Nvidia(meter) => meter.source(),
             Self::System(meter) => meter.source(),
@@ -66,7 +67,7 @@ impl EnergyMeter {
     }
 
     /// What it shows now; `None` when it can't be read.
-    pub fn read(&mut self) -> Option<Measure> {
+    pub(crate) fn read(&mut self) -> Option<Measure> {
         match self {
             Self::Nvidia(meter) => meter.read(),
             Self::System(meter) => meter.joules().map(Measure::Joules),
@@ -84,15 +85,15 @@ impl EnergyMeter {
 
 /// A meter that was looked at while nothing ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Idle {
+pub(crate) struct Idle {
     /// Mean power.
-    pub watts: Option<f64>,
+    pub(crate) watts: Option<f64>,
     /// The time between two updates, or as long as was looked where fewer than two were seen.
-    pub period: Option<Duration>,
+    pub(crate) period: Option<Duration>,
 }
 
 /// Looks at all `meters` for so long; at once where there are none.
-pub fn idle<'a>(
+pub(crate) fn idle<'a>(
     meters: impl IntoIterator<Item = &'a mut EnergyMeter>,
     time: Duration,
 ) -> Vec<Idle> {

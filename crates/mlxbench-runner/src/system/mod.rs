@@ -27,13 +27,12 @@ mod test_device;
 #[path = "macos/tools.rs"]
 mod tools;
 
-pub use energy::{EnergyMeter, Idle, Measure, idle};
+pub(crate) use energy::{EnergyMeter, Idle, Measure, idle};
 pub use lock::{LockError, MachineLock};
 pub use machine::{conditions, cores, machine};
-pub use nvidia::{NvidiaGauge, NvidiaMeter, process_memory_bytes};
+pub use nvidia::process_memory_bytes;
 pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};
 pub use os::power::Meter;
-pub use readings::DeviceSampler;
+pub(crate) use readings::DeviceSampler;
 pub use sampler::MemorySampler;
 pub use survey::{Survey, survey};
-pub use test_device::TestDevice;

@@ -13,7 +13,7 @@ use super::gauge::{Gauge, Reading};
 
 /// Reads the energy of one GPU: the whole board, whoever uses it. Since Volta a counter; before it, power.
 #[derive(Debug)]
-pub struct NvidiaMeter {
+pub(crate) struct NvidiaMeter {
     device: Device<'static>,
     source: String,
     /// Millijoules when this was opened; `None` where there is no counter.
@@ -25,7 +25,7 @@ impl NvidiaMeter {
     ///
     /// # Errors
     /// Why there is nothing to read, in words for people.
-    pub fn open(index: usize) -> Result<Self, String> {
+    pub(crate) fn open(index: usize) -> Result<Self, String> {
         let device = device(index)?;
         let start = device.total_energy_consumption();
         if let Err(error) = &start
@@ -45,12 +45,12 @@ impl NvidiaMeter {
     }
 
     /// What is counted.
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// Joules since this was opened, or watts where there is no counter; `None` when it can't be read.
-    pub fn read(&mut self) -> Option<Measure> {
+    pub(crate) fn read(&mut self) -> Option<Measure> {
         let Some(start) = self.start else {
             let milliwatts = self.device.power_usage().ok()?;
             return Some(Measure::Watts(f64::from(milliwatts) / 1e3));
@@ -62,7 +62,7 @@ impl NvidiaMeter {
 
 /// Reads power, clocks, temperature and throttle reasons of one GPU.
 #[derive(Debug)]
-pub struct NvidiaGauge {
+pub(crate) struct NvidiaGauge {
     device: Device<'static>,
     source: String,
 }
@@ -72,7 +72,7 @@ impl NvidiaGauge {
     ///
     /// # Errors
     /// Why there is nothing to read, in words for people.
-    pub fn open(index: usize) -> Result<Self, String> {
+    pub(crate) fn open(index: usize) -> Result<Self, String> {
         let device = device(index)?;
         let source = source(&device, index);
         Ok(Self { device, source })

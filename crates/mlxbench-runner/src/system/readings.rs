@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_millis(100);
 /// A thread of its own that reads a device, so that the watch over the worker's memory never waits for a
 /// driver.
 #[derive(Debug)]
-pub struct DeviceSampler(Sampler<Seen>);
+pub(crate) struct DeviceSampler(Sampler<Seen>);
 
 #[derive(Debug)]
 struct Seen {
@@ -24,18 +24,19 @@ struct Seen {
 }
 
 impl DeviceSampler {
-    /// Reads once in 100 ms from now on. What it reads at once doesn't count: it tells of the time before.
-    pub fn start(gauge: Box<dyn Gauge>) -> Self {
+    /// Reads once in 100 ms, first in 100 ms from now.
+    pub(crate) fn start(mut gauge: Box<dyn Gauge>) -> Self {
+        // Sensors that tell means begin anew. Here, not on the thread: the driver has launches to serve next.
+        let _ = gauge.read();
         let seen = Seen {
             gauge,
             readings: Vec::new(),
             last: Instant::now(),
         };
         Self(Sampler::start(EVERY, seen, |seen, at| {
-            let reading = seen.gauge.read();
-            seen.last = Instant::now();
             if at >= EVERY / 2 {
-                seen.readings.push(reading);
+                seen.readings.push(seen.gauge.read());
+                seen.last = Instant::now();
             }
             true
         }))
@@ -43,7 +44,7 @@ impl DeviceSampler {
 
     /// Reads a last time, unless it just did. The sensors back, and what they told; `None` if reading
     /// them panicked.
-    pub fn stop(self) -> Option<(Box<dyn Gauge>, DeviceConditions)> {
+    pub(crate) fn stop(self) -> Option<(Box<dyn Gauge>, DeviceConditions)> {
         let Seen {
             mut gauge,
             mut readings,

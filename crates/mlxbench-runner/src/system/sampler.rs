@@ -49,7 +49,7 @@ impl<S: Send + 'static> Sampler<S> {
         Self { stop, thread }
     }
 
-    /// Ends the thread at once. What it saw; `None` if it panicked.
+    /// Ends the thread, after a look that is under way. What it saw; `None` if it panicked.
     pub(super) fn stop(self) -> Option<S> {
         drop(self.stop);
         self.thread.join().ok()

@@ -26,7 +26,7 @@ struct State {
 
 /// The device.
 #[derive(Debug)]
-pub struct TestDevice {
+pub(crate) struct TestDevice {
     file: PathBuf,
     source: String,
     opened: Instant,
@@ -37,7 +37,7 @@ pub struct TestDevice {
 
 impl TestDevice {
     /// The device of the environment, where there is one.
-    pub fn from_environment() -> Option<Result<Self, String>> {
+    pub(crate) fn from_environment() -> Option<Result<Self, String>> {
         let file = std::env::var_os(TEST_DEVICE).filter(|file| !file.is_empty())?;
         Some(Self::open(Path::new(&file)))
     }
@@ -54,12 +54,12 @@ impl TestDevice {
     }
 
     /// What reads it.
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// Joules since this was opened, as of the last whole period; `None` when the file has no power.
-    pub fn joules(&mut self) -> Option<f64> {
+    pub(crate) fn joules(&mut self) -> Option<f64> {
         self.joules_after(self.opened.elapsed())
     }
 

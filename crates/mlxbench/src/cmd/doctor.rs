@@ -114,13 +114,16 @@ fn told(survey: &Survey) -> Vec<String> {
             let period = period.map(|ms| format!(", seen to change every {ms:.0} ms"));
             format!("energy: {meter}{watts}{}", period.unwrap_or_default())
         }
-        (None, reason) => format!("energy: no: {}", reason.as_deref().unwrap_or_default()),
+        (None, reason) => format!(
+            "energy: unavailable: {}",
+            reason.as_deref().unwrap_or_default()
+        ),
     };
     let sensors = match (&survey.sensors, &survey.reading) {
         (Some(sensors), Some(reading)) => format!("sensors: {sensors}: {}", words(reading)),
         _ => {
             let reason = survey.sensors_unavailable.as_deref();
-            format!("sensors: no: {}", reason.unwrap_or_default())
+            format!("sensors: unavailable: {}", reason.unwrap_or_default())
         }
     };
     vec![energy, sensors]
@@ -130,7 +133,7 @@ fn told(survey: &Survey) -> Vec<String> {
 fn words(reading: &Reading) -> String {
     let known = |what: &str, value: Option<String>| match value {
         Some(value) => format!("{what} {value}"),
-        None => format!("{what} not told"),
+        None => format!("{what} unknown"),
     };
     let mhz = |clock: Option<u32>| clock.map(|mhz| format!("{mhz} MHz"));
     let celsius = reading.temperature_celsius;
@@ -149,7 +152,7 @@ fn words(reading: &Reading) -> String {
             "temperature",
             celsius.map(|celsius| format!("{celsius:.0} °C")),
         ),
-        known("throttled for", reasons),
+        known("throttle reasons", reasons),
     ]
     .join(", ")
 }

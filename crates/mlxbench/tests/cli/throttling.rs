@@ -80,7 +80,7 @@ fn a_throttled_repetition_is_measured_again_and_left_out() {
         shown.contains("| throttled and left out: 1 of 4 measurements"),
         "{shown}"
     );
-    let warning = "the device was throttled in 1 of 4 measurements: hw_slowdown, hw_thermal_slowdown; they don't count";
+    let warning = "the device was throttled in 1 of 4 measurements: hw_slowdown, hw_thermal_slowdown; excluded";
     assert!(shown.contains(warning), "{shown}");
 
     let schema = scene.mlxbench(&["schema", "result"]);
@@ -113,7 +113,7 @@ fn what_stays_throttled_counts_with_a_note_and_is_not_repeated_for_ever() {
     assert_eq!(measured(&scene.result()), expected);
     let shown = stdout(&output);
     assert!(shown.contains("the device was throttled"), "{shown}");
-    assert!(shown.contains("these figures are of it"), "{shown}");
+    assert!(shown.contains("no other measurement is left"), "{shown}");
     let told = stderr(&output);
     assert!(
         told.contains("3/3: throttled: hw_slowdown, hw_thermal_slowdown: kept"),
@@ -235,7 +235,7 @@ fn energy_is_that_of_five_periods_at_least() {
     assert_eq!(short["energy_unavailable"], "short_repetition");
     let file = scene.written("Z.json");
     let markdown = scene.mlxbench(&["report", file.to_str().unwrap(), "--format", "md"]);
-    let told = "no energy of 1 repetition shorter than five of its periods";
+    let told = "1 repetition too short for energy (under 5 periods)";
     assert!(stdout(&markdown).contains(told), "{}", stdout(&markdown));
 }
 
@@ -273,9 +273,9 @@ fn doctor_tells_what_can_be_read_of_each_device() {
     let scene = Scene::new();
     device(&scene, COOL, &[]);
     let told = stdout(&run(&scene, &["doctor"]));
-    let sensors = "clock 1980 MHz, memory clock 2619 MHz, temperature 55 °C, throttled for none";
+    let sensors = "clock 1980 MHz, memory clock 2619 MHz, temperature 55 °C, throttle reasons none";
     assert!(
-        told.contains(&format!("power not told, {sensors}")),
+        told.contains(&format!("power unknown, {sensors}")),
         "{told}"
     );
     let report: Value = serde_json::from_slice(&run(&scene, &["doctor", "--json"]).stdout).unwrap();

@@ -1,5 +1,6 @@
 //! The state of CPU and GPU, by macmon. It tells no reasons for a low clock.
 
+use macmon::CpuTierMetrics;
 use mlxbench_core::Device;
 
 use super::macmon::Macmon;
@@ -20,6 +21,22 @@ pub(crate) fn open(device: &Device) -> Result<Box<dyn Gauge>, String> {
     Ok(Box::new(Chip { macmon, is_cpu }))
 }
 
+/// The clock in MHz of the cores that worked; 0 where none did. macmon's own mean counts idle cores as 0 MHz,
+/// so that it tells how many were busy.
+fn active_clock(tier: &CpuTierMetrics) -> u32 {
+    let active: f64 = tier
+        .cores
+        .iter()
+        .map(|core| f64::from(core.active_ratio))
+        .sum();
+    let clocks = tier.cores.iter();
+    let clocks = clocks.map(|core| f64::from(core.active_ratio) * f64::from(core.freq_mhz));
+    match active > 0.0 {
+        true => (clocks.sum::<f64>() / active) as u32,
+        false => 0,
+    }
+}
+
 impl Gauge for Chip {
     fn source(&self) -> &str {
         "macmon"
@@ -33,7 +50,7 @@ impl Gauge for Chip {
             true => (
                 metrics.cpu_power,
                 // From the slowest kind of cores to the fastest.
-                metrics.cpu_tiers.last().map_or(0, |tier| tier.freq_mhz),
+                metrics.cpu_tiers.last().map_or(0, active_clock),
                 metrics.temp.cpu_temp_avg,
                 metrics.cpu_active_ratio,
             ),
