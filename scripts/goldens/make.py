@@ -5,20 +5,30 @@ root, after changing a config.json under crates/mlxbench-conformance/goldens:
 
     python scripts/goldens/make.py
 
-Each folder there holds a config.json; beside it this writes golden.safetensors with `tokens` (a
+Each folder there holds a config.json; beside it this writes golden.safetensors. Each folder of
+goldens-quantised beside it gets q8.safetensors and q4.safetensors: of the model whose matrices are the
+dequantised codes of scripts/oracles/quantise.py, run in float64 (transformers' norms and rotations stay in
+float32). A file has `tokens` (a
 prompt and its greedy continuation), `prompt` (how many of them are the prompt) and `logits` (those
 of the last positions, teacher-forced). No weights are kept: mlxbench_core::conformance and the
 function `weight` below make the same ones from the tensors' names.
 """
 
 import pathlib
+import sys
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-GOLDENS = pathlib.Path(__file__).parents[2] / "crates/mlxbench-conformance/goldens"
+ROOT = pathlib.Path(__file__).parents[2]
+GOLDENS = ROOT / "crates/mlxbench-conformance/goldens"
+QUANTISED = ROOT / "crates/mlxbench-conformance/goldens-quantised"
+sys.path.append(str(ROOT / "scripts/oracles"))
+
+import quantise  # noqa: E402
+
 GENERATED = 8
 ROWS = 40  # logits kept: enough for every short case, the end of the long one
 SMALLEST_MARGIN = 1e-3  # between the two best logits, so that greedy tokens can't hang on rounding
@@ -50,14 +60,28 @@ def weight(name, shape):
     return torch.from_numpy((uniform * scale).reshape(shape))
 
 
-def load(folder):
+TABLES = ["model.embed_tokens.weight", "lm_head.weight"]
+
+
+def dequantised(name, matrix, scheme):
+    """A matrix by its codes; tables are in q8 always."""
+    scheme = "q8" if name in TABLES else scheme
+    codes, scale = quantise.SCHEMES[scheme](matrix.numpy())
+    block = matrix.shape[1] if scheme == "q8" else 64
+    return torch.from_numpy(codes * np.repeat(scale, block, 1)[:, : matrix.shape[1]])
+
+
+def load(folder, scheme=None):
     config = AutoConfig.from_pretrained(folder)
     model = AutoModelForCausalLM.from_config(
-        config, attn_implementation="eager", dtype=torch.float32
+        config, attn_implementation="eager", dtype=torch.float64 if scheme else torch.float32
     )
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # tied ones once
-            parameter.copy_(weight(name, tuple(parameter.shape)))
+            value = weight(name, tuple(parameter.shape))
+            if scheme and value.ndim == 2:
+                value = dequantised(name, value, scheme)
+            parameter.copy_(value)
     return model.eval()
 
 
@@ -74,19 +98,25 @@ def golden(model, prompt):
     return tokens, logits[-ROWS:].numpy()
 
 
+def write(model, path):
+    length, vocab = prompt_length(path.parent.name), model.config.vocab_size
+    prompt = [(7 * i * i + 11 * i + 2) % vocab for i in range(length)]
+    tokens, logits = golden(model, prompt)
+    tensors = {
+        "tokens": np.array(tokens, dtype=np.uint32),
+        "prompt": np.array([length], dtype=np.uint32),
+        "logits": np.ascontiguousarray(logits, dtype=np.float32),
+    }
+    save_file(tensors, path)
+    print(f"{path.parent.name} {path.stem}: greedy {tokens[length:]}, logits within {abs(logits).max():.2f}")
+
+
 def main():
     for folder in sorted(path.parent for path in GOLDENS.glob("*/config.json")):
-        model = load(folder)
-        length, vocab = prompt_length(folder.name), model.config.vocab_size
-        prompt = [(7 * i * i + 11 * i + 2) % vocab for i in range(length)]
-        tokens, logits = golden(model, prompt)
-        tensors = {
-            "tokens": np.array(tokens, dtype=np.uint32),
-            "prompt": np.array([length], dtype=np.uint32),
-            "logits": np.ascontiguousarray(logits, dtype=np.float32),
-        }
-        save_file(tensors, folder / "golden.safetensors")
-        print(f"{folder.name}: greedy {tokens[length:]}, logits within {abs(logits).max():.2f}")
+        write(load(folder), folder / "golden.safetensors")
+    for folder in sorted(path.parent for path in QUANTISED.glob("*/config.json")):
+        for scheme in quantise.SCHEMES:
+            write(load(folder, scheme), folder / f"{scheme}.safetensors")
 
 
 if __name__ == "__main__":

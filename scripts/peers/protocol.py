@@ -14,7 +14,7 @@ import threading
 import queue
 import time
 
-VERSION = 2
+VERSION = 3
 
 
 class Unsupported(Exception):
@@ -71,6 +71,8 @@ def answer(worker, request):
                           "take both from one checkout")
         return {"type": "hello", "protocol": VERSION, **worker.hello()}
     if kind == "load":
+        if request.get("dequantised"):
+            raise Unsupported("this peer doesn't dequantise: name another reference")
         clock = Clock()
         threads, reads = worker.load(
             request["model"], request["placement"], request.get("threads"))

@@ -136,6 +136,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
         threads: 2,
         reads: None,
         kernels: Default::default(),
+        storage: None,
         load_ns: vec![Nanos(500_000_000)],
     });
     result.samples = samples;

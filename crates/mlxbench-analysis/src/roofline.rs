@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use mlxbench_core::results::{Metric, ProductProbe, RunResult, StreamProbe, TargetId, Test};
-use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, Precision};
+use mlxbench_core::{Device, Dtype, Placement};
 use serde::Serialize;
 
 /// A limit and the probe that reached it.
@@ -110,15 +110,16 @@ impl Work {
 /// What a token of the test's prompt costs: its operations, and its share of the weights, which
 /// every chunk reads once as far as it needs them, and of the keys and values. `None` without a prompt, and where the
 /// model's shapes aren't known.
-pub fn prefill_work(result: &RunResult, precision: Precision, test: &Test) -> Option<Work> {
+pub fn prefill_work(result: &RunResult, target: &TargetId, test: &Test) -> Option<Work> {
     let config = result.run.model.config.as_ref()?;
+    let storage = result.storage_of(target)?;
     let (rows, depth, prompt) = (test.rows(), test.depth(), test.prompt_tokens());
     let tokens = (rows * prompt) as f64;
     let chunk = result.run.settings.chunk;
     let chunks = prompt.div_ceil(chunk.max(1));
-    let cache = config.kv_cache_bytes(precision.kv_cache(), rows, depth + prompt);
-    let unread = chunks.saturating_sub(1) as f64 * config.unread_by_chunks(precision) as f64;
-    let weights = chunks as f64 * config.weights_bytes(precision) as f64;
+    let cache = config.kv_cache_bytes(storage.kv_cache, rows, depth + prompt);
+    let unread = chunks.saturating_sub(1) as f64 * config.unread_by_chunks(&storage) as f64;
+    let weights = chunks as f64 * storage.weights_bytes() as f64;
     let bytes = weights - unread + cache as f64;
     let operations = config.prefill_operations(rows, depth, prompt, chunk);
     test.yields(Metric::Prefill).then(|| Work {
@@ -129,15 +130,16 @@ pub fn prefill_work(result: &RunResult, precision: Precision, test: &Test) -> Op
 
 /// What a token of the test's decode steps costs. `None` when it has none, and where the model's
 /// shapes aren't known.
-pub fn decode_work(result: &RunResult, precision: Precision, test: &Test) -> Option<Work> {
+pub fn decode_work(result: &RunResult, target: &TargetId, test: &Test) -> Option<Work> {
     let config = result.run.model.config.as_ref()?;
+    let storage = result.storage_of(target)?;
     let (rows, steps) = (test.rows(), test.steps());
     // The first token comes from the prompt; the first step finds the prompt in the cache.
     let first = test.context();
     let tokens = (steps * rows) as f64;
     test.yields(Metric::Decode).then(|| Work {
         operations: config.decode_operations(rows, first, steps) / tokens,
-        bytes: config.decode_bytes(precision, rows, first, steps) / tokens,
+        bytes: config.decode_bytes(&storage, rows, first, steps) / tokens,
     })
 }
 
@@ -147,7 +149,7 @@ pub fn mbu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Optio
     let limits = device_limits(result);
     let device = limits.get(&hardware(&target.placement.device))?;
     let limit = device.bandwidth.as_ref()?;
-    let work = decode_work(result, target.placement.precision, test)?;
+    let work = decode_work(result, target, test)?;
     Some(work.bytes / limit.per_second)
 }
 
@@ -157,14 +159,17 @@ pub fn mfu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Optio
     let limits = device_limits(result);
     let device = limits.get(&hardware(&target.placement.device))?;
     let limit = device.matmul.get(&target.placement.precision.compute())?;
-    let work = prefill_work(result, target.placement.precision, test)?;
+    let work = prefill_work(result, target, test)?;
     Some(work.operations / limit.per_second)
 }
 
-/// The least memory that any implementation needs: weights, and keys and values of the whole test.
-pub fn memory_floor_bytes(config: &GemmaConfig, precision: Precision, test: &Test) -> u64 {
-    let cache = config.kv_cache_bytes(precision.kv_cache(), test.rows(), test.capacity());
-    config.weights_bytes(precision) + cache
+/// The least memory that a target needs: weights, and keys and values of the whole test. `None` where the
+/// model's shapes aren't known.
+pub fn memory_floor_bytes(result: &RunResult, target: &TargetId, test: &Test) -> Option<u64> {
+    let config = result.run.model.config.as_ref()?;
+    let storage = result.storage_of(target)?;
+    let cache = config.kv_cache_bytes(storage.kv_cache, test.rows(), test.capacity());
+    Some(storage.weights_bytes() + cache)
 }
 
 /// Bytes a second; `None` when no time passed.
@@ -201,10 +206,10 @@ pub fn hardware(device: &Device) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::Nanos;
     use mlxbench_core::gemma::preset;
     use mlxbench_core::probe::ProductShape;
     use mlxbench_core::results::StreamKernel;
+    use mlxbench_core::{Nanos, Precision};
 
     use super::*;
     use crate::fixture;
@@ -282,7 +287,8 @@ mod tests {
         let config = result.run.model.config.clone().unwrap();
         let test = fixture::test(8, 3);
         // Two steps, with 8 and 9 tokens in the cache.
-        let bytes = |context| config.decode_step_bytes(Dtype::F32.into(), 1, context) as f64;
+        let storage = config.storage(Dtype::F32.into());
+        let bytes = |context| config.decode_step_bytes(&storage, 1, context) as f64;
         let expected = (bytes(8) + bytes(9)) / 2.0 / 50e9;
         let mbu = mbu_per_rate(&result, &fixture::target(), &test).unwrap();
         assert!(
@@ -332,7 +338,7 @@ mod tests {
         let precision: Precision = "q4-bf16".parse().unwrap();
         let target = "mock/cpu/q4-bf16".parse().unwrap();
         let test = fixture::test(8, 2);
-        let expected = config.decode_step_bytes(precision, 1, 8) as f64 / 200e9;
+        let expected = config.decode_step_bytes(&config.storage(precision), 1, 8) as f64 / 200e9;
         let mbu = mbu_per_rate(&result, &target, &test).unwrap();
         assert!(
             (mbu / expected - 1.0).abs() < 1e-9,
@@ -343,8 +349,7 @@ mod tests {
 
     #[test]
     fn the_floor_is_weights_and_cache() {
-        let config = preset("gemma-3-270m").unwrap().config();
-        let floor = memory_floor_bytes(&config, Dtype::F32.into(), &fixture::test(8, 3));
-        assert_eq!(floor, 4 * (268_098_176 + 18 * 512 * 10));
+        let floor = memory_floor_bytes(&probed(), &fixture::target(), &fixture::test(8, 3));
+        assert_eq!(floor, Some(4 * (268_098_176 + 18 * 512 * 10)));
     }
 }

@@ -188,7 +188,6 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
     let decode = estimate(Metric::Decode);
     let share =
         |rate: &Option<Estimate>, per_rate: Option<f64>| Some(rate.as_ref()?.scaled(per_rate?));
-    let config = result.run.model.config.as_ref();
     let end_to_end = metrics::values(Metric::EndToEnd, result, target, test);
     let reference = result.run.settings.reference.as_ref();
     Row {
@@ -203,8 +202,7 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         tpot_ns: estimate(Metric::Tpot),
         outliers: Outliers::of(&end_to_end),
         trend: Trend::of(&end_to_end),
-        memory_floor_bytes: config
-            .map(|config| memory_floor_bytes(config, target.placement.precision, test)),
+        memory_floor_bytes: memory_floor_bytes(result, target, test),
         watts: estimate(Metric::Power),
         joules_per_token: estimate(Metric::EnergyPerToken),
         conditions: CaseConditions::of(result, target, test),

@@ -269,10 +269,9 @@ fn grows(
     length: Length,
     test: &Test,
 ) -> Grows {
-    let precision = target.placement.precision;
     let work = match figure.is_prefill() {
-        true => prefill_work(result, precision, test),
-        false => decode_work(result, precision, test),
+        true => prefill_work(result, target, test),
+        false => decode_work(result, target, test),
     };
     let tokens = tokens(figure, length, test);
     let length = match (figure, length) {

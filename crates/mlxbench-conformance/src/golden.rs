@@ -14,7 +14,9 @@ use mlxbench_core::clock::MonotonicClock;
 use mlxbench_core::gemma::TensorSpec;
 use mlxbench_core::generate::{Job, Mode, generate};
 use mlxbench_core::score::{Forced, score};
-use mlxbench_core::{Checkpoint, Error, GemmaConfig, Placement, Result, TokenBatch, TokenId};
+use mlxbench_core::{
+    Checkpoint, Error, GemmaConfig, Placement, Result, Scheme, TokenBatch, TokenId,
+};
 
 /// The reference's answer for one tiny model.
 #[derive(Debug)]
@@ -66,6 +68,16 @@ impl Comparison {
             assert_eq!(greedy, expected_greedy, "{place}: greedy tokens differ");
         }
     }
+
+    /// Fails the test that runs it when a logit differs by more than `tolerance`, whatever tokens follow: where
+    /// activations are rounded to 8 bits.
+    ///
+    /// # Panics
+    /// In this case, saying where.
+    pub fn assert_logits_within(&self, tolerance: f32) {
+        let (place, difference) = (&self.place, self.largest_difference);
+        assert!(difference <= tolerance, "{place}: differs by {difference}");
+    }
 }
 
 impl Golden {
@@ -74,20 +86,30 @@ impl Golden {
     /// # Errors
     /// When a file can't be read.
     pub fn all() -> Result<Vec<Self>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens");
-        let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
-        let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        folders.sort();
-        folders.iter().map(|folder| Self::open(folder)).collect()
+        let folders = folders("goldens")?;
+        let open = |folder: &PathBuf| Self::open(folder, "golden.safetensors");
+        folders.iter().map(open).collect()
     }
 
-    /// The golden in `folder`: `config.json` and `golden.safetensors`.
+    /// The goldens of models whose weights `scheme` quantised: their logits are those of the weights that the
+    /// codes stand for. Widths are multiples of 64.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn quantised(scheme: Scheme) -> Result<Vec<Self>> {
+        let folders = folders("goldens-quantised")?;
+        let name = format!("{}.safetensors", scheme.name());
+        let open = |folder: &PathBuf| Self::open(folder, &name);
+        folders.iter().map(open).collect()
+    }
+
+    /// The golden of `folder`: `config.json` and the file called `name`.
     ///
     /// # Errors
     /// When a file is missing or isn't what `scripts/goldens/make.py` writes.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Path, name: &str) -> Result<Self> {
         let config = mlxbench_core::checkpoint::read_config(folder)?;
-        let path = folder.join("golden.safetensors");
+        let path = folder.join(name);
         let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
         let malformed = |error| Error::model(&path, format!("not a golden: {error}"));
         let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
@@ -271,6 +293,15 @@ impl Golden {
         let generation = generate(model, &MonotonicClock::default(), &job, |_, _| Ok(()))?;
         Ok(generation.tokens.concat())
     }
+}
+
+/// The folders of this crate's folder `name`.
+fn folders(name: &str) -> Result<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    Ok(folders)
 }
 
 /// Logits of every position from the last of the first `length` tokens on.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gemma::Storage;
 use crate::product::ProductShape;
 use crate::{Checkpoint, Device, GemmaConfig, Placement, Precision, Result, TokenBatch, TokenId};
 
@@ -90,6 +91,12 @@ pub trait Model {
     /// way that isn't the framework's begins with [`OWN_KERNEL`].
     fn kernels(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
+    }
+
+    /// How its numbers are kept. `None` where they are kept as the precision says, without padding; a model
+    /// with quantised weights says how.
+    fn storage(&self) -> Option<Storage> {
+        None
     }
 
     /// Empties the KV cache and makes room for `context`.

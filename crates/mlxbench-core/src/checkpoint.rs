@@ -34,7 +34,8 @@ use memmap2::Mmap;
 use safetensors::tensor::TensorInfo;
 
 use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
-use crate::{Dtype, Error, Result};
+use crate::quantise::Codes;
+use crate::{Dtype, Error, Result, Scheme};
 use header::{check_tensor, read_header};
 use names::{EMBEDDINGS, HEAD, Names, are_whole};
 use zeros::{Stretch, Zeros};
@@ -44,6 +45,8 @@ pub use config::{ADAPTER_CONFIG, read_config, read_config_file};
 pub use json::read_text;
 pub use plain::check_plain;
 pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, is_shard, weight_sets};
+use tensor::Bytes;
+
 pub use tensor::{Element, Tensor};
 
 /// A model folder, checked and mapped.
@@ -54,10 +57,14 @@ pub struct Checkpoint {
     weights: Weights,
     /// Canonical tensor name to its place.
     tensors: HashMap<String, Place>,
+    /// In whose codes matrices are given back, where they are.
+    dequantised: Option<Scheme>,
 }
 
 #[derive(Debug, Clone)]
 struct Place {
+    /// Elements of a row where it is a matrix.
+    columns: Option<usize>,
     file: usize,
     dtype: Dtype,
     /// Bytes of the file.
@@ -94,6 +101,7 @@ impl Checkpoint {
             file,
             weights,
             tensors,
+            dequantised: None,
         };
         checkpoint.decide_head()?;
         Ok(checkpoint)
@@ -156,11 +164,68 @@ impl Checkpoint {
             .sum()
     }
 
-    /// The tensor called `name` (of [`GemmaConfig::tensors`]), still in its file.
+    /// The same model with the weights that `scheme`'s codes stand for in place of those stored: what a
+    /// quantised model is held against.
+    ///
+    /// # Errors
+    /// When a weight isn't finite; the message names its tensor.
+    pub fn dequantised(mut self, scheme: Scheme) -> Result<Self> {
+        let matrices = self
+            .tensors
+            .iter()
+            .filter(|(_, place)| place.columns.is_some());
+        for (name, _) in matrices {
+            if let Some(wrong) = self.stored(name).widened().find(|w| !w.is_finite()) {
+                return Err(self.no_codes(name, &format!("a weight is {wrong}")));
+            }
+        }
+        self.dequantised = Some(scheme);
+        Ok(self)
+    }
+
+    /// The tensor called `name` (of [`GemmaConfig::tensors`]), still in its file; a matrix of
+    /// [`Checkpoint::dequantised`] in f32.
     ///
     /// # Panics
     /// When the configuration has no such tensor.
     pub fn tensor(&self, name: &str) -> Tensor<'_> {
+        let stored = self.stored(name);
+        match (self.dequantised, self.tensors[name].columns) {
+            (Some(scheme), Some(columns)) => {
+                let blocks = stored.into_codes(scheme.of_tensor(name), columns);
+                let codes = blocks.map(|block| block.expect("weights that were looked at"));
+                let weights = codes.flat_map(|codes| codes.dequantised().collect::<Vec<f32>>());
+                Tensor {
+                    bytes: Bytes::Computed(weights.flat_map(f32::to_le_bytes).collect()),
+                    dtype: Dtype::F32,
+                }
+            }
+            _ => stored,
+        }
+    }
+
+    /// The codes of the matrix called `name` in a model quantised by `scheme`, in blocks of whole rows.
+    ///
+    /// # Errors
+    /// When a weight isn't finite; the message names the tensor.
+    ///
+    /// # Panics
+    /// When the configuration has no such tensor, and when it is no matrix.
+    pub fn codes(&self, name: &str, scheme: Scheme) -> impl Iterator<Item = Result<Codes>> {
+        let columns = self.tensors[name].columns.expect("a matrix");
+        let stored = self.stored(name);
+        let scheme = scheme.of_tensor(name);
+        stored
+            .into_codes(scheme, columns)
+            .map(move |block| block.map_err(|why| self.no_codes(name, &why)))
+    }
+
+    fn no_codes(&self, name: &str, why: &str) -> Error {
+        let message = format!("tensor `{name}` can't be quantised: {why}");
+        Error::model(&self.folder, message)
+    }
+
+    fn stored(&self, name: &str) -> Tensor<'_> {
         self.find(name)
             .unwrap_or_else(|| panic!("no tensor `{name}`"))
     }
@@ -168,8 +233,10 @@ impl Checkpoint {
     fn find(&self, name: &str) -> Option<Tensor<'_>> {
         let place = self.tensors.get(name)?;
         Some(Tensor {
-            map: &self.weights.files[place.file].map,
-            range: place.range.clone(),
+            bytes: Bytes::Mapped {
+                map: &self.weights.files[place.file].map,
+                range: place.range.clone(),
+            },
             dtype: place.dtype,
         })
     }
@@ -300,6 +367,7 @@ impl Weights {
         let Stored { file, info, start } = &self.found[name];
         let dtype = check_tensor(&self.files[*file].path, spec, info)?;
         Ok(Place {
+            columns: spec.columns(),
             file: *file,
             dtype,
             range: start + info.data_offsets.0..start + info.data_offsets.1,

@@ -8,6 +8,7 @@
 //! | [`backend`] | the traits that an adapter implements: [`Backend`], [`Model`] |
 //! | [`gemma`] | Gemma 1, 2 and 3: configuration, presets, tensors, RoPE, masks, KV cache arithmetic, bytes and operations |
 //! | [`checkpoint`] | memory-mapped safetensors in the Hugging Face layout, checked before use |
+//! | [`quantise`] | weight matrices as codes with scales, the same in every framework |
 //! | [`generate`] | the one generation loop: prefill, decode, pipelining, timestamps |
 //! | [`probe`] | the timing of single products: how fast a device can be |
 //! | [`score`] | teacher forcing: logits over a given text |
@@ -33,6 +34,7 @@ mod precision;
 pub mod probe;
 mod product;
 pub mod protocol;
+pub mod quantise;
 pub mod results;
 pub mod score;
 pub mod text;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::quantise::Q4_BLOCK;
 use crate::{Dtype, Error};
 
 /// What weight matrices are kept in.
@@ -19,8 +20,12 @@ pub enum WeightFormat {
     Quantised(Scheme),
 }
 
-/// How weights are turned into codes: symmetric, with scales in bf16, which are exact in every dtype.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// How weights are turned into codes: symmetric, with scales that are exact in every dtype. The rules
+/// stand in [`crate::quantise`].
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Scheme {
     /// Codes of 8 bits, a scale for each row.
     Q8,
@@ -28,9 +33,6 @@ pub enum Scheme {
     /// projection in [`Scheme::Q8`].
     Q4,
 }
-
-/// Weights that share a scale in [`Scheme::Q4`].
-const Q4_GROUP: u64 = 64;
 
 /// Bytes of a scale.
 const SCALE_BYTES: u64 = 2;
@@ -42,7 +44,7 @@ impl WeightFormat {
             Self::Plain(dtype) => rows * columns * dtype.size_bytes(),
             Self::Quantised(Scheme::Q8) => rows * (columns + SCALE_BYTES),
             Self::Quantised(Scheme::Q4) => {
-                rows * (columns.div_ceil(2) + SCALE_BYTES * columns.div_ceil(Q4_GROUP))
+                rows * (columns.div_ceil(2) + SCALE_BYTES * columns.div_ceil(Q4_BLOCK as u64))
             }
         }
     }
@@ -51,7 +53,8 @@ impl WeightFormat {
 impl Scheme {
     const ALL: [Self; 2] = [Self::Q8, Self::Q4];
 
-    fn name(self) -> &'static str {
+    /// Its name, as precisions begin with it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Q8 => "q8",
             Self::Q4 => "q4",
@@ -127,7 +130,15 @@ impl Precision {
 
     /// Whether weights are kept as codes.
     pub fn is_quantised(self) -> bool {
-        matches!(self.weights, WeightFormat::Quantised(_))
+        self.scheme().is_some()
+    }
+
+    /// How weights are quantised, where they are.
+    pub fn scheme(self) -> Option<Scheme> {
+        match self.weights {
+            WeightFormat::Plain(_) => None,
+            WeightFormat::Quantised(scheme) => Some(scheme),
+        }
     }
 }
 

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{DeviceSupport, Identity, Reads};
+use crate::gemma::Storage;
 use crate::generate::Mode;
 use crate::probe::ProductShape;
 use crate::text::quotable;
-use crate::{Error, Nanos, Placement, TokenBatch, TokenId};
+use crate::{Error, Nanos, Placement, Scheme, TokenBatch, TokenId};
 
 /// The version of this protocol. Messages of another version are refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What the runner asks. One request at a time, each answered by one [`Reply`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,10 @@ pub struct Load {
     /// CPU threads; the framework's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Whose codes stand for the weights: each matrix is quantised and dequantised first, and then kept in
+    /// the precision. What a quantised target is held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dequantised: Option<Scheme>,
 }
 
 /// A generation to run. Greedy; the token ids are the runner's, so all workers get the same.
@@ -155,6 +160,9 @@ pub struct Loaded {
     /// Which of several ways of doing a part of the work was chosen, the part's name to the way's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kernels: BTreeMap<String, String>,
+    /// How the model's numbers are kept; as the precision says where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
 }
 
 /// A finished generation.

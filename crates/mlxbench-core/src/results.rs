@@ -39,9 +39,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::GemmaConfig;
+use crate::gemma::Storage;
 
 pub use device::{ClockRange, DeviceConditions, EnergyUnavailable, PowerMeter, ThrottleReason};
-pub use equivalence::{Equivalence, Fidelity, FirstDivergence, Parting, Verdict};
+pub use equivalence::{
+    CostFigures, Equivalence, Fidelity, FirstDivergence, Parting, Perplexity, QuantisationCost,
+    Verdict,
+};
 pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
 pub use metric::Metric;
@@ -69,6 +73,9 @@ pub struct RunResult {
     /// How far the reference was from a target's choice where tokens of their timed tests part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partings: Vec<Parting>,
+    /// What each way of quantising costs, where a target's weights are quantised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantisation_costs: Vec<QuantisationCost>,
     /// How fast the CPU reads and writes memory without any framework.
     #[serde(default)]
     pub streams: Vec<StreamProbe>,
@@ -106,6 +113,7 @@ impl RunResult {
             targets: Vec::new(),
             equivalences: Vec::new(),
             partings: Vec::new(),
+            quantisation_costs: Vec::new(),
             streams: Vec::new(),
             products: Vec::new(),
             warmups: Vec::new(),
@@ -140,6 +148,11 @@ impl RunResult {
                 self.partings.retain(|known| !same(known));
                 self.partings.push(parting);
             }
+            Record::QuantisationCost(cost) => {
+                self.quantisation_costs
+                    .retain(|known| known.scheme != cost.scheme);
+                self.quantisation_costs.push(cost);
+            }
             Record::Streams { probes } => self.streams.extend(probes),
             Record::Products { probes } => self.products.extend(probes),
             Record::Warmup(warmup) => self.warmups.push(warmup),
@@ -169,6 +182,22 @@ impl RunResult {
             .find(|equivalence| equivalence.target == *target)
     }
 
+    /// What quantising as a target's weights are costs, where that was looked at.
+    pub fn quantisation_cost_of(&self, target: &TargetId) -> Option<&QuantisationCost> {
+        let scheme = target.placement.precision.scheme()?;
+        let mut costs = self.quantisation_costs.iter();
+        costs.find(|cost| cost.scheme == scheme)
+    }
+
+    /// How the numbers of a target's model are kept: as its worker says, else as its precision does. `None`
+    /// where neither is known.
+    pub fn storage_of(&self, target: &TargetId) -> Option<Storage> {
+        let facts = self.targets.iter().find(|facts| facts.id == *target);
+        let stated = facts.and_then(|facts| facts.storage.clone());
+        let counted = self.run.model.config.as_ref();
+        stated.or_else(|| Some(counted?.storage(target.placement.precision)))
+    }
+
     /// Where tokens of a target's test part from the reference's, where the reference was asked.
     pub fn parting_of(&self, target: &TargetId, test: &Test) -> Option<&Parting> {
         self.partings
@@ -196,6 +225,8 @@ pub enum Record {
     Equivalence(Equivalence),
     /// The tokens of a target's timed test part from the reference's.
     Parting(Parting),
+    /// A way of quantising was compared with full precision.
+    QuantisationCost(QuantisationCost),
     /// Memory was read and written.
     Streams {
         /// One a kernel.

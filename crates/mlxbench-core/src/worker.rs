@@ -118,16 +118,20 @@ impl<B: Backend, C: Clock> Session<B, C> {
         self.model = None;
         let start = self.clock.now();
         let threads = self.set_threads(load.threads)?;
-        let checkpoint = Checkpoint::open(&load.model)?;
+        let mut checkpoint = Checkpoint::open(&load.model)?;
+        if let Some(scheme) = load.dequantised {
+            checkpoint = checkpoint.dequantised(scheme)?;
+        }
         let mut model = self.backend.load(&checkpoint, &load.placement)?;
         model.synchronize()?;
-        let (reads, kernels) = (model.reads(), model.kernels());
+        let (reads, kernels, storage) = (model.reads(), model.kernels(), model.storage());
         self.model = Some(model);
         Ok(Reply::Loaded(Loaded {
             load_ns: self.clock.now().since(start),
             threads,
             reads,
             kernels,
+            storage,
         }))
     }
 
@@ -239,7 +243,7 @@ mod tests {
 
     #[test]
     fn hello_names_backend_and_devices() {
-        let reply = session().answer(r#"{"type": "hello", "protocol": 2}"#);
+        let reply = session().answer(r#"{"type": "hello", "protocol": 3}"#);
         let Reply::Hello(hello) = reply else {
             panic!("{reply:?}")
         };
@@ -249,11 +253,11 @@ mod tests {
 
     #[test]
     fn another_protocol_is_refused() {
-        for other in [1, 9] {
+        for other in [2, 9] {
             let hello = format!(r#"{{"type": "hello", "protocol": {other}}}"#);
             let (kind, message) = error(session().answer(&hello));
             assert_eq!(kind, ErrorKind::Invalid);
-            let says = format!("speaks protocol 2, the runner {other}: build both");
+            let says = format!("speaks protocol 3, the runner {other}: build both");
             assert!(message.contains(&says), "{message}");
         }
     }
@@ -352,7 +356,7 @@ mod tests {
             session.answer(&line);
             let cut = (0..=cut.min(line.len())).rev().find(|&at| line.is_char_boundary(at));
             session.answer(&line[..cut.unwrap_or(0)]);
-            let reply = session.answer(r#"{"type": "hello", "protocol": 2}"#);
+            let reply = session.answer(r#"{"type": "hello", "protocol": 3}"#);
             prop_assert!(matches!(reply, Reply::Hello(_)), "it isn't ready for the next request");
         }
     }

@@ -143,7 +143,7 @@ mod tests {
     fn bytes_of_a_decode_step_add_up() {
         for config in configs() {
             for precision in Precision::ALL {
-                let step = config.decode_step_bytes(precision, 1, 512);
+                let step = config.decode_step_bytes(&config.storage(precision), 1, 512);
                 // The lookup of the token's embedding is no op.
                 let line = precision.table().matrix_bytes(1, config.hidden_size as u64);
                 let of_op = |op: &Op| op.bytes(&config, precision);

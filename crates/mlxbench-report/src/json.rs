@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use mlxbench_analysis::Summary;
 use mlxbench_core::results::{
-    Conditions, Equivalence, Failure, Parting, ProductProbe, Run, RunResult, Sample, Stopped,
-    StreamProbe, TargetFacts, Warmup,
+    Conditions, Equivalence, Failure, Parting, ProductProbe, QuantisationCost, Run, RunResult,
+    Sample, Stopped, StreamProbe, TargetFacts, Warmup,
 };
 use serde::Serialize;
 
@@ -19,6 +19,8 @@ struct Document<'a> {
     equivalences: &'a [Equivalence],
     #[serde(skip_serializing_if = "<[Parting]>::is_empty")]
     partings: &'a [Parting],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    quantisation_costs: &'a [QuantisationCost],
     streams: &'a [StreamProbe],
     products: &'a [ProductProbe],
     warmups: &'a [Warmup],
@@ -39,6 +41,7 @@ impl<'a> From<Digest<'a>> for Document<'a> {
             targets,
             equivalences,
             partings,
+            quantisation_costs,
             streams,
             products,
             warmups,
@@ -55,6 +58,7 @@ impl<'a> From<Digest<'a>> for Document<'a> {
             targets,
             equivalences,
             partings,
+            quantisation_costs,
             streams,
             products,
             warmups,

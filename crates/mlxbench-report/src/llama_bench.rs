@@ -28,9 +28,8 @@
 mod table;
 
 use mlxbench_analysis::{Row, RowStatus, summarize};
-use mlxbench_core::Precision;
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{GenerateTest, RunResult, Sample, TargetFacts, Verdict};
+use mlxbench_core::results::{GenerateTest, RunResult, Sample, TargetFacts, TargetId, Verdict};
 use serde::Serialize;
 
 /// One entry, in llama-bench's order.
@@ -205,7 +204,7 @@ fn entry(result: &RunResult, row: &Row, part: &Part) -> Option<Entry> {
             crate::units::count(run.model.parameters),
             precision.to_string().to_uppercase()
         ),
-        model_size: model_size(result, precision),
+        model_size: model_size(result, &row.target),
         model_n_params: run.model.parameters,
         n_batch: run.settings.chunk,
         n_ubatch: run.settings.chunk,
@@ -251,12 +250,11 @@ fn entry(result: &RunResult, row: &Row, part: &Part) -> Option<Entry> {
 }
 
 /// Bytes of the weights. Where the shapes aren't known, all of them as in the dtype of a plain precision.
-fn model_size(result: &RunResult, precision: Precision) -> u64 {
-    let model = &result.run.model;
-    let element = precision.compute().size_bytes();
-    let config = model.config.as_ref();
-    config.map_or(model.parameters * element, |config| {
-        config.weights_bytes(precision)
+fn model_size(result: &RunResult, target: &TargetId) -> u64 {
+    let element = target.placement.precision.compute().size_bytes();
+    let storage = result.storage_of(target);
+    storage.map_or(result.run.model.parameters * element, |storage| {
+        storage.weights_bytes()
     })
 }
 

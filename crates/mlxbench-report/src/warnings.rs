@@ -211,8 +211,8 @@ fn is_drift(trend: &Trend) -> bool {
 
 /// How a share above 100 % can be: the limit is that of main memory and of large products.
 fn why_beyond(result: &RunResult, row: &Row) -> &'static str {
-    let config = result.run.model.config.as_ref();
-    let weights = config.map(|config| config.weights_bytes(row.target.placement.precision));
+    let storage = result.storage_of(&row.target);
+    let weights = storage.map(|storage| storage.weights_bytes());
     // What doesn't exceed the probes' working set may live in a cache.
     if weights.is_some_and(|bytes| bytes < WORKING_SET_BYTES) {
         "the model is so small that caches hold its weights"

@@ -124,7 +124,7 @@ impl Runner<'_> {
             stop: Vec::new(),
             logits: Some(logits.clone()),
         };
-        let (mut worker, _) = self.start(introduced, id)?;
+        let (mut worker, _) = self.start(introduced, id, None)?;
         let generated = worker.generate(request, self.plan.vocab_size())?;
         let rows = check.prompt.prompt.rows().zip(&generated.tokens);
         let rows: Vec<Vec<TokenId>> = rows

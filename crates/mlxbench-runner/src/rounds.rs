@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use mlxbench_analysis::{Estimate, metrics};
-use mlxbench_core::Device;
 use mlxbench_core::protocol::{Load, Loaded};
 use mlxbench_core::results::{
     Failure, FailureKind, Metric, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
 };
+use mlxbench_core::{Device, Scheme};
 
 use crate::event::Event;
 use crate::interrupt::Interrupt;
@@ -324,7 +324,7 @@ impl<'a> Runner<'a> {
             unreachable!("targets without a worker were set aside at the start")
         };
         (self.observe)(Event::Loading(&id.to_string()));
-        let (worker, loaded) = self.start(introduced, id)?;
+        let (worker, loaded) = self.start(introduced, id, None)?;
         let facts = TargetFacts {
             id: id.clone(),
             identity: introduced.identity.clone(),
@@ -332,23 +332,27 @@ impl<'a> Runner<'a> {
             threads: loaded.threads,
             reads: Some(loaded.reads),
             kernels: loaded.kernels,
+            storage: loaded.storage,
             load_ns: vec![loaded.load_ns],
         };
         let recorded = self.record(Record::Target(facts));
         Ok(recorded.map(|()| worker).map_err(Stop::Output))
     }
 
-    /// A new process with the model loaded.
+    /// A new process with the model loaded, with its weights quantised and dequantised first where a scheme
+    /// is given.
     pub(crate) fn start(
         &self,
         introduced: &Introduced,
         id: &TargetId,
+        dequantised: Option<Scheme>,
     ) -> Result<(Worker, Loaded), WorkerError> {
         let mut worker = self.start_empty(introduced)?;
         let loaded = worker.load(Load {
             model: self.plan.model.folder.clone(),
             placement: id.placement.clone(),
             threads: Some(self.plan.threads(id)),
+            dequantised,
         })?;
         Ok((worker, loaded))
     }

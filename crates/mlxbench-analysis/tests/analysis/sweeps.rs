@@ -27,8 +27,8 @@ fn beyond_least(values: Vec<f64>) -> Vec<f64> {
 
 /// A decode step: launches, weights at the bandwidth, keys and values at a tenth of it or less.
 fn decode(lengths: &[f64], config: &GemmaConfig, noise: &mut Noise) -> (Vec<f64>, Explained) {
-    let step =
-        |length: &f64| config.decode_step_bytes(Dtype::Bf16.into(), 1, *length as usize) as f64;
+    let storage = config.storage(Dtype::Bf16.into());
+    let step = |length: &f64| config.decode_step_bytes(&storage, 1, *length as usize) as f64;
     let bytes: Vec<f64> = lengths.iter().map(step).collect();
     let seen = beyond_least(bytes.clone());
     let (launches, slower) = (magnitude(-1.0, 1.0, noise), magnitude(0.0, 1.5, noise));

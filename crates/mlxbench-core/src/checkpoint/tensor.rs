@@ -2,7 +2,8 @@
 
 use memmap2::{Mmap, UncheckedAdvice};
 
-use crate::Dtype;
+use crate::quantise::Codes;
+use crate::{Dtype, Scheme};
 
 /// How much of a tensor is converted before its pages are given back: a multiple of every element.
 const RELEASE_BYTES: usize = 16 << 20;
@@ -10,21 +11,35 @@ const RELEASE_BYTES: usize = 16 << 20;
 /// A tensor in its mapped file. Dropping it tells the system that its pages may go.
 #[derive(Debug)]
 pub struct Tensor<'a> {
-    pub(super) map: &'a Mmap,
-    /// Bytes of the file.
-    pub(super) range: std::ops::Range<usize>,
+    pub(super) bytes: Bytes<'a>,
     pub(super) dtype: Dtype,
 }
 
+/// Where the elements of a tensor are.
+#[derive(Debug)]
+pub(super) enum Bytes<'a> {
+    /// In a mapped file.
+    Mapped {
+        map: &'a Mmap,
+        /// Bytes of the file.
+        range: std::ops::Range<usize>,
+    },
+    /// In memory: what is stored stands for them.
+    Computed(Vec<u8>),
+}
+
 impl Tensor<'_> {
-    /// The dtype it is stored in.
+    /// The dtype of its elements: the one they are stored in, f32 where they are computed from it.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// Its elements as stored, little-endian, row after row.
+    /// Its elements, little-endian, row after row.
     pub fn bytes(&self) -> &[u8] {
-        &self.map[self.range.clone()]
+        match &self.bytes {
+            Bytes::Mapped { map, range } => &map[range.clone()],
+            Bytes::Computed(bytes) => bytes,
+        }
     }
 
     /// [`Tensor::bytes`] in blocks of whole elements. The pages of a block go when the next one is
@@ -40,62 +55,88 @@ impl Tensor<'_> {
 
     /// Blocks of whole runs of so many elements.
     fn blocks_of(&self, elements: usize) -> impl Iterator<Item = &[u8]> {
-        let size = block_bytes(elements.saturating_mul(self.dtype.size_bytes() as usize));
-        self.range.clone().step_by(size).map(move |start| {
-            self.release(self.range.start.max(start.saturating_sub(size))..start);
-            &self.map[start..self.range.end.min(start.saturating_add(size))]
+        let size = block_bytes(elements.saturating_mul(self.element_bytes()));
+        let bytes = self.bytes();
+        (0..bytes.len()).step_by(size).map(move |start| {
+            self.release(start.saturating_sub(size)..start);
+            &bytes[start..bytes.len().min(start.saturating_add(size))]
         })
     }
 
     /// Its elements converted to `T`, through f32 where the dtypes differ. Pages of the file go as
     /// soon as they are converted, so that a large tensor isn't held twice.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        match self.dtype {
-            Dtype::F32 => self.convert(f32::from_le_bytes),
-            Dtype::Bf16 => self.convert(|b| half::bf16::from_le_bytes(b).to_f32()),
-            Dtype::F16 => self.convert(|b| half::f16::from_le_bytes(b).to_f32()),
-        }
-    }
-
-    /// Its elements in f32, one after another; pages go as with [`Tensor::blocks`].
-    pub(super) fn widened(&self) -> Box<dyn Iterator<Item = f32> + '_> {
-        fn of<'a, const N: usize>(
-            tensor: &'a Tensor<'_>,
-            f32_of: fn([u8; N]) -> f32,
-        ) -> Box<dyn Iterator<Item = f32> + 'a> {
-            let chunks = tensor.blocks().flat_map(|block| block.as_chunks().0.iter());
-            Box::new(chunks.map(move |chunk| f32_of(*chunk)))
-        }
-        match self.dtype {
-            Dtype::F32 => of(self, f32::from_le_bytes),
-            Dtype::Bf16 => of(self, |b| half::bf16::from_le_bytes(b).to_f32()),
-            Dtype::F16 => of(self, |b| half::f16::from_le_bytes(b).to_f32()),
-        }
-    }
-
-    fn convert<T: Element, const N: usize>(&self, f32_of: fn([u8; N]) -> f32) -> Vec<T> {
-        let mut elements = Vec::with_capacity(self.range.len() / N);
-        for block in self.blocks() {
-            let chunks = block.as_chunks().0.iter();
-            elements.extend(chunks.map(|chunk| T::from_f32(f32_of(*chunk))));
-        }
+        let mut elements = Vec::with_capacity(self.bytes().len() / self.element_bytes());
+        elements.extend(self.widened().map(T::from_f32));
         elements
     }
 
-    /// Tells the system that the pages of these bytes of the file may go.
+    /// Its elements in f32, one after another; pages go as with [`Tensor::blocks`].
+    pub(super) fn widened(&self) -> impl Iterator<Item = f32> {
+        self.blocks().flat_map(|block| widened(self.dtype, block))
+    }
+
+    fn element_bytes(&self) -> usize {
+        self.dtype.size_bytes() as usize
+    }
+
+    /// Tells the system that the pages of these of its bytes may go.
     fn release(&self, bytes: std::ops::Range<usize>) {
+        let Bytes::Mapped { map, range } = &self.bytes else {
+            return;
+        };
         // SAFETY: the map is a read-only view of a file, so dropped pages come back unchanged.
         // Failure costs memory and nothing else.
         let _ = unsafe {
-            self.map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+            map.unchecked_advise_range(
+                UncheckedAdvice::DontNeed,
+                range.start + bytes.start,
+                bytes.len(),
+            )
         };
     }
 }
 
+impl<'a> Tensor<'a> {
+    /// The codes of a matrix with rows of `columns`, in blocks of whole rows; pages go as with
+    /// [`Tensor::blocks`], so that no copy of the whole tensor is ever in memory.
+    ///
+    /// # Errors
+    /// As [`Codes::of`], for each block.
+    pub(super) fn into_codes(
+        self,
+        scheme: Scheme,
+        columns: usize,
+    ) -> impl Iterator<Item = Result<Codes, String>> + 'a {
+        let size = block_bytes(columns.saturating_mul(self.element_bytes()));
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let bytes = self.bytes();
+            let end = bytes.len().min(start + size);
+            if start == end {
+                return None;
+            }
+            let weights: Vec<f32> = widened(self.dtype, &bytes[start..end]).collect();
+            self.release(start..end);
+            start = end;
+            Some(Codes::of(scheme, &weights, columns))
+        })
+    }
+}
+
+/// Stored elements in f32.
+fn widened(dtype: Dtype, bytes: &[u8]) -> impl Iterator<Item = f32> {
+    let chunks = bytes.chunks_exact(dtype.size_bytes() as usize);
+    chunks.map(move |b| match dtype {
+        Dtype::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        Dtype::Bf16 => half::bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+        Dtype::F16 => half::f16::from_le_bytes([b[0], b[1]]).to_f32(),
+    })
+}
+
 impl Drop for Tensor<'_> {
     fn drop(&mut self) {
-        self.release(self.range.clone());
+        self.release(0..self.bytes().len());
     }
 }
 

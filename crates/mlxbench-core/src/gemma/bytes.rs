@@ -1,20 +1,59 @@
-//! Bytes of a model's tensors in a precision, counted tensor by tensor.
+//! Bytes of a model's tensors in a precision, counted tensor by tensor, and as a framework keeps them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::gemma::TensorSpec;
-use crate::{GemmaConfig, Precision};
+use crate::{Dtype, GemmaConfig, Precision};
+
+/// Whether the tensor called `name` has a row for each token of the vocabulary: the embedding table or an
+/// output projection of its own.
+pub(crate) fn is_table(name: &str) -> bool {
+    ["model.embed_tokens.weight", "lm_head.weight"].contains(&name)
+}
+
+/// How a model's numbers are kept on its device: what a worker says of a model that it has loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Storage {
+    /// Bytes of the matrices of layers, scales and padding included.
+    pub layers_bytes: u64,
+    /// Bytes of the embedding table and, where it is one of its own, the output projection.
+    pub tables_bytes: u64,
+    /// Bytes of all other weights: norms and biases, which are never quantised.
+    pub others_bytes: u64,
+    /// The dtype of keys and values.
+    pub kv_cache: Dtype,
+    /// What becomes of activations in products with weights.
+    #[serde(default)]
+    pub activations: Activations,
+}
+
+/// What becomes of activations in products with weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activations {
+    /// They stay in the dtype that is computed in (W4A16 and the like).
+    #[default]
+    Kept,
+    /// They are rounded to 8 bits, with a scale for each of their blocks (W4A8).
+    Int8,
+}
+
+impl Storage {
+    /// Bytes of all weights.
+    pub fn weights_bytes(&self) -> u64 {
+        self.layers_bytes
+            .saturating_add(self.tables_bytes)
+            .saturating_add(self.others_bytes)
+    }
+}
 
 impl TensorSpec {
-    /// Whether it has a row for each token of the vocabulary: the embedding table or an output projection
-    /// of its own.
-    fn is_table(&self) -> bool {
-        ["model.embed_tokens.weight", "lm_head.weight"].contains(&self.name.as_str())
-    }
-
     /// Its bytes in `precision`: matrices in the weights' format, all else in the dtype of activations.
     pub fn bytes(&self, precision: Precision) -> u64 {
         match *self.shape.as_slice() {
             [rows, columns] => {
-                let format = match self.is_table() {
+                let format = match is_table(&self.name) {
                     true => precision.table(),
                     false => precision.weights(),
                 };
@@ -32,10 +71,34 @@ impl GemmaConfig {
         tensors.iter().map(|tensor| tensor.bytes(precision)).sum()
     }
 
-    /// Bytes of so many rows of the embedding table.
-    pub(super) fn table_bytes(&self, precision: Precision, rows: usize) -> u64 {
-        let format = precision.table();
-        format.matrix_bytes(rows as u64, self.hidden_size as u64)
+    /// How the model's numbers are kept in `precision`, at least: each as the precision says, without padding
+    /// and with one scale a block.
+    pub fn storage(&self, precision: Precision) -> Storage {
+        let mut storage = Storage {
+            layers_bytes: 0,
+            tables_bytes: 0,
+            others_bytes: 0,
+            kv_cache: precision.kv_cache(),
+            activations: Activations::Kept,
+        };
+        for tensor in self.tensors() {
+            let part = match tensor.shape.len() {
+                2 if is_table(&tensor.name) => &mut storage.tables_bytes,
+                2 => &mut storage.layers_bytes,
+                _ => &mut storage.others_bytes,
+            };
+            *part += tensor.bytes(precision);
+        }
+        storage
+    }
+
+    /// Bytes of the output projection as kept, and of so many rows of the embedding table.
+    pub(super) fn table_bytes(&self, storage: &Storage, rows: usize) -> [u64; 2] {
+        let table = match self.tie_word_embeddings {
+            true => storage.tables_bytes,
+            false => storage.tables_bytes / 2,
+        };
+        [table, table / self.vocab_size.max(1) as u64 * rows as u64]
     }
 }
 

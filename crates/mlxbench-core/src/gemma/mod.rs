@@ -17,6 +17,8 @@ mod spec;
 mod tensors;
 mod work;
 
+pub(crate) use bytes::is_table;
+pub use bytes::{Activations, Storage};
 pub use config::{GemmaConfig, Generation};
 pub use decoder::Decoder;
 pub use fact::Fact;

@@ -17,6 +17,14 @@ impl TensorSpec {
         self.shape.iter().map(|&n| n as u64).product()
     }
 
+    /// Elements of a row where this is a matrix.
+    pub fn columns(&self) -> Option<usize> {
+        match *self.shape.as_slice() {
+            [_, columns] => Some(columns),
+            _ => None,
+        }
+    }
+
     /// Whether this is the weight of an RMSNorm (stored less one: the norm multiplies by `1 + w`).
     pub fn is_norm(&self) -> bool {
         self.name.ends_with("norm.weight")

@@ -2,8 +2,7 @@
 //! numerators of MBU and MFU. Activations, norms' and soft-caps' arithmetic, and whatever an
 //! implementation does beyond the least are not counted.
 
-use crate::Precision;
-use crate::gemma::{AttentionSpec, GemmaConfig, LayerSpec};
+use crate::gemma::{AttentionSpec, GemmaConfig, LayerSpec, Storage};
 use crate::product::ProductShape;
 
 impl LayerSpec {
@@ -80,22 +79,18 @@ impl GemmaConfig {
         all
     }
 
-    /// Bytes that one decode step reads and writes at least, in `precision`, with `context` tokens in
-    /// the cache of each of `batch` rows: every weight once, whatever the rows; of an embedding
+    /// Bytes that one decode step reads and writes at least, with numbers kept as `storage` says and `context`
+    /// tokens in the cache of each of `batch` rows: every weight once, whatever the rows; of an embedding
     /// table that isn't the output projection, a line a row; keys and values that the new token
     /// sees, itself included; its own, written.
-    pub fn decode_step_bytes(&self, precision: Precision, batch: usize, context: usize) -> u64 {
-        let looked_up = self.table_bytes(precision, batch);
-        let unread = match self.tie_word_embeddings {
-            true => 0,
-            false => self.table_bytes(precision, self.vocab_size),
-        };
-        let weights = self.weights_bytes(precision) - unread + looked_up;
+    pub fn decode_step_bytes(&self, storage: &Storage, batch: usize, context: usize) -> u64 {
+        let [table, looked_up] = self.table_bytes(storage, batch);
+        let weights = storage.layers_bytes + storage.others_bytes + table + looked_up;
         let layers = self.layers.iter();
         let written: u64 = layers
             .map(|layer| layer.attention.position_elements())
             .sum();
-        let dtype = precision.kv_cache();
+        let dtype = storage.kv_cache;
         let cache = self.kv_cache_bytes(dtype, batch, context + 1);
         weights + written * batch as u64 * dtype.size_bytes() + cache
     }
@@ -104,13 +99,13 @@ impl GemmaConfig {
     /// of them with `context` tokens in the cache. An approximation above 2^53.
     pub fn decode_bytes(
         &self,
-        precision: Precision,
+        storage: &Storage,
         batch: usize,
         context: usize,
         steps: usize,
     ) -> f64 {
-        let dtype = precision.kv_cache();
-        let without_cache = self.decode_step_bytes(precision, batch, 0) as f64
+        let dtype = storage.kv_cache;
+        let without_cache = self.decode_step_bytes(storage, batch, 0) as f64
             - self.kv_cache_bytes(dtype, batch, 1) as f64;
         let layers = self.layers.iter();
         let seen: u128 = layers
@@ -160,19 +155,17 @@ impl GemmaConfig {
         u64::try_from(operations).unwrap_or(u64::MAX)
     }
 
-    /// Bytes of weights in `precision` that a chunk of a prompt which isn't the last doesn't read: the
-    /// output projection, and the last layer's behind keys and values.
-    pub fn unread_by_chunks(&self, precision: Precision) -> u64 {
-        let format = precision.weights();
-        let bytes = |shape: &ProductShape| {
-            format.matrix_bytes(shape.out_features as u64, shape.in_features as u64)
-        };
-        let last = self.layers.last().map_or(0, |last| {
-            let products = last.products(self.hidden_size, 1);
-            let all: u64 = products.iter().map(|(_, shape)| bytes(shape)).sum();
-            all - bytes(&last.key_value_product(self.hidden_size, 1))
+    /// Bytes of weights that a chunk of a prompt which isn't the last doesn't read: the output projection,
+    /// and the last layer's behind keys and values, by their share of the layers' weights.
+    pub fn unread_by_chunks(&self, storage: &Storage) -> u64 {
+        let hidden = self.hidden_size;
+        let elements = |layer: &LayerSpec| layer.matrix_elements(hidden);
+        let all: u64 = self.layers.iter().map(elements).sum();
+        let unread = self.layers.last().map_or(0, |last| {
+            elements(last) - last.key_value_product(hidden, 1).elements()
         });
-        last + self.table_bytes(precision, self.vocab_size)
+        let bytes = u128::from(storage.layers_bytes) * u128::from(unread) / u128::from(all.max(1));
+        bytes as u64 + self.table_bytes(storage, 1)[0]
     }
 }
 
@@ -226,11 +219,11 @@ mod tests {
         let config = gemma_3_270m();
         // 268,098,176 weights, a looked-up line of 640, 18 layers of 2 x 256 written.
         let fixed = 268_098_176 + 640 + 18 * 512;
-        let at = |context| config.decode_step_bytes(F32, 1, context);
+        let at = |context| config.decode_step_bytes(&config.storage(F32), 1, context);
         assert_eq!(at(99), 4 * (fixed + 18 * 100 * 512));
         // 15 local layers see no more than their window of 512, 3 global ones see all.
         assert_eq!(at(999), 4 * (fixed + (15 * 512 + 3 * 1000) * 512));
-        let two_rows = config.decode_step_bytes(BF16, 2, 99);
+        let two_rows = config.decode_step_bytes(&config.storage(BF16), 2, 99);
         assert_eq!(two_rows, 2 * (fixed + 640 + 18 * 512 + 2 * 18 * 100 * 512));
     }
 
@@ -244,7 +237,8 @@ mod tests {
         let layers = |of_row: fn(u64) -> u64| {
             18 * ((1536 + 4096) * of_row(640) + 640 * of_row(1024) + 640 * of_row(2048))
         };
-        let step = |name: &str| config.decode_step_bytes(name.parse().unwrap(), 1, 99);
+        let step =
+            |name: &str| config.decode_step_bytes(&config.storage(name.parse().unwrap()), 1, 99);
         let q8 = layers(|columns| columns + 2);
         assert_eq!(step("q8-bf16"), q8 + table + norms + cache);
         let q4 = layers(|columns| columns / 2 + 2 * columns / 64);
@@ -259,9 +253,13 @@ mod tests {
         // The window of 512 is passed in between.
         let contexts = 500..530;
         let bytes = contexts.clone();
-        let bytes = bytes.map(|context| config.decode_step_bytes(BF16, 3, context));
+        let bytes =
+            bytes.map(|context| config.decode_step_bytes(&config.storage(BF16), 3, context));
         let bytes: u64 = bytes.sum();
-        assert_eq!(config.decode_bytes(BF16, 3, 500, 30), bytes as f64);
+        assert_eq!(
+            config.decode_bytes(&config.storage(BF16), 3, 500, 30),
+            bytes as f64
+        );
         let operations = contexts.map(|context| config.prefill_operations(3, context, 1, 1));
         let operations: u64 = operations.sum();
         assert_eq!(config.decode_operations(3, 500, 30), operations as f64);
@@ -296,7 +294,7 @@ mod tests {
             tie_word_embeddings: false,
             ..tied.clone()
         };
-        let step = |config: &GemmaConfig| config.decode_step_bytes(F32, 1, 0);
+        let step = |config: &GemmaConfig| config.decode_step_bytes(&config.storage(F32), 1, 0);
         assert_eq!(step(&untied), step(&tied));
     }
 
@@ -325,7 +323,7 @@ mod tests {
         let attention = 4096 * (1 + 2 + 3 + 4 + 5 + 6);
         assert_eq!(whole - chunked, 2 * 6 * (layer - keys_values) + attention);
         assert_eq!(
-            config.unread_by_chunks(BF16),
+            config.unread_by_chunks(&config.storage(BF16)),
             2 * (layer - keys_values + 262_144 * 640)
         );
         // A prompt that fills its chunks has a last one all the same.

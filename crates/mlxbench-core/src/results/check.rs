@@ -42,6 +42,11 @@ impl RunResult {
         for target in &self.targets {
             at_most("threads of a target", target.threads, THREADS)?;
             times("load_ns", &target.load_ns)?;
+            if let Some(storage) = &target.storage {
+                bytes("layers_bytes", storage.layers_bytes)?;
+                bytes("tables_bytes", storage.tables_bytes)?;
+                bytes("others_bytes", storage.others_bytes)?;
+            }
         }
         for warmup in &self.warmups {
             times("end_to_end_ns", &warmup.end_to_end_ns)?;
@@ -64,6 +69,18 @@ impl RunResult {
                 "agreeing_positions",
                 known.agreeing_positions,
                 known.positions,
+            )?;
+        }
+        for cost in self
+            .quantisation_costs
+            .iter()
+            .filter_map(|cost| cost.figures.as_ref())
+        {
+            at_most("positions", cost.positions, POSITIONS)?;
+            at_most(
+                "same_top_positions",
+                cost.same_top_positions,
+                cost.positions,
             )?;
         }
         self.samples.iter().try_for_each(sample)

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{TargetId, Test};
-use crate::TokenId;
+use crate::{Scheme, TokenId};
 
 /// A target beside the reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,48 @@ pub struct Equivalence {
     /// The figures, where both gave finite logits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<Fidelity>,
+}
+
+/// What quantising the weights costs: the model of a scheme's dequantised weights beside the model as it
+/// is, over a text, both in the reference's framework and precision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QuantisationCost {
+    /// How the weights were quantised.
+    pub scheme: Scheme,
+    /// The figures, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<CostFigures>,
+    /// Why there are none, or what is to be known of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The figures of a [`QuantisationCost`], as llama.cpp's `llama-perplexity --kl-divergence` has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CostFigures {
+    /// The text's name.
+    pub text: String,
+    /// Positions compared: each a distribution over the next token.
+    pub positions: usize,
+    /// Mean of KL(full precision || quantised), in nats.
+    pub mean_kl: f64,
+    /// Its 99th percentile.
+    pub p99_kl: f64,
+    /// Positions at which both prefer the same token.
+    pub same_top_positions: usize,
+    /// Of the text under the model as it is.
+    pub full_perplexity: Perplexity,
+    /// Of the text under the dequantised model.
+    pub perplexity: Perplexity,
+}
+
+/// exp of the mean of -ln p(next token).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Perplexity {
+    /// The estimate.
+    pub value: f64,
+    /// Its standard error, by the spread of -ln p over positions.
+    pub standard_error: f64,
 }
 
 /// Whether a target did the reference's work.

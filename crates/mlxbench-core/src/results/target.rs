@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Identity, Reads};
+use crate::gemma::Storage;
 use crate::{Error, Nanos, Placement};
 
 /// Backend x device x precision, the number of threads where a config compares several, and the side where
@@ -122,6 +123,9 @@ pub struct TargetFacts {
     /// name (`attention`) to the way's (`flash`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kernels: BTreeMap<String, String>,
+    /// How the model's numbers are kept; as the precision says where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
     /// Load times, one a process.
     pub load_ns: Vec<Nanos>,
 }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlxbench_core::gemma::TensorSpec;
-use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
+use mlxbench_core::quantise::Codes;
+use mlxbench_core::{Checkpoint, Dtype, GemmaConfig, Scheme};
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 
@@ -94,6 +95,61 @@ fn a_whole_folder_opens_and_its_tensors_convert() {
         checkpoint.tensor("model.norm.weight").to_vec::<f32>()[3],
         3.0
     );
+}
+
+#[test]
+fn dequantised_weights_are_those_of_the_codes_and_norms_stay() {
+    let folder = folder_with(&specs());
+    let stored = Checkpoint::open(folder.path()).unwrap();
+    let view = Checkpoint::open(folder.path()).unwrap();
+    let view = view.dequantised(Scheme::Q4).unwrap();
+    for spec in specs() {
+        let found = view.tensor(&spec.name).to_vec::<f32>();
+        let plain = stored.tensor(&spec.name).to_vec::<f32>();
+        let Some(columns) = spec.columns() else {
+            assert_eq!(found, plain, "{}", spec.name);
+            continue;
+        };
+        let scheme = match spec.name.as_str() {
+            "model.embed_tokens.weight" => Scheme::Q8,
+            _ => Scheme::Q4,
+        };
+        let codes = Codes::of(scheme, &plain, columns).unwrap();
+        let expected: Vec<f32> = codes.dequantised().collect();
+        assert_eq!(found, expected, "{}", spec.name);
+        assert_eq!(view.tensor(&spec.name).dtype(), Dtype::F32);
+        let blocks = stored.codes(&spec.name, Scheme::Q4);
+        let blocks: Vec<Codes> = blocks.collect::<Result<_, _>>().unwrap();
+        assert_eq!(blocks, [codes], "{}", spec.name);
+    }
+}
+
+#[test]
+fn a_weight_that_is_not_finite_has_no_code() {
+    let folder = folder_with(&specs());
+    let path = folder.path().join("model.safetensors");
+    let up = spec("model.layers.0.mlp.up_proj.weight");
+    let mut all: Vec<(TensorSpec, Element)> = specs()
+        .into_iter()
+        .map(|spec| (spec, counting as Element))
+        .collect();
+    all.retain(|(spec, _)| *spec != up);
+    all.push((up, |n| match n {
+        3 => f32::NAN,
+        n => n as f32,
+    }));
+    write_elements(&path, &all);
+    let stored = Checkpoint::open(folder.path()).unwrap();
+    let name = "model.layers.0.mlp.up_proj.weight";
+    let of_codes = stored.codes(name, Scheme::Q8).next().unwrap().unwrap_err();
+    let of_view = stored.dequantised(Scheme::Q8).unwrap_err();
+    for error in [of_codes, of_view] {
+        let message = error.to_string();
+        assert!(
+            message.contains(name) && message.contains("a weight is NaN"),
+            "{message}"
+        );
+    }
 }
 
 #[test]

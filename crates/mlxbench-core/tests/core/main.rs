@@ -3,4 +3,5 @@
 mod checkpoint;
 mod fuzz;
 mod mock_worker;
+mod quantise;
 mod results;

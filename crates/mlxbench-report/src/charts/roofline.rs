@@ -74,7 +74,6 @@ fn chart(
 
 /// The marks of a row: decode and prefill.
 fn of_row(digest: &Digest<'_>, palette: &Palette, row: &Row) -> Vec<Series> {
-    let precision = row.target.placement.precision;
     let mark = |what: &str, rate: Option<Estimate>, work: Option<Work>| {
         let (rate, work) = (rate?, work?);
         let at = point(work.intensity(), rate.scaled(work.operations / 1e9));
@@ -87,8 +86,8 @@ fn of_row(digest: &Digest<'_>, palette: &Palette, row: &Row) -> Vec<Series> {
         })
     };
     let result = digest.result;
-    let decode = decode_work(result, precision, &row.test);
-    let prefill = prefill_work(result, precision, &row.test);
+    let decode = decode_work(result, &row.target, &row.test);
+    let prefill = prefill_work(result, &row.target, &row.test);
     let marks = [
         mark("decode", row.decode_tokens_per_second, decode),
         mark("prefill", row.prefill_tokens_per_second, prefill),

@@ -56,6 +56,7 @@ fn facts(id: &TargetId) -> TargetFacts {
         threads: 2,
         reads: None,
         kernels: Default::default(),
+        storage: None,
         load_ns: vec![Nanos(1)],
     }
 }

@@ -61,6 +61,7 @@ fn facts(dtype: Dtype) -> TargetFacts {
         threads: 2,
         reads: None,
         kernels: Default::default(),
+        storage: None,
         load_ns: vec![Nanos(812_000_000)],
     }
 }

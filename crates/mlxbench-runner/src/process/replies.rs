@@ -317,6 +317,7 @@ mod tests {
             threads,
             reads: Reads::Immediate,
             kernels: [("attention\u{7}".to_owned(), "fl\nash".to_owned())].into(),
+            storage: None,
         };
         assert!(loaded(impossible.clone()).is_err());
         let possible = Loaded {
@@ -356,7 +357,7 @@ mod tests {
 
     #[test]
     fn names_and_reasons_of_a_worker_can_be_shown() {
-        let line = r#"{"type": "hello", "protocol": 2,
+        let line = r#"{"type": "hello", "protocol": 3,
             "identity": {"backend": "x\u001b[2J", "framework": "a\nb", "version": "1\r",
                          "libraries": {"\u0007": "2"}},
             "devices": [{"device": "cpu", "description": "\u009b",

@@ -112,7 +112,7 @@ fn a_worker_that_refuses_our_protocol_is_told_with_what_to_do() {
     let error = introduced(
         r#"{"type":"error","kind":"invalid","message":"this worker speaks protocol 1, the runner 2"}"#,
     );
-    let expected = "this worker speaks protocol 1, the runner 2 (mlxbench speaks protocol 2: if the \
+    let expected = "this worker speaks protocol 1, the runner 3 (mlxbench speaks protocol 3: if the \
                     worker is of another, change the worker as crates/mlxbench-core/PROTOCOL.md tells)";
     assert_eq!(error.message, expected);
 }

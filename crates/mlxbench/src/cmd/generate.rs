@@ -262,6 +262,7 @@ fn generate(
         model: folder.to_owned(),
         placement: placement.clone(),
         threads: args.threads,
+        dequantised: None,
     })?;
     worker.generate(request, vocab_size)
 }

@@ -349,7 +349,7 @@ fn times_agree_with_an_observer_outside_to_half_a_per_cent() {
             serde_json::from_str(&line).unwrap(),
         )
     };
-    ask(json!({"type": "hello", "protocol": 2}));
+    ask(json!({"type": "hello", "protocol": 3}));
     let placement = json!({"device": "cpu", "precision": "f32"});
     let model = scene.path("model");
     ask(json!({"type": "load", "model": model, "placement": placement}));
