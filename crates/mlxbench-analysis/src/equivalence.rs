@@ -2,8 +2,9 @@
 //! position, and their distributions over the next token are compared. METHODOLOGY.md tells where
 //! the limits come from.
 
+use mlxbench_core::gemma::Activations;
 use mlxbench_core::results::{Fidelity, FirstDivergence, Verdict};
-use mlxbench_core::{Dtype, Precision, TokenId, WeightFormat};
+use mlxbench_core::{Dtype, Precision, TokenId};
 
 /// How far a target may be from an f32 reference to pass as the same work in its precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,12 +16,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a precision: what its rounding explains, with room. `None` for quantised weights.
-    pub fn of(precision: Precision) -> Option<Self> {
-        let WeightFormat::Plain(dtype) = precision.weights() else {
-            return None;
-        };
-        Some(match dtype {
+    /// What the rounding of a dtype explains, with room.
+    fn of_dtype(dtype: Dtype) -> Self {
+        match dtype {
             Dtype::F32 => Self {
                 mean_kl: 1e-8,
                 largest_kl: 1e-7,
@@ -33,16 +31,31 @@ impl Limits {
                 mean_kl: 1e-4,
                 largest_kl: 1e-3,
             },
-        })
+        }
     }
 
-    /// The wider limits of the reference's precision and a target's. `None` where one has none.
-    pub fn between(reference: Precision, target: Precision) -> Option<Self> {
-        let (reference, target) = (Self::of(reference)?, Self::of(target)?);
-        Some(match reference.mean_kl > target.mean_kl {
-            true => reference,
-            false => target,
-        })
+    /// What activations rounded to 8 bits explain, in blocks of 32 or more values with a scale each.
+    const INT8_ACTIVATIONS: Self = Self {
+        mean_kl: 5e-2,
+        largest_kl: 5e-1,
+    };
+
+    /// The limits of a precision in which products do `activations` to what they multiply. Quantised weights
+    /// have none of their own: the reference has the very weights that their codes stand for.
+    pub fn of(precision: Precision, activations: Activations) -> Self {
+        let dtype = Self::of_dtype(precision.compute());
+        match activations {
+            Activations::Kept => dtype,
+            Activations::Int8 => dtype.wider(Self::INT8_ACTIVATIONS),
+        }
+    }
+
+    /// The wider ones of both.
+    pub fn wider(self, other: Self) -> Self {
+        match self.mean_kl > other.mean_kl {
+            true => self,
+            false => other,
+        }
     }
 }
 
@@ -96,23 +109,28 @@ pub fn fidelity(
 }
 
 /// The verdict on a target from the precisions of the reference and its own. Equivalent: within the
-/// wider limits of the two. Identical: both in f32, too, and the same token at every position. `None` where
-/// one of them has no limits.
-pub fn verdict(reference: Precision, target: Precision, fidelity: &Fidelity) -> Option<Verdict> {
-    let limits = Limits::between(reference, target)?;
+/// wider limits of the two. Identical: both in plain f32, too, and the same token at every position.
+pub fn verdict(
+    reference: Precision,
+    target: Precision,
+    activations: Activations,
+    fidelity: &Fidelity,
+) -> Verdict {
+    let of_reference = Limits::of(reference, Activations::Kept);
+    let limits = of_reference.wider(Limits::of(target, activations));
     let f32 = Precision::plain(Dtype::F32);
     let exact = (reference, target) == (f32, f32);
     let within = fidelity.mean_kl <= limits.mean_kl && fidelity.largest_kl <= limits.largest_kl;
     let same_tokens = fidelity.agreeing_positions == fidelity.positions;
-    Some(match within {
+    match within {
         true if exact && same_tokens => Verdict::Identical,
         true => Verdict::Equivalent,
         false => Verdict::Different,
-    })
+    }
 }
 
 /// KL(reference || target) of the distributions of two positions, in nats.
-fn kl_divergence(reference: &[f32], target: &[f32]) -> f64 {
+pub(crate) fn kl_divergence(reference: &[f32], target: &[f32]) -> f64 {
     let (reference_offset, target_offset) = (log_sum_exp(reference), log_sum_exp(target));
     let terms = reference.iter().zip(target).map(|(&p, &q)| {
         let (log_p, log_q) = (
@@ -132,7 +150,7 @@ pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
 }
 
 /// The first of the largest logits.
-fn top_1(logits: &[f32]) -> Option<usize> {
+pub(crate) fn top_1(logits: &[f32]) -> Option<usize> {
     let better = |best: usize, index: usize| match logits[index] > logits[best] {
         true => index,
         false => best,
@@ -146,6 +164,10 @@ mod tests {
 
     const F32: Precision = Precision::plain(Dtype::F32);
     const BF16: Precision = Precision::plain(Dtype::Bf16);
+
+    fn judged(reference: Precision, target: Precision, fidelity: &Fidelity) -> Verdict {
+        verdict(reference, target, Activations::Kept, fidelity)
+    }
 
     fn compare(reference: &[[f32; 3]], target: &[[f32; 3]]) -> Option<Fidelity> {
         let rows = |rows: &[[f32; 3]]| rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>();
@@ -178,8 +200,8 @@ mod tests {
         let same = [[1.0, 2.0, 0.0], [0.5, -1.0, 3.0]];
         let fidelity = compare(&same, &same).unwrap();
         assert_eq!((fidelity.mean_kl, fidelity.agreeing_positions), (0.0, 2));
-        assert_eq!(verdict(F32, F32, &fidelity), Some(Verdict::Identical));
-        assert_eq!(verdict(F32, BF16, &fidelity), Some(Verdict::Equivalent));
+        assert_eq!(judged(F32, F32, &fidelity), Verdict::Identical);
+        assert_eq!(judged(F32, BF16, &fidelity), Verdict::Equivalent);
     }
 
     #[test]
@@ -190,7 +212,7 @@ mod tests {
         let expected = 0.5 * 2f64.ln() + 0.5 * (2.0 / 3.0f64).ln();
         let fidelity = compare(&p, &q).unwrap();
         assert!((fidelity.mean_kl - expected).abs() < 1e-7, "{fidelity:?}");
-        assert_eq!(verdict(F32, BF16, &fidelity), Some(Verdict::Different));
+        assert_eq!(judged(F32, BF16, &fidelity), Verdict::Different);
     }
 
     #[test]
@@ -229,12 +251,23 @@ mod tests {
             agreeing_positions: 4,
             first_divergence: None,
         };
-        let of = |reference, target| verdict(reference, target, &fidelity);
-        assert_eq!(of(F32, F32), Some(Verdict::Different));
-        assert_eq!(of(BF16, F32), Some(Verdict::Equivalent));
-        // How far quantised weights may be is not known yet.
-        let q4 = "q4-f32".parse().unwrap();
-        assert_eq!((of(F32, q4), of(q4, F32)), (None, None));
+        let of = |reference, target| judged(reference, target, &fidelity);
+        assert_eq!(of(F32, F32), Verdict::Different);
+        assert_eq!(of(BF16, F32), Verdict::Equivalent);
+    }
+
+    #[test]
+    fn quantised_weights_have_the_limits_of_what_is_computed_with_them() {
+        let mut fidelity = compare(&[[1.0, 2.0, 0.0]], &[[1.0, 2.0, 0.0]]).unwrap();
+        let q4: Precision = "q4-f32".parse().unwrap();
+        let of = |activations, fidelity: &Fidelity| verdict(F32, q4, activations, fidelity);
+        // The same weights in f32, but never the word for plain f32.
+        assert_eq!(of(Activations::Kept, &fidelity), Verdict::Equivalent);
+        (fidelity.mean_kl, fidelity.largest_kl) = (1e-3, 1e-2);
+        assert_eq!(of(Activations::Kept, &fidelity), Verdict::Different);
+        assert_eq!(of(Activations::Int8, &fidelity), Verdict::Equivalent);
+        (fidelity.mean_kl, fidelity.largest_kl) = (0.06, 0.3);
+        assert_eq!(of(Activations::Int8, &fidelity), Verdict::Different);
     }
 
     #[test]
@@ -247,6 +280,6 @@ mod tests {
             agreeing_positions: 999,
             first_divergence: None,
         };
-        assert_eq!(verdict(F32, BF16, &fidelity), Some(Verdict::Different));
+        assert_eq!(judged(F32, BF16, &fidelity), Verdict::Different);
     }
 }

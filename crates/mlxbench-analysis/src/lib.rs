@@ -14,6 +14,7 @@
 //! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`partings`] | where the tokens of timed tests part from the reference's |
 //! | [`positions`] | where latency jumps along a generation |
+//! | [`quantisation`] | what quantising the weights costs |
 //! | [`ranks`] | intervals of a ratio from ranks |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
 //! | [`smooth`] | times along lengths: smooth, or with steps and spikes |
@@ -34,6 +35,7 @@ pub mod metrics;
 pub mod outliers;
 pub mod partings;
 pub mod positions;
+pub mod quantisation;
 pub mod ranks;
 pub mod roofline;
 pub mod smooth;

@@ -5,6 +5,7 @@
 //! is a matter of rounding where the reference nearly chose the same, and other work where it didn't.
 
 use mlxbench_core::TokenId;
+use mlxbench_core::gemma::Activations;
 use mlxbench_core::results::{FirstDivergence, Parting, RunResult, TargetId, Test};
 use serde::Serialize;
 
@@ -33,14 +34,15 @@ pub struct Parted {
 }
 
 /// Compares the tokens of all repetitions of a target's test with those of the reference's first.
-/// `None` where either has none, or the target is the reference.
+/// `None` where either has none, the target is the reference, or its weights are quantised: other weights
+/// prefer other tokens.
 pub fn tokens(
     result: &RunResult,
     reference: &TargetId,
     target: &TargetId,
     test: &Test,
 ) -> Option<Tokens> {
-    if reference == target {
+    if reference == target || target.placement.precision.is_quantised() {
         return None;
     }
     let expected = &result.samples_of(reference, test).next()?.tokens;
@@ -110,8 +112,9 @@ pub fn parting(target: &TargetId, test: &Test, parted: &Parted, logits: &[f32]) 
 /// Whether a parting is more than the rounding of the two dtypes explains at one position.
 pub fn is_other_work(reference: &TargetId, parting: &Parting) -> bool {
     let (reference, target) = (&reference.placement, &parting.target.placement);
-    Limits::between(reference.precision, target.precision)
-        .is_some_and(|limits| parting.least_kl > limits.largest_kl)
+    let of = |precision| Limits::of(precision, Activations::Kept);
+    let limits = of(reference.precision).wider(of(target.precision));
+    parting.least_kl > limits.largest_kl
 }
 
 #[cfg(test)]

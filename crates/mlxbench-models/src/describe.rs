@@ -108,11 +108,22 @@ pub fn describe(folder: &Path) -> Result<Description> {
     })
 }
 
+/// Whether the model in `folder` was imported from a GGUF file.
+pub fn is_imported(folder: &Path) -> bool {
+    listed_at_import(folder).is_some()
+}
+
+/// The value of [`GGUF_UNUSED_KEYS`]; `None` where the model wasn't imported.
+fn listed_at_import(folder: &Path) -> Option<Vec<serde_json::Value>> {
+    let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+    config[GGUF_UNUSED_KEYS].as_array().cloned()
+}
+
 /// What [`GGUF_UNUSED_KEYS`] lists; nothing where the model wasn't imported.
 fn gguf_unused_keys(folder: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
-    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let keys = config[GGUF_UNUSED_KEYS].as_array().into_iter().flatten();
+    let keys = listed_at_import(folder).unwrap_or_default();
+    let keys = keys.iter();
     keys.filter_map(|key| Some(key.as_str()?.to_owned()))
         .collect()
 }

@@ -38,6 +38,9 @@ pub struct Config {
     /// Against what every target is checked before it is timed.
     #[serde(default)]
     pub equivalence: EquivalenceConfig,
+    /// What shows the cost of quantised weights.
+    #[serde(default)]
+    pub quantisation: QuantisationConfig,
     /// What to prompt with; random token ids when absent.
     #[serde(default)]
     pub prompt: PromptConfig,
@@ -171,6 +174,26 @@ impl Default for EquivalenceConfig {
             reference: "candle/cpu/f32".into(),
             positions: count(32),
             prompt_tokens: None,
+        }
+    }
+}
+
+/// `[quantisation]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuantisationConfig {
+    /// A text file, relative to the config, over which quantised weights are compared with full precision;
+    /// a text of mlxbench's own when absent.
+    pub text: Option<PathBuf>,
+    /// Positions at which they are compared, at most; 0 leaves the comparison out, and its figures.
+    pub positions: usize,
+}
+
+impl Default for QuantisationConfig {
+    fn default() -> Self {
+        Self {
+            text: None,
+            positions: 2048,
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The check before any timing: every target is given the text that the reference generated, and its
-//! logits are compared with the reference's.
+//! logits are compared with the reference's. A target with quantised weights is held against the reference
+//! with the weights that its codes stand for.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mlxbench_analysis::equivalence::{fidelity, verdict};
+use mlxbench_core::gemma::Activations;
 use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::{Generate, Score};
 use mlxbench_core::results::{Equivalence, FailureKind, Record, TargetId, Verdict};
-use mlxbench_core::{TokenBatch, TokenId};
+use mlxbench_core::{Scheme, TokenBatch, TokenId};
 use tempfile::TempDir;
 
 use crate::event::Event;
@@ -50,27 +52,44 @@ impl Runner<'_> {
                     && known.is_none_or(|known| known.verdict == Verdict::Unchecked)
             })
             .collect();
-        if open.is_empty() {
-            return Ok(());
-        }
-        let yardstick = match self.measure_reference(check) {
-            Ok(yardstick) => yardstick,
-            Err(WorkerError { kind: None, .. }) => return Err(Stop::Interrupted),
-            Err(error) => Err(format!(
-                "the reference {} can't be had: {error}",
-                check.reference.id
-            )),
-        };
-        for target in open {
-            let id = &plan.targets[target].id;
-            (self.observe)(Event::Checking(&id.to_string()));
-            let found = match &yardstick {
-                _ if *id == check.reference.id => Some(equivalence(id, Verdict::Reference)),
-                Ok(yardstick) => self.judge(target, yardstick, check)?,
-                Err(reason) => Some(unchecked(id, reason.clone())),
+        let scheme_of = |target: &usize| plan.targets[*target].id.placement.precision.scheme();
+        let uncosted = self.without_cost(check, open.iter().filter_map(scheme_of))?;
+        let mut full = Err("no target's weights are quantised".to_owned());
+        for scheme in [None, Some(Scheme::Q8), Some(Scheme::Q4)] {
+            let targets = open.iter().filter(|target| scheme_of(target) == scheme);
+            let targets: Vec<usize> = targets.copied().collect();
+            let costs = match scheme {
+                None => !uncosted.is_empty(),
+                Some(scheme) => uncosted.contains(&scheme),
             };
-            if let Some(found) = found {
-                self.record(Record::Equivalence(found))?;
+            if targets.is_empty() && !costs {
+                continue;
+            }
+            (self.observe)(Event::Checking(&check.reference.id.to_string()));
+            let mut reference = said(check, self.start_reference(check, scheme).map(Ok))?;
+            let yardstick = match &mut reference {
+                Ok(worker) if !targets.is_empty() => {
+                    said(check, self.measure_reference(worker, check))?
+                }
+                Ok(_) => Err("no target needs it".to_owned()),
+                Err(reason) => Err(reason.clone()),
+            };
+            if costs {
+                self.measure_cost(check, scheme, reference, &mut full)?;
+            } else {
+                drop(reference);
+            }
+            for target in targets {
+                let id = &plan.targets[target].id;
+                (self.observe)(Event::Checking(&id.to_string()));
+                let found = match &yardstick {
+                    _ if *id == check.reference.id => Some(equivalence(id, Verdict::Reference)),
+                    Ok(yardstick) => self.judge(target, yardstick, check)?,
+                    Err(reason) => Some(unchecked(id, reason.clone())),
+                };
+                if let Some(found) = found {
+                    self.record(Record::Equivalence(found))?;
+                }
             }
         }
         Ok(())
@@ -86,7 +105,18 @@ impl Runner<'_> {
         let id = &self.plan.targets[target].id;
         let chunk = self.plan.settings.chunk;
         while self.make_ready(target)? {
-            match compare(id, self.worker(target), yardstick, check, chunk) {
+            let mut known = self.result.targets.iter();
+            let storage = known.find(|facts| facts.id == *id);
+            let storage = storage.and_then(|facts| facts.storage.as_ref());
+            let activations = storage.map_or(Activations::Kept, |storage| storage.activations);
+            match compare(
+                id,
+                activations,
+                self.worker(target),
+                yardstick,
+                check,
+                chunk,
+            ) {
                 Ok(found) => return Ok(Some(found)),
                 Err(Unmeasured::Unchecked(reason)) => return Ok(Some(unchecked(id, reason))),
                 Err(Unmeasured::Worker(error)) => {
@@ -97,19 +127,28 @@ impl Runner<'_> {
         Ok(None)
     }
 
-    /// Has the reference generate, in a process that ends with this. The inner error is one of
-    /// files.
-    fn measure_reference(
-        &mut self,
+    /// The reference in a process of its own, given the weights that a scheme's codes stand for where targets
+    /// are quantised by it.
+    fn start_reference(
+        &self,
         check: &Check,
-    ) -> Result<Result<Yardstick, String>, WorkerError> {
-        let id = &check.reference.id;
-        (self.observe)(Event::Checking(&id.to_string()));
+        scheme: Option<Scheme>,
+    ) -> Result<Worker, WorkerError> {
         let introduced = check.reference.worker.as_ref();
         let introduced = introduced.map_err(|(kind, message)| WorkerError {
             kind: Some(*kind),
             message: message.clone(),
         })?;
+        let (worker, _) = self.start(introduced, &check.reference.id, scheme)?;
+        Ok(worker)
+    }
+
+    /// Has the reference generate. The inner error is one of files.
+    fn measure_reference(
+        &self,
+        worker: &mut Worker,
+        check: &Check,
+    ) -> Result<Result<Yardstick, String>, WorkerError> {
         let folder = match scratch() {
             Ok(folder) => folder,
             Err(error) => return Ok(Err(format!("no temporary folder: {error}"))),
@@ -124,7 +163,6 @@ impl Runner<'_> {
             stop: Vec::new(),
             logits: Some(logits.clone()),
         };
-        let (mut worker, _) = self.start(introduced, id, None)?;
         let generated = worker.generate(request, self.plan.vocab_size())?;
         let rows = check.prompt.prompt.rows().zip(&generated.tokens);
         let rows: Vec<Vec<TokenId>> = rows
@@ -139,9 +177,25 @@ impl Runner<'_> {
     }
 }
 
+/// What the reference was asked for, or why it isn't there. An interrupted run ends.
+pub(crate) fn said<T>(
+    check: &Check,
+    asked: Result<Result<T, String>, WorkerError>,
+) -> Result<Result<T, String>, Stop> {
+    match asked {
+        Ok(found) => Ok(found),
+        Err(WorkerError { kind: None, .. }) => Err(Stop::Interrupted),
+        Err(error) => {
+            let id = &check.reference.id;
+            Ok(Err(format!("the reference {id} can't be had: {error}")))
+        }
+    }
+}
+
 /// Has the worker of `id` score the reference's text, and compares.
 fn compare(
     id: &TargetId,
+    activations: Activations,
     worker: &mut Worker,
     yardstick: &Yardstick,
     check: &Check,
@@ -210,16 +264,12 @@ fn compare(
     let fewer = why_fewer.map(|why| format!("compared in one row: {why}"));
     Ok(match fidelity {
         Some(fidelity) => {
-            let known = match verdict(of_reference, id.placement.precision, &fidelity) {
-                Some(verdict) => Equivalence {
-                    reason: fewer,
-                    ..equivalence(id, verdict)
-                },
-                None => unchecked(id, "quantised weights have no limits yet".into()),
-            };
+            let precision = id.placement.precision;
+            let verdict = verdict(of_reference, precision, activations, &fidelity);
             Equivalence {
+                reason: fewer,
                 fidelity: Some(fidelity),
-                ..known
+                ..equivalence(id, verdict)
             }
         }
         None => Equivalence {

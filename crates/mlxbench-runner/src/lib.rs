@@ -18,6 +18,7 @@
 //! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
 //! | `standing` | which repetitions are measured, and which are measured again |
 //! | `equivalence` | the check of every target before it is timed |
+//! | `quantisation` | what quantised weights cost |
 //! | `partings` | the check of timed tokens |
 //! | `roofline`, `stream` | how fast devices and memory can be |
 //! | `scratch` | folders for temporary files |
@@ -39,6 +40,7 @@ pub mod plan;
 mod power;
 pub mod process;
 pub mod prompt;
+mod quantisation;
 mod repetition;
 mod roofline;
 mod rounds;

@@ -3,6 +3,7 @@
 
 mod check;
 mod chunk;
+mod passages;
 mod targets;
 
 use std::io::Read;
@@ -27,6 +28,7 @@ use crate::{Error, Result, system};
 
 pub use check::Check;
 use check::check;
+pub use passages::Passages;
 use targets::{Answers, both_sides, settle, targets};
 
 /// Share of the machine's memory that workers may fill together.
@@ -132,7 +134,22 @@ pub fn plan(
     let sizes: Vec<Test> = tests.iter().map(|(test, _)| *test).collect();
     let memory_bytes = system::machine().memory_bytes;
     let chunk = chunk::chunk(&config.measure, &sizes, &gemma, memory_bytes);
-    let check = check(config, chunk, &sizes, &source, &gemma, &mut answers)?;
+    let passages = || {
+        let quantised = |target: &Target| target.id.placement.precision.is_quantised();
+        match targets.iter().any(quantised) {
+            true => passages::passages(&config.quantisation, base, &model, &gemma),
+            false => Err("no target's weights are quantised".into()),
+        }
+    };
+    let check = check(
+        config,
+        chunk,
+        &sizes,
+        &source,
+        &gemma,
+        &mut answers,
+        passages,
+    )?;
     let residency = config
         .measure
         .residency

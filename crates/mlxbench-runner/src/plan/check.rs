@@ -1,13 +1,13 @@
 //! What targets are checked with: a text of the form of the plan's tests, short enough to be no burden.
 
-use mlxbench_core::GemmaConfig;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::Test;
+use mlxbench_core::{Error as CoreError, GemmaConfig};
 
-use super::{Answers, Target, settle};
-use crate::Result;
+use super::{Answers, Passages, Target, settle};
 use crate::config::Config;
 use crate::prompt::{Prompt, PromptSource};
+use crate::{Error, Result};
 
 /// Rows that are checked together: what mixes rows up, or masks by the first, shows with two.
 const ROWS: usize = 2;
@@ -29,6 +29,8 @@ pub struct Check {
     pub positions: usize,
     /// When the host waits.
     pub mode: Mode,
+    /// The text over which quantised weights are compared with full precision, or why there is none.
+    pub passages: Result<Passages, String>,
 }
 
 impl Check {
@@ -46,10 +48,17 @@ pub(super) fn check(
     source: &PromptSource,
     gemma: &GemmaConfig,
     answers: &mut Answers<'_>,
+    passages: impl FnOnce() -> Result<Passages, String>,
 ) -> Result<Option<Check>> {
     let Some(id) = config.equivalence.reference()? else {
         return Ok(None);
     };
+    if id.placement.precision.is_quantised() {
+        return Err(Error::Core(CoreError::Invalid(format!(
+            "[equivalence] reference is {id}: quantised weights are no reference; write one in f32, which is \
+             given the weights that the codes of quantised targets stand for"
+        ))));
+    }
     let (depth, handed_over) = lengths(config, chunk, tests, gemma);
     let room = gemma.max_position_embeddings - (depth + handed_over) + 1;
     let positions = config.equivalence.positions.get().div_ceil(ROWS);
@@ -66,6 +75,7 @@ pub(super) fn check(
             true => Mode::Pipelined,
             false => Mode::Synchronous,
         },
+        passages: passages(),
     }))
 }
 
