@@ -34,15 +34,15 @@ pub struct Parted {
 }
 
 /// Compares the tokens of all repetitions of a target's test with those of the reference's first.
-/// `None` where either has none, the target is the reference, or its weights are quantised: other weights
-/// prefer other tokens.
+/// `None` where either has none, the target is the reference, or its weights were quantised when it was
+/// loaded: other weights prefer other tokens.
 pub fn tokens(
     result: &RunResult,
     reference: &TargetId,
     target: &TargetId,
     test: &Test,
 ) -> Option<Tokens> {
-    if reference == target || target.placement.precision.is_quantised() {
+    if reference == target || target.placement.precision.scheme().is_some() {
         return None;
     }
     let expected = &result.samples_of(reference, test).next()?.tokens;

@@ -103,6 +103,16 @@ impl Golden {
         folders.iter().map(open).collect()
     }
 
+    /// The goldens of models that mlx-lm packed, with its own logits. Their weights are kept.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn packed_by_mlx() -> Result<Vec<Self>> {
+        let folders = folders("goldens-mlx")?;
+        let open = |folder: &PathBuf| Self::open(folder, "golden.safetensors");
+        folders.iter().map(open).collect()
+    }
+
     /// The golden of `folder`: `config.json` and the file called `name`.
     ///
     /// # Errors
@@ -251,11 +261,18 @@ impl Golden {
             .map_err(|error| Error::model(&path, error.to_string()))
     }
 
-    /// Loads the golden's weights, written to a folder for this purpose.
+    /// Loads the golden's weights: those that are kept, or else made and written to a folder for this purpose.
     ///
     /// # Errors
     /// When the backend fails, or the temporary model folder can't be written.
     pub fn load<B: Backend>(&self, backend: &mut B, placement: &Placement) -> Result<B::Model> {
+        if self
+            .folder
+            .join(mlxbench_core::checkpoint::SINGLE_FILE)
+            .is_file()
+        {
+            return backend.load(&Checkpoint::open(&self.folder)?, placement);
+        }
         let folder = tempfile::tempdir().map_err(|error| Error::io("a temporary folder", error))?;
         self.write(folder.path())?;
         backend.load(&Checkpoint::open(folder.path())?, placement)

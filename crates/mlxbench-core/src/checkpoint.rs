@@ -33,17 +33,19 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::tensor::TensorInfo;
 
+use crate::gemma::hf::mlx::MlxPacking;
 use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
 use crate::quantise::Codes;
 use crate::{Dtype, Error, Result, Scheme};
-use header::{check_tensor, read_header};
+use header::{Expected, check_tensor, read_header};
 use names::{EMBEDDINGS, HEAD, Names, are_whole};
+use plain::check_plain;
 use zeros::{Stretch, Zeros};
 
+pub use crate::gemma::hf::mlx::Affine;
 pub use crate::gemma::hf::quantised::files_aside;
 pub use config::{ADAPTER_CONFIG, read_config, read_config_file};
 pub use json::read_text;
-pub use plain::check_plain;
 pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, is_shard, weight_sets};
 use tensor::Bytes;
 
@@ -65,10 +67,80 @@ pub struct Checkpoint {
 struct Place {
     /// Elements of a row where it is a matrix.
     columns: Option<usize>,
+    form: Form,
+}
+
+/// How a tensor is stored.
+#[derive(Debug, Clone)]
+enum Form {
+    /// As numbers.
+    Plain(Region),
+    /// As mlx-lm packs a matrix.
+    Packed {
+        affine: Affine,
+        words: Region,
+        /// A number for each group.
+        scales: Region,
+        /// Another one.
+        biases: Region,
+    },
+}
+
+/// Bytes of a file, and the dtype of the elements; of packed words that of what they stand for.
+#[derive(Debug, Clone)]
+struct Region {
     file: usize,
     dtype: Dtype,
-    /// Bytes of the file.
     range: std::ops::Range<usize>,
+}
+
+impl Form {
+    fn regions(&self) -> Vec<&Region> {
+        match self {
+            Self::Plain(region) => vec![region],
+            Self::Packed {
+                words,
+                scales,
+                biases,
+                ..
+            } => vec![words, scales, biases],
+        }
+    }
+}
+
+/// A matrix as mlx-lm packs it.
+#[derive(Debug)]
+pub struct Packed<'a> {
+    /// Bits and groups.
+    pub affine: Affine,
+    /// Weights of a row.
+    pub columns: usize,
+    /// Words of 32 bits, little-endian, of shape `[rows, columns * bits / 32]`; they have no dtype.
+    pub words: Tensor<'a>,
+    /// Of shape `[rows, columns / group_size]`.
+    pub scales: Tensor<'a>,
+    /// Of the same shape.
+    pub biases: Tensor<'a>,
+}
+
+impl Packed<'_> {
+    /// The weights that the codes stand for, `scale * code + bias` in f32, row after row.
+    fn weights(&self) -> impl Iterator<Item = f32> {
+        let scales: Vec<f32> = self.scales.to_vec();
+        let biases: Vec<f32> = self.biases.to_vec();
+        let group = self.affine.group_size;
+        let groups = self.columns / group;
+        let row_bytes = self.columns * self.affine.bits / 8;
+        let rows = self.words.bytes().chunks_exact(row_bytes).enumerate();
+        rows.flat_map(move |(row, words)| {
+            let codes = self.affine.codes(words, self.columns).enumerate();
+            let weight = |(column, code): (usize, u32)| {
+                let at = row * groups + column / group;
+                scales[at] * code as f32 + biases[at]
+            };
+            codes.map(weight).collect::<Vec<f32>>()
+        })
+    }
 }
 
 /// Whether files with tensors of these names hold the whole model of `folder`'s `config.json`.
@@ -77,7 +149,16 @@ struct Place {
 /// As [`read_config_file`].
 pub fn is_whole_model(folder: &Path, names: &BTreeSet<&str>) -> Result<bool> {
     let file = read_config_file(folder)?;
-    Ok(are_whole(&file.config, file.head.tied, names))
+    Ok(are_whole(&file, names))
+}
+
+/// Checks the names of tensors that are to be fetched to `folder`, whose `config.json` is there.
+///
+/// # Errors
+/// When they show weights in a format that can't be run, or an adapter that isn't merged into its model.
+pub fn check_names(folder: &Path, names: &BTreeSet<&str>) -> Result<(), String> {
+    let packing = read_config_file(folder).ok().and_then(|file| file.packing);
+    check_plain(names, packing.is_some())
 }
 
 impl Checkpoint {
@@ -92,7 +173,7 @@ impl Checkpoint {
         let (weights, names) = Weights::open(folder, &mut file)?;
         let mut tensors = HashMap::new();
         for (spec, stored) in names.body.iter().chain(&names.head) {
-            let place = weights.place(spec, stored)?;
+            let place = weights.place(spec, stored, file.packing.as_ref())?;
             tensors.insert(spec.name.clone(), place);
         }
         weights.check_whole(&names)?;
@@ -151,17 +232,18 @@ impl Checkpoint {
         &self.file.warnings
     }
 
-    /// The dtypes that the tensors are stored in.
+    /// The dtypes that the tensors are stored in; of packed ones, their scales.
     pub fn dtypes(&self) -> BTreeSet<Dtype> {
-        self.tensors.values().map(|place| place.dtype).collect()
+        let of = |place: &Place| match &place.form {
+            Form::Plain(region) | Form::Packed { scales: region, .. } => region.dtype,
+        };
+        self.tensors.values().map(of).collect()
     }
 
     /// Bytes of the model's tensors as stored.
     pub fn stored_bytes(&self) -> u64 {
-        self.tensors
-            .values()
-            .map(|place| place.range.len() as u64)
-            .sum()
+        let regions = self.tensors.values().flat_map(|place| place.form.regions());
+        regions.map(|region| region.range.len() as u64).sum()
     }
 
     /// The same model with the weights that `scheme`'s codes stand for in place of those stored: what a
@@ -230,15 +312,55 @@ impl Checkpoint {
             .unwrap_or_else(|| panic!("no tensor `{name}`"))
     }
 
+    /// The matrix called `name` as mlx-lm packed it; `None` where it is stored as numbers.
+    ///
+    /// # Panics
+    /// When the configuration has no such tensor.
+    pub fn packed(&self, name: &str) -> Option<Packed<'_>> {
+        let place = &self.tensors[name];
+        let Form::Packed {
+            affine,
+            words,
+            scales,
+            biases,
+        } = &place.form
+        else {
+            return None;
+        };
+        Some(Packed {
+            affine: *affine,
+            columns: place.columns.expect("only matrices are packed"),
+            words: self.region(words),
+            scales: self.region(scales),
+            biases: self.region(biases),
+        })
+    }
+
+    /// Whether mlx-lm packed any of the model's matrices.
+    pub fn is_packed(&self) -> bool {
+        let mut places = self.tensors.values();
+        places.any(|place| matches!(place.form, Form::Packed { .. }))
+    }
+
     fn find(&self, name: &str) -> Option<Tensor<'_>> {
         let place = self.tensors.get(name)?;
-        Some(Tensor {
-            bytes: Bytes::Mapped {
-                map: &self.weights.files[place.file].map,
-                range: place.range.clone(),
+        Some(match (&place.form, self.packed(name)) {
+            (_, Some(packed)) => Tensor {
+                bytes: Bytes::Computed(packed.weights().flat_map(f32::to_le_bytes).collect()),
+                dtype: Dtype::F32,
             },
-            dtype: place.dtype,
+            (Form::Plain(region) | Form::Packed { words: region, .. }, None) => self.region(region),
         })
+    }
+
+    fn region(&self, region: &Region) -> Tensor<'_> {
+        Tensor {
+            bytes: Bytes::Mapped {
+                map: &self.weights.files[region.file].map,
+                range: region.range.clone(),
+            },
+            dtype: region.dtype,
+        }
     }
 }
 
@@ -318,7 +440,8 @@ impl Weights {
 
     fn names(&self, file: &ConfigFile) -> Result<Names, String> {
         let stored = self.found.keys().map(String::as_str).collect();
-        names::find(&file.config, file.head.tied, &stored)
+        let packed = file.packing.is_some();
+        names::find(&file.config, file.head.tied, packed, &stored)
     }
 
     /// Maps the files of `set` and reads their headers.
@@ -363,14 +486,52 @@ impl Weights {
     }
 
     /// The place of the tensor `spec`, stored as `name`, once it is checked.
-    fn place(&self, spec: &TensorSpec, name: &str) -> Result<Place> {
-        let Stored { file, info, start } = &self.found[name];
-        let dtype = check_tensor(&self.files[*file].path, spec, info)?;
+    fn place(&self, spec: &TensorSpec, name: &str, packing: Option<&MlxPacking>) -> Result<Place> {
+        let path = name.strip_suffix(".weight").unwrap_or(name);
+        let [scales, biases] = [".scales", ".biases"].map(|ending| format!("{path}{ending}"));
+        let affine = packing.and_then(|packing| packing.of(path));
+        let affine = affine.filter(|_| self.found.contains_key(&scales));
+        let region = |name: &str, shape: &[usize], what: Expected| {
+            let Some(Stored { file, info, start }) = self.found.get(name) else {
+                let message = format!("tensor `{name}` is missing, though `{scales}` is here");
+                return Err(Error::model(
+                    &self.files[self.found[&scales].file].path,
+                    message,
+                ));
+            };
+            let dtype = check_tensor(&self.files[*file].path, name, shape, what, info)?;
+            Ok(Region {
+                file: *file,
+                dtype,
+                range: start + info.data_offsets.0..start + info.data_offsets.1,
+            })
+        };
+        let form = match (affine, spec.shape.as_slice()) {
+            (Some(affine), &[rows, columns]) => {
+                let Affine { bits, group_size } = affine;
+                if !columns.is_multiple_of(group_size) {
+                    let message = format!(
+                        "tensor `{name}` has rows of {columns}, which groups of {group_size} don't divide"
+                    );
+                    return Err(Error::model(
+                        &self.files[self.found[name].file].path,
+                        message,
+                    ));
+                }
+                let groups = [rows, columns / group_size];
+                let words = [rows, columns * bits / 32];
+                Form::Packed {
+                    affine,
+                    words: region(name, &words, Expected::Words)?,
+                    scales: region(&scales, &groups, Expected::Numbers)?,
+                    biases: region(&biases, &groups, Expected::Numbers)?,
+                }
+            }
+            _ => Form::Plain(region(name, &spec.shape, Expected::Numbers)?),
+        };
         Ok(Place {
             columns: spec.columns(),
-            file: *file,
-            dtype,
-            range: start + info.data_offsets.0..start + info.data_offsets.1,
+            form,
         })
     }
 }

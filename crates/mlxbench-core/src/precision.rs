@@ -18,6 +18,8 @@ pub enum WeightFormat {
     Plain(Dtype),
     /// Codes with scales.
     Quantised(Scheme),
+    /// As the checkpoint has quantised them, without quantising again.
+    Native,
 }
 
 /// How weights are turned into codes: symmetric, with scales that are exact in every dtype. The rules
@@ -34,6 +36,9 @@ pub enum Scheme {
     Q4,
 }
 
+/// What a precision begins with whose weights are as the checkpoint stores them.
+const NATIVE: &str = "native";
+
 /// Bytes of a scale.
 const SCALE_BYTES: u64 = 2;
 
@@ -46,6 +51,8 @@ impl WeightFormat {
             Self::Quantised(Scheme::Q4) => {
                 rows * (columns.div_ceil(2) + SCALE_BYTES * columns.div_ceil(Q4_BLOCK as u64))
             }
+            // At most, until the checkpoint is known.
+            Self::Native => rows * columns,
         }
     }
 }
@@ -66,7 +73,7 @@ impl Scheme {
 /// weights that are no matrix.
 ///
 /// Written `bf16` where weights are kept in the dtype that is computed in, `q4-bf16` and `q8-f32` where they
-/// are quantised. Unquantised weights of another dtype than the computation's don't exist: a product would
+/// are quantised when they are loaded, `native-bf16` where they are as a quantised checkpoint stores them. Unquantised weights of another dtype than the computation's don't exist: a product would
 /// first have to make a copy of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -77,7 +84,7 @@ pub struct Precision {
 
 impl Precision {
     /// Every precision, in the order of reports.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::plain(Dtype::F32),
         Self::plain(Dtype::Bf16),
         Self::plain(Dtype::F16),
@@ -87,6 +94,9 @@ impl Precision {
         Self::quantised(Scheme::Q4, Dtype::F32),
         Self::quantised(Scheme::Q4, Dtype::Bf16),
         Self::quantised(Scheme::Q4, Dtype::F16),
+        Self::native(Dtype::F32),
+        Self::native(Dtype::Bf16),
+        Self::native(Dtype::F16),
     ];
 
     /// Weights and computation in `dtype`.
@@ -105,6 +115,14 @@ impl Precision {
         }
     }
 
+    /// Weights as a quantised checkpoint stores them, all else in `compute`.
+    pub const fn native(compute: Dtype) -> Self {
+        Self {
+            weights: WeightFormat::Native,
+            compute,
+        }
+    }
+
     /// What the matrices of layers are kept in.
     pub fn weights(self) -> WeightFormat {
         self.weights
@@ -113,7 +131,7 @@ impl Precision {
     /// What embedding table and output projection are kept in: [`Scheme::Q8`] where weights are quantised.
     pub fn table(self) -> WeightFormat {
         match self.weights {
-            WeightFormat::Plain(_) => self.weights,
+            WeightFormat::Plain(_) | WeightFormat::Native => self.weights,
             WeightFormat::Quantised(_) => WeightFormat::Quantised(Scheme::Q8),
         }
     }
@@ -130,13 +148,13 @@ impl Precision {
 
     /// Whether weights are kept as codes.
     pub fn is_quantised(self) -> bool {
-        self.scheme().is_some()
+        !matches!(self.weights, WeightFormat::Plain(_))
     }
 
-    /// How weights are quantised, where they are.
+    /// By which scheme weights are quantised when they are loaded, where they are.
     pub fn scheme(self) -> Option<Scheme> {
         match self.weights {
-            WeightFormat::Plain(_) => None,
+            WeightFormat::Plain(_) | WeightFormat::Native => None,
             WeightFormat::Quantised(scheme) => Some(scheme),
         }
     }
@@ -155,6 +173,7 @@ impl fmt::Display for Precision {
             WeightFormat::Quantised(scheme) => {
                 f.pad(&format!("{}-{}", scheme.name(), self.compute.name()))
             }
+            WeightFormat::Native => f.pad(&format!("{NATIVE}-{}", self.compute.name())),
         }
     }
 }
@@ -180,15 +199,21 @@ fn instead_of(s: &str) -> String {
         });
     match (meant(weights), compute.map(meant)) {
         (Some(WeightFormat::Plain(dtype)), None) => format!("write {dtype}"),
-        (Some(WeightFormat::Quantised(scheme)), None) => {
-            let name = scheme.name();
-            format!("{name} needs a compute dtype: write {}", with_each(name))
-        }
         (Some(WeightFormat::Quantised(scheme)), Some(Some(WeightFormat::Plain(compute)))) => {
             format!("write {}", Precision::quantised(scheme, compute))
         }
-        (Some(WeightFormat::Quantised(scheme)), Some(_)) => {
-            format!("write {}", with_each(scheme.name()))
+        (Some(WeightFormat::Native), Some(Some(WeightFormat::Plain(compute)))) => {
+            format!("write {}", Precision::native(compute))
+        }
+        (Some(quantised @ (WeightFormat::Quantised(_) | WeightFormat::Native)), compute) => {
+            let name = match quantised {
+                WeightFormat::Quantised(scheme) => scheme.name(),
+                _ => NATIVE,
+            };
+            match compute {
+                None => format!("{name} needs a compute dtype: write {}", with_each(name)),
+                Some(_) => format!("write {}", with_each(name)),
+            }
         }
         (Some(WeightFormat::Plain(weights)), Some(Some(WeightFormat::Plain(compute))))
             if weights == compute =>
@@ -226,9 +251,11 @@ fn meant(name: &str) -> Option<WeightFormat> {
         "int4" | "i4" | "4bit" | "q4_0" => Some(Scheme::Q4),
         _ => Scheme::ALL.into_iter().find(|scheme| scheme.name() == name),
     };
+    let native = (name == NATIVE).then_some(WeightFormat::Native);
     dtype
         .map(WeightFormat::Plain)
         .or(scheme.map(WeightFormat::Quantised))
+        .or(native)
 }
 
 impl TryFrom<String> for Precision {
@@ -273,12 +300,12 @@ mod tests {
             assert_eq!(json, format!("{name:?}"));
             assert_eq!(serde_json::from_str::<Precision>(&json).unwrap(), precision);
         }
-        let [f32, .., q4_bf16, _] = Precision::ALL;
+        let [f32, .., q4_bf16, _, _, _, _] = Precision::ALL;
         assert_eq!(format!("{f32:<5}|{q4_bf16:>9}"), "f32  |  q4-bf16");
     }
 
     #[test]
-    fn reports_show_full_precision_first_and_q4_last() {
+    fn reports_show_full_precision_first_and_quantised_last() {
         let mut sorted = Precision::ALL;
         sorted.reverse();
         sorted.sort();

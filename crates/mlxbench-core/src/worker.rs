@@ -18,7 +18,7 @@ use crate::protocol::{
 use crate::results::check;
 use crate::score::{Forced, score};
 use crate::text::tell;
-use crate::{Checkpoint, Error, Nanos, Result};
+use crate::{Checkpoint, Error, Nanos, Result, WeightFormat};
 
 /// Matrices of a probe that take turns at most.
 const MOST_COPIES: usize = 1 << 16;
@@ -119,6 +119,14 @@ impl<B: Backend, C: Clock> Session<B, C> {
         let start = self.clock.now();
         let threads = self.set_threads(load.threads)?;
         let mut checkpoint = Checkpoint::open(&load.model)?;
+        let precision = load.placement.precision;
+        if precision.weights() == WeightFormat::Native && !checkpoint.is_packed() {
+            return Err(Error::Unsupported(format!(
+                "{precision} takes weights as a quantised checkpoint stores them, and these are plain numbers: \
+                 write {}",
+                precision.compute()
+            )));
+        }
         if let Some(scheme) = load.dequantised {
             checkpoint = checkpoint.dequantised(scheme)?;
         }

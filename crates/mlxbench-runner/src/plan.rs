@@ -135,7 +135,7 @@ pub fn plan(
     let memory_bytes = system::machine().memory_bytes;
     let chunk = chunk::chunk(&config.measure, &sizes, &gemma, memory_bytes);
     let passages = || {
-        let quantised = |target: &Target| target.id.placement.precision.is_quantised();
+        let quantised = |target: &Target| target.id.placement.precision.scheme().is_some();
         match targets.iter().any(quantised) {
             true => passages::passages(&config.quantisation, base, &model, &gemma),
             false => Err("no target's weights are quantised".into()),

@@ -6,7 +6,6 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
 
-use crate::gemma::TensorSpec;
 use crate::{Dtype, Error, Result};
 
 /// The tensors of a mapped file, each with the offset of the file's data section.
@@ -28,34 +27,50 @@ pub(super) fn read_header(path: &Path, map: &Mmap) -> Result<Vec<(String, Tensor
         .collect())
 }
 
-/// The dtype of the tensor `spec`, once its header's entry is checked.
-pub(super) fn check_tensor(path: &Path, spec: &TensorSpec, info: &TensorInfo) -> Result<Dtype> {
-    let dtype = match info.dtype {
-        safetensors::Dtype::F32 => Dtype::F32,
-        safetensors::Dtype::BF16 => Dtype::Bf16,
-        safetensors::Dtype::F16 => Dtype::F16,
-        other => {
+/// What a tensor should hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Floating-point numbers.
+    Numbers,
+    /// Packed words of 32 bits.
+    Words,
+}
+
+/// The dtype of the tensor called `name`, of shape `shape`, once its header's entry is checked. Words count
+/// as elements of 4 bytes.
+pub(super) fn check_tensor(
+    path: &Path,
+    name: &str,
+    shape: &[usize],
+    expected: Expected,
+    info: &TensorInfo,
+) -> Result<Dtype> {
+    let dtype = match (info.dtype, expected) {
+        (safetensors::Dtype::U32, Expected::Words) => Dtype::F32,
+        (safetensors::Dtype::F32, Expected::Numbers) => Dtype::F32,
+        (safetensors::Dtype::BF16, Expected::Numbers) => Dtype::Bf16,
+        (safetensors::Dtype::F16, Expected::Numbers) => Dtype::F16,
+        (other, Expected::Words) => {
+            let message = format!("tensor `{name}` is stored as {other:?}: packed words are U32");
+            return Err(Error::model(path, message));
+        }
+        (other, Expected::Numbers) => {
             let packed = match other {
                 safetensors::Dtype::F64 => "",
                 _ => ", so the weights are quantised",
             };
-            return Err(Error::model(
-                path,
-                format!(
-                    "tensor `{}` is stored as {other:?}{packed}: F32, F16 and BF16 are supported",
-                    spec.name
-                ),
-            ));
+            let message = format!(
+                "tensor `{name}` is stored as {other:?}{packed}: F32, F16 and BF16 are supported"
+            );
+            return Err(Error::model(path, message));
         }
     };
-    if info.shape != spec.shape {
-        return Err(Error::model(
-            path,
-            format!(
-                "tensor `{}` has shape {:?}, config.json asks for {:?}",
-                spec.name, info.shape, spec.shape
-            ),
-        ));
+    if info.shape != shape {
+        let message = format!(
+            "tensor `{name}` has shape {:?}, config.json asks for {shape:?}",
+            info.shape
+        );
+        return Err(Error::model(path, message));
     }
     Ok(dtype)
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::plain::check_plain;
-use crate::gemma::{GemmaConfig, TensorSpec};
+use super::plain::{check_plain, is_beside_packed};
+use crate::gemma::{ConfigFile, GemmaConfig, TensorSpec};
 
 /// The prefix of the text model's tensors in a text-only checkpoint.
 const CANONICAL: &str = "model.";
@@ -29,21 +29,23 @@ pub(super) struct Names {
     pub(super) unused: Vec<String>,
 }
 
-/// Whether these stored names are all that `config` needs. Where `tied`, one table is enough.
-pub(super) fn are_whole(config: &GemmaConfig, tied: bool, stored: &BTreeSet<&str>) -> bool {
-    find(config, tied, stored).is_ok()
+/// Whether these stored names are all that the model of `file` needs.
+pub(super) fn are_whole(file: &ConfigFile, stored: &BTreeSet<&str>) -> bool {
+    find(&file.config, file.head.tied, file.packing.is_some(), stored).is_ok()
 }
 
-/// Finds the tensors of `config` among the stored names. Where `tied`, one table is enough.
+/// Finds the tensors of `config` among the stored names. Where `tied`, one table is enough; where `packed`,
+/// matrices may have scales and biases beside them.
 ///
 /// # Errors
 /// When some are missing, in words that show names that are there, or as [`check_plain`].
 pub(super) fn find(
     config: &GemmaConfig,
     tied: bool,
+    packed: bool,
     stored: &BTreeSet<&str>,
 ) -> Result<Names, String> {
-    check_plain(stored)?;
+    check_plain(stored, packed)?;
     let mut specs = GemmaConfig {
         tie_word_embeddings: false,
         ..config.clone()
@@ -134,6 +136,7 @@ fn unused(prefix: &str, body: &[(TensorSpec, String)], stored: &BTreeSet<&str>) 
         .iter()
         .filter(|name| of_text_model(name) && !used.contains(*name))
         .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
+        .filter(|name| !is_beside_packed(name, stored))
         .map(|name| name.escape_debug().to_string())
         .collect()
 }
@@ -216,7 +219,12 @@ mod tests {
     }
 
     fn find_in(names: &[String], tied: bool) -> Result<Names, String> {
-        find(&config(), tied, &names.iter().map(String::as_str).collect())
+        find(
+            &config(),
+            tied,
+            false,
+            &names.iter().map(String::as_str).collect(),
+        )
     }
 
     #[test]

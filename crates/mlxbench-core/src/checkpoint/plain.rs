@@ -18,12 +18,23 @@ const UNMERGED: [&str; 9] = [
     "oft_r",
 ];
 
-/// Checks that the stored names are those of plain weights.
+/// The endings of what lies beside a matrix that MLX packed.
+const PACKED: [&str; 2] = [".scales", ".biases"];
+
+/// Whether `name` is a packed matrix's scales or biases.
+pub(super) fn is_beside_packed(name: &str, stored: &BTreeSet<&str>) -> bool {
+    let stem = PACKED.iter().find_map(|ending| name.strip_suffix(ending));
+    stem.is_some_and(|stem| stored.contains(format!("{stem}.weight").as_str()))
+}
+
+/// Checks that the stored names are those of plain weights, or where `packed` of MLX's.
 ///
 /// # Errors
-/// When they show a quantised format, or an adapter that isn't merged into its model.
-pub fn check_plain(stored: &BTreeSet<&str>) -> Result<(), String> {
-    if let Some((format, name)) = quantised::shown_by_names(stored.iter().copied()) {
+/// When they show another quantised format, or an adapter that isn't merged into its model.
+pub(super) fn check_plain(stored: &BTreeSet<&str>, packed: bool) -> Result<(), String> {
+    let names = stored.iter().copied();
+    let others = names.filter(|name| !(packed && is_beside_packed(name, stored)));
+    if let Some((format, name)) = quantised::shown_by_names(others) {
         return Err(quantised::message(format, &name.escape_debug().to_string()));
     }
     let unmerged = |name: &&&str| UNMERGED.iter().any(|part| name.contains(part));

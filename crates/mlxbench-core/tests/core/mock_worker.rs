@@ -32,7 +32,7 @@ fn answers(requests: &str) -> Vec<serde_json::Value> {
 
 #[test]
 fn requests_are_answered_in_order_and_the_end_of_stdin_ends_it() {
-    let answers = answers("{\"type\": \"hello\", \"protocol\": 2}\nrubbish\n");
+    let answers = answers("{\"type\": \"hello\", \"protocol\": 3}\nrubbish\n");
     assert_eq!(answers[0]["type"], "hello");
     assert_eq!(answers[1]["type"], "error");
 }

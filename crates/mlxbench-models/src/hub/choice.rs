@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use mlxbench_core::checkpoint::{
-    INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, check_plain, is_whole_model,
+    INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, check_names, is_whole_model,
     weight_sets,
 };
 
@@ -75,7 +75,8 @@ pub(super) fn choose(files: &BTreeSet<&str>, peek: &Peek<'_>) -> Result<Choice, 
         false => self::names(&choice.weights, peek),
     };
     if let Some(names) = names {
-        check_plain(&names.iter().map(String::as_str).collect()).map_err(Refusal::NotGemma)?;
+        let names = names.iter().map(String::as_str).collect();
+        check_names(&peek.snapshot, &names).map_err(Refusal::NotGemma)?;
     }
     Ok(choice)
 }

@@ -44,20 +44,39 @@ fn a_quantised_target_is_named_filtered_and_counted_as_one() {
 }
 
 #[test]
-fn no_verdict_is_given_on_quantised_weights() {
+fn quantised_weights_are_held_against_their_own_codes_and_say_what_they_cost() {
     let scene = Scene::new();
     config(&scene, "[\"f32\", \"q8-f32\"]");
     let run = scene.mlxbench(&["run", "config.toml"]);
-    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
-    let known = scene.result()["equivalences"][1].clone();
-    assert_eq!(known["verdict"], "unchecked");
-    assert_eq!(known["reason"], "quantised weights have no limits yet");
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let result = scene.result();
+    let known = result["equivalences"][1].clone();
+    assert_eq!(known["verdict"], "equivalent");
     assert_eq!(known["fidelity"]["agreeing_positions"], 32);
+    // The other verdict: what it costs can't be told without a tokenizer.
+    let cost = &result["quantisation_costs"][0];
+    assert_eq!(cost["scheme"], "q8");
+    let reason = cost["reason"].as_str().unwrap();
+    assert!(reason.contains("tokenizer.json"), "{reason}");
     let shown = stdout(&run);
     assert!(shown.contains("| q8-f32 |"), "{shown}");
+    assert!(shown.contains("fidelity of q8: none"), "{shown}");
+}
+
+#[test]
+fn a_reference_is_never_quantised() {
+    let scene = Scene::new();
+    config(&scene, "[\"q8-f32\"]");
+    let path = scene.path("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("mock/cpu/f32", "mock/cpu/q8-f32");
+    std::fs::write(&path, text).unwrap();
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+    let said = stderr(&run);
     assert!(
-        shown.contains("quantised weights have no limits yet"),
-        "{shown}"
+        said.contains("quantised weights are no reference"),
+        "{said}"
     );
 }
 

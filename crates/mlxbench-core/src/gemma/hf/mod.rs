@@ -8,12 +8,14 @@
 //! | `rope` | RoPE's old and new keys |
 //! | `defaults` | what the reference classes assume |
 //! | `unused` | keys that change nothing, listed; all others are refused |
+//! | `mlx` | matrices packed as mlx-lm packs them |
 //! | `quantised` | formats that can't be run, by their names |
 //! | `write` | a configuration as a file that transformers and mlx-lm read |
 
 mod defaults;
 mod keys;
 mod layers;
+pub(crate) mod mlx;
 pub(crate) mod quantised;
 mod read;
 mod rope;

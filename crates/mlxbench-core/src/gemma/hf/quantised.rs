@@ -9,6 +9,7 @@ mod tests;
 use serde_json::Value;
 
 use super::keys::{Keys, shown};
+use super::mlx::MlxPacking;
 
 pub(crate) use packed::shown_by_names;
 
@@ -30,20 +31,39 @@ pub fn files_aside() -> impl Iterator<Item = &'static str> {
     ASIDE.into_iter().map(|(name, _)| name)
 }
 
-/// Refuses a file whose weights are quantised.
+/// How the file's matrices are packed, where mlx-lm packed them; `None` where they are plain numbers.
 ///
 /// # Errors
-/// When they are; the message names the format and the key, and says what to use.
-pub(super) fn refuse(keys: &mut Keys<'_>) -> Result<(), String> {
+/// When they are quantised in a way that can't be run; the message names the format and the key, and says
+/// what to use.
+pub(super) fn read(keys: &mut Keys<'_>) -> Result<Option<MlxPacking>, String> {
+    let mut packing = None;
     for key in KEYS {
         let Some(found) = keys.one_of(&[key])? else {
             continue;
         };
-        if !is_off(found.value) {
-            return Err(message(&format(key, found.value), &found.from));
+        if is_off(found.value) {
+            continue;
+        }
+        let refusal = || message(&format(key, found.value), &found.from);
+        if method(key, found.value).as_deref() != Some("mlx") {
+            return Err(refusal());
+        }
+        let read = MlxPacking::read(found.value).map_err(|why| format!("{} ({why})", refusal()))?;
+        if packing
+            .replace(read.clone())
+            .is_some_and(|known| known != read)
+        {
+            return Err(format!("`{}` and `{}` disagree", KEYS[0], KEYS[1]));
         }
     }
-    Ok(())
+    Ok(packing)
+}
+
+/// The name of the method of a description, where it names one or its keys show it.
+fn method(key: &str, value: &Value) -> Option<String> {
+    let named = value["quant_method"].as_str().map(str::to_lowercase);
+    named.or_else(|| method_of_keys(key, value).map(str::to_owned))
 }
 
 /// Refuses a model that has `text` in its file `name`, one of [`files_aside`]. What is no JSON says
@@ -117,8 +137,10 @@ fn format(key: &str, value: &Value) -> String {
         texts.next().unwrap_or_default()
     };
     let of = |name: &str| format!("{name}{}", bits(&["/bits", "/w_bit", "/nbits"]));
-    let method = text("/quant_method").map(|method| method.to_lowercase());
-    match method.as_deref().or_else(|| method_of_keys(key, value)) {
+    match method(key, value)
+        .map(|name| name.escape_debug().to_string())
+        .as_deref()
+    {
         Some("mlx") => mlx(value, &of("MLX")),
         Some("bitsandbytes") => bitsandbytes(value),
         Some("gptq") => of("GPTQ"),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::defaults::{self, Defaults};
 use super::keys::{Keys, Sourced};
+use super::mlx::MlxPacking;
 use super::{layers, quantised, rope, unused};
 use crate::checkpoint::json::explain;
 use crate::gemma::{Fact, FlatConfig, GemmaConfig, Generation, LayerKind, bounds};
@@ -27,6 +28,8 @@ pub struct ConfigFile {
     pub warnings: Vec<String>,
     /// What the file says of the output head. The weights may know better.
     pub(crate) head: HeadFlag,
+    /// How matrices are packed whose scales are stored.
+    pub(crate) packing: Option<MlxPacking>,
 }
 
 /// What a file says of the output head.
@@ -45,7 +48,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// When the text is no JSON; the architecture is none of Gemma 1, 2 and 3; two spellings of a
-    /// key disagree; a number can't be a Gemma's; the weights are quantised; or a key asks for
+    /// key disagree; a number can't be a Gemma's; the weights are quantised in a way that can't be run; or a key asks for
     /// something that the adapters don't implement, or that nobody here knows.
     pub fn parse(text: &str) -> Result<Self> {
         let value: Value =
@@ -89,6 +92,7 @@ struct Reading<'a> {
     /// That of the whole model, where it has more parts.
     outer: Option<Keys<'a>>,
     generation: Generation,
+    packing: Option<MlxPacking>,
     facts: Vec<Fact>,
     unused: Vec<String>,
     warnings: Vec<String>,
@@ -122,14 +126,16 @@ impl<'a> Reading<'a> {
             "gemma3" | "gemma3_text" => Generation::Gemma3,
             other => return Err(unsupported(other)),
         };
+        let mut packing = None;
         for keys in [Some(&mut text), outer.as_mut()].into_iter().flatten() {
-            quantised::refuse(keys)?;
+            packing = quantised::read(keys)?.or(packing);
         }
         let architecture = format!("{generation:?}");
         Ok(Self {
             text,
             outer,
             generation,
+            packing,
             facts: vec![Fact::new("architecture", architecture, model_type.from)],
             unused: Vec::new(),
             warnings: Vec::new(),
@@ -145,6 +151,7 @@ impl<'a> Reading<'a> {
             unused: self.unused,
             warnings: self.warnings,
             head,
+            packing: self.packing,
         })
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::json;
 
 fn refusal(value: &Value) -> String {
-    refuse(&mut Keys::new("", value.as_object().unwrap())).unwrap_err()
+    read(&mut Keys::new("", value.as_object().unwrap())).unwrap_err()
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn what_is_off_is_not_quantised() {
             "load_in_8bit": false}}),
     ];
     for value in off {
-        refuse(&mut Keys::new("", value.as_object().unwrap())).unwrap();
+        read(&mut Keys::new("", value.as_object().unwrap())).unwrap();
     }
 }
 
