@@ -44,7 +44,7 @@ use zeros::{Stretch, Zeros};
 
 pub use crate::gemma::hf::mlx::Affine;
 pub use crate::gemma::hf::quantised::files_aside;
-pub use config::{ADAPTER_CONFIG, read_config, read_config_file};
+pub use config::{ADAPTER_CONFIG, GGUF_FILE, read_config, read_config_file};
 pub use json::read_text;
 pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, is_shard, weight_sets};
 use tensor::Bytes;
@@ -336,10 +336,15 @@ impl Checkpoint {
         })
     }
 
-    /// Whether mlx-lm packed any of the model's matrices.
-    pub fn is_packed(&self) -> bool {
+    /// Whether the model is stored quantised: mlx-lm packed a matrix of it, or it comes from a GGUF file.
+    pub fn is_quantised(&self) -> bool {
         let mut places = self.tensors.values();
-        places.any(|place| matches!(place.form, Form::Packed { .. }))
+        self.gguf_file().is_some() || places.any(|place| matches!(place.form, Form::Packed { .. }))
+    }
+
+    /// The GGUF file that the model was imported from.
+    pub fn gguf_file(&self) -> Option<&Path> {
+        self.file.gguf.as_deref()
     }
 
     fn find(&self, name: &str) -> Option<Tensor<'_>> {

@@ -120,7 +120,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
         let threads = self.set_threads(load.threads)?;
         let mut checkpoint = Checkpoint::open(&load.model)?;
         let precision = load.placement.precision;
-        if precision.weights() == WeightFormat::Native && !checkpoint.is_packed() {
+        if precision.weights() == WeightFormat::Native && !checkpoint.is_quantised() {
             return Err(Error::Unsupported(format!(
                 "{precision} takes weights as a quantised checkpoint stores them, and these are plain numbers: \
                  write {}",

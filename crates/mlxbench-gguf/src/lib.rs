@@ -29,6 +29,7 @@ pub mod weights;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use mlxbench_core::checkpoint::GGUF_FILE;
 use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
 use mlxbench_models::Error;
 use mlxbench_models::describe::GGUF_UNUSED_KEYS;
@@ -95,6 +96,9 @@ fn write(
         },
     };
     json[GGUF_UNUSED_KEYS] = model.metadata.unread().into();
+    // What can't be written as text can't be found again: such a file is imported and no more.
+    let path = file.canonicalize().ok();
+    json[GGUF_FILE] = path.as_deref().and_then(Path::to_str).into();
     let text = format!("{json:#}\n");
     let contents = Contents {
         config: &text,

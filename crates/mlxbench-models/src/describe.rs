@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use humansize::{BINARY, format_size};
+use mlxbench_core::checkpoint::GGUF_FILE;
 use mlxbench_core::gemma::{Fact, LayerSpec};
 use mlxbench_core::{Checkpoint, Dtype, GemmaConfig};
 use serde::Serialize;
@@ -100,7 +101,7 @@ pub fn describe(folder: &Path) -> Result<Description> {
         needs: Dtype::ALL.map(need).into(),
         facts: checkpoint.facts().to_vec(),
         unused_keys: unused
-            .filter(|key| *key != GGUF_UNUSED_KEYS)
+            .filter(|key| ![GGUF_UNUSED_KEYS, GGUF_FILE].contains(&key.as_str()))
             .cloned()
             .collect(),
         gguf_unused_keys: gguf_unused_keys(folder),

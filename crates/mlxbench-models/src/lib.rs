@@ -2,19 +2,23 @@
 //!
 //! | module | its subject |
 //! |---|---|
-//! | [`source`] | a model by its name: a folder, `hf:owner/name`, `synthetic:PRESET` |
+//! | [`source`] | a model by its name: a folder, `hf:owner/name`, `gguf:FILE`, `synthetic:PRESET` |
 //! | [`hub`] | the Hugging Face hub |
+//! | [`gguf`] | GGUF files, imported to the cache |
 //! | [`synth`] | random weights in a real Gemma's shapes |
 //! | [`progress`] | how far a model is that is being made |
 //! | [`mod@write`] | a model folder written tensor by tensor, whole or not at all |
 //! | [`describe`] | what `mlxbench model show` tells |
+//! | [`program`] | programs that mlxbench starts |
 //! | [`cache`] | the user's folder for models that mlxbench made |
 
 pub mod cache;
 pub mod describe;
 mod error;
+pub mod gguf;
 pub mod hub;
 mod partial;
+pub mod program;
 pub mod progress;
 pub mod source;
 pub mod synth;

@@ -10,7 +10,7 @@ use mlxbench_core::checkpoint::read_config;
 use mlxbench_core::gemma::{PRESETS, Preset, preset};
 
 use crate::progress::Watch;
-use crate::{Error, Result, cache, hub, synth};
+use crate::{Error, Result, cache, gguf, hub, synth};
 
 /// Where a model is to be had.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub enum Source {
         /// A branch, tag or commit; `main` when absent.
         revision: Option<String>,
     },
+    /// `gguf:FILE`: a GGUF file.
+    Gguf(PathBuf),
     /// `synthetic:PRESET[@seed]`: random weights.
     Synthetic {
         /// The shapes.
@@ -46,6 +48,7 @@ impl Source {
                 Ok(folder.clone())
             }
             Self::Hub { repo, revision } => hub::fetch(repo, revision.as_deref()),
+            Self::Gguf(file) => gguf::resolve(file),
             Self::Synthetic { preset, seed } => synthetic(preset, *seed, watch),
         }
     }
@@ -69,6 +72,7 @@ impl Source {
         let folder = match self {
             Self::Folder(folder) => Some(folder.clone()),
             Self::Hub { repo, revision } => hub::cached(repo, revision.as_deref())?,
+            Self::Gguf(file) => Some(gguf::folder(file)?).filter(|folder| folder.is_dir()),
             Self::Synthetic { preset, seed } => {
                 Some(synthetic_folder(preset, *seed)?).filter(|folder| folder.is_dir())
             }
@@ -129,6 +133,14 @@ impl FromStr for Source {
                 revision,
             });
         }
+        if let Some(file) = name.strip_prefix("gguf:") {
+            return match file.is_empty() {
+                true => Err(Error::Invalid(
+                    "`gguf:` names no file: write gguf:FILE.gguf".into(),
+                )),
+                false => Ok(Self::Gguf(file.into())),
+            };
+        }
         if name.is_empty() {
             return Err(Error::Invalid("the model's name is empty".into()));
         }
@@ -162,6 +174,7 @@ impl fmt::Display for Source {
                 repo,
                 revision: Some(revision),
             } => write!(f, "hf:{repo}@{revision}"),
+            Self::Gguf(file) => write!(f, "gguf:{}", file.display()),
             Self::Synthetic { preset, seed } => write!(f, "synthetic:{}@{seed}", preset.name),
         }
     }
@@ -185,6 +198,7 @@ mod tests {
         assert_eq!(parsed("hf:google/gemma-2b@main"), "hf:google/gemma-2b@main");
         assert_eq!(parsed("synthetic:gemma-2b"), "synthetic:gemma-2b@0");
         assert_eq!(parsed("some/folder"), "some/folder");
+        assert_eq!(parsed("gguf:some/file.gguf"), "gguf:some/file.gguf");
     }
 
     #[test]
@@ -192,6 +206,7 @@ mod tests {
         assert!(refusal("synthetic:gema-3-1b").contains("did you mean `gemma-3-1b`?"));
         assert!(refusal("synthetic:gemma-2b@x").contains("synthetic:gemma-2b@7"));
         assert!(refusal("hf:gemma").contains("hf:owner/name"));
+        assert!(refusal("gguf:").contains("gguf:FILE.gguf"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// A folder, `hf:owner/name[@revision]` or `synthetic:PRESET[@seed]`.
+    /// A folder, `hf:owner/name[@revision]`, `gguf:FILE` or `synthetic:PRESET[@seed]`.
     pub source: String,
     /// Taken, and said so in the result, when the source can't be had.
     pub fallback: Option<String>,

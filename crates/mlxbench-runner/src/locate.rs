@@ -1,6 +1,8 @@
 //! Where a backend's worker program is: beside the CLI's own executable, then on PATH.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+pub use mlxbench_models::program::program;
 
 /// Program and arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,35 +50,9 @@ pub fn words(command: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// The file of the program called `name`; a name with a slash is a path.
-pub fn program(name: &str) -> Option<PathBuf> {
-    if name.contains('/') {
-        return Some(PathBuf::from(name)).filter(|path| path.is_file());
-    }
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.to_owned()));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = beside.into_iter().chain(std::env::split_paths(&path));
-    folders
-        .map(|folder| folder.join(name))
-        .find(|file| is_executable(file))
-}
-
-fn is_executable(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn programs_are_found_on_path() {
-        assert!(program("sh").is_some_and(|path| path.ends_with("sh")));
-    }
 
     #[test]
     fn a_command_is_a_program_as_a_whole_or_words() {

@@ -251,6 +251,10 @@ fn resolve_model(
 
 /// A model's name for tables: a path or a script says less than the folder's own name.
 fn model_name(source: &str, folder: &Path) -> String {
+    if let Some(file) = source.strip_prefix("gguf:") {
+        let name = Path::new(file).file_name();
+        return name.map_or(source.into(), |name| name.to_string_lossy().into_owned());
+    }
     let says_what = source.starts_with("hf:") || source.starts_with("synthetic:");
     match folder.file_name() {
         Some(name) if !says_what => name.to_string_lossy().into_owned(),
@@ -267,6 +271,7 @@ fn resolve(source: &str, base: &Path, watch: Watch<'_>) -> Result<PathBuf> {
     let source: Source = source.parse()?;
     let source = match source {
         Source::Folder(folder) => Source::Folder(base.join(folder)),
+        Source::Gguf(file) => Source::Gguf(base.join(file)),
         other => other,
     };
     Ok(source.resolve(watch)?)

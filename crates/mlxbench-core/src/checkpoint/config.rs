@@ -1,6 +1,6 @@
 //! `config.json` and its neighbour `generation_config.json`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::json::{explain, read_text};
 use crate::gemma::hf::quantised::{self, files_aside};
@@ -9,6 +9,9 @@ use crate::{Error, Result};
 
 /// What peft and mlx-lm write beside the weights of an adapter.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+
+/// The key under which an imported model's `config.json` names its GGUF file.
+pub const GGUF_FILE: &str = "_gguf_file";
 
 /// The `config.json` of `folder`.
 ///
@@ -33,6 +36,7 @@ pub fn read_config_file(folder: &Path) -> Result<ConfigFile> {
     let text = read_text(&path)?;
     let parsed = ConfigFile::parse(&text);
     let mut file = parsed.map_err(|error| Error::model(&path, error.to_string()))?;
+    file.gguf = gguf_file(&text);
     check_aside(folder)?;
     add_generation_eos(folder, &mut file);
     if folder.join(ADAPTER_CONFIG).is_file() {
@@ -44,6 +48,12 @@ pub fn read_config_file(folder: &Path) -> Result<ConfigFile> {
     Ok(file)
 }
 
+/// The GGUF file that the model was imported from.
+fn gguf_file(text: &str) -> Option<PathBuf> {
+    let config: serde_json::Value = serde_json::from_str(text).ok()?;
+    Some(config[GGUF_FILE].as_str()?.into())
+}
+
 /// What is said of a path that is no folder.
 fn no_folder(path: &Path) -> String {
     let name = path.display();
@@ -52,7 +62,7 @@ fn no_folder(path: &Path) -> String {
             "no such folder: name a model folder, hf:owner/name or synthetic:PRESET".to_owned()
         }
         Some("gguf") => format!(
-            "a GGUF file: run `mlxbench model import {name} -o FOLDER` first, then name FOLDER"
+            "a GGUF file: write gguf:{name}"
         ),
         _ => "a file: name the folder of the model, which holds its config.json".to_owned(),
     }

@@ -27,4 +27,4 @@ pub use hf::ConfigFile;
 pub use layer::Layer;
 pub use presets::{PRESETS, Preset, preset};
 pub use spec::{AttentionSpec, KeysValues, LayerKind, LayerNorms, LayerSpec, RopeSpec};
-pub use tensors::{LayerNames, TensorSpec};
+pub use tensors::{LayerNames, TensorSpec, gguf_name};

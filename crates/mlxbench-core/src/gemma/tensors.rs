@@ -1,6 +1,6 @@
 //! Which tensors a checkpoint must hold: names and shapes of the Hugging Face layout.
 
-use crate::gemma::{GemmaConfig, KeysValues, LayerSpec};
+use crate::gemma::{GemmaConfig, Generation, KeysValues, LayerSpec};
 
 /// A tensor that a checkpoint must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,4 +103,37 @@ impl GemmaConfig {
         }
         specs
     }
+}
+
+/// GGUF's name of a Hugging Face tensor. Source: ggml's `constants.py` and `tensor_mapping.py`.
+pub fn gguf_name(name: &str, generation: Generation) -> String {
+    match name {
+        "model.embed_tokens.weight" => return "token_embd.weight".into(),
+        "model.norm.weight" => return "output_norm.weight".into(),
+        "lm_head.weight" => return "output.weight".into(),
+        _ => {}
+    }
+    let rest = name.strip_prefix("model.layers.").unwrap_or(name);
+    let (layer, part) = rest.split_once('.').unwrap_or((rest, ""));
+    // `weight`, or `bias` in attention.
+    let (part, kind) = part.rsplit_once('.').unwrap_or((part, "weight"));
+    let known = match part {
+        "input_layernorm" => "attn_norm",
+        "self_attn.q_proj" => "attn_q",
+        "self_attn.k_proj" => "attn_k",
+        "self_attn.v_proj" => "attn_v",
+        "self_attn.o_proj" => "attn_output",
+        "self_attn.q_norm" => "attn_q_norm",
+        "self_attn.k_norm" => "attn_k_norm",
+        // In Gemma 1 this is the norm before the MLP.
+        "post_attention_layernorm" if generation == Generation::Gemma1 => "ffn_norm",
+        "post_attention_layernorm" => "post_attention_norm",
+        "pre_feedforward_layernorm" => "ffn_norm",
+        "post_feedforward_layernorm" => "post_ffw_norm",
+        "mlp.gate_proj" => "ffn_gate",
+        "mlp.up_proj" => "ffn_up",
+        "mlp.down_proj" => "ffn_down",
+        other => other,
+    };
+    format!("blk.{layer}.{known}.{kind}")
 }

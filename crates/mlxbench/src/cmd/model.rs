@@ -2,22 +2,19 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, bail};
 use mlxbench_core::checkpoint::read_text;
 use mlxbench_core::gemma::{PRESETS, preset};
 use mlxbench_core::{Dtype, GemmaConfig};
 use mlxbench_models::source::Source;
-use mlxbench_models::{describe, synth};
-use mlxbench_runner::locate;
+use mlxbench_models::{describe, gguf, synth};
 
 use crate::exit::Exit;
 use crate::making::Making;
 use crate::output::print;
 
 /// The program that reads GGUF files.
-const IMPORTER: &str = "mlxbench-gguf";
 
 /// Fetch, import, make, show and list models.
 #[derive(clap::Args)]
@@ -134,29 +131,17 @@ fn import(
     dtype: Dtype,
     tokenizer: Option<&Path>,
 ) -> anyhow::Result<Exit> {
-    let Some(importer) = locate::program(IMPORTER) else {
-        bail!(
-            "the program `{IMPORTER}` is neither beside mlxbench nor on PATH; build it with \
-             `cargo build --release -p mlxbench-gguf`"
-        );
-    };
-    let mut command = Command::new(importer);
-    command
-        .arg(file)
-        .arg("-o")
-        .arg(output)
-        .arg("--dtype")
-        .arg(dtype.name());
+    let mut command = gguf::importer(file, output, dtype)?;
     if let Some(tokenizer) = tokenizer {
         command.arg("--tokenizer").arg(tokenizer);
     }
-    let status = command.status().context(IMPORTER)?;
+    let status = command.status().context("the importer of GGUF files")?;
     match status.code() {
         Some(0) => Ok(Exit::Fine),
         // It has said why.
         Some(_) => Ok(Exit::Usage),
         None => {
-            bail!("`{IMPORTER}` was ended from outside ({status}): is there too little memory?")
+            bail!("the importer was ended from outside ({status}): is there too little memory?")
         }
     }
 }

@@ -5,6 +5,8 @@ mod arithmetic;
 mod tests;
 mod tokens;
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::defaults::{self, Defaults};
@@ -30,6 +32,8 @@ pub struct ConfigFile {
     pub(crate) head: HeadFlag,
     /// How matrices are packed whose scales are stored.
     pub(crate) packing: Option<MlxPacking>,
+    /// The GGUF file that the model was imported from.
+    pub(crate) gguf: Option<PathBuf>,
 }
 
 /// What a file says of the output head.
@@ -152,6 +156,7 @@ impl<'a> Reading<'a> {
             warnings: self.warnings,
             head,
             packing: self.packing,
+            gguf: None,
         })
     }
 
