@@ -456,7 +456,7 @@ fn files_are_not_folders() {
     let gguf = folder.path().join("x.gguf");
     std::fs::write(&gguf, "GGUF").unwrap();
     let message = refusal(&gguf);
-    let expected = format!("run `mlxbench model import {} -o FOLDER`", gguf.display());
+    let expected = format!("write gguf:{}", gguf.display());
     assert!(message.contains(&expected), "{message}");
     let message = refusal(&folder.path().join("model.safetensors"));
     assert!(message.contains("name the folder"), "{message}");
