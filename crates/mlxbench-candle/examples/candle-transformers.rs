@@ -22,6 +22,9 @@ use mlxbench_core::{
 /// The longest text. Tables and, in Gemma 3, caches are made for it in full.
 const POSITIONS: usize = 16_384;
 
+/// Why it takes no quantised weights.
+const UNQUANTISED: &str = "quantised weights aren't implemented in this peer";
+
 fn main() -> ExitCode {
     mlxbench_core::worker::serve(Peer::default())
 }
@@ -48,7 +51,12 @@ impl Backend for Peer {
     }
 
     fn devices(&self) -> Vec<DeviceSupport> {
-        self.candle.devices()
+        let mut devices = self.candle.devices();
+        let precisions = devices.iter_mut().flat_map(|device| &mut device.precisions);
+        for support in precisions.filter(|support| support.precision.is_quantised()) {
+            support.unsupported = Some(UNQUANTISED.into());
+        }
+        devices
     }
 
     fn set_threads(&mut self, threads: Option<usize>) -> Result<usize> {
@@ -61,9 +69,7 @@ impl Backend for Peer {
             WeightFormat::Plain(Dtype::Bf16) => DType::BF16,
             WeightFormat::Plain(Dtype::F16) => DType::F16,
             WeightFormat::Quantised(_) => {
-                return Err(Error::Unsupported(
-                    "quantised weights aren't implemented in this peer".into(),
-                ));
+                return Err(Error::Unsupported(UNQUANTISED.into()));
             }
         };
         let device = mlxbench_candle::device(&placement.device)?;

@@ -7,11 +7,15 @@ use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 
+use crate::quantised;
 use crate::weights::{self, Weights};
 use crate::{GemmaModel, Product};
 
 /// The threads variable that candle and rayon read.
 const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
+
+/// The one that candle's own pool reads first, which runs quantised products.
+const POOL_VARIABLE: &str = "CANDLE_NUM_THREADS";
 
 /// The candle framework.
 #[derive(Debug, Default)]
@@ -70,6 +74,9 @@ impl Backend for CandleBackend {
             unsafe { std::env::set_var(THREADS_VARIABLE, threads.to_string()) };
         }
         let threads = utils::get_num_threads();
+        // Otherwise one that is set already would count for some products and not for others.
+        // SAFETY: as above.
+        unsafe { std::env::set_var(POOL_VARIABLE, threads.to_string()) };
         // Fails when the pool already runs, which is fine if its size is right.
         let _ = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -85,11 +92,10 @@ impl Backend for CandleBackend {
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
         let device = usable(placement)?;
-        let weights = Weights {
-            checkpoint,
-            device: &device,
-            dtype: placement.precision.compute(),
-        };
+        if placement.precision.is_quantised() {
+            quantised::check_shapes(checkpoint.config())?;
+        }
+        let weights = Weights::new(checkpoint, &device, placement.precision);
         GemmaModel::load(&weights).map_err(Error::framework)
     }
 
@@ -100,6 +106,12 @@ impl Backend for CandleBackend {
         placement: &Placement,
     ) -> Result<Product> {
         let device = usable(placement)?;
+        if placement.precision.is_quantised() {
+            return Err(Error::Unsupported(format!(
+                "candle's products alone are timed in the dtype that is computed in, not in {}",
+                placement.precision
+            )));
+        }
         Product::random(shape, copies, placement.precision.compute(), &device)
             .map_err(Error::framework)
     }
@@ -147,7 +159,12 @@ fn support(name: &str) -> Option<DeviceSupport> {
     let device = device(&name).ok()?;
     let precisions = Precision::ALL.map(|precision| PrecisionSupport {
         precision,
-        unsupported: unsupported(&device, precision),
+        // candle's pool for quantised products on the CPU starts with the first of them and keeps its
+        // threads, whose number is set later: there they are tried when a model is loaded.
+        unsupported: match device.is_cpu() && precision.is_quantised() {
+            true => None,
+            false => unsupported(&device, precision),
+        },
     });
     Some(DeviceSupport {
         device: name,
@@ -158,10 +175,10 @@ fn support(name: &str) -> Option<DeviceSupport> {
 
 /// Why `device` can't multiply matrices in `precision`, in candle's words; `None` when it can.
 fn unsupported(device: &Device, precision: Precision) -> Option<String> {
-    if precision.is_quantised() {
-        return Some("quantised weights aren't implemented in the candle adapter".into());
-    }
     let dtype = precision.compute();
+    if let Some(scheme) = precision.scheme() {
+        return quantised::unusable(device, scheme, dtype);
+    }
     let product = || {
         let x = Tensor::ones((2, 2), weights::dtype(dtype), device)?;
         x.matmul(&x)?;
@@ -214,6 +231,7 @@ mod tests {
     fn a_running_pool_keeps_its_size() {
         let threads = CandleBackend::default().set_threads(Some(1)).unwrap();
         assert_eq!(threads, 1);
+        assert_eq!(std::env::var(POOL_VARIABLE).unwrap(), "1");
         let error = CandleBackend::default().set_threads(Some(2)).unwrap_err();
         assert!(error.to_string().contains("start a new worker"), "{error}");
     }

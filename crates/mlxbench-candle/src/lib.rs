@@ -6,6 +6,7 @@
 //! | `backend` | what candle can do here: versions, devices, dtypes, threads |
 //! | `weights` | from checkpoint tensors to candle's |
 //! | `framework` | what the layers ask of candle beside their parts |
+//! | `quantised` | weights as codes, in candle's blocks |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `readback` | how tokens come to the host |
@@ -25,6 +26,7 @@ mod mlp;
 mod model;
 mod norm;
 mod product;
+mod quantised;
 mod readback;
 mod rope;
 mod weights;

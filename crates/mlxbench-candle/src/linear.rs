@@ -3,6 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor, utils};
 use rayon::prelude::*;
 
+use crate::quantised::Quantised;
+use crate::weights::bytes;
+
 /// Whether a single row is multiplied by blocks of a matrix's rows, one a thread. gemm does so on one
 /// thread, which can't read as fast as the memory is. In bf16, candle widens all of a matrix to multiply by
 /// a part of it.
@@ -11,17 +14,50 @@ pub(crate) fn splits_rows(device: &Device, dtype: DType) -> bool {
     device.is_cpu() && dtype != DType::BF16 && !blas && rayon::current_num_threads() > 1
 }
 
+/// A matrix of weights. A clone shares them.
+#[derive(Debug, Clone)]
+pub(crate) enum Weight {
+    /// Shape `[out_features, in_features]`, in the model's dtype.
+    Plain(Tensor),
+    Quantised(Quantised),
+}
+
+impl Weight {
+    /// So many of its rows, from `first` on; the weights are shared.
+    fn rows(&self, first: usize, count: usize) -> Result<Self> {
+        match self {
+            Self::Plain(weight) => weight.narrow(0, first, count).map(Self::Plain),
+            Self::Quantised(weight) => Ok(Self::Quantised(weight.rows(first, count))),
+        }
+    }
+
+    /// The rows `ids`, of shape `[tokens]`, in `dtype`, the model's. Shape `[tokens, in_features]`.
+    pub(crate) fn lookup(&self, ids: &Tensor, dtype: DType) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => weight.index_select(ids, 0),
+            Self::Quantised(weight) => weight.lookup(ids, dtype),
+        }
+    }
+
+    /// Bytes of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Plain(weight) => bytes(weight),
+            Self::Quantised(weight) => weight.bytes(),
+        }
+    }
+}
+
 /// `x W^T + b`, with the weights as Hugging Face stores them.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    /// Shape `[out_features, in_features]`.
-    weight: Tensor,
+    weight: Weight,
     /// Shape `[out_features]`.
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+    pub(crate) fn new(weight: Weight, bias: Option<Tensor>) -> Self {
         Self { weight, bias }
     }
 
@@ -29,7 +65,7 @@ impl Linear {
     pub(crate) fn rows(&self, first: usize, count: usize) -> Result<Self> {
         let rows = |tensor: &Tensor| tensor.narrow(0, first, count);
         Ok(Self {
-            weight: rows(&self.weight)?,
+            weight: self.weight.rows(first, count)?,
             bias: self.bias.as_ref().map(rows).transpose()?,
         })
     }
@@ -37,27 +73,31 @@ impl Linear {
     /// From `[batch, tokens, in_features]` to `[batch, tokens, out_features]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
-        let y = self.product(&x.reshape((batch * tokens, width))?)?;
+        let x = x.reshape((batch * tokens, width))?;
+        let y = match &self.weight {
+            Weight::Plain(weight) => product(weight, &x)?,
+            Weight::Quantised(weight) => weight.product(&x)?,
+        };
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         };
         y.reshape((batch, tokens, ()))
     }
+}
 
-    /// `x W^T` for `x` of shape `[rows, in_features]`.
-    fn product(&self, x: &Tensor) -> Result<Tensor> {
-        if x.dim(0)? > 1 || !splits_rows(x.device(), x.dtype()) {
-            return x.matmul(&self.weight.t()?);
-        }
-        let out = self.weight.dim(0)?;
-        let block = out.div_ceil(rayon::current_num_threads());
-        let starts: Vec<usize> = (0..out).step_by(block).collect();
-        let part = |start: usize| {
-            let rows = self.weight.narrow(0, start, block.min(out - start))?;
-            x.matmul(&rows.t()?)
-        };
-        let parts: Vec<Tensor> = starts.into_par_iter().map(part).collect::<Result<_>>()?;
-        Tensor::cat(&parts, 1)
+/// `x W^T` for `x` of shape `[rows, in_features]`.
+fn product(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
+    if x.dim(0)? > 1 || !splits_rows(x.device(), x.dtype()) {
+        return x.matmul(&weight.t()?);
     }
+    let out = weight.dim(0)?;
+    let block = out.div_ceil(rayon::current_num_threads());
+    let starts: Vec<usize> = (0..out).step_by(block).collect();
+    let part = |start: usize| {
+        let rows = weight.narrow(0, start, block.min(out - start))?;
+        x.matmul(&rows.t()?)
+    };
+    let parts: Vec<Tensor> = starts.into_par_iter().map(part).collect::<Result<_>>()?;
+    Tensor::cat(&parts, 1)
 }

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Tensor};
 use mlxbench_core::backend::{ContextShape, OWN_KERNEL, Reads};
-use mlxbench_core::gemma::Decoder;
 use mlxbench_core::gemma::parts::{Norm, Spans};
+use mlxbench_core::gemma::{Decoder, Storage};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limits};
 
 pub use ops::Session;
 
 use crate::framework::{Candle, Place};
-use crate::linear::{Linear, splits_rows};
+use crate::linear::{Linear, Weight, splits_rows};
 use crate::norm::RmsNorm;
+use crate::quantised;
 use crate::readback::{Readback, Ready};
 use crate::weights::{self, Weights};
 
@@ -25,11 +26,13 @@ pub struct GemmaModel {
     place: Place,
     readback: Readback,
     /// Shape `[vocab_size, hidden_size]`.
-    embedding: Tensor,
+    embedding: Weight,
     embedding_scale: f64,
     decoder: Decoder<Candle>,
     norm: RmsNorm,
     lm_head: Linear,
+    /// Where weights are quantised.
+    storage: Option<Storage>,
 }
 
 /// The last position's logits and their argmax, on the device.
@@ -46,24 +49,39 @@ pub struct Output {
 impl GemmaModel {
     pub(crate) fn load(weights: &Weights<'_>) -> candle_core::Result<Self> {
         let config = weights.checkpoint.config();
-        let dtype = weights::dtype(weights.dtype);
+        let dtype = weights::dtype(weights.dtype());
         let positions = config.max_position_embeddings.min(limits::TOKENS);
         let place = Place::new(weights.device, dtype, positions)?;
         // Largest first: while a tensor is converted, its file's pages are in memory too.
         let embedding = weights.matrix(&["model.embed_tokens.weight"], config.hidden_size)?;
+        let mut tables_bytes = embedding.bytes();
         let lm_head = match config.tie_word_embeddings {
             true => embedding.clone(),
-            false => weights.matrix(&["lm_head.weight"], config.hidden_size)?,
+            false => {
+                let lm_head = weights.matrix(&["lm_head.weight"], config.hidden_size)?;
+                tables_bytes += lm_head.bytes();
+                lm_head
+            }
         };
+        let decoder = Decoder::load(config, weights, place.clone())?;
+        let norm = RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?;
+        let storage = weights.are_quantised().then(|| Storage {
+            layers_bytes: weights.layers_bytes(),
+            tables_bytes,
+            others_bytes: weights.others_bytes(),
+            kv_cache: weights.dtype(),
+            activations: quantised::activations(weights.device),
+        });
         Ok(Self {
             config: config.clone(),
-            decoder: Decoder::load(config, weights, place.clone())?,
+            decoder,
             readback: Readback::new(weights.device)?,
             place,
             embedding,
-            embedding_scale: config.embedding_scale(weights.dtype),
-            norm: RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?,
+            embedding_scale: config.embedding_scale(weights.dtype()),
+            norm,
             lm_head: Linear::new(lm_head, None),
+            storage,
         })
     }
 
@@ -72,7 +90,9 @@ impl GemmaModel {
         let (batch, tokens) = ids.dims2().map_err(Error::framework)?;
         let spans = self.decoder.advance(batch, tokens)?;
         let embed = || {
-            let embedded = self.embedding.index_select(&ids.flatten_all()?, 0)?;
+            let embedded = self
+                .embedding
+                .lookup(&ids.flatten_all()?, self.place.dtype)?;
             embedded.reshape((batch, tokens, ()))? * self.embedding_scale
         };
         Ok((embed().map_err(Error::framework)?, spans))
@@ -127,11 +147,18 @@ impl Model for GemmaModel {
 
     fn kernels(&self) -> BTreeMap<String, String> {
         let Place { device, dtype, .. } = &self.place;
+        if self.storage.is_some() {
+            return quantised::kernels(device, *dtype);
+        }
         let own = splits_rows(device, *dtype).then(|| {
             let way = format!("{OWN_KERNEL}blocks of the matrix's rows, one a thread");
             ("product of a single row".to_owned(), way)
         });
         own.into_iter().collect()
+    }
+
+    fn storage(&self) -> Option<Storage> {
+        self.storage.clone()
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {

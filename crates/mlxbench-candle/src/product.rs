@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Dtype, Error, Result, backend};
 
-use crate::linear::Linear;
+use crate::linear::{Linear, Weight};
 use crate::weights;
 
 /// Rows of random numbers, which repeat: more would take longer to make than to multiply.
@@ -27,7 +27,8 @@ impl Product {
         device: &Device,
     ) -> candle_core::Result<Self> {
         let matrix = |rows| random(rows, shape.in_features, dtype, device);
-        let weights = (0..copies).map(|_| Ok(Linear::new(matrix(shape.out_features)?, None)));
+        let weight = || matrix(shape.out_features).map(Weight::Plain);
+        let weights = (0..copies).map(|_| Ok(Linear::new(weight()?, None)));
         Ok(Self {
             device: device.clone(),
             input: matrix(shape.rows)?.unsqueeze(0)?,

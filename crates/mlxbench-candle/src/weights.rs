@@ -1,11 +1,14 @@
 //! From checkpoint tensors to candle's, one at a time, so that weights are never held twice.
 
+use std::cell::Cell;
+
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 use mlxbench_core::checkpoint::Element;
 use mlxbench_core::gemma::LayerNames;
-use mlxbench_core::{Checkpoint, Dtype};
+use mlxbench_core::{Checkpoint, Dtype, Precision};
 
-use crate::linear::Linear;
+use crate::linear::{Linear, Weight};
+use crate::quantised::Quantised;
 
 /// Candle's name for `dtype`.
 pub(crate) fn dtype(dtype: Dtype) -> DType {
@@ -16,19 +19,74 @@ pub(crate) fn dtype(dtype: Dtype) -> DType {
     }
 }
 
-/// A checkpoint that is being loaded to a device in a dtype.
+/// Bytes of a tensor.
+pub(crate) fn bytes(tensor: &Tensor) -> u64 {
+    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
+}
+
+/// A checkpoint that is being loaded to a device in a precision.
 #[derive(Debug)]
 pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) device: &'a Device,
-    pub(crate) dtype: Dtype,
+    precision: Precision,
+    layers_bytes: Cell<u64>,
+    others_bytes: Cell<u64>,
 }
 
-impl Weights<'_> {
+impl<'a> Weights<'a> {
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        device: &'a Device,
+        precision: Precision,
+    ) -> Self {
+        Self {
+            checkpoint,
+            device,
+            precision,
+            layers_bytes: Cell::default(),
+            others_bytes: Cell::default(),
+        }
+    }
+
+    /// The model's dtype.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.precision.compute()
+    }
+
+    /// Whether matrices are kept as codes.
+    pub(crate) fn are_quantised(&self) -> bool {
+        self.precision.is_quantised()
+    }
+
+    /// Bytes of the matrices of layers that were loaded.
+    pub(crate) fn layers_bytes(&self) -> u64 {
+        self.layers_bytes.get()
+    }
+
+    /// Bytes of the norms and biases that were loaded.
+    pub(crate) fn others_bytes(&self) -> u64 {
+        self.others_bytes.get()
+    }
+
+    /// The rows of all matrices called `names`, one below the other, as the precision keeps them.
+    pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Weight> {
+        match self.precision.scheme() {
+            None => self.plain(names, columns).map(Weight::Plain),
+            Some(scheme) => {
+                let Self {
+                    checkpoint, device, ..
+                } = *self;
+                let quantised = Quantised::load(checkpoint, names, scheme, columns, device);
+                quantised.map(Weight::Quantised)
+            }
+        }
+    }
+
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
     /// Shape `[rows, columns]`.
-    pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Tensor> {
-        match self.dtype {
+    fn plain(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Tensor> {
+        match self.dtype() {
             Dtype::F32 => self.stack::<f32>(names, columns),
             Dtype::Bf16 => self.stack::<half::bf16>(names, columns),
             Dtype::F16 => self.stack::<half::f16>(names, columns),
@@ -50,11 +108,11 @@ impl Weights<'_> {
         };
         let (weights, biases): (Vec<_>, Vec<_>) =
             (named("weight").collect(), named("bias").collect());
-        let bias = bias.then(|| self.matrix(&biases, 1)?.flatten_all());
-        Ok(Linear::new(
-            self.matrix(&weights, columns)?,
-            bias.transpose()?,
-        ))
+        let bias = bias.then(|| self.plain(&biases, 1)?.flatten_all());
+        let (weight, bias) = (self.matrix(&weights, columns)?, bias.transpose()?);
+        add(&self.layers_bytes, weight.bytes());
+        add(&self.others_bytes, bias.as_ref().map_or(0, bytes));
+        Ok(Linear::new(weight, bias))
     }
 
     /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
@@ -62,7 +120,9 @@ impl Weights<'_> {
         let mut factor = self.checkpoint.tensor(name).to_vec::<f32>();
         factor.iter_mut().for_each(|weight| *weight += 1.0);
         let width = factor.len();
-        Tensor::from_vec(factor, width, self.device)?.to_dtype(dtype(self.dtype))
+        let factor = Tensor::from_vec(factor, width, self.device)?.to_dtype(dtype(self.dtype()))?;
+        add(&self.others_bytes, bytes(&factor));
+        Ok(factor)
     }
 
     fn stack<T: Element + WithDType>(
@@ -80,4 +140,8 @@ impl Weights<'_> {
         let rows = elements.len() / columns;
         Tensor::from_vec(elements, (rows, columns), self.device)
     }
+}
+
+fn add(count: &Cell<u64>, bytes: u64) {
+    count.set(count.get() + bytes);
 }

@@ -1,16 +1,55 @@
 //! What can't be done is refused.
 
 use mlxbench_candle::CandleBackend;
-use mlxbench_conformance::refusals;
-use mlxbench_core::Precision;
+use mlxbench_conformance::{Golden, refusals};
+use mlxbench_core::probe::ProductShape;
+use mlxbench_core::{Backend, Device, Error, Placement, Precision};
+
+fn quantised() -> impl Iterator<Item = Placement> {
+    let all = Precision::ALL.into_iter();
+    all.filter(|precision| precision.is_quantised())
+        .map(|precision| Placement {
+            device: Device::cpu(),
+            precision,
+        })
+}
 
 #[test]
-fn quantised_weights_are_refused_and_never_replaced_by_others() {
-    let refused = refusals::every_refusal(&mut CandleBackend::default()).unwrap();
-    for precision in Precision::ALL {
-        assert!(
-            refused.contains(&precision) || !precision.is_quantised(),
-            "{precision}"
-        );
+fn what_is_said_to_be_unsupported_is_refused() {
+    refusals::every_refusal(&mut CandleBackend::default()).unwrap();
+}
+
+#[test]
+fn the_cpu_takes_every_precision() {
+    let devices = CandleBackend::default().devices();
+    let cpu = devices.iter().find(|cpu| cpu.device == Device::cpu());
+    let refused = cpu.unwrap().precisions.iter();
+    let refused: Vec<_> = refused.filter(|p| p.unsupported.is_some()).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn matrices_that_are_no_whole_blocks_are_refused() {
+    let golden = &Golden::all().unwrap()[0];
+    for placement in quantised() {
+        let refused = golden.load(&mut CandleBackend::default(), &placement);
+        let Err(Error::Unsupported(message)) = refused else {
+            panic!("{placement}: {refused:?}");
+        };
+        let tensor = "`model.embed_tokens.weight`, of shape [";
+        assert!(message.contains(tensor), "{message}");
+    }
+}
+
+#[test]
+fn products_alone_are_never_of_codes() {
+    let shape = ProductShape {
+        rows: 1,
+        in_features: 64,
+        out_features: 64,
+    };
+    for placement in quantised() {
+        let refused = CandleBackend::default().product(shape, 1, &placement);
+        assert!(matches!(refused, Err(Error::Unsupported(_))), "{placement}");
     }
 }
