@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, utils};
 use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
+use mlxbench_core::{
+    Backend, Checkpoint, Error, Placement, Precision, Result, Scheme, WeightFormat,
+};
 
 use crate::quantised;
 use crate::weights::{self, Weights};
@@ -92,10 +94,10 @@ impl Backend for CandleBackend {
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
         let device = usable(placement)?;
-        if placement.precision.is_quantised() {
+        if placement.precision.scheme().is_some() {
             quantised::check_shapes(checkpoint.config())?;
         }
-        let weights = Weights::new(checkpoint, &device, placement.precision);
+        let weights = Weights::new(checkpoint, &device, placement.precision)?;
         GemmaModel::load(&weights).map_err(Error::framework)
     }
 
@@ -176,8 +178,15 @@ fn support(name: &str) -> Option<DeviceSupport> {
 /// Why `device` can't multiply matrices in `precision`, in candle's words; `None` when it can.
 fn unsupported(device: &Device, precision: Precision) -> Option<String> {
     let dtype = precision.compute();
-    if let Some(scheme) = precision.scheme() {
-        return quantised::unusable(device, scheme, dtype);
+    // Of the kinds that a GGUF file may have, these two stand for all.
+    let schemes = match precision.weights() {
+        WeightFormat::Plain(_) => Vec::new(),
+        WeightFormat::Quantised(scheme) => vec![scheme],
+        WeightFormat::Native => vec![Scheme::Q8, Scheme::Q4],
+    };
+    if !schemes.is_empty() {
+        let mut tried = schemes.into_iter();
+        return tried.find_map(|scheme| quantised::unusable(device, scheme, dtype));
     }
     let product = || {
         let x = Tensor::ones((2, 2), weights::dtype(dtype), device)?;

@@ -7,6 +7,7 @@
 //! | `weights` | from checkpoint tensors to candle's |
 //! | `framework` | what the layers ask of candle beside their parts |
 //! | `quantised` | weights as codes, in candle's blocks |
+//! | `gguf` | blocks of a GGUF file, as they are |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `readback` | how tokens come to the host |
@@ -21,6 +22,7 @@ mod cache;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod framework;
+mod gguf;
 mod linear;
 mod mlp;
 mod model;

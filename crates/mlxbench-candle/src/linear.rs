@@ -20,6 +20,8 @@ pub(crate) enum Weight {
     /// Shape `[out_features, in_features]`, in the model's dtype.
     Plain(Tensor),
     Quantised(Quantised),
+    /// Matrices below one another, in blocks of different kinds.
+    Mixed(Vec<Quantised>),
 }
 
 impl Weight {
@@ -28,6 +30,19 @@ impl Weight {
         match self {
             Self::Plain(weight) => weight.narrow(0, first, count).map(Self::Plain),
             Self::Quantised(weight) => Ok(Self::Quantised(weight.rows(first, count))),
+            Self::Mixed(parts) => {
+                let mut start = 0;
+                let mut wanted = Vec::new();
+                for part in parts {
+                    let end = start + part.len();
+                    let (from, to) = (first.max(start), (first + count).min(end));
+                    if from < to {
+                        wanted.push(part.rows(from - start, to - from));
+                    }
+                    start = end;
+                }
+                Ok(Self::Mixed(wanted))
+            }
         }
     }
 
@@ -36,6 +51,7 @@ impl Weight {
         match self {
             Self::Plain(weight) => weight.index_select(ids, 0),
             Self::Quantised(weight) => weight.lookup(ids, dtype),
+            Self::Mixed(_) => candle_core::bail!("a table is one matrix"),
         }
     }
 
@@ -44,6 +60,7 @@ impl Weight {
         match self {
             Self::Plain(weight) => bytes(weight),
             Self::Quantised(weight) => weight.bytes(),
+            Self::Mixed(parts) => parts.iter().map(Quantised::bytes).sum(),
         }
     }
 }
@@ -77,6 +94,10 @@ impl Linear {
         let y = match &self.weight {
             Weight::Plain(weight) => product(weight, &x)?,
             Weight::Quantised(weight) => weight.product(&x)?,
+            Weight::Mixed(parts) => {
+                let products = parts.iter().map(|part| part.product(&x));
+                Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 1)?
+            }
         };
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,

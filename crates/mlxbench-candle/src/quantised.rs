@@ -120,10 +120,20 @@ impl Quantised {
     ) -> Result<Self> {
         let rows = bytes.len() / (columns / BLOCK * format.type_size());
         let storage = QStorage::from_data(Cow::Owned(bytes), device, format)?;
-        Ok(Self {
-            blocks: Arc::new(QTensor::new(storage, (rows, columns))?),
+        Ok(Self::new(QTensor::new(storage, (rows, columns))?, rows))
+    }
+
+    /// A matrix of `rows` rows.
+    pub(crate) fn new(blocks: QTensor, rows: usize) -> Self {
+        Self {
+            blocks: Arc::new(blocks),
             outputs: 0..rows,
-        })
+        }
+    }
+
+    /// Rows of it.
+    pub(crate) fn len(&self) -> usize {
+        self.outputs.len()
     }
 
     /// So many of its outputs, from `first` on. candle can't multiply by a part of a matrix, so all outputs

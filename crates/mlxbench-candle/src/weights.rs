@@ -5,8 +5,9 @@ use std::cell::Cell;
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 use mlxbench_core::checkpoint::Element;
 use mlxbench_core::gemma::LayerNames;
-use mlxbench_core::{Checkpoint, Dtype, Precision};
+use mlxbench_core::{Checkpoint, Dtype, Precision, WeightFormat};
 
+use crate::gguf::Gguf;
 use crate::linear::{Linear, Weight};
 use crate::quantised::Quantised;
 
@@ -30,23 +31,29 @@ pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) device: &'a Device,
     precision: Precision,
+    /// Where the weights are taken as a GGUF file has them.
+    gguf: Option<Gguf>,
     layers_bytes: Cell<u64>,
     others_bytes: Cell<u64>,
 }
 
 impl<'a> Weights<'a> {
+    /// # Errors
+    /// When the precision takes weights as a GGUF file has them, and there is none.
     pub(crate) fn new(
         checkpoint: &'a Checkpoint,
         device: &'a Device,
         precision: Precision,
-    ) -> Self {
-        Self {
+    ) -> mlxbench_core::Result<Self> {
+        let native = precision.weights() == WeightFormat::Native;
+        Ok(Self {
             checkpoint,
             device,
             precision,
+            gguf: native.then(|| Gguf::open(checkpoint)).transpose()?,
             layers_bytes: Cell::default(),
             others_bytes: Cell::default(),
-        }
+        })
     }
 
     /// The model's dtype.
@@ -71,9 +78,17 @@ impl<'a> Weights<'a> {
 
     /// The rows of all matrices called `names`, one below the other, as the precision keeps them.
     pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Weight> {
-        match self.precision.scheme() {
-            None => self.plain(names, columns).map(Weight::Plain),
-            Some(scheme) => {
+        match self.precision.weights() {
+            WeightFormat::Plain(_) => self.plain(names, columns).map(Weight::Plain),
+            WeightFormat::Native => {
+                let gguf = self.gguf.as_ref().expect("opened for this precision");
+                let mut parts = gguf.matrices(names, columns, self.device)?;
+                Ok(match parts.len() {
+                    1 => Weight::Quantised(parts.remove(0)),
+                    _ => Weight::Mixed(parts),
+                })
+            }
+            WeightFormat::Quantised(scheme) => {
                 let Self {
                     checkpoint, device, ..
                 } = *self;

@@ -1,5 +1,6 @@
 //! Tests of the adapter against what every adapter has to hold to.
 
+mod gguf;
 mod goldens;
 mod ops;
 mod quantised;

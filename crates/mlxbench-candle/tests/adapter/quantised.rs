@@ -9,7 +9,7 @@ use mlxbench_core::{Device, Dtype, Model, Placement, Precision, Scheme};
 /// has 0.29 steps, the largest of 32 numbers is about 2.2 times their root mean square: 0.5 % of it. A model
 /// of 4 layers with 4 products in each, and the head, adds up 17 of them: sqrt(17) x 0.5 % = 2 % of the
 /// logits, whose standard deviation is at most 2.5 here. The largest of some ten thousand is 4 times as far.
-const EIGHT_BITS: f32 = 4.0 * 0.02 * 2.5;
+pub(crate) const EIGHT_BITS: f32 = 4.0 * 0.02 * 2.5;
 
 fn on_the_cpu(scheme: Scheme, compute: Dtype) -> Placement {
     Placement {

@@ -61,9 +61,7 @@ fn no_folder(path: &Path) -> String {
         _ if !path.exists() => {
             "no such folder: name a model folder, hf:owner/name or synthetic:PRESET".to_owned()
         }
-        Some("gguf") => format!(
-            "a GGUF file: write gguf:{name}"
-        ),
+        Some("gguf") => format!("a GGUF file: write gguf:{name}"),
         _ => "a file: name the folder of the model, which holds its config.json".to_owned(),
     }
 }

@@ -155,8 +155,5 @@ fn a_model_that_is_not_on_this_machine_is_told_with_the_command_that_gets_it() {
     }
     std::fs::write(scene.path("x.gguf"), "GGUF").unwrap();
     let message = refusal(&scene.mlxbench(&["model", "show", "x.gguf"]));
-    assert!(
-        message.contains("write gguf:x.gguf"),
-        "{message}"
-    );
+    assert!(message.contains("write gguf:x.gguf"), "{message}");
 }
