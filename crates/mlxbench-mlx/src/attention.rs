@@ -209,6 +209,7 @@ mod tests {
     use mlx_rs::{Stream, random, with_stream};
 
     use super::*;
+    use crate::linear::Weight;
 
     const HIDDEN: i32 = 6;
     const WIDTHS: [i32; 3] = [8, 4, 4];
@@ -222,8 +223,9 @@ mod tests {
         let weights = WIDTHS.map(|width| random(&[width, HIDDEN]));
         let biases = WIDTHS.map(|width| random(&[width]));
         let stack = |arrays: &[Array; 3]| concatenate(arrays, 0).unwrap();
-        let linear =
-            |weight: &Array, of: &Array| Linear::new(weight.clone(), bias.then(|| of.clone()));
+        let linear = |weight: &Array, of: &Array| {
+            Linear::new(Weight::plain(weight.clone()), bias.then(|| of.clone()))
+        };
         let all = linear(&stack(&weights), &stack(&biases));
         let apart = [0, 1, 2].map(|index| linear(&weights[index], &biases[index]));
         [

@@ -10,6 +10,7 @@ use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
 
 use crate::devices::{self, Devices};
+use crate::quantised::{self, Way};
 use crate::weights::{self, Weights};
 use crate::{GemmaModel, Product, blas};
 
@@ -51,12 +52,13 @@ impl Backend for MlxBackend {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
-        let stream = usable(placement)?;
-        let weights = Weights {
-            checkpoint,
-            dtype: placement.precision.compute(),
-            gpu: placement.device.kind() != "cpu",
-        };
+        let (stream, quantised) = usable(placement)?;
+        if let Some(way) = quantised {
+            quantised::check_shapes(checkpoint.config(), way.scheme)?;
+        }
+        let compute = placement.precision.compute();
+        let gpu = placement.device.kind() != "cpu";
+        let weights = Weights::new(checkpoint, compute, quantised, gpu);
         devices::raise_wired_limit(&placement.device)?;
         let load = || GemmaModel::load(&weights, stream.clone());
         with_stream(&stream, load).map_err(framework)
@@ -68,19 +70,26 @@ impl Backend for MlxBackend {
         copies: usize,
         placement: &Placement,
     ) -> Result<Product> {
-        let stream = usable(placement)?;
+        let (stream, quantised) = usable(placement)?;
+        if quantised.is_some() {
+            let compute = placement.precision.compute();
+            return Err(Error::Unsupported(format!(
+                "MLX's product alone is of plain weights: ask for {compute} in place of {}",
+                placement.precision
+            )));
+        }
         let random =
             || Product::random(shape, copies, placement.precision.compute(), stream.clone());
         with_stream(&stream, random).map_err(framework)
     }
 }
 
-/// The stream of `placement`, where it can multiply in the precision.
-fn usable(placement: &Placement) -> Result<Stream> {
+/// The stream of `placement`, where it can multiply in the precision, and how where weights are quantised.
+fn usable(placement: &Placement) -> Result<(Stream, Option<Way>)> {
     let stream = Devices::found().stream(&placement.device)?;
-    match unsupported(&stream, placement.precision) {
-        None => Ok(stream),
-        Some(reason) => Err(Error::Unsupported(format!(
+    match tried(&stream, placement.precision) {
+        Ok(quantised) => Ok((stream, quantised)),
+        Err(reason) => Err(Error::Unsupported(format!(
             "MLX can't run {placement}: {reason}"
         ))),
     }
@@ -106,7 +115,7 @@ fn support(devices: Devices, name: &str) -> Option<DeviceSupport> {
     let stream = devices.stream(&device).ok()?;
     let precisions = Precision::ALL.map(|precision| PrecisionSupport {
         precision,
-        unsupported: unsupported(&stream, precision),
+        unsupported: tried(&stream, precision).err(),
     });
     let description = devices::description(&device);
     Some(DeviceSupport {
@@ -116,19 +125,24 @@ fn support(devices: Devices, name: &str) -> Option<DeviceSupport> {
     })
 }
 
-/// Why a device can't multiply matrices in `precision`, in MLX's words; `None` when it can.
-fn unsupported(stream: &Stream, precision: Precision) -> Option<String> {
-    if precision.is_quantised() {
-        return Some("quantised weights aren't implemented in the mlx adapter".into());
+/// How a device multiplies matrices in `precision` where they are quantised.
+///
+/// # Errors
+/// Why it can't, in MLX's words.
+fn tried(stream: &Stream, precision: Precision) -> Result<Option<Way>, String> {
+    if let Some(scheme) = precision.scheme() {
+        let way = quantised::way(stream, scheme, precision.compute());
+        return way.map(Some).map_err(|error| error.what().into());
     }
     let dtype = precision.compute();
     let product = || {
         let x = Array::from_slice(&[1.0_f32; 4], &[2, 2]).as_dtype(weights::dtype(dtype))?;
         x.matmul(&x)?.eval()
     };
-    with_stream(stream, product)
-        .err()
-        .map(|error| error.what().into())
+    match with_stream(stream, product) {
+        Ok(()) => Ok(None),
+        Err(error) => Err(error.what().into()),
+    }
 }
 
 /// The version that the loaded library states.

@@ -9,6 +9,7 @@
 //! | `environment` | what has to be set before MLX starts |
 //! | `blas` | the BLAS under MLX's CPU backend: which one, how many threads, OpenBLAS in its place |
 //! | `weights` | from checkpoint tensors to MLX's |
+//! | `quantised` | weights as codes: layout, product, lookup |
 //! | `fused` | chains of element-wise operations, compiled to one kernel |
 //! | `framework` | what the layers ask of MLX beside their parts |
 //! | `linear` | products with a weight matrix |
@@ -30,6 +31,7 @@ mod mlp;
 mod model;
 mod norm;
 mod product;
+mod quantised;
 mod rope;
 mod weights;
 

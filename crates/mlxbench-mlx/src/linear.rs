@@ -1,42 +1,91 @@
 //! Products with a weight matrix.
 
-use mlx_rs::Array;
 use mlx_rs::error::Result;
 use mlx_rs::ops::addmm;
 use mlx_rs::ops::indexing::TryIndexOp;
+use mlx_rs::{Array, Dtype};
+
+use crate::quantised::Quantised;
+
+/// A matrix of weights. A clone shares them.
+#[derive(Debug, Clone)]
+pub(crate) enum Weight {
+    /// In the model's dtype.
+    Plain {
+        /// Shape `[out_features, in_features]`.
+        weight: Array,
+        /// The same, of shape `[in_features, out_features]`: a view, made once rather than for every product.
+        transposed: Array,
+    },
+    Quantised(Quantised),
+}
+
+impl Weight {
+    /// With a weight of shape `[out_features, in_features]`.
+    pub(crate) fn plain(weight: Array) -> Self {
+        Self::Plain {
+            transposed: weight.t(),
+            weight,
+        }
+    }
+
+    /// Its rows from `first` on, of the same memory.
+    fn rows_from(&self, first: i32) -> Result<Self> {
+        match self {
+            Self::Plain { weight, .. } => Ok(Self::plain(weight.try_index(first..)?)),
+            Self::Quantised(weight) => weight.rows_from(first).map(Self::Quantised),
+        }
+    }
+
+    /// The rows `ids`, of shape `[batch, tokens]`, in `dtype`, the model's. Shape
+    /// `[batch, tokens, in_features]`.
+    pub(crate) fn lookup(&self, ids: &Array, dtype: Dtype) -> Result<Array> {
+        match self {
+            Self::Plain { weight, .. } => weight.take_axis(ids, 0),
+            Self::Quantised(weight) => weight.lookup(ids, dtype),
+        }
+    }
+
+    /// Bytes of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Plain { weight, .. } => weight.nbytes() as u64,
+            Self::Quantised(weight) => weight.bytes(),
+        }
+    }
+}
 
 /// `x W^T + b`, with the weights as Hugging Face stores them.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    /// Shape `[in_features, out_features]`: a view, made once rather than for every product.
-    weight: Array,
+    weight: Weight,
     /// Shape `[out_features]`.
     bias: Option<Array>,
 }
 
 impl Linear {
-    /// With a weight of shape `[out_features, in_features]`.
-    pub(crate) fn new(weight: Array, bias: Option<Array>) -> Self {
-        Self {
-            weight: weight.t(),
-            bias,
-        }
+    pub(crate) fn new(weight: Weight, bias: Option<Array>) -> Self {
+        Self { weight, bias }
     }
 
     /// The product that gives the outputs from `first` on only, of the same memory.
     pub(crate) fn outputs_from(&self, first: i32) -> Result<Self> {
         let bias = self.bias.as_ref().map(|bias| bias.try_index(first..));
         Ok(Self {
-            weight: self.weight.try_index((.., first..))?,
+            weight: self.weight.rows_from(first)?,
             bias: bias.transpose()?,
         })
     }
 
     /// From `[batch, tokens, in_features]` to `[batch, tokens, out_features]`.
     pub(crate) fn forward(&self, x: &Array) -> Result<Array> {
-        match &self.bias {
-            Some(bias) => addmm(bias, x, &self.weight, None, None),
-            None => x.matmul(&self.weight),
+        match (&self.weight, &self.bias) {
+            (Weight::Plain { transposed, .. }, Some(bias)) => {
+                addmm(bias, x, transposed, None, None)
+            }
+            (Weight::Plain { transposed, .. }, None) => x.matmul(transposed),
+            (Weight::Quantised(weight), Some(bias)) => weight.product(x)?.add(bias),
+            (Weight::Quantised(weight), None) => weight.product(x),
         }
     }
 }

@@ -2,13 +2,15 @@
 
 mod ops;
 
+use std::collections::BTreeMap;
+
 use mlx_rs::error::Result as MlxResult;
 use mlx_rs::ops::indexing::{TryIndexOp, argmax_axis};
 use mlx_rs::transforms::{async_eval, eval};
 use mlx_rs::{Array, Stream, memory, with_stream};
 use mlxbench_core::backend::{ContextShape, Reads};
-use mlxbench_core::gemma::Decoder;
 use mlxbench_core::gemma::parts::{Norm, Spans};
+use mlxbench_core::gemma::{Activations, Decoder, Storage};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
 
 pub use ops::Session;
@@ -17,8 +19,9 @@ use crate::backend::{framework, synchronize};
 use crate::cache::KvCache;
 use crate::framework::{Mlx, Place};
 use crate::fused::SoftCap;
-use crate::linear::Linear;
+use crate::linear::{Linear, Weight};
 use crate::norm::RmsNorm;
+use crate::quantised;
 use crate::weights::{self, Weights};
 
 /// A Gemma text model on an MLX stream. Like the stream, it belongs to the thread that loaded it.
@@ -31,13 +34,16 @@ pub struct GemmaModel {
     /// step was seen to take half of its work.
     asynchronous: bool,
     /// Shape `[vocab_size, hidden_size]`.
-    embedding: Array,
+    embedding: Weight,
     /// A scalar in the model's dtype.
     embedding_scale: Array,
     decoder: Decoder<Mlx>,
     norm: RmsNorm,
     lm_head: Linear,
     final_softcap: Option<SoftCap>,
+    /// Where weights are quantised.
+    storage: Option<Storage>,
+    kernels: BTreeMap<String, String>,
 }
 
 /// The last position's logits and their argmax, on the device.
@@ -58,22 +64,41 @@ impl GemmaModel {
         };
         // Largest first: while a tensor is copied, its file's pages are in memory too.
         let embedding = weights.matrix(&["model.embed_tokens.weight"], config.hidden_size)?;
+        let mut tables_bytes = embedding.bytes();
         let lm_head = match config.tie_word_embeddings {
             true => embedding.clone(),
-            false => weights.matrix(&["lm_head.weight"], config.hidden_size)?,
+            false => {
+                let lm_head = weights.matrix(&["lm_head.weight"], config.hidden_size)?;
+                tables_bytes += lm_head.bytes();
+                lm_head
+            }
         };
         let embedding_scale = Array::from_f32(config.embedding_scale(weights.dtype) as f32);
+        let decoder = Decoder::load(config, weights, place)?;
+        let norm = RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?;
+        let storage = weights.quantised.map(|_| Storage {
+            layers_bytes: weights.layers_bytes(),
+            tables_bytes,
+            others_bytes: weights.others_bytes(),
+            kv_cache: weights.dtype,
+            activations: Activations::Kept,
+        });
+        let kernels = weights
+            .quantised
+            .map(|way| quantised::kernels(way, weights.dtype));
         Ok(Self {
             config: config.clone(),
             stream,
             asynchronous: weights.gpu,
-            decoder: Decoder::load(config, weights, place)?,
+            decoder,
             place,
             embedding,
             embedding_scale: embedding_scale.as_dtype(place.dtype)?,
-            norm: RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?,
+            norm,
             lm_head: Linear::new(lm_head, None),
             final_softcap: config.final_logit_softcapping.map(SoftCap::new),
+            storage,
+            kernels: kernels.unwrap_or_default(),
         })
     }
 
@@ -81,7 +106,7 @@ impl GemmaModel {
     fn enter(&mut self, ids: &Array) -> Result<(Array, Spans<Mlx>)> {
         let (batch, tokens) = (ids.dim(0) as usize, ids.dim(1) as usize);
         let spans = self.decoder.advance(batch, tokens)?;
-        let embedded = self.embedding.take_axis(ids, 0);
+        let embedded = self.embedding.lookup(ids, self.place.dtype);
         let scaled = embedded.and_then(|x| x.multiply(&self.embedding_scale));
         Ok((scaled.map_err(framework)?, spans))
     }
@@ -131,6 +156,14 @@ impl Model for GemmaModel {
             true => Reads::Own,
             false => Reads::Immediate,
         }
+    }
+
+    fn kernels(&self) -> BTreeMap<String, String> {
+        self.kernels.clone()
+    }
+
+    fn storage(&self) -> Option<Storage> {
+        self.storage.clone()
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {

@@ -9,7 +9,7 @@ use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Dtype, Result, backend};
 
 use crate::backend::framework;
-use crate::linear::Linear;
+use crate::linear::{Linear, Weight};
 use crate::weights;
 
 /// Rows of random numbers, which repeat: more would take longer to make than to multiply.
@@ -34,7 +34,8 @@ impl Product {
         stream: Stream,
     ) -> MlxResult<Self> {
         let matrix = |rows| matrix(rows, shape.in_features, dtype);
-        let weights = (0..copies).map(|_| Ok(Linear::new(matrix(shape.out_features)?, None)));
+        let weight = || matrix(shape.out_features).map(Weight::plain);
+        let weights = (0..copies).map(|_| Ok(Linear::new(weight()?, None)));
         let weights = weights.collect::<MlxResult<_>>()?;
         let input = matrix(shape.rows)?.expand_dims(0)?;
         Ok(Self {

@@ -1,5 +1,7 @@
 //! From checkpoint tensors to MLX's, one at a time, so that weights are never held twice.
 
+use std::cell::Cell;
+
 use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::indexing::TryIndexMutOp;
 use mlx_rs::ops::zeros_dtype;
@@ -7,7 +9,8 @@ use mlx_rs::{Array, Dtype as MlxDtype};
 use mlxbench_core::gemma::LayerNames;
 use mlxbench_core::{Checkpoint, Dtype};
 
-use crate::linear::Linear;
+use crate::linear::{Linear, Weight};
+use crate::quantised::{Quantised, Way};
 
 /// MLX's name for `dtype`.
 pub(crate) fn dtype(dtype: Dtype) -> MlxDtype {
@@ -25,12 +28,53 @@ pub struct Weights<'a> {
     pub(crate) dtype: Dtype,
     /// Whether the current stream is a GPU's.
     pub(crate) gpu: bool,
+    /// How matrices are kept, where they are quantised.
+    pub(crate) quantised: Option<Way>,
+    layers_bytes: Cell<u64>,
+    others_bytes: Cell<u64>,
 }
 
-impl Weights<'_> {
+impl<'a> Weights<'a> {
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        dtype: Dtype,
+        quantised: Option<Way>,
+        gpu: bool,
+    ) -> Self {
+        Self {
+            checkpoint,
+            dtype,
+            gpu,
+            quantised,
+            layers_bytes: Cell::default(),
+            others_bytes: Cell::default(),
+        }
+    }
+
+    /// Bytes of the matrices of layers that were loaded.
+    pub(crate) fn layers_bytes(&self) -> u64 {
+        self.layers_bytes.get()
+    }
+
+    /// Bytes of the norms and biases that were loaded.
+    pub(crate) fn others_bytes(&self) -> u64 {
+        self.others_bytes.get()
+    }
+
+    /// The rows of all matrices called `names`, one below the other, as the precision keeps them.
+    pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Weight> {
+        match self.quantised {
+            None => self.plain(names, columns).map(Weight::plain),
+            Some(way) => {
+                let quantised = Quantised::load(self.checkpoint, names, columns, way);
+                quantised.map(Weight::Quantised)
+            }
+        }
+    }
+
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
     /// Shape `[rows, columns]`.
-    pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
+    fn plain(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Array> {
         self.stacked(names, columns, dtype(self.dtype))
     }
 
@@ -49,11 +93,11 @@ impl Weights<'_> {
         };
         let (weights, biases): (Vec<_>, Vec<_>) =
             (named("weight").collect(), named("bias").collect());
-        let bias = bias.then(|| self.matrix(&biases, 1)?.reshape(&[-1]));
-        Ok(Linear::new(
-            self.matrix(&weights, columns)?,
-            bias.transpose()?,
-        ))
+        let bias = bias.then(|| self.plain(&biases, 1)?.reshape(&[-1]));
+        let (weight, bias) = (self.matrix(&weights, columns)?, bias.transpose()?);
+        add(&self.layers_bytes, weight.bytes());
+        add(&self.others_bytes, bias.as_ref().map_or(0, bytes));
+        Ok(Linear::new(weight, bias))
     }
 
     /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
@@ -62,7 +106,9 @@ impl Weights<'_> {
             .stacked(&[name], 1, MlxDtype::Float32)?
             .reshape(&[-1])?;
         let factor = weight.add(Array::from_f32(1.0))?;
-        evaluated(factor.as_dtype(dtype(self.dtype))?)
+        let factor = evaluated(factor.as_dtype(dtype(self.dtype))?)?;
+        add(&self.others_bytes, bytes(&factor));
+        Ok(factor)
     }
 
     /// The rows of all tensors called `names`, one tensor below the other, in `dtype`. They are copied
@@ -75,15 +121,14 @@ impl Weights<'_> {
                 .map(|name| self.checkpoint.tensor(name.as_ref()))
         };
         let width = axis(columns as u64)?;
-        let rows = |bytes: &[u8], dtype| rows(bytes.len() as u64, dtype, columns);
         let total = tensors()
-            .map(|tensor| rows(tensor.bytes(), tensor.dtype()))
+            .map(|tensor| rows(tensor.bytes().len() as u64, tensor.dtype(), columns))
             .sum();
         let mut stacked = zeros_dtype(&[axis(total)?, width], dtype)?;
         let mut start = 0;
         for tensor in tensors() {
             for block in tensor.row_blocks(columns) {
-                let end = start + axis(rows(block, tensor.dtype()))?;
+                let end = start + axis(rows(block.len() as u64, tensor.dtype(), columns))?;
                 // SAFETY: the bytes are as many as shape and dtype ask for, and MLX copies them.
                 let stored = unsafe {
                     let dtype = self::dtype(tensor.dtype());
@@ -98,8 +143,17 @@ impl Weights<'_> {
     }
 }
 
+fn add(count: &Cell<u64>, bytes: u64) {
+    count.set(count.get() + bytes);
+}
+
+/// Bytes of an array.
+fn bytes(array: &Array) -> u64 {
+    array.nbytes() as u64
+}
+
 /// How many rows of `columns` elements of `dtype` there are in `bytes` bytes.
-fn rows(bytes: u64, dtype: Dtype, columns: usize) -> u64 {
+pub(crate) fn rows(bytes: u64, dtype: Dtype, columns: usize) -> u64 {
     bytes / dtype.size_bytes() / columns as u64
 }
 
@@ -107,7 +161,7 @@ fn rows(bytes: u64, dtype: Dtype, columns: usize) -> u64 {
 ///
 /// # Errors
 /// When it has more than 31 bits.
-fn axis(length: u64) -> Result<i32> {
+pub(crate) fn axis(length: u64) -> Result<i32> {
     i32::try_from(length).map_err(|_| {
         Exception::custom(format!(
             "{length} rows or columns of a tensor: MLX counts no further than {}",
@@ -117,7 +171,7 @@ fn axis(length: u64) -> Result<i32> {
 }
 
 /// `array`, computed now, so that what it is made from can go.
-fn evaluated(array: Array) -> Result<Array> {
+pub(crate) fn evaluated(array: Array) -> Result<Array> {
     array.eval()?;
     Ok(array)
 }

@@ -1,6 +1,6 @@
 //! What the adapter says about itself and this machine.
 
-use mlxbench_core::{Backend, Dtype, Precision};
+use mlxbench_core::{Backend, Precision};
 use mlxbench_mlx::MlxBackend;
 
 #[test]
@@ -14,7 +14,7 @@ fn the_loaded_library_names_version_and_blas() {
 }
 
 #[test]
-fn the_cpu_comes_last_and_takes_every_dtype() {
+fn the_cpu_comes_last_and_takes_every_precision() {
     let devices = MlxBackend::default().devices();
     let cpu = devices.last().unwrap();
     assert_eq!(cpu.device.kind(), "cpu");
@@ -24,7 +24,7 @@ fn the_cpu_comes_last_and_takes_every_dtype() {
         .filter(|known| known.unsupported.is_none());
     assert_eq!(
         usable.map(|known| known.precision).collect::<Vec<_>>(),
-        Dtype::ALL.map(Precision::plain)
+        Precision::ALL
     );
 }
 

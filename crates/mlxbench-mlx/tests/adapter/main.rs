@@ -3,5 +3,6 @@
 mod backend;
 mod goldens;
 mod ops;
+mod quantised;
 mod refusals;
 mod timing;

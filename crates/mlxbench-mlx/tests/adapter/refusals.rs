@@ -1,16 +1,46 @@
 //! What can't be done is refused.
 
-use mlxbench_conformance::refusals;
-use mlxbench_core::Precision;
+use mlxbench_conformance::{Golden, refusals};
+use mlxbench_core::probe::ProductShape;
+use mlxbench_core::{Backend, Device, Error, Placement, Precision};
 use mlxbench_mlx::MlxBackend;
 
+fn quantised_on_the_cpu() -> impl Iterator<Item = Placement> {
+    let all = Precision::ALL.into_iter();
+    let quantised = all.filter(|precision| precision.is_quantised());
+    quantised.map(|precision| Placement {
+        device: Device::cpu(),
+        precision,
+    })
+}
+
 #[test]
-fn quantised_weights_are_refused_and_never_replaced_by_others() {
-    let refused = refusals::every_refusal(&mut MlxBackend::default()).unwrap();
-    for precision in Precision::ALL {
-        assert!(
-            refused.contains(&precision) || !precision.is_quantised(),
-            "{precision}"
-        );
+fn what_is_said_to_be_unsupported_is_refused() {
+    refusals::every_refusal(&mut MlxBackend::default()).unwrap();
+}
+
+#[test]
+fn matrices_that_are_no_whole_groups_are_refused() {
+    let golden = &Golden::all().unwrap()[0];
+    for placement in quantised_on_the_cpu() {
+        let refused = golden.load(&mut MlxBackend::default(), &placement);
+        let Err(Error::Unsupported(message)) = refused else {
+            panic!("{placement}: {refused:?}");
+        };
+        let tensor = "`model.embed_tokens.weight`, of shape [";
+        assert!(message.contains(tensor), "{message}");
+    }
+}
+
+#[test]
+fn products_alone_are_never_of_codes() {
+    let shape = ProductShape {
+        rows: 1,
+        in_features: 64,
+        out_features: 64,
+    };
+    for placement in quantised_on_the_cpu() {
+        let refused = MlxBackend::default().product(shape, 1, &placement);
+        assert!(matches!(refused, Err(Error::Unsupported(_))), "{placement}");
     }
 }
