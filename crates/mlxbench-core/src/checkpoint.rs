@@ -338,8 +338,13 @@ impl Checkpoint {
 
     /// Whether the model is stored quantised: mlx-lm packed a matrix of it, or it comes from a GGUF file.
     pub fn is_quantised(&self) -> bool {
+        self.is_packed() || self.gguf_file().is_some()
+    }
+
+    /// Whether mlx-lm packed a matrix of the model.
+    pub fn is_packed(&self) -> bool {
         let mut places = self.tensors.values();
-        self.gguf_file().is_some() || places.any(|place| matches!(place.form, Form::Packed { .. }))
+        places.any(|place| matches!(place.form, Form::Packed { .. }))
     }
 
     /// The GGUF file that the model was imported from.

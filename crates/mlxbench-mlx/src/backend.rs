@@ -53,8 +53,17 @@ impl Backend for MlxBackend {
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
         let (stream, quantised) = usable(placement)?;
-        if let Some(way) = quantised {
-            quantised::check_shapes(checkpoint.config(), way.scheme)?;
+        match quantised {
+            Some(Way {
+                scheme: Some(scheme),
+                ..
+            }) => quantised::check_shapes(checkpoint.config(), scheme)?,
+            Some(Way { scheme: None, .. }) if !checkpoint.is_packed() => {
+                return Err(Error::Unsupported(
+                    "MLX takes matrices as mlx-lm packed them, and this model has none: write f32 or bf16".into(),
+                ));
+            }
+            _ => {}
         }
         let compute = placement.precision.compute();
         let gpu = placement.device.kind() != "cpu";
@@ -130,8 +139,8 @@ fn support(devices: Devices, name: &str) -> Option<DeviceSupport> {
 /// # Errors
 /// Why it can't, in MLX's words.
 fn tried(stream: &Stream, precision: Precision) -> Result<Option<Way>, String> {
-    if let Some(scheme) = precision.scheme() {
-        let way = quantised::way(stream, scheme, precision.compute());
+    if precision.is_quantised() {
+        let way = quantised::way(stream, precision.scheme(), precision.compute());
         return way.map(Some).map_err(|error| error.what().into());
     }
     let dtype = precision.compute();

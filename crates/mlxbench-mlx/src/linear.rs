@@ -1,8 +1,8 @@
 //! Products with a weight matrix.
 
-use mlx_rs::error::Result;
-use mlx_rs::ops::addmm;
+use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::indexing::TryIndexOp;
+use mlx_rs::ops::{addmm, concatenate};
 use mlx_rs::{Array, Dtype};
 
 use crate::quantised::Quantised;
@@ -18,6 +18,8 @@ pub(crate) enum Weight {
         transposed: Array,
     },
     Quantised(Quantised),
+    /// Matrices below one another, packed in different ways.
+    Mixed(Vec<Weight>),
 }
 
 impl Weight {
@@ -34,6 +36,40 @@ impl Weight {
         match self {
             Self::Plain { weight, .. } => Ok(Self::plain(weight.try_index(first..)?)),
             Self::Quantised(weight) => weight.rows_from(first).map(Self::Quantised),
+            Self::Mixed(parts) => {
+                let mut start = 0;
+                let mut wanted = Vec::new();
+                for part in parts {
+                    let end = start + part.rows();
+                    if first <= start {
+                        wanted.push(part.clone());
+                    } else if first < end {
+                        wanted.push(part.rows_from(first - start)?);
+                    }
+                    start = end;
+                }
+                Ok(Self::Mixed(wanted))
+            }
+        }
+    }
+
+    fn rows(&self) -> i32 {
+        match self {
+            Self::Plain { weight, .. } => weight.dim(0),
+            Self::Quantised(weight) => weight.rows(),
+            Self::Mixed(parts) => parts.iter().map(Self::rows).sum(),
+        }
+    }
+
+    /// `x W^T` for `x` of shape `[batch, tokens, in_features]`.
+    fn product(&self, x: &Array) -> Result<Array> {
+        match self {
+            Self::Plain { transposed, .. } => x.matmul(transposed),
+            Self::Quantised(weight) => weight.product(x),
+            Self::Mixed(parts) => {
+                let products = parts.iter().map(|part| part.product(x));
+                concatenate(&products.collect::<Result<Vec<_>>>()?, -1)
+            }
         }
     }
 
@@ -43,6 +79,7 @@ impl Weight {
         match self {
             Self::Plain { weight, .. } => weight.take_axis(ids, 0),
             Self::Quantised(weight) => weight.lookup(ids, dtype),
+            Self::Mixed(_) => Err(Exception::custom("a table is one matrix")),
         }
     }
 
@@ -51,6 +88,7 @@ impl Weight {
         match self {
             Self::Plain { weight, .. } => weight.nbytes() as u64,
             Self::Quantised(weight) => weight.bytes(),
+            Self::Mixed(parts) => parts.iter().map(Self::bytes).sum(),
         }
     }
 }
@@ -83,9 +121,8 @@ impl Linear {
             (Weight::Plain { transposed, .. }, Some(bias)) => {
                 addmm(bias, x, transposed, None, None)
             }
-            (Weight::Plain { transposed, .. }, None) => x.matmul(transposed),
-            (Weight::Quantised(weight), Some(bias)) => weight.product(x)?.add(bias),
-            (Weight::Quantised(weight), None) => weight.product(x),
+            (weight, Some(bias)) => weight.product(x)?.add(bias),
+            (weight, None) => weight.product(x),
         }
     }
 }

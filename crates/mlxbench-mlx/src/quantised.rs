@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
-use mlx_rs::ops::{dequantize, quantized_matmul, zeros_dtype};
+use mlx_rs::ops::{concatenate, dequantize, quantized_matmul, zeros_dtype};
 use mlx_rs::{Array, Dtype as MlxDtype, Stream, with_stream};
+use mlxbench_core::checkpoint::{Affine, Packed, Tensor};
 use mlxbench_core::quantise::Codes;
 use mlxbench_core::{Checkpoint, Dtype, Error, GemmaConfig, Scheme};
 
@@ -21,7 +22,8 @@ const LARGEST_F16: f32 = 65504.0;
 /// How a model's matrices are kept and multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Way {
-    pub(crate) scheme: Scheme,
+    /// `None` where matrices stay as mlx-lm packed them.
+    pub(crate) scheme: Option<Scheme>,
     /// The dtype of products with codes, and so of scales and biases.
     pub(crate) dtype: Dtype,
 }
@@ -111,13 +113,14 @@ pub(crate) struct Quantised {
 }
 
 impl Quantised {
-    /// The rows of all matrices called `names`, one below the other. A matrix is packed as its codes come,
-    /// so that it is never held in full precision.
+    /// The rows of all matrices called `names`, one below the other, in the codes of `scheme`, multiplied in
+    /// `dtype`. A matrix is packed as its codes come, so that it is never held in full precision.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         names: &[impl AsRef<str>],
         columns: usize,
-        way: Way,
+        scheme: Scheme,
+        dtype: Dtype,
     ) -> Result<Self> {
         let names = names.iter().map(AsRef::as_ref);
         let total = names.clone().map(|name| {
@@ -125,18 +128,58 @@ impl Quantised {
             rows(tensor.bytes().len() as u64, tensor.dtype(), columns)
         });
         // Tensors of one product are of one kind.
-        let kept = names.clone().next().map(|name| way.scheme.of_tensor(name));
+        let kept = names.clone().next().map(|name| scheme.of_tensor(name));
         let shape = [total.sum::<u64>(), columns as u64];
-        let mut matrix = Self::empty(kept.unwrap_or(way.scheme), shape, way.dtype)?;
+        let mut matrix = Self::empty(kept.unwrap_or(scheme), shape, dtype)?;
         let mut start = 0;
         for name in names {
-            for codes in checkpoint.codes(name, way.scheme) {
+            for codes in checkpoint.codes(name, scheme) {
                 let codes = codes.map_err(|error| Exception::custom(error.to_string()))?;
                 let written = matrix.write(start, &codes);
                 start = written.map_err(|error| named(name, &error))?;
             }
         }
         Ok(matrix)
+    }
+
+    /// A matrix as mlx-lm packed it, multiplied in `dtype`.
+    pub(crate) fn packed(packed: &Packed<'_>, dtype: Dtype) -> Result<Self> {
+        let Affine { bits, group_size } = packed.affine;
+        let groups = packed.columns / group_size;
+        let width = (packed.columns * bits / u32::BITS as usize) as u64;
+        let rows = packed.words.bytes().len() as u64 / (4 * width);
+        let of = |tensor: &Tensor<'_>, columns: u64, kind| {
+            let shape = [axis(rows)?, axis(columns)?];
+            let bytes = tensor.bytes();
+            // SAFETY: the bytes are as many as shape and dtype ask for, which the checkpoint has checked, and MLX
+            // copies them.
+            evaluated(unsafe { Array::from_raw_data(bytes.as_ptr().cast(), &shape, kind) })
+        };
+        let scaled = |tensor: &Tensor<'_>| {
+            let stored = of(tensor, groups as u64, weights::dtype(tensor.dtype()))?;
+            evaluated(stored.as_dtype(weights::dtype(dtype))?)
+        };
+        Ok(Self {
+            words: of(&packed.words, width, MlxDtype::Uint32)?,
+            scales: scaled(&packed.scales)?,
+            biases: scaled(&packed.biases)?,
+            format: Format { bits, first: 0 },
+            group: group_size as i32,
+        })
+    }
+
+    /// This matrix and the rows of `below`, where both are packed alike.
+    pub(crate) fn above(&self, below: &Self) -> Result<Option<Self>> {
+        if (self.format.bits, self.group) != (below.format.bits, below.group) {
+            return Ok(None);
+        }
+        let both = |a: &Array, b: &Array| evaluated(concatenate(&[a, b], 0)?);
+        Ok(Some(Self {
+            words: both(&self.words, &below.words)?,
+            scales: both(&self.scales, &below.scales)?,
+            biases: both(&self.biases, &below.biases)?,
+            ..*self
+        }))
     }
 
     /// `codes`, multiplied in `dtype`.
@@ -191,6 +234,11 @@ impl Quantised {
         }
         mlx_rs::transforms::eval([&self.words, &self.scales, &self.biases])?;
         Ok(end)
+    }
+
+    /// Rows of it.
+    pub(crate) fn rows(&self) -> i32 {
+        self.words.dim(0)
     }
 
     /// Its rows from `first` on, of the same memory.
@@ -249,13 +297,13 @@ pub(crate) fn kernels(way: Way, compute: Dtype) -> BTreeMap<String, String> {
     kernels.map(|(part, way)| (part.to_owned(), way)).into()
 }
 
-/// How `stream` multiplies by the codes of `scheme` in a model in `compute`, seen by trying: in `compute` where
+/// How `stream` multiplies by the codes of `scheme`, or by those that mlx-lm packed, in a model in `compute`, seen by trying: in `compute` where
 /// MLX can and does it right. Its CPU kernels sum up in the dtype of the product, in 16 bits too, which takes
 /// more from a sum than the codes' own rounding, and are tens of times slower than those in f32: then in f32.
 ///
 /// # Errors
 /// Why neither can be used, in MLX's words where it has any.
-pub(crate) fn way(stream: &Stream, scheme: Scheme, compute: Dtype) -> Result<Way> {
+pub(crate) fn way(stream: &Stream, scheme: Option<Scheme>, compute: Dtype) -> Result<Way> {
     let tried = |dtype| {
         let way = Way { scheme, dtype };
         with_stream(stream, || try_products(way, compute)).map(|()| way)
@@ -273,8 +321,9 @@ pub(crate) fn way(stream: &Stream, scheme: Scheme, compute: Dtype) -> Result<Way
 /// MLX's own, or what is wrong.
 fn try_products(way: Way, compute: Dtype) -> Result<()> {
     let schemes = match way.scheme {
-        Scheme::Q8 => &[Scheme::Q8][..],
-        Scheme::Q4 => &[Scheme::Q4, Scheme::Q8],
+        Some(Scheme::Q8) => &[Scheme::Q8][..],
+        // Of the packings that mlx-lm knows, these two stand for all.
+        Some(Scheme::Q4) | None => &[Scheme::Q4, Scheme::Q8],
     };
     for &scheme in schemes {
         for columns in [1024, 640, 960, 992] {

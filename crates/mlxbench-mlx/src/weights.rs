@@ -65,11 +65,43 @@ impl<'a> Weights<'a> {
     pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Weight> {
         match self.quantised {
             None => self.plain(names, columns).map(Weight::plain),
-            Some(way) => {
-                let quantised = Quantised::load(self.checkpoint, names, columns, way);
+            Some(Way {
+                scheme: Some(scheme),
+                dtype,
+            }) => {
+                let quantised = Quantised::load(self.checkpoint, names, columns, scheme, dtype);
                 quantised.map(Weight::Quantised)
             }
+            Some(Way {
+                scheme: None,
+                dtype,
+            }) => self.native(names, columns, dtype),
         }
+    }
+
+    /// The same as mlx-lm packed them, or left them: in one matrix where all are packed alike.
+    fn native(&self, names: &[impl AsRef<str>], columns: usize, dtype: Dtype) -> Result<Weight> {
+        let mut parts: Vec<Weight> = Vec::new();
+        for name in names {
+            let part = match self.checkpoint.packed(name.as_ref()) {
+                Some(packed) => Weight::Quantised(Quantised::packed(&packed, dtype)?),
+                None => Weight::plain(self.plain(std::slice::from_ref(name), columns)?),
+            };
+            let joined = match (parts.last(), &part) {
+                (Some(Weight::Quantised(above)), Weight::Quantised(below)) => above.above(below)?,
+                _ => None,
+            };
+            if let Some(joined) = joined {
+                parts.pop();
+                parts.push(Weight::Quantised(joined));
+            } else {
+                parts.push(part);
+            }
+        }
+        Ok(match parts.len() {
+            1 => parts.remove(0),
+            _ => Weight::Mixed(parts),
+        })
     }
 
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.

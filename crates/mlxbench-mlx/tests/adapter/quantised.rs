@@ -48,6 +48,42 @@ fn sixteen_bits_are_near_the_reference() {
 }
 
 #[test]
+fn packed_checkpoints_give_mlx_lms_own_logits() {
+    for precision in [Precision::native(Dtype::F32), Dtype::F32.into()] {
+        let placement = Placement {
+            device: Device::cpu(),
+            precision,
+        };
+        for golden in Golden::packed_by_mlx().unwrap() {
+            let comparison = golden.compare(&mut MlxBackend::default(), &placement);
+            comparison.unwrap().assert_within(1e-3);
+        }
+    }
+}
+
+/// Of 4 bits and groups of 64, but for 8 bits and groups of 32 in `down_proj` and a plain `k_proj`.
+#[test]
+fn a_mixed_checkpoint_is_kept_as_it_is() {
+    let mut goldens = Golden::packed_by_mlx().unwrap().into_iter();
+    let golden = goldens
+        .find(|golden| golden.name == "gemma3-4bit-mixed")
+        .unwrap();
+    let placement = Placement {
+        device: Device::cpu(),
+        precision: Precision::native(Dtype::F32),
+    };
+    let model = golden.load(&mut MlxBackend::default(), &placement).unwrap();
+    // Scales and biases are f32 here.
+    let four = |elements: u64| elements / 2 + elements / 64 * 8;
+    let eight = |elements: u64| elements + elements / 32 * 8;
+    let (q, kv, mlp) = (128 * 256, 64 * 256, 192 * 256);
+    let layer = |k: u64| four(2 * q + kv + 2 * mlp) + k + eight(mlp);
+    let storage = model.storage().unwrap();
+    assert_eq!(storage.layers_bytes, layer(four(kv)) + layer(4 * kv));
+    assert_eq!(storage.tables_bytes, four(128 * 256));
+}
+
+#[test]
 fn a_rewound_model_goes_on_as_one_that_was_never_there() {
     let placement = on_the_cpu(Scheme::Q4, Dtype::F32);
     let golden = golden(Scheme::Q4, "gemma3");
