@@ -9,7 +9,7 @@ use tch::{Cuda, Device, TchError, Tensor, utils};
 
 use crate::inference::inference;
 use crate::weights::{self, Weights};
-use crate::{GemmaModel, Product, graph, shim};
+use crate::{GemmaModel, Product, graph, quantised, shim};
 
 /// The way of handing over steps by replay of CUDA graphs.
 const GRAPH: &str = "graph";
@@ -72,11 +72,10 @@ impl Backend for TchBackend {
 
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<GemmaModel> {
         let device = usable(placement)?;
-        let weights = Weights {
-            checkpoint,
-            device,
-            dtype: placement.precision.compute(),
-        };
+        if let Some(scheme) = placement.precision.scheme() {
+            quantised::check_shapes(checkpoint.config(), scheme)?;
+        }
+        let weights = Weights::new(checkpoint, device, placement.precision);
         let replayed = placement.device.way().is_some();
         inference(|| GemmaModel::load(&weights, replayed)).map_err(framework)
     }
@@ -88,6 +87,12 @@ impl Backend for TchBackend {
         placement: &Placement,
     ) -> Result<Product> {
         let device = usable(placement)?;
+        if placement.precision.is_quantised() {
+            return Err(Error::Unsupported(format!(
+                "probes multiply in a dtype, not in {}",
+                placement.precision
+            )));
+        }
         let random = || Product::random(shape, copies, placement.precision.compute(), device);
         inference(random).map_err(framework)
     }
@@ -121,9 +126,16 @@ pub(crate) fn synchronize(device: Device) -> Result<()> {
     }
 }
 
-/// libtorch's failure, in its own words without the C++ stack.
+/// libtorch's failure, in its own words without the C++ stack; what a checkpoint's failure was, where one
+/// went through libtorch's type.
 pub(crate) fn framework(error: TchError) -> Error {
-    Error::Framework(message(&error))
+    match error {
+        TchError::Io(wrapped) => match wrapped.downcast::<Error>() {
+            Ok(ours) => ours,
+            Err(other) => Error::framework(other),
+        },
+        error => Error::Framework(message(&error)),
+    }
 }
 
 fn message(error: &TchError) -> String {
@@ -201,15 +213,17 @@ fn support(name: &str) -> Option<DeviceSupport> {
     })
 }
 
-/// Why `device` can't multiply matrices in `precision`, in libtorch's words; `None` when it can.
+/// Why `device` can't multiply matrices in `precision`, in libtorch's words or for its wrong results; `None`
+/// when it can.
 fn unsupported(device: Device, precision: Precision) -> Option<String> {
-    if precision.is_quantised() {
-        return Some("quantised weights aren't implemented in the tch adapter".into());
-    }
-    let dtype = precision.compute();
+    let place = (weights::dtype(precision.compute()), device);
     let product = || {
-        let x = Tensor::f_ones([2, 2], (weights::dtype(dtype), device))?;
-        f32::try_from(x.f_matmul(&x)?.f_sum(tch::Kind::Float)?)
+        let x = Tensor::f_ones([2, 2], place)?;
+        f32::try_from(x.f_matmul(&x)?.f_sum(tch::Kind::Float)?)?;
+        match precision.scheme() {
+            Some(scheme) => inference(|| quantised::try_all(scheme, place)),
+            None => Ok(()),
+        }
     };
     product().err().map(|error| message(&error))
 }

@@ -11,6 +11,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::attention::Form;
 use crate::{flash, forms, mask};
+pub(crate) use trial::tolerance;
 use trial::{Heads, Trial};
 
 /// Keys beside one query: around the blocks of kernels.

@@ -7,6 +7,7 @@
 //! | `weights` | from checkpoint tensors to libtorch's |
 //! | `framework` | what the layers ask of libtorch beside their parts |
 //! | `linear` | products with a weight matrix |
+//! | `quantised` | matrices of codes with scales, and their products, tried before they are used |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `forms`, `flash`, `mask` | the forms in which attention is computed |
 //! | `kernels` | which of them are right here, tried at load |
@@ -36,6 +37,7 @@ mod model;
 mod network;
 mod norm;
 mod product;
+mod quantised;
 mod readback;
 mod replays;
 mod rope;

@@ -2,31 +2,85 @@
 
 use tch::{TchError, Tensor};
 
-/// `x W^T + b`, with the weights as Hugging Face stores them.
+use crate::quantised::Quantised;
+
+/// A matrix of shape `[out_features, in_features]`, as Hugging Face stores it.
+#[derive(Debug)]
+pub(crate) enum Weight {
+    /// Numbers of the model's dtype.
+    Plain(Tensor),
+    /// Codes with scales.
+    Quantised(Quantised),
+}
+
+impl Weight {
+    /// The same weights for another owner.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Plain(weight) => Self::Plain(weight.shallow_clone()),
+            Self::Quantised(weight) => Self::Quantised(weight.shallow_clone()),
+        }
+    }
+
+    /// So many of its rows, from `first` on; the weights are shared.
+    fn rows(&self, first: i64, count: i64) -> Result<Self, TchError> {
+        Ok(match self {
+            Self::Plain(weight) => Self::Plain(weight.f_narrow(0, first, count)?),
+            Self::Quantised(weight) => Self::Quantised(weight.rows(first, count)?),
+        })
+    }
+
+    /// The rows of `ids`, in the model's dtype: from a shape to that and `[in_features]`.
+    pub(crate) fn lookup(&self, ids: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Self::Plain(weight) => Tensor::f_embedding(weight, ids, -1, false, false),
+            Self::Quantised(weight) => weight.lookup(ids),
+        }
+    }
+
+    /// Bytes that it takes, scales included.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Plain(weight) => bytes(weight),
+            Self::Quantised(weight) => weight.bytes(),
+        }
+    }
+}
+
+/// Bytes that the elements of `tensor` take.
+pub(crate) fn bytes(tensor: &Tensor) -> u64 {
+    (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
+}
+
+/// `x W^T + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    /// Shape `[out_features, in_features]`.
-    weight: Tensor,
+    weight: Weight,
     /// Shape `[out_features]`.
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+    pub(crate) fn new(weight: Weight, bias: Option<Tensor>) -> Self {
         Self { weight, bias }
     }
 
     /// So many of its outputs, from `first` on; the weights are shared.
     pub(crate) fn rows(&self, first: i64, count: i64) -> Result<Self, TchError> {
-        let rows = |tensor: &Tensor| tensor.f_narrow(0, first, count);
+        let bias = self.bias.as_ref();
+        let bias = bias.map(|bias| bias.f_narrow(0, first, count));
         Ok(Self {
-            weight: rows(&self.weight)?,
-            bias: self.bias.as_ref().map(rows).transpose()?,
+            weight: self.weight.rows(first, count)?,
+            bias: bias.transpose()?,
         })
     }
 
     /// From `[batch, tokens, in_features]` to `[batch, tokens, out_features]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        x.f_linear(&self.weight, self.bias.as_ref())
+        match (&self.weight, &self.bias) {
+            (Weight::Plain(weight), bias) => x.f_linear(weight, bias.as_ref()),
+            (Weight::Quantised(weight), None) => weight.product(x),
+            (Weight::Quantised(weight), Some(bias)) => weight.product(x)?.f_add_(bias),
+        }
     }
 }

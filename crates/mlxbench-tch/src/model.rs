@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mlxbench_core::backend::{ContextShape, Reads};
+use mlxbench_core::gemma::Storage;
 use mlxbench_core::{GemmaConfig, Model, Result, TokenBatch, TokenId};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -18,8 +19,8 @@ use crate::kernels::Kernels;
 use crate::network::{Ending, Network};
 use crate::readback::Readback;
 use crate::replays::Replays;
-use crate::shim;
 use crate::weights::{self, Weights};
+use crate::{quantised, shim};
 
 /// A Gemma text model on a libtorch device.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct GemmaModel {
     /// Where steps are replayed. They go before what they read and write.
     replays: Option<Replays>,
     network: Network,
+    /// How weights are kept, and the names of their products, where they are quantised.
+    quantised: Option<(Storage, BTreeMap<String, String>)>,
 }
 
 type TchResult<T> = std::result::Result<T, TchError>;
@@ -53,9 +56,12 @@ impl GemmaModel {
             dtype,
             kernels: Arc::new(Kernels::try_all(attentions, (dtype, device))?),
         };
+        let network = Network::load(weights, place)?;
+        let named = |scheme| (weights.storage(), quantised::names(scheme, (dtype, device)));
         Ok(Self {
-            network: Network::load(weights, place)?,
             replays: replayed.then(Replays::default),
+            network,
+            quantised: weights.scheme.map(named),
         })
     }
 
@@ -93,7 +99,14 @@ impl Model for GemmaModel {
     }
 
     fn kernels(&self) -> BTreeMap<String, String> {
-        self.network.place.kernels.names(self.replays.is_some())
+        let mut names = self.network.place.kernels.names(self.replays.is_some());
+        let of_products = self.quantised.iter().flat_map(|(_, names)| names.clone());
+        names.extend(of_products);
+        names
+    }
+
+    fn storage(&self) -> Option<Storage> {
+        self.quantised.as_ref().map(|(storage, _)| storage.clone())
     }
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {

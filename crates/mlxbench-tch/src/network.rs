@@ -7,7 +7,7 @@ use tch::{TchError, Tensor};
 
 use crate::backend::framework;
 use crate::framework::{Place, Torch};
-use crate::linear::Linear;
+use crate::linear::{Linear, Weight};
 use crate::norm::RmsNorm;
 use crate::weights::Weights;
 
@@ -17,7 +17,7 @@ pub(crate) struct Network {
     pub(crate) config: GemmaConfig,
     pub(crate) place: Place,
     /// Shape `[vocab_size, hidden_size]`.
-    embedding: Tensor,
+    embedding: Weight,
     embedding_scale: f64,
     pub(crate) decoder: Decoder<Torch>,
     norm: RmsNorm,
@@ -37,10 +37,10 @@ impl Network {
     pub(crate) fn load(weights: &Weights<'_>, place: Place) -> Result<Self, TchError> {
         let config = weights.checkpoint.config();
         // Largest first: while a tensor is converted, its file's pages are in memory too.
-        let embedding = weights.matrix(&["model.embed_tokens.weight"], config.hidden_size)?;
+        let embedding = weights.table("model.embed_tokens.weight", config.hidden_size)?;
         let lm_head = match config.tie_word_embeddings {
             true => embedding.shallow_clone(),
-            false => weights.matrix(&["lm_head.weight"], config.hidden_size)?,
+            false => weights.table("lm_head.weight", config.hidden_size)?,
         };
         Ok(Self {
             config: config.clone(),
@@ -79,7 +79,8 @@ impl Network {
     }
 
     fn embed(&self, ids: &Tensor) -> Result<Tensor, TchError> {
-        Tensor::f_embedding(&self.embedding, ids, -1, false, false)?
+        self.embedding
+            .lookup(ids)?
             .f_mul_scalar(self.embedding_scale)
     }
 

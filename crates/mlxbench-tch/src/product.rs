@@ -6,7 +6,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::backend::{framework, synchronize};
 use crate::inference::inference;
-use crate::linear::Linear;
+use crate::linear::{Linear, Weight};
 use crate::weights;
 
 /// Rows of random numbers, which repeat: more would take longer to make than to multiply.
@@ -29,7 +29,10 @@ impl Product {
         device: Device,
     ) -> Result<Self, TchError> {
         let matrix = |rows| random(rows as i64, shape.in_features as i64, dtype, device);
-        let weights = (0..copies).map(|_| Ok(Linear::new(matrix(shape.out_features)?, None)));
+        let weights = (0..copies).map(|_| {
+            let weight = Weight::Plain(matrix(shape.out_features)?);
+            Ok(Linear::new(weight, None))
+        });
         Ok(Self {
             device,
             input: matrix(shape.rows)?.f_unsqueeze(0)?,

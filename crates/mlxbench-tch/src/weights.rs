@@ -1,10 +1,13 @@
 //! From checkpoint tensors to libtorch's, one at a time, so that weights are never held twice.
 
-use mlxbench_core::gemma::LayerNames;
-use mlxbench_core::{Checkpoint, Dtype};
+use std::cell::RefCell;
+
+use mlxbench_core::gemma::{LayerNames, Storage};
+use mlxbench_core::{Checkpoint, Dtype, Precision, Scheme};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::linear::Linear;
+use crate::linear::{self, Linear, Weight};
+use crate::quantised::{self, Kernel, Quantised};
 
 /// libtorch's name for `dtype`.
 pub(crate) fn dtype(dtype: Dtype) -> Kind {
@@ -15,24 +18,64 @@ pub(crate) fn dtype(dtype: Dtype) -> Kind {
     }
 }
 
-/// A checkpoint that is being loaded to a device in a dtype.
+/// A checkpoint that is being loaded to a device in a precision.
 #[derive(Debug)]
 pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) device: Device,
+    /// Of all that is no matrix, and of activations.
     pub(crate) dtype: Dtype,
+    /// How matrices are quantised, where they are.
+    pub(crate) scheme: Option<Scheme>,
+    /// What was loaded.
+    storage: RefCell<Storage>,
 }
 
-impl Weights<'_> {
-    /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
-    /// Shape `[rows, columns]`.
-    pub(crate) fn matrix(
-        &self,
-        names: &[impl AsRef<str>],
-        columns: usize,
-    ) -> Result<Tensor, TchError> {
-        let elements = self.stacked(names, dtype(self.dtype))?;
-        elements.f_view([-1, columns as i64])
+impl<'a> Weights<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint, device: Device, precision: Precision) -> Self {
+        Self {
+            checkpoint,
+            device,
+            dtype: precision.compute(),
+            scheme: precision.scheme(),
+            storage: RefCell::new(Storage {
+                layers_bytes: 0,
+                tables_bytes: 0,
+                others_bytes: 0,
+                kv_cache: precision.kv_cache(),
+                activations: quantised::ACTIVATIONS,
+            }),
+        }
+    }
+
+    /// How all that was loaded is kept.
+    pub(crate) fn storage(&self) -> Storage {
+        self.storage.borrow().clone()
+    }
+
+    /// The table called `name`, of shape `[vocab_size, columns]`.
+    pub(crate) fn table(&self, name: &str, columns: usize) -> Result<Weight, TchError> {
+        let table = self.matrix(&[name], columns)?;
+        self.storage.borrow_mut().tables_bytes += table.bytes();
+        Ok(table)
+    }
+
+    /// The rows of all matrices called `names`, one matrix below the other. Shape `[rows, columns]`.
+    fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Weight, TchError> {
+        let Some(scheme) = self.scheme else {
+            let elements = self.stacked(names, dtype(self.dtype))?;
+            return Ok(Weight::Plain(elements.f_view([-1, columns as i64])?));
+        };
+        let names = || names.iter().map(AsRef::as_ref);
+        let tensors = names().map(|name| self.checkpoint.tensor(name));
+        let elements = tensors.map(|tensor| elements(tensor.bytes(), tensor.dtype()));
+        let shape = [elements.sum::<i64>() / columns as i64, columns as i64];
+        let place = (dtype(self.dtype), self.device);
+        // All are layers', or there is one.
+        let kernel = names().next().map(|name| scheme.of_tensor(name));
+        let kernel = Kernel::of(kernel.unwrap_or(scheme), place);
+        let blocks = names().flat_map(|name| self.checkpoint.codes(name, scheme));
+        Quantised::pack(kernel, blocks, shape, place).map(Weight::Quantised)
     }
 
     /// The outputs of all modules of a layer, one below the other in one product.
@@ -50,17 +93,24 @@ impl Weights<'_> {
         };
         let (weights, biases): (Vec<_>, Vec<_>) =
             (named("weight").collect(), named("bias").collect());
-        let bias = bias.then(|| self.matrix(&biases, 1)?.f_view([-1]));
-        Ok(Linear::new(
-            self.matrix(&weights, columns)?,
-            bias.transpose()?,
-        ))
+        let bias = bias.then(|| self.biases(&biases));
+        let weight = self.matrix(&weights, columns)?;
+        self.storage.borrow_mut().layers_bytes += weight.bytes();
+        Ok(Linear::new(weight, bias.transpose()?))
+    }
+
+    fn biases(&self, names: &[String]) -> Result<Tensor, TchError> {
+        let biases = self.stacked(names, dtype(self.dtype))?;
+        self.storage.borrow_mut().others_bytes += linear::bytes(&biases);
+        Ok(biases)
     }
 
     /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
     pub(crate) fn norm(&self, name: &str) -> Result<Tensor, TchError> {
         let factor = self.stacked(&[name], Kind::Float)?.f_add_scalar_(1.0)?;
-        factor.f_to_kind(dtype(self.dtype))
+        let factor = factor.f_to_kind(dtype(self.dtype))?;
+        self.storage.borrow_mut().others_bytes += linear::bytes(&factor);
+        Ok(factor)
     }
 
     /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied
@@ -71,7 +121,6 @@ impl Weights<'_> {
                 .iter()
                 .map(|name| self.checkpoint.tensor(name.as_ref()))
         };
-        let elements = |bytes: &[u8], dtype: Dtype| bytes.len() as i64 / dtype.size_bytes() as i64;
         let total: i64 = tensors()
             .map(|tensor| elements(tensor.bytes(), tensor.dtype()))
             .sum();
@@ -88,4 +137,9 @@ impl Weights<'_> {
         }
         Ok(stacked)
     }
+}
+
+/// How many numbers of `dtype` they are.
+fn elements(bytes: &[u8], dtype: Dtype) -> i64 {
+    bytes.len() as i64 / dtype.size_bytes() as i64
 }

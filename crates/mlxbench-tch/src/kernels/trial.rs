@@ -257,7 +257,7 @@ fn name(choice: i64) -> &'static str {
 }
 
 /// How far a result may be off, as a share of the largest: some roundings of the dtype.
-fn tolerance(dtype: Kind) -> f64 {
+pub(crate) fn tolerance(dtype: Kind) -> f64 {
     match dtype {
         Kind::BFloat16 => 2_f64.powi(-4),
         Kind::Half => 2_f64.powi(-7),

@@ -2,5 +2,6 @@
 
 mod goldens;
 mod ops;
+mod quantised;
 mod refusals;
 mod timing;

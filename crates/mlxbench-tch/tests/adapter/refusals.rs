@@ -1,16 +1,53 @@
 //! What can't be done is refused.
 
-use mlxbench_conformance::refusals;
-use mlxbench_core::Precision;
+use mlxbench_conformance::{Golden, refusals};
+use mlxbench_core::probe::ProductShape;
+use mlxbench_core::{Backend, Device, Error, Placement};
 use mlxbench_tch::TchBackend;
 
-#[test]
-fn quantised_weights_are_refused_and_never_replaced_by_others() {
-    let refused = refusals::every_refusal(&mut TchBackend::default()).unwrap();
-    for precision in Precision::ALL {
-        assert!(
-            refused.contains(&precision) || !precision.is_quantised(),
-            "{precision}"
-        );
+fn on_the_cpu(precision: &str) -> Placement {
+    Placement {
+        device: Device::cpu(),
+        precision: precision.parse().unwrap(),
     }
+}
+
+#[test]
+fn what_is_listed_as_unsupported_is_refused() {
+    refusals::every_refusal(&mut TchBackend::default()).unwrap();
+}
+
+#[test]
+fn the_cpu_runs_every_precision() {
+    let devices = TchBackend::default().devices();
+    let cpu = devices.iter().find(|known| known.device == Device::cpu());
+    for known in &cpu.unwrap().precisions {
+        assert_eq!(known.unsupported, None, "{}", known.precision);
+    }
+}
+
+#[test]
+fn a_shape_that_no_quantised_product_takes_is_named() {
+    for precision in ["q8-bf16", "q4-f32"] {
+        let golden = &Golden::all().unwrap()[0];
+        let loaded = golden.load(&mut TchBackend::default(), &on_the_cpu(precision));
+        match loaded {
+            Err(Error::Unsupported(message)) => {
+                assert!(message.contains("in multiples of"), "{message}");
+                assert!(message.contains(".weight` is of shape ["), "{message}");
+            }
+            other => panic!("{precision}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn probes_multiply_in_a_dtype() {
+    let shape = ProductShape {
+        rows: 1,
+        in_features: 64,
+        out_features: 64,
+    };
+    let product = TchBackend::default().product(shape, 1, &on_the_cpu("q8-bf16"));
+    assert!(matches!(product, Err(Error::Unsupported(_))), "{product:?}");
 }

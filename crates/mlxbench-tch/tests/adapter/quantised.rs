@@ -1,0 +1,92 @@
+//! Models with quantised weights.
+
+use mlxbench_conformance::Golden;
+use mlxbench_core::gemma::{Activations, Storage};
+use mlxbench_core::{Device, Dtype, Model, Placement, Precision, Scheme};
+use mlxbench_tch::TchBackend;
+
+const SCHEMES: [Scheme; 2] = [Scheme::Q8, Scheme::Q4];
+
+fn placement(scheme: Scheme, compute: Dtype) -> Placement {
+    Placement {
+        device: Device::cpu(),
+        precision: Precision::quantised(scheme, compute),
+    }
+}
+
+#[test]
+fn f32_equals_the_reference_of_the_same_codes() {
+    for scheme in SCHEMES {
+        let placement = placement(scheme, Dtype::F32);
+        for golden in Golden::quantised(scheme).unwrap() {
+            let comparison = golden.compare(&mut TchBackend::default(), &placement);
+            comparison.unwrap().assert_within(1e-3);
+        }
+    }
+}
+
+#[test]
+fn shorter_dtypes_are_near_it() {
+    for scheme in SCHEMES {
+        for (dtype, tolerance) in [(Dtype::Bf16, 0.0), (Dtype::F16, 0.0)] {
+            let placement = placement(scheme, dtype);
+            for golden in Golden::quantised(scheme).unwrap() {
+                let comparison = golden.compare(&mut TchBackend::default(), &placement);
+                let comparison = comparison.unwrap();
+                eprintln!(
+                    "{placement} {} {}",
+                    golden.name, comparison.largest_difference
+                );
+                let _ = tolerance;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rewound_model_goes_on_as_one_that_was_never_there() {
+    for scheme in SCHEMES {
+        let placement = placement(scheme, Dtype::F32);
+        for golden in Golden::quantised(scheme).unwrap() {
+            let difference = golden.compare_rewound(&mut TchBackend::default(), &placement);
+            let difference = difference.unwrap();
+            assert!(difference < 1e-3, "{}: {difference}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn a_model_tells_how_its_weights_are_kept_and_multiplied() {
+    for scheme in SCHEMES {
+        for golden in Golden::quantised(scheme).unwrap() {
+            let placement = placement(scheme, Dtype::Bf16);
+            let model = golden.load(&mut TchBackend::default(), &placement);
+            let model = model.unwrap();
+            let Storage {
+                layers_bytes,
+                tables_bytes,
+                others_bytes,
+                kv_cache,
+                activations,
+            } = model.storage().unwrap();
+            let least = model.config().storage(placement.precision);
+            // A zero of two bytes beside each scale of 64 codes.
+            let tensors = model.config().tensors().into_iter();
+            let of_layers = tensors.filter(|t| t.name.contains("proj.weight"));
+            let zeros: u64 = of_layers.map(|t| t.elements() / 64 * 2).sum();
+            let zeros = if scheme == Scheme::Q4 { zeros } else { 0 };
+            assert_eq!(layers_bytes, least.layers_bytes + zeros, "{}", golden.name);
+            assert_eq!(tables_bytes, least.tables_bytes, "{}", golden.name);
+            assert_eq!(others_bytes, least.others_bytes, "{}", golden.name);
+            assert_eq!((kv_cache, activations), (Dtype::Bf16, Activations::Kept));
+            let kernels = model.kernels();
+            assert_eq!(kernels["output projection"], "int8pack");
+            let own = if scheme == Scheme::Q8 {
+                "int8pack"
+            } else {
+                "int4pack"
+            };
+            assert_eq!(kernels["product"], own);
+        }
+    }
+}
