@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlxbench_core::results::{Failure, FailureKind, Metric, RunResult, Sample, TargetId, Test};
+use mlxbench_core::results::{
+    Failure, FailureKind, Metric, QuantisationCost, RunResult, Sample, TargetId, Test,
+};
 use serde::Serialize;
 
 use crate::conditions::{CaseConditions, Throttled};
@@ -47,6 +49,10 @@ pub struct Row {
     /// The tokens beside the reference's, where it ran the test, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
+    /// What quantising as the target's weights are costs, with neither figures nor a reason where that
+    /// wasn't looked at. `None` where they aren't quantised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantisation_cost: Option<QuantisationCost>,
     /// Repetitions that were measured, and count.
     pub repetitions: usize,
     /// Repetitions that the run took of this test in the end, or should have taken.
@@ -195,6 +201,7 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         test: *test,
         status: case_status(result, target, test),
         tokens: reference.and_then(|reference| tokens(result, reference, target, test)),
+        quantisation_cost: quantisation_cost(result, target),
         repetitions: samples.len(),
         planned_repetitions: planned_repetitions(result, test),
         mfu: share(&prefill, mfu_per_rate(result, target, test)),
@@ -217,6 +224,16 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         peak_memory_bytes: samples.iter().filter_map(|s| s.peak_memory_bytes).max(),
         device_peak_bytes: samples.iter().filter_map(|s| s.device_peak_bytes).max(),
     }
+}
+
+fn quantisation_cost(result: &RunResult, target: &TargetId) -> Option<QuantisationCost> {
+    let scheme = target.placement.precision.scheme()?;
+    let known = result.quantisation_cost_of(target).cloned();
+    Some(known.unwrap_or(QuantisationCost {
+        scheme,
+        figures: None,
+        reason: None,
+    }))
 }
 
 /// Whether a case's figures stand.
@@ -260,6 +277,8 @@ fn failure<'a>(result: &'a RunResult, target: &TargetId, test: &Test) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use mlxbench_core::Scheme;
+
     use super::*;
     use crate::fixture::{result, sample, target, test};
 
@@ -300,6 +319,27 @@ mod tests {
         assert_eq!(row.load_ns.unwrap().median, 5e8);
         assert_eq!(row.peak_memory_bytes, Some(1024));
         assert_eq!(row.device_peak_bytes, None);
+    }
+
+    #[test]
+    fn rows_of_quantised_weights_have_the_cost_of_their_scheme() {
+        let mut result = result(Vec::new());
+        let quantised = ["mock/cpu/f32", "mock/cpu/q8-f32", "mock/cpu/q4-f32"];
+        result.run.targets = quantised.map(|id| id.parse().unwrap()).to_vec();
+        let known = QuantisationCost {
+            scheme: Scheme::Q4,
+            figures: None,
+            reason: Some("random weights".into()),
+        };
+        result.quantisation_costs = vec![known.clone()];
+        let rows = summarize(&result).rows;
+        let costs: Vec<_> = rows.into_iter().map(|row| row.quantisation_cost).collect();
+        let unknown = QuantisationCost {
+            scheme: Scheme::Q8,
+            reason: None,
+            ..known.clone()
+        };
+        assert_eq!(costs, [None, Some(unknown), Some(known)]);
     }
 
     #[test]

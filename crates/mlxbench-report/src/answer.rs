@@ -4,7 +4,8 @@
 use mlxbench_analysis::{Estimate, Leader, Row, RunnerUp, leader};
 use mlxbench_core::results::{Metric, TargetId, Test, Verdict};
 
-use crate::{Digest, units};
+use crate::quantisation::fidelity_in_short;
+use crate::{Digest, quantisation, units};
 
 /// What the first lines of a report say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub(crate) fn answer(digest: &Digest<'_>) -> Answer {
             leading.and_then(|(_, leader)| memory(digest, leader.row)),
         ),
         ("Same work", Some(work(digest))),
+        ("Fidelity", fidelity(digest)),
         ("Not measured", failures(digest)),
     ];
     let facts = facts
@@ -84,8 +86,24 @@ fn raced<'a>(digest: &'a Digest<'_>, race: &Race) -> Option<(Test, Leader<'a>)> 
     })
 }
 
+/// Who wins, and what quantised weights among the two cost.
 fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
-    let name = |row: &Row| digest.framework(&row.target);
+    let second = leader.runner_up.as_ref().map(|second| second.row);
+    let costs = quantisation::of_rows([leader.row].into_iter().chain(second));
+    let fidelity: Vec<String> = costs.into_iter().map(fidelity_in_short).collect();
+    let winner = winner(digest, leader, race);
+    match fidelity.is_empty() {
+        true => winner,
+        false => format!("{winner} (fidelity of {})", fidelity.join("; of ")),
+    }
+}
+
+fn winner(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
+    let quantised = |row: &Row| row.quantisation_cost.is_some();
+    let name = |row: &Row| match quantised(row) {
+        true => row.target.to_string(),
+        false => digest.framework(&row.target),
+    };
     let first = name(leader.row);
     let [does, reaches] = race.verbs;
     let Some(second) = &leader.runner_up else {
@@ -96,7 +114,9 @@ fn headline(digest: &Digest<'_>, leader: &Leader<'_>, race: &Race) -> String {
     let mut other = name(second.row);
     let mut one = first.clone();
     let device = |row: &Row| row.target.placement.device.clone();
-    if one == other || device(leader.row) != device(second.row) {
+    let mixed = device(leader.row) != device(second.row)
+        || [leader.row, second.row].into_iter().any(quantised);
+    if one == other || mixed {
         // It may be device, precision or threads that make the difference.
         (one, other) = (leader.row.target.to_string(), second.row.target.to_string());
     }
@@ -260,6 +280,14 @@ fn work(digest: &Digest<'_>) -> String {
             bad.join("; ")
         ),
     }
+}
+
+/// What quantised weights cost; `None` where none were measured.
+fn fidelity(digest: &Digest<'_>) -> Option<String> {
+    let measured = digest.summary.rows.iter().filter(|row| row.repetitions > 0);
+    let costs = quantisation::of_rows(measured).into_iter();
+    let costs: Vec<String> = costs.map(fidelity_in_short).collect();
+    (!costs.is_empty()).then(|| format!("Against full precision, {}.", costs.join("; ")))
 }
 
 /// What is missing, in one sentence.

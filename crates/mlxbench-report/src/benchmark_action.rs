@@ -6,8 +6,8 @@ use mlxbench_analysis::{Estimate, Row};
 use mlxbench_core::results::{Residency, RunResult, Settings};
 use serde::Serialize;
 
-use crate::Digest;
 use crate::apart::{Apart, Facts};
+use crate::{Digest, quantisation};
 
 /// One line of its chart.
 #[derive(Serialize)]
@@ -71,6 +71,7 @@ fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<
     let mut of = Vec::new();
     for (at, Digest { result, summary }) in digests.iter().enumerate() {
         for row in &summary.rows {
+            let fidelity = quantisation::fidelity(row).map(|fidelity| format!("; {fidelity}"));
             for figure in figures(row) {
                 let Some(estimate) = figure.estimate else {
                     continue;
@@ -84,8 +85,10 @@ fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<
                     value: estimate.median,
                     range: estimate.half_width().map(|half| format!("± {half:.3}")),
                     extra: format!(
-                        "median of {} repetitions on {}",
-                        estimate.n, result.run.machine.cpu
+                        "median of {} repetitions on {}{}",
+                        estimate.n,
+                        result.run.machine.cpu,
+                        fidelity.as_deref().unwrap_or_default()
                     ),
                 });
                 of.push(at);

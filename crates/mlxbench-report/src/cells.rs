@@ -7,6 +7,7 @@ use mlxbench_core::results::{RunResult, Verdict};
 
 use crate::conditions;
 use crate::external::{External, ExternalRow};
+use crate::quantisation;
 use crate::units;
 
 /// The columns of both tables.
@@ -122,8 +123,18 @@ fn work(result: &RunResult, row: &Row) -> String {
     verdict.name().into()
 }
 
+/// What must be known beside a row's figures: what is wrong with them, and the fidelity of quantised
+/// weights. Empty for a row as it should be, of full precision.
+fn note(result: &RunResult, row: &Row) -> String {
+    let measured = row.repetitions > 0;
+    let fidelity = measured.then(|| quantisation::fidelity(row)).flatten();
+    let faults = Some(faults(result, row)).filter(|faults| !faults.is_empty());
+    let parts: Vec<String> = faults.into_iter().chain(fidelity).collect();
+    parts.join("; ")
+}
+
 /// Why a row's figures are missing, few or worthless; empty for a row as it should be.
-pub(crate) fn note(result: &RunResult, row: &Row) -> String {
+pub(crate) fn faults(result: &RunResult, row: &Row) -> String {
     let planned = row.planned_repetitions;
     let measured = match row.repetitions {
         some if (1..planned).contains(&some) => Some(format!("{some} of {planned} repetitions")),

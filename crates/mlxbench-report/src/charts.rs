@@ -11,6 +11,7 @@ pub(crate) mod over_time;
 mod rates;
 mod roofline;
 mod ttft;
+mod weights;
 
 use mlxbench_analysis::{Estimate, Interval, Row, RowStatus};
 use mlxbench_core::results::{TargetId, Test};
@@ -32,6 +33,7 @@ pub(crate) fn of_result(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
         memory::peaks(digest, palette),
         memory::over_time(digest, palette),
         fidelity::chart(digest, palette),
+        weights::chart(digest, palette),
         energy::chart(digest, palette),
     ];
     let made = made.into_iter().flatten();

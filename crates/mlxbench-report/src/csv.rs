@@ -7,8 +7,10 @@ use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
 use mlxbench_core::Nanos;
 use mlxbench_core::results::{ClockRange, Failure, RunResult, Sample, TargetFacts, TargetId, Test};
 
+use crate::quantisation::NOT_MEASURED;
+
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition.
-const COLUMNS: [&str; 43] = [
+const COLUMNS: [&str; 53] = [
     "run",
     "started",
     "model",
@@ -52,6 +54,16 @@ const COLUMNS: [&str; 43] = [
     "max_temperature_celsius",
     "device_watts",
     "throttled_share",
+    "fidelity_text",
+    "fidelity_positions",
+    "fidelity_mean_kl",
+    "fidelity_p99_kl",
+    "fidelity_same_top_positions",
+    "perplexity",
+    "perplexity_standard_error",
+    "full_precision_perplexity",
+    "full_precision_perplexity_standard_error",
+    "fidelity_note",
 ];
 
 /// The columns of a failure, after [`COLUMNS`].
@@ -111,7 +123,10 @@ impl Case {
         Self {
             target: target.clone(),
             test: *test,
-            line: of_case(result, target, Some(test)),
+            line: of_case(result, target, Some(test))
+                .into_iter()
+                .chain(fidelity(result, target))
+                .collect(),
             mfu_per_rate: mfu_per_rate(result, target, test),
             mbu_per_rate: mbu_per_rate(result, target, test),
             counted: result.samples_of(target, test).map(of_repetition).collect(),
@@ -234,6 +249,41 @@ fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
         line.insert("batch", test.rows().to_string());
         line.insert("mode", test.mode().name().to_owned());
     }
+    line
+}
+
+/// What quantising as a target's weights are costs; nothing where they aren't quantised.
+fn fidelity(result: &RunResult, target: &TargetId) -> Line {
+    let cost = result.quantisation_cost_of(target);
+    let mut line = Line::new();
+    if let Some(figures) = cost.and_then(|cost| cost.figures.as_ref()) {
+        let (own, full) = (&figures.perplexity, &figures.full_perplexity);
+        line.extend([
+            ("fidelity_text", figures.text.clone()),
+            ("fidelity_positions", figures.positions.to_string()),
+            ("fidelity_mean_kl", figures.mean_kl.to_string()),
+            ("fidelity_p99_kl", figures.p99_kl.to_string()),
+            (
+                "fidelity_same_top_positions",
+                figures.same_top_positions.to_string(),
+            ),
+            ("perplexity", own.value.to_string()),
+            ("perplexity_standard_error", own.standard_error.to_string()),
+            ("full_precision_perplexity", full.value.to_string()),
+            (
+                "full_precision_perplexity_standard_error",
+                full.standard_error.to_string(),
+            ),
+        ]);
+    }
+    let note = match cost {
+        Some(cost) => cost.reason.clone(),
+        None => {
+            let quantised = target.placement.precision.is_quantised();
+            quantised.then(|| NOT_MEASURED.to_owned())
+        }
+    };
+    line.extend(note.map(|note| ("fidelity_note", note)));
     line
 }
 

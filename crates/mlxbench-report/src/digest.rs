@@ -75,7 +75,7 @@ impl<'a> Digest<'a> {
     pub(crate) fn why_not(&self, row: &Row) -> String {
         match &row.status {
             RowStatus::Ok => "no such figure".into(),
-            _ => cells::note(self.result, row),
+            _ => cells::faults(self.result, row),
         }
     }
 

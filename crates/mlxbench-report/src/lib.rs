@@ -25,6 +25,7 @@
 //! | `limits` | what the machine can do at most |
 //! | `machine` | what computed, in words |
 //! | `partings` | tokens of timed tests beside the reference's |
+//! | `quantisation` | what quantised weights cost, and how they are kept |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
 //! | `written` | whether a file is one that mlxbench wrote |
@@ -50,6 +51,7 @@ mod machine;
 mod markdown;
 mod partings;
 mod png;
+mod quantisation;
 mod splice;
 mod terminal;
 mod units;

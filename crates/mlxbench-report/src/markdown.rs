@@ -12,6 +12,7 @@ use crate::external::External;
 use crate::limits::{details, limits};
 use crate::machine::processors;
 use crate::partings;
+use crate::quantisation;
 use crate::units;
 use crate::warnings::warnings;
 
@@ -46,6 +47,7 @@ fn section(digest: &Digest<'_>) -> String {
     lines.push(String::new());
     lines.extend(rows(digest, 0..HEADER.len()));
     lines.extend(equivalence_table(result));
+    lines.extend(quantisation_tables(digest));
     lines.extend(token_list(digest));
     lines.extend(limits_list(digest));
     lines.extend(energy_table(digest));
@@ -153,6 +155,30 @@ fn equivalence_table(result: &RunResult) -> Vec<String> {
     let head = [String::new(), escape(&heading), String::new()];
     let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
     head.into_iter().chain(rule).chain(rows).collect()
+}
+
+/// What quantising costs, and how quantised weights are kept; nothing where none are.
+fn quantisation_tables(digest: &Digest<'_>) -> Vec<String> {
+    let tables = quantisation::tables(digest).into_iter();
+    tables.flat_map(quantisation_table).collect()
+}
+
+fn quantisation_table(table: quantisation::Table) -> Vec<String> {
+    let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
+    let rule = (0..table.header.len()).map(|column| match table.figures.contains(&column) {
+        true => "---:".to_owned(),
+        false => "---".to_owned(),
+    });
+    let head = [
+        String::new(),
+        format!("{}. {}", table.heading, escape(&table.about)),
+        String::new(),
+        format!("| {} |", table.header.join(" | ")),
+        line(rule.collect()),
+    ];
+    let rows = table.rows.into_iter();
+    let rows = rows.map(|cells| line(cells.iter().map(|cell| escape(cell)).collect()));
+    head.into_iter().chain(rows).collect()
 }
 
 /// Whether timed tokens are the reference's; nothing where the reference wasn't timed.

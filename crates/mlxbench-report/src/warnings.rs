@@ -10,7 +10,7 @@ use mlxbench_core::results::{
 };
 
 use crate::conditions::{measurements, power_limited};
-use crate::{Digest, jumps, units};
+use crate::{Digest, jumps, quantisation, units};
 
 /// Share of the CPUs that others may keep busy before it is worth a word.
 const BUSY: f64 = 0.1;
@@ -46,6 +46,7 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
     warnings.extend(of_meters(result));
     warnings.extend(jumps::lines(digest));
     warnings.extend(of_targets(result));
+    warnings.extend(of_fidelity(digest));
     warnings
 }
 
@@ -203,6 +204,25 @@ fn of_meters(result: &RunResult) -> Vec<String> {
         ))
     });
     broken.collect()
+}
+
+/// What is to be known of the fidelity of quantised weights: a line a reason.
+fn of_fidelity(digest: &Digest<'_>) -> Vec<String> {
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    let costs = quantisation::costs(digest).into_iter();
+    for cost in costs.filter(|cost| cost.figures.is_some()) {
+        let (Some(reason), scheme) = (&cost.reason, cost.scheme.name()) else {
+            continue;
+        };
+        match said.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, schemes)) => schemes.push(scheme),
+            None => said.push((reason, vec![scheme])),
+        }
+    }
+    let lines = said.into_iter();
+    let lines =
+        lines.map(|(reason, schemes)| format!("fidelity of {}: {reason}", schemes.join(" and ")));
+    lines.collect()
 }
 
 fn is_drift(trend: &Trend) -> bool {

@@ -9,7 +9,7 @@ use crate::draw::theme::Palette;
 use crate::draw::{Chart, Form};
 use crate::{Digest, units};
 
-const GIB: f64 = (1_u64 << 30) as f64;
+pub(super) const GIB: f64 = (1_u64 << 30) as f64;
 
 /// The largest peak of each row, with the floor.
 pub(super) fn peaks(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {

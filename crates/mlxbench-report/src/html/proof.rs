@@ -12,7 +12,7 @@ use crate::conditions;
 use crate::limits::{details, limits};
 use crate::markdown::facts;
 use crate::warnings::warnings;
-use crate::{Digest, partings};
+use crate::{Digest, partings, quantisation};
 
 /// What is known of one result beside its figures.
 pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
@@ -21,6 +21,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
             h2 #(format!("proof-{at}")) { "What it rests on: " (name) }
             (warned(digest, at))
             (equivalence(digest, at))
+            (quantised(digest, at))
             (timed_tokens(digest))
             (limited(digest))
             (power(digest))
@@ -127,6 +128,26 @@ fn compared(known: &Equivalence) -> Markup {
                 } @else if fidelity.is_some() { "none" }
             }
             td { (known.reason.as_deref().unwrap_or_default()) }
+        }
+    }
+}
+
+/// What quantising costs, and how quantised weights are kept.
+fn quantised(digest: &Digest<'_>, at: usize) -> Markup {
+    html! {
+        @for table in quantisation::tables(digest) {
+            h3 { (table.heading) }
+            p { (table.about) }
+            div.scroll tabindex="0" role="region" aria-label=(format!("{}, result {}", table.heading, at + 1)) {
+                table {
+                    thead { tr { @for column in table.header { th scope="col" { (column) } } } }
+                    tbody { @for cells in &table.rows { tr {
+                        @for (column, cell) in cells.iter().enumerate() {
+                            @if table.figures.contains(&column) { td.figure { (cell) } } @else { td { (cell) } }
+                        }
+                    } } }
+                }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use mlxbench_core::results::RunResult;
 use mlxbench_report::{Beside, Format, history, render};
 
 use crate::page::{Page, Scheme};
-use crate::support::{BOTH, PREFILL, hostile, nothing_measured, race, resized, run};
+use crate::support::{BOTH, PREFILL, hostile, nothing_measured, quantised, race, resized, run};
 
 /// The page of `results`.
 fn report(results: &[RunResult]) -> String {
@@ -47,6 +47,12 @@ fn assert_good_everywhere(name: &str, html: &str) {
 #[ignore = "needs a browser: scripts/test runs it"]
 fn a_report_with_everything() {
     assert_good_everywhere("everything", &report(&[everything()]));
+}
+
+#[test]
+#[ignore = "needs a browser: scripts/test runs it"]
+fn a_report_of_quantised_weights() {
+    assert_good_everywhere("quantised", &report(&[quantised()]));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
 
-use crate::support::{BOTH, HOSTILE, PREFILL, race, run};
+use crate::support::{BOTH, HOSTILE, PREFILL, quantised, race, run};
 
 const LLAMA_BENCH: &str = include_str!("fixtures/llama-bench.json");
 const OLD_LLAMA_BENCH: &str = include_str!("fixtures/llama-bench-old.jsonl");
@@ -350,7 +350,12 @@ fn results() -> impl Strategy<Value = RunResult> {
         result.resumed = vec![result.run.started];
         result
     };
-    let wholes = select(vec![run(), race(4, &[PREFILL, BOTH], 3), sides()]);
+    let wholes = select(vec![
+        run(),
+        race(4, &[PREFILL, BOTH], 3),
+        sides(),
+        quantised(),
+    ]);
     (wholes, vec((any::<Index>(), change()), 1..12))
         .prop_map(|(whole, changes)| changed(&whole, &changes))
 }

@@ -21,6 +21,19 @@ fn whole() -> Value {
     result["streams"] =
         json!([{"kernel": "read", "threads": 2, "moved_bytes": 1 << 30, "time_ns": 50_000_000}]);
     let target = result["run"]["targets"][0].clone();
+    let mut q4 = target.clone();
+    q4["placement"]["precision"] = json!("q4-f32");
+    let mut facts = result["targets"][0].clone();
+    facts["id"] = q4.clone();
+    facts["storage"] = json!({"layers_bytes": 1 << 26, "tables_bytes": 1 << 27, "others_bytes": 1 << 12,
+        "kv_cache": "f32", "activations": "int8"});
+    let add = |list: &mut Value, one| list.as_array_mut().expect("a list").push(one);
+    add(&mut result["run"]["targets"], q4);
+    add(&mut result["targets"], facts);
+    let perplexity = json!({"value": 14.2, "standard_error": 0.4});
+    result["quantisation_costs"] = json!([{"scheme": "q4", "reason": "a note", "figures":
+        {"text": "a text", "positions": 2112, "mean_kl": 0.03, "p99_kl": 0.2, "same_top_positions": 1966,
+         "full_perplexity": perplexity, "perplexity": perplexity}}]);
     let shape = json!({"rows": 1, "in_features": 640, "out_features": 1536});
     result["products"] =
         json!([{"target": target, "part": "qkv", "shape": shape, "time_ns": 100_000}]);

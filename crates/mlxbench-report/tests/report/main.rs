@@ -10,6 +10,7 @@ mod fuzz;
 mod hostile;
 mod llama_bench;
 mod page;
+mod quantised;
 mod snapshots;
 mod support;
 mod sweeps;

@@ -3,15 +3,16 @@
 use std::num::NonZeroUsize;
 
 use mlxbench_core::backend::Identity;
-use mlxbench_core::gemma::preset;
+use mlxbench_core::gemma::{Activations, Storage, preset};
 use mlxbench_core::generate::Mode;
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::results::{
-    Conditions, Equivalence, Failure, FailureKind, Fidelity, FirstDivergence, GenerateTest,
-    Harness, Machine, ModelFacts, PeakSince, PowerMeter, PowerSource, ProductProbe, Residency, Run,
-    RunResult, Sample, Settings, TargetFacts, TargetId, Test, Timeline, Verdict,
+    Conditions, CostFigures, Equivalence, Failure, FailureKind, Fidelity, FirstDivergence,
+    GenerateTest, Harness, Machine, ModelFacts, PeakSince, Perplexity, PowerMeter, PowerSource,
+    ProductProbe, QuantisationCost, Residency, Run, RunResult, Sample, Settings, TargetFacts,
+    TargetId, Test, Timeline, Verdict,
 };
-use mlxbench_core::{Device, Dtype, Nanos, Placement};
+use mlxbench_core::{Device, Dtype, Nanos, Placement, Scheme};
 
 pub(crate) const PREFILL: Test = Test::Generate(GenerateTest {
     prompt_tokens: 512,
@@ -311,6 +312,77 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
 /// What others may have written into a name, a prompt or an error.
 pub(crate) const HOSTILE: &str = "=cmd()|</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&amp;--><!--]]>\u{1b}[31m\u{202e}";
 
+/// Makes one of the targets of [`race`] another.
+fn rename(result: &mut RunResult, at: usize, id: TargetId) {
+    let old = std::mem::replace(&mut result.run.targets[at], id.clone());
+    let samples = result.samples.iter_mut();
+    for sample in samples.filter(|sample| sample.target == old) {
+        sample.target = id.clone();
+    }
+    result.targets[at].id = id.clone();
+    result.equivalences[at].target = id;
+}
+
+/// Three quantised targets beside candle in f32: q4 has figures, once with activations rounded to 8 bits; q8 has
+/// the reason why it has none. The fastest is one of q4.
+pub(crate) fn quantised() -> RunResult {
+    let mut result = race(4, &[BOTH], 5);
+    result.run.name = "quantised".into();
+    for (at, id) in [
+        "tch/cpu/q4-bf16",
+        "candle/cpu/f32",
+        "candle/cpu/q4-f32",
+        "mlx/cpu/q8-f32",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        rename(&mut result, at, id.parse().expect("a target"));
+    }
+    let verdicts = [
+        Verdict::Equivalent,
+        Verdict::Reference,
+        Verdict::Equivalent,
+        Verdict::Equivalent,
+    ];
+    for (known, verdict) in result.equivalences.iter_mut().zip(verdicts) {
+        known.verdict = verdict;
+    }
+    result.equivalences[0].fidelity = result.equivalences[1].fidelity.take();
+    result.run.settings.reference = Some(result.run.targets[1].clone());
+    let config = result.run.model.config.clone().expect("a preset's");
+    result.targets[2].storage = Some(Storage {
+        activations: Activations::Int8,
+        ..config.storage(result.run.targets[2].placement.precision)
+    });
+    let perplexity = |value, standard_error| Perplexity {
+        value,
+        standard_error,
+    };
+    let figures = CostFigures {
+        text: "mlxbench's own text".into(),
+        positions: 2112,
+        mean_kl: 0.0312,
+        p99_kl: 0.264,
+        same_top_positions: 1966,
+        full_perplexity: perplexity(13.61, 0.391),
+        perplexity: perplexity(14.2, 0.408),
+    };
+    result.quantisation_costs = vec![
+        QuantisationCost {
+            scheme: Scheme::Q8,
+            figures: None,
+            reason: Some("the reference candle/cpu/f32 can't be had: died".into()),
+        },
+        QuantisationCost {
+            scheme: Scheme::Q4,
+            figures: Some(figures),
+            reason: Some("the weights may have been quantised before".into()),
+        },
+    ];
+    result
+}
+
 /// A run with [`HOSTILE`] wherever a text can stand that isn't ours.
 pub(crate) fn hostile() -> RunResult {
     let mut result = race(3, &[BOTH], 5);
@@ -331,22 +403,21 @@ pub(crate) fn hostile() -> RunResult {
         backend: text(),
         ..run.targets[1].clone()
     };
-    let old = std::mem::replace(&mut run.targets[1], renamed.clone());
-    for sample in result
-        .samples
-        .iter_mut()
-        .filter(|sample| sample.target == old)
-    {
-        sample.target = renamed.clone();
-    }
+    rename(&mut result, 1, renamed);
     for facts in &mut result.targets {
         facts.identity.framework = text();
         facts.identity.libraries.insert(text(), text());
         facts.device_description = Some(text());
     }
-    result.targets[1].id = renamed.clone();
-    result.equivalences[1].target = renamed;
     result.equivalences[1].reason = Some(text());
+    let q4 = "candle/cpu/q4-f32".parse().expect("a target");
+    rename(&mut result, 0, q4);
+    result.quantisation_costs = quantised().quantisation_costs.split_off(1);
+    let cost = &mut result.quantisation_costs[0];
+    cost.reason = Some(text());
+    if let Some(figures) = &mut cost.figures {
+        figures.text = text();
+    }
     result
         .samples
         .retain(|sample| sample.target != result.run.targets[2]);
