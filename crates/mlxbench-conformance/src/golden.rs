@@ -177,7 +177,8 @@ impl Golden {
         let lengths = [window - 1, window, window + 1, 2 * window, self.prompt];
         // A long golden keeps the logits of its end only.
         let first = self.tokens.len() - self.logits.len();
-        for length in lengths.into_iter().filter(|&length| length > first) {
+        let there = first + 1..=self.prompt;
+        for length in lengths.into_iter().filter(|length| there.contains(length)) {
             let others = [rotated(&self.tokens, 5), rotated(&self.tokens, 11)];
             let alone = others
                 .clone()

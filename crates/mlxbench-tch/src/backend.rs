@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
+use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result, WeightFormat};
 use tch::{Cuda, Device, TchError, Tensor, utils};
 
 use crate::inference::inference;
@@ -216,6 +216,13 @@ fn support(name: &str) -> Option<DeviceSupport> {
 /// Why `device` can't multiply matrices in `precision`, in libtorch's words or for its wrong results; `None`
 /// when it can.
 fn unsupported(device: Device, precision: Precision) -> Option<String> {
+    if precision.weights() == WeightFormat::Native {
+        let dtype = precision.compute();
+        return Some(format!(
+            "libtorch has no products with weights as a quantised checkpoint stores them: write {dtype} for \
+             what they stand for, or q4-{dtype}"
+        ));
+    }
     let place = (weights::dtype(precision.compute()), device);
     let product = || {
         let x = Tensor::f_ones([2, 2], place)?;
