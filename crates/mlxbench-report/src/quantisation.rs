@@ -18,17 +18,17 @@ const COST_HEADER: [&str; 9] = [
     "KL p99",
     "same top token",
     "perplexity",
-    "perplexity in full precision",
+    "in full precision",
     "note",
 ];
 
 /// The columns of the table of how weights are kept.
 const KEPT_HEADER: [&str; 7] = [
     "target",
-    "bits/weight in layers",
-    "bits/weight in tables",
+    "bits/weight, layers",
+    "bits/weight, tables",
     "all weights",
-    "activations in products",
+    "activations",
     "KV cache",
     "not quantised",
 ];

@@ -185,7 +185,8 @@ pub struct QuantisationConfig {
     /// A text file, relative to the config, over which quantised weights are compared with full precision;
     /// a text of mlxbench's own when absent.
     pub text: Option<PathBuf>,
-    /// Positions at which they are compared, at most; 0 leaves the comparison out, and its figures.
+    /// Positions at which they are compared, rounded up to whole passages of 192; 0 leaves the comparison out, and its
+    /// figures.
     pub positions: usize,
 }
 

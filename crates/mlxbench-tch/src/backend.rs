@@ -217,11 +217,9 @@ fn support(name: &str) -> Option<DeviceSupport> {
 /// when it can.
 fn unsupported(device: Device, precision: Precision) -> Option<String> {
     if precision.weights() == WeightFormat::Native {
-        let dtype = precision.compute();
-        return Some(format!(
-            "libtorch has no products with weights as a quantised checkpoint stores them: write {dtype} for \
-             what they stand for, or q4-{dtype}"
-        ));
+        let reason = "libtorch has no products with weights as a quantised checkpoint stores them: write f32 or \
+                      bf16 for what they stand for";
+        return Some(reason.to_owned());
     }
     let place = (weights::dtype(precision.compute()), device);
     let product = || {

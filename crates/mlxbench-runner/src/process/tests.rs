@@ -101,7 +101,7 @@ fn another_protocol_is_refused_with_what_to_do() {
         ));
         assert_eq!(error.kind, Some(FailureKind::Protocol));
         let says =
-            format!("protocol {protocol}, mlxbench 2: build both from one checkout, or change");
+            format!("protocol {protocol}, mlxbench 3: build both from one checkout, or change");
         assert!(error.message.contains(&says), "{error}");
         assert!(error.message.contains("PROTOCOL.md"), "{error}");
     }
@@ -110,7 +110,7 @@ fn another_protocol_is_refused_with_what_to_do() {
 #[test]
 fn a_worker_that_refuses_our_protocol_is_told_with_what_to_do() {
     let error = introduced(
-        r#"{"type":"error","kind":"invalid","message":"this worker speaks protocol 1, the runner 2"}"#,
+        r#"{"type":"error","kind":"invalid","message":"this worker speaks protocol 1, the runner 3"}"#,
     );
     let expected = "this worker speaks protocol 1, the runner 3 (mlxbench speaks protocol 3: if the \
                     worker is of another, change the worker as crates/mlxbench-core/PROTOCOL.md tells)";
