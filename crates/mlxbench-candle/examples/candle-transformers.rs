@@ -68,7 +68,7 @@ impl Backend for Peer {
             WeightFormat::Plain(Dtype::F32) => DType::F32,
             WeightFormat::Plain(Dtype::Bf16) => DType::BF16,
             WeightFormat::Plain(Dtype::F16) => DType::F16,
-            WeightFormat::Quantised(_) => {
+            WeightFormat::Quantised(_) | WeightFormat::Native => {
                 return Err(Error::Unsupported(UNQUANTISED.into()));
             }
         };

@@ -92,7 +92,7 @@ fn introduced(reply: &str) -> WorkerError {
 fn another_protocol_is_refused_with_what_to_do() {
     for (protocol, devices) in [
         (1, "[]"),
-        (3, "[]"),
+        (2, "[]"),
         // Its messages may have another form, too.
         (1, r#"[{"device":"cpu","dtypes":"any"}]"#),
     ] {
