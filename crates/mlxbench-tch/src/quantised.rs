@@ -46,7 +46,7 @@ pub(crate) enum Kernel {
 impl Kernel {
     /// The one for weights of `scheme` and activations of a dtype on a device: libtorch's own, but where it
     /// has only plain loops. On x86 those are all but bf16's (`int8mm_kernel.cpp`, `int4mm_kernel.cpp`):
-    /// they take 3 to 25 times as long as to dequantise first (AVX2, one thread, 640 columns, 1 to 32 rows).
+    /// they take 2 to 25 times as long as to dequantise first (AVX2, one thread, 640 columns, 1 to 32 rows).
     pub(crate) fn of(scheme: Scheme, (kind, device): (Kind, Device)) -> Self {
         let plain_loops = cfg!(target_arch = "x86_64") && kind != Kind::BFloat16;
         match (scheme, device) {
@@ -65,7 +65,7 @@ impl Kernel {
             Self::Int4Pack if device == Device::Mps => "int4pack, launched once a row".into(),
             Self::Int4Pack | Self::Int4PackForCpu => "int4pack".into(),
             Self::Dequantised(scheme) => {
-                let bits = if scheme == Scheme::Q8 { 8 } else { 4 };
+                let bits = bits(scheme);
                 format!(
                     "{OWN_KERNEL}dequantised to f32, then multiplied (int{bits}pack isn't vectorised here)"
                 )
@@ -100,6 +100,14 @@ impl Kernel {
             Self::Dequantised(Scheme::Q4) => Tensor::f_from_slice(&halves(&block.codes))?,
         };
         codes.f_view([block.rows() as i64, -1])
+    }
+}
+
+/// Of a code.
+fn bits(scheme: Scheme) -> usize {
+    match scheme {
+        Scheme::Q8 => 8,
+        Scheme::Q4 => 4,
     }
 }
 
@@ -349,7 +357,8 @@ pub(crate) fn check_shapes(config: &GemmaConfig, scheme: Scheme) -> Result<()> {
         let [rows, columns] = tensor.shape[..] else {
             continue;
         };
-        let multiple = match scheme.of_tensor(&tensor.name) {
+        let scheme = scheme.of_tensor(&tensor.name);
+        let multiple = match scheme {
             Scheme::Q8 => 32,
             Scheme::Q4 => TILE as usize,
         };
@@ -357,7 +366,7 @@ pub(crate) fn check_shapes(config: &GemmaConfig, scheme: Scheme) -> Result<()> {
             return Err(Error::Unsupported(format!(
                 "PyTorch's {}-bit products take rows and columns in multiples of {multiple}: `{}` is of shape \
                  [{rows}, {columns}]",
-                if multiple == 32 { 8 } else { 4 },
+                bits(scheme),
                 tensor.name
             )));
         }

@@ -4,7 +4,7 @@ use mlxbench_core::Scheme;
 use mlxbench_core::quantise::Codes;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{Kernel, Quantised, TILE, not_libtorchs};
+use super::{Kernel, Quantised, TILE, bits, not_libtorchs};
 use crate::kernels::tolerance;
 
 /// Rows of a matrix; the last of its tiles is tried as a slice, too.
@@ -75,7 +75,7 @@ fn check(kernel: Kernel, got: &Tensor, expected: &Tensor) -> Result<(), TchError
         true => Ok(()),
         false => Err(not_libtorchs(format!(
             "its {}-bit product is wrong here, by {far:.3} of the largest result",
-            if kernel.scheme() == Scheme::Q8 { 8 } else { 4 }
+            bits(kernel.scheme())
         ))),
     }
 }

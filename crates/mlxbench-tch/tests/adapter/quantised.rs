@@ -25,19 +25,16 @@ fn f32_equals_the_reference_of_the_same_codes() {
     }
 }
 
+/// Three layers round some 50 results, each by up to 2^-9 of it in bf16 and 2^-12 in f16; the largest logit is
+/// 18. Were they independent, sqrt(50) * 18 * 2^-9 = 0.25 and an eighth of that would be seen: twice as much.
 #[test]
 fn shorter_dtypes_are_near_it() {
     for scheme in SCHEMES {
-        for (dtype, tolerance) in [(Dtype::Bf16, 0.0), (Dtype::F16, 0.0)] {
+        for (dtype, tolerance) in [(Dtype::Bf16, 0.5), (Dtype::F16, 0.0625)] {
             let placement = placement(scheme, dtype);
             for golden in Golden::quantised(scheme).unwrap() {
                 let comparison = golden.compare(&mut TchBackend::default(), &placement);
-                let comparison = comparison.unwrap();
-                eprintln!(
-                    "{placement} {} {}",
-                    golden.name, comparison.largest_difference
-                );
-                let _ = tolerance;
+                comparison.unwrap().assert_logits_within(tolerance);
             }
         }
     }

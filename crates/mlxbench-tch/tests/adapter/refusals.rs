@@ -8,7 +8,7 @@ use mlxbench_tch::TchBackend;
 fn on_the_cpu(precision: &str) -> Placement {
     Placement {
         device: Device::cpu(),
-        precision: precision.parse().unwrap(),
+        precision: precision.parse().expect("a precision"),
     }
 }
 
