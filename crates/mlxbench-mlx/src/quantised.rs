@@ -56,7 +56,7 @@ impl Format {
 fn group(scheme: Scheme, columns: usize) -> Option<usize> {
     let block = scheme.block(columns);
     let mut groups = GROUPS.into_iter();
-    groups.find(|group| columns % group == 0 && block % group == 0)
+    groups.find(|&group| columns.is_multiple_of(group) && block.is_multiple_of(group))
 }
 
 /// Checks that every matrix of `config` can be laid out in groups.
@@ -156,6 +156,13 @@ impl Quantised {
             evaluated(unsafe { Array::from_raw_data(bytes.as_ptr().cast(), &shape, kind) })
         };
         let scaled = |tensor: &Tensor<'_>| {
+            // Rounded scales would be other weights.
+            if dtype != Dtype::F32 && dtype != tensor.dtype() {
+                return Err(Exception::custom(format!(
+                    "the checkpoint's scales are {0}, which {dtype} doesn't hold: write native-{0} or native-f32",
+                    tensor.dtype()
+                )));
+            }
             let stored = of(tensor, groups as u64, weights::dtype(tensor.dtype()))?;
             evaluated(stored.as_dtype(weights::dtype(dtype))?)
         };
@@ -297,9 +304,9 @@ pub(crate) fn kernels(way: Way, compute: Dtype) -> BTreeMap<String, String> {
     kernels.map(|(part, way)| (part.to_owned(), way)).into()
 }
 
-/// How `stream` multiplies by the codes of `scheme`, or by those that mlx-lm packed, in a model in `compute`, seen by trying: in `compute` where
-/// MLX can and does it right. Its CPU kernels sum up in the dtype of the product, in 16 bits too, which takes
-/// more from a sum than the codes' own rounding, and are tens of times slower than those in f32: then in f32.
+/// How `stream` multiplies by the codes of `scheme`, or by those that mlx-lm packed, in a model in `compute`, seen
+/// by trying: in `compute` where MLX does it right, else in f32. MLX's CPU kernels for 16 bits sum up in 16 bits,
+/// and on x86 take ten times as long as those for f32 and more.
 ///
 /// # Errors
 /// Why neither can be used, in MLX's words where it has any.
@@ -401,10 +408,10 @@ fn check(
     }
 }
 
-/// How far a right product is off at most, as a share of its size (root mean square). MLX's kernels for GPUs
-/// sum up in f32 and dequantise in the dtype of the product where there are many rows: 1.7 times the largest
-/// rounding error of a number of 16 bits, computed for normal weights and 2048 columns. Sums of 640 numbers in
-/// 16 bits, as on the CPU, are off by 6.5 times that.
+/// How far a right product is off at most, as a share of its size (root mean square). MLX's kernels for Metal
+/// sum up in f32, and for many rows dequantise in the dtype of the product (`quantized.h`): with 16 bits and
+/// normal weights that was computed to be 1.7 times the largest rounding error of one number. Sums in 16 bits,
+/// as on the CPU, were seen to be off by 6.5 to 14 times that for 640 to 2048 columns.
 fn tolerance(dtype: Dtype) -> f64 {
     let rounding = match dtype {
         Dtype::F32 => 2.0_f64.powi(-24),

@@ -1,11 +1,14 @@
 //! Blocks of GGUF files, taken as they are.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should say where"
+)]
 
 use std::fs::File;
 use std::path::Path;
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
-use mlxbench_candle::CandleBackend;
 use mlxbench_conformance::Golden;
 use mlxbench_core::checkpoint::{GGUF_FILE, SINGLE_FILE};
 use mlxbench_core::gemma::gguf_name;
@@ -17,6 +20,7 @@ use mlxbench_core::{
 };
 use safetensors::tensor::TensorView;
 
+use crate::on_one_thread;
 use crate::quantised::EIGHT_BITS;
 
 fn on_the_cpu(precision: Precision) -> Placement {
@@ -80,7 +84,7 @@ fn import(golden: &Golden, folder: &Path) {
 
 fn logits(folder: &Path, precision: Precision) -> Vec<f32> {
     let checkpoint = Checkpoint::open(folder).unwrap();
-    let mut backend = CandleBackend::default();
+    let mut backend = on_one_thread();
     let mut model = backend.load(&checkpoint, &on_the_cpu(precision)).unwrap();
     let ids: Vec<u32> = (0..24).map(|i| (7 * i * i + 11 * i + 2) % 160).collect();
     let text = Forced {
@@ -123,9 +127,7 @@ fn bytes_are_those_of_the_blocks() {
     import(golden, folder.path());
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let placement = on_the_cpu(Precision::native(Dtype::F32));
-    let model = CandleBackend::default()
-        .load(&checkpoint, &placement)
-        .unwrap();
+    let model = on_one_thread().load(&checkpoint, &placement).unwrap();
     let storage = model.storage().unwrap();
     // Blocks of 32: 18 bytes of Q4_0, 22 of Q5_0, 34 of Q8_0; three layers.
     let blocks = |elements: u64, bytes: u64| elements / 32 * bytes;
@@ -147,9 +149,7 @@ fn a_file_that_is_gone_and_a_model_that_has_none_are_told() {
     let native = on_the_cpu(Precision::native(Dtype::F32));
     let load = || {
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
-        CandleBackend::default()
-            .load(&checkpoint, &native)
-            .unwrap_err()
+        on_one_thread().load(&checkpoint, &native).unwrap_err()
     };
     let none = load();
     assert!(

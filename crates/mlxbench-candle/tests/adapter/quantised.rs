@@ -1,9 +1,14 @@
 //! Quantised weights.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should say where"
+)]
 
-use mlxbench_candle::CandleBackend;
 use mlxbench_conformance::Golden;
 use mlxbench_core::gemma::{Activations, Storage};
 use mlxbench_core::{Device, Dtype, Model, Placement, Precision, Scheme};
+
+use crate::on_one_thread;
 
 /// On the CPU candle rounds activations to 8 bits: for each 32 to steps of their largest / 127. Such an error
 /// has 0.29 steps, the largest of 32 numbers is about 2.2 times their root mean square: 0.5 % of it. A model
@@ -23,7 +28,7 @@ fn logits_are_those_of_the_codes_but_for_activations_of_eight_bits() {
     for scheme in [Scheme::Q8, Scheme::Q4] {
         let placement = on_the_cpu(scheme, Dtype::F32);
         for golden in Golden::quantised(scheme).unwrap() {
-            let comparison = golden.compare(&mut CandleBackend::default(), &placement);
+            let comparison = golden.compare(&mut on_one_thread(), &placement);
             comparison.unwrap().assert_logits_within(EIGHT_BITS);
         }
     }
@@ -36,7 +41,7 @@ fn logits_are_near_in_sixteen_bits() {
         let golden = &Golden::quantised(scheme).unwrap()[2];
         for compute in [Dtype::Bf16, Dtype::F16] {
             let placement = on_the_cpu(scheme, compute);
-            let comparison = golden.compare(&mut CandleBackend::default(), &placement);
+            let comparison = golden.compare(&mut on_one_thread(), &placement);
             comparison.unwrap().assert_logits_within(3.0 * EIGHT_BITS);
         }
     }
@@ -46,7 +51,7 @@ fn logits_are_near_in_sixteen_bits() {
 fn a_rewound_model_goes_on_as_one_that_was_never_there() {
     let placement = on_the_cpu(Scheme::Q4, Dtype::F32);
     for golden in Golden::quantised(Scheme::Q4).unwrap() {
-        let difference = golden.compare_rewound(&mut CandleBackend::default(), &placement);
+        let difference = golden.compare_rewound(&mut on_one_thread(), &placement);
         let difference = difference.unwrap();
         assert!(
             difference < 1e-4,
@@ -67,7 +72,7 @@ fn storage(golden: &str, placement: &Placement) -> Storage {
     let scheme = placement.precision.scheme().unwrap();
     let mut goldens = Golden::quantised(scheme).unwrap().into_iter();
     let golden = goldens.find(|known| known.name == golden).unwrap();
-    let model = golden.load(&mut CandleBackend::default(), placement);
+    let model = golden.load(&mut on_one_thread(), placement);
     model.unwrap().storage().unwrap()
 }
 
@@ -108,7 +113,7 @@ fn a_model_names_its_product() {
         (Dtype::F16, "QMatMul in f32, from and to f16"),
     ] {
         let placement = on_the_cpu(Scheme::Q4, compute);
-        let model = golden.load(&mut CandleBackend::default(), &placement);
+        let model = golden.load(&mut on_one_thread(), &placement);
         let kernels = model.unwrap().kernels();
         assert_eq!(kernels["quantised product"], product);
         assert_eq!(kernels.len(), 1, "{kernels:?}");

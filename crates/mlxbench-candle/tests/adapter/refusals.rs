@@ -1,9 +1,10 @@
 //! What can't be done is refused.
 
-use mlxbench_candle::CandleBackend;
 use mlxbench_conformance::{Golden, refusals};
 use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Device, Error, Placement, Precision};
+
+use crate::on_one_thread;
 
 fn quantised() -> impl Iterator<Item = Placement> {
     let all = Precision::ALL.into_iter();
@@ -16,12 +17,12 @@ fn quantised() -> impl Iterator<Item = Placement> {
 
 #[test]
 fn what_is_said_to_be_unsupported_is_refused() {
-    refusals::every_refusal(&mut CandleBackend::default()).unwrap();
+    refusals::every_refusal(&mut on_one_thread()).unwrap();
 }
 
 #[test]
 fn the_cpu_takes_every_precision() {
-    let devices = CandleBackend::default().devices();
+    let devices = on_one_thread().devices();
     let cpu = devices.iter().find(|cpu| cpu.device == Device::cpu());
     let refused = cpu.unwrap().precisions.iter();
     let refused: Vec<_> = refused.filter(|p| p.unsupported.is_some()).collect();
@@ -32,7 +33,7 @@ fn the_cpu_takes_every_precision() {
 fn matrices_that_are_no_whole_blocks_are_refused() {
     let golden = &Golden::all().unwrap()[0];
     for placement in quantised().filter(|placement| placement.precision.scheme().is_some()) {
-        let refused = golden.load(&mut CandleBackend::default(), &placement);
+        let refused = golden.load(&mut on_one_thread(), &placement);
         let Err(Error::Unsupported(message)) = refused else {
             panic!("{placement}: {refused:?}");
         };
@@ -49,7 +50,7 @@ fn products_alone_are_never_of_codes() {
         out_features: 64,
     };
     for placement in quantised() {
-        let refused = CandleBackend::default().product(shape, 1, &placement);
+        let refused = on_one_thread().product(shape, 1, &placement);
         assert!(matches!(refused, Err(Error::Unsupported(_))), "{placement}");
     }
 }

@@ -16,8 +16,9 @@ fn on_the_cpu(scheme: Scheme, compute: Dtype) -> Placement {
 }
 
 fn golden(scheme: Scheme, name: &str) -> Golden {
-    let mut goldens = Golden::quantised(scheme).unwrap().into_iter();
-    goldens.find(|golden| golden.name == name).unwrap()
+    let mut goldens = Golden::quantised(scheme).expect("goldens").into_iter();
+    let golden = goldens.find(|golden| golden.name == name);
+    golden.expect("a golden of this name")
 }
 
 #[test]

@@ -14,8 +14,6 @@ use crate::exit::Exit;
 use crate::making::Making;
 use crate::output::print;
 
-/// The program that reads GGUF files.
-
 /// Fetch, import, make, show and list models.
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -11,8 +11,8 @@ fn refusal(value: &Value) -> String {
 fn formats_are_named_as_what_they_are() {
     let formats = [
         (
-            json!({"quantization": {"group_size": 64, "bits": 4}}),
-            "MLX 4-bit, group size 64 (`quantization`)",
+            json!({"quantization": {"group_size": 64, "bits": 7}}),
+            "MLX 7-bit, group size 64 (`quantization`)",
         ),
         (
             json!({"quantization_config": {"group_size": 32, "bits": 4, "mode": "mxfp4"}}),
@@ -144,4 +144,16 @@ fn files_beside_config_json_say_it_too() {
     for harmless in [cache_only, "{}", "not JSON", "[]"] {
         refuse_aside("hf_quant_config.json", harmless).unwrap();
     }
+}
+
+#[test]
+fn what_mlx_lm_packs_is_read_under_one_key_or_both() {
+    let packed = json!({"group_size": 64, "bits": 4, "mode": "affine"});
+    let packing = |file: Value| read(&mut Keys::new("", file.as_object().unwrap()));
+    let one = packing(json!({"quantization": packed})).unwrap();
+    let both = packing(json!({"quantization": packed, "quantization_config": packed})).unwrap();
+    assert!(one.is_some() && one == both);
+    let other = json!({"group_size": 32, "bits": 4});
+    let message = packing(json!({"quantization": packed, "quantization_config": other}));
+    assert!(message.unwrap_err().contains("disagree"));
 }
