@@ -18,6 +18,9 @@ use crate::Scheme;
 /// Weights that share a scale in [`Scheme::Q4`].
 pub const Q4_BLOCK: usize = 64;
 
+/// Weights from which on threads are worth their start.
+const MANY: usize = 1 << 20;
+
 /// The largest finite number of both bf16 and f16.
 const LARGEST_SCALE: f32 = 65280.0;
 
@@ -80,33 +83,62 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// The codes of `weights`, of shape `[rows, columns]`.
+    /// The codes of `weights`, of shape `[rows, columns]`, on all of the machine's threads where they are many.
     ///
     /// # Errors
     /// What is wrong with the weights: they aren't all finite.
     pub fn of(scheme: Scheme, weights: &[f32], columns: usize) -> Result<Self, String> {
-        let mut made = Self {
+        let columns = columns.max(1);
+        if weights.len() < MANY {
+            return Self::of_part(scheme, weights, columns);
+        }
+        let threads = std::thread::available_parallelism().map_or(1, Into::into);
+        let rows = (weights.len() / columns).div_ceil(threads);
+        let parts: Result<Vec<Self>, String> = std::thread::scope(|scope| {
+            let part = |part| scope.spawn(move || Self::of_part(scheme, part, columns));
+            let parts: Vec<_> = weights.chunks(rows.max(1) * columns).map(part).collect();
+            let joined = parts.into_iter().map(|part| part.join());
+            joined
+                .map(|part| part.expect("quantising doesn't panic"))
+                .collect()
+        });
+        let parts = parts?;
+        Ok(Self {
             scheme,
             columns,
-            codes: Vec::with_capacity(weights.len()),
-            scales: Vec::with_capacity(weights.len() / scheme.block(columns) + 1),
-        };
+            codes: parts.iter().flat_map(|part| &part.codes).copied().collect(),
+            scales: parts
+                .iter()
+                .flat_map(|part| &part.scales)
+                .copied()
+                .collect(),
+        })
+    }
+
+    fn of_part(scheme: Scheme, weights: &[f32], columns: usize) -> Result<Self, String> {
+        let mut codes = Vec::with_capacity(weights.len());
+        let mut scales = Vec::new();
         let (least, most) = scheme.codes();
-        for row in weights.chunks(columns.max(1)) {
+        for row in weights.chunks(columns) {
             for block in row.chunks(scheme.block(columns)) {
                 if let Some(wrong) = block.iter().find(|w| !w.is_finite()) {
-                    return Err(format!("a weight is {wrong}, which has no code"));
+                    return Err(format!("a weight is {wrong}"));
                 }
                 let scale = scheme.scale(block);
                 let divisor = scale.to_f32();
-                made.scales.push(scale);
-                made.codes.extend(block.iter().map(|w| match divisor {
+                scales.push(scale);
+                codes.extend(block.iter().map(|w| match divisor {
                     0.0 => 0,
                     divisor => (w / divisor).round_ties_even().clamp(least, most) as i8,
                 }));
             }
         }
-        Ok(made)
+        Ok(Self {
+            scheme,
+            columns,
+            codes,
+            scales,
+        })
     }
 
     /// Rows of it.
@@ -177,12 +209,32 @@ mod tests {
     }
 
     #[test]
+    fn many_weights_have_the_codes_of_a_few_at_a_time() {
+        let columns = 1000;
+        let weights: Vec<f32> = (0..MANY as u32 + 3000)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e7 - 0.8)
+            .collect();
+        let weights = &weights[..weights.len() / columns * columns];
+        for scheme in [Scheme::Q8, Scheme::Q4] {
+            let all = Codes::of(scheme, weights, columns).unwrap();
+            let rows = weights.chunks(columns).enumerate();
+            for (row, weights) in rows.step_by(97) {
+                let one = Codes::of(scheme, weights, columns).unwrap();
+                let of_row = |n: usize| row * n..(row + 1) * n;
+                assert_eq!(one.codes, all.codes[of_row(columns)], "{row}");
+                assert_eq!(one.scales, all.scales[of_row(one.blocks())], "{row}");
+            }
+            assert_eq!(all.rows(), weights.len() / columns);
+        }
+    }
+
+    #[test]
     fn zeros_stay_zeros_and_what_is_not_finite_is_refused() {
         for scheme in [Scheme::Q8, Scheme::Q4] {
             assert_eq!(back(scheme, &[0.0; 70], 70), [0.0; 70]);
             for wrong in [f32::NAN, f32::INFINITY] {
                 let message = Codes::of(scheme, &[0.0, wrong], 2).unwrap_err();
-                assert!(message.contains("has no code"), "{message}");
+                assert!(message.starts_with("a weight is "), "{message}");
             }
         }
     }
