@@ -263,45 +263,46 @@ impl Quantised {
     fn dequantised_product(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let in_f32 = x.f_to_kind(Kind::Float)?;
         let rows = self.codes.size()[0];
-        let at_once = (DEQUANTISED_AT_ONCE / self.columns).max(1);
+        let at_once = (DEQUANTISED_AT_ONCE / self.columns).clamp(1, rows);
+        // One buffer for all: between results that stay, those of one call each would never be used again.
+        let buffer = Tensor::f_empty([at_once, self.columns], (Kind::Float, x.device()))?;
         let starts = (0..rows).step_by(at_once as usize);
         let parts = starts.map(|first| {
-            let part = self.rows(first, at_once.min(rows - first))?;
-            in_f32.f_linear(&part.dequantised()?, None::<&Tensor>)
+            let count = at_once.min(rows - first);
+            let weights = buffer.f_narrow(0, 0, count)?;
+            self.rows(first, count)?.dequantise(&weights)?;
+            in_f32.f_linear(&weights, None::<&Tensor>)
         });
         let parts = parts.collect::<Result<Vec<_>, TchError>>()?;
         Tensor::f_cat(&parts, -1)?.f_to_kind(x.kind())
     }
 
-    /// The weights that the codes of [`Kernel::Dequantised`] stand for, in f32, exactly.
-    fn dequantised(&self) -> Result<Tensor, TchError> {
+    /// Writes to `weights`, in f32, those that the codes of [`Kernel::Dequantised`] stand for, exactly.
+    fn dequantise(&self, weights: &Tensor) -> Result<(), TchError> {
         let rows = self.codes.size()[0];
-        let Kernel::Dequantised(Scheme::Q4) = self.kernel else {
-            return self.codes.f_to_kind(Kind::Float)?.f_mul_(&self.scales);
-        };
+        if self.kernel.scheme() == Scheme::Q8 {
+            let mut weights = weights.shallow_clone();
+            weights.f_copy_(&self.codes)?;
+            return weights.f_mul_(&self.scales).map(drop);
+        }
         let pairs = self.codes.f_view([rows, -1, BLOCK / 2])?;
-        let weights = Tensor::f_empty(
-            [rows, self.columns / BLOCK, 2, BLOCK / 2],
-            (Kind::Float, pairs.device()),
-        )?;
-        let half = |half| weights.f_select(2, half);
+        let halves = weights.f_view([rows, -1, 2, BLOCK / 2])?;
+        let half = |half| halves.f_select(2, half);
         half(0)?.f_copy_(&pairs.f_bitwise_and(15)?)?;
         half(1)?.f_copy_(&pairs.f_bitwise_right_shift_tensor_scalar(4)?)?;
         let mut blocks = weights.f_view([rows, -1, BLOCK])?;
-        blocks = blocks
-            .f_sub_scalar_(8)?
-            .f_mul_(&self.scales.f_unsqueeze(-1)?)?;
-        blocks.f_view([rows, self.columns])
+        let scales = self.scales.f_unsqueeze(-1)?;
+        blocks.f_sub_scalar_(8)?.f_mul_(&scales).map(drop)
     }
 }
+
+/// Weights that are dequantised at once: 2 MiB of them stay in a cache until they are multiplied.
+const DEQUANTISED_AT_ONCE: i64 = 1 << 19;
 
 /// An error of ours where libtorch's are: without a word in front of its own.
 fn not_libtorchs(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TchError {
     TchError::Io(std::io::Error::other(error))
 }
-
-/// Weights that are dequantised at once: 4 MiB of them stay in a cache until they are multiplied.
-const DEQUANTISED_AT_ONCE: i64 = 1 << 20;
 
 /// `innerKTiles`: how many tiles of 16 columns lie together, as many as fit into `columns`.
 fn inner_tiles(columns: i64) -> i64 {
