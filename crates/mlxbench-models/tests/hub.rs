@@ -406,13 +406,15 @@ fn another_architecture_is_told_before_its_weights_are_fetched() {
 #[test]
 fn quantised_weights_are_named_and_nothing_else_is_fetched() {
     let mut repository = gemma();
-    let config = r#"{"model_type": "gemma3_text", "quantization": {"group_size": 64, "bits": 4},
-        "quantization_config": {"group_size": 64, "bits": 4}}"#;
+    let config = r#"{"model_type": "gemma3_text", "quantization": {"group_size": 32, "bits": 4,
+        "mode": "mxfp4"}}"#;
     repository.files.insert("config.json", config.into());
     let scene = Scene::of(repository);
     let text = scene.refusal(&scene.hub(), REPO, None);
     assert!(
-        text.contains("the weights are quantised: MLX 4-bit, group size 64 (`quantization`)"),
+        text.contains(
+            "the weights are quantised: MLX 4-bit (mxfp4), group size 32 (`quantization`)"
+        ),
         "{text}"
     );
     assert_eq!(scene.server.downloads(), [("config.json".into(), 0)]);
