@@ -91,10 +91,7 @@ impl Quantised {
         // Tensors of one product are of one kind.
         let kept = names.clone().next().map(|name| scheme.of_tensor(name));
         let format = format(kept.unwrap_or(scheme));
-        let elements = names.clone().map(|name| {
-            let tensor = checkpoint.tensor(name);
-            tensor.bytes().len() / tensor.dtype().size_bytes() as usize
-        });
+        let elements = names.clone().map(|name| checkpoint.elements(name));
         let blocks = elements.sum::<usize>() / BLOCK;
         let mut bytes = Vec::with_capacity(blocks * format.type_size());
         for name in names {

@@ -10,7 +10,8 @@
 //! | `json` | text of small files, and what is wrong with it |
 //! | `sets` | which files hold the weights |
 //! | `names` | which of their tensors are the model's |
-//! | `plain` | whether they are plain weights |
+//! | `plain` | whether they are weights that can be read |
+//! | `packed` | matrices as mlx-lm packs them |
 //! | `header` | what a safetensors file says of its tensors |
 //! | `head` | which output head counts |
 //! | `tensor` | one tensor's elements |
@@ -21,6 +22,7 @@ mod head;
 mod header;
 pub(crate) mod json;
 mod names;
+mod packed;
 mod plain;
 mod sets;
 mod tensor;
@@ -33,22 +35,22 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::tensor::TensorInfo;
 
-use crate::gemma::hf::mlx::MlxPacking;
 use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
 use crate::quantise::Codes;
 use crate::{Dtype, Error, Result, Scheme};
 use header::{Expected, check_tensor, read_header};
 use names::{EMBEDDINGS, HEAD, Names, are_whole};
+use packed::PackedRegions;
 use plain::check_plain;
+use tensor::Bytes;
 use zeros::{Stretch, Zeros};
 
 pub use crate::gemma::hf::mlx::Affine;
 pub use crate::gemma::hf::quantised::files_aside;
 pub use config::{ADAPTER_CONFIG, GGUF_FILE, read_config, read_config_file};
 pub use json::read_text;
+pub use packed::Packed;
 pub use sets::{INDEX_FILE, NoWeights, SINGLE_FILE, WeightSet, WeightSets, is_shard, weight_sets};
-use tensor::Bytes;
-
 pub use tensor::{Element, Tensor};
 
 /// A model folder, checked and mapped.
@@ -65,8 +67,7 @@ pub struct Checkpoint {
 
 #[derive(Debug, Clone)]
 struct Place {
-    /// Elements of a row where it is a matrix.
-    columns: Option<usize>,
+    spec: TensorSpec,
     form: Form,
 }
 
@@ -76,71 +77,15 @@ enum Form {
     /// As numbers.
     Plain(Region),
     /// As mlx-lm packs a matrix.
-    Packed {
-        affine: Affine,
-        words: Region,
-        /// A number for each group.
-        scales: Region,
-        /// Another one.
-        biases: Region,
-    },
+    Packed(PackedRegions),
 }
 
-/// Bytes of a file, and the dtype of the elements; of packed words that of what they stand for.
+/// Bytes of a file, and the dtype of the elements.
 #[derive(Debug, Clone)]
 struct Region {
     file: usize,
     dtype: Dtype,
     range: std::ops::Range<usize>,
-}
-
-impl Form {
-    fn regions(&self) -> Vec<&Region> {
-        match self {
-            Self::Plain(region) => vec![region],
-            Self::Packed {
-                words,
-                scales,
-                biases,
-                ..
-            } => vec![words, scales, biases],
-        }
-    }
-}
-
-/// A matrix as mlx-lm packs it.
-#[derive(Debug)]
-pub struct Packed<'a> {
-    /// Bits and groups.
-    pub affine: Affine,
-    /// Weights of a row.
-    pub columns: usize,
-    /// Words of 32 bits, little-endian, of shape `[rows, columns * bits / 32]`; they have no dtype.
-    pub words: Tensor<'a>,
-    /// Of shape `[rows, columns / group_size]`.
-    pub scales: Tensor<'a>,
-    /// Of the same shape.
-    pub biases: Tensor<'a>,
-}
-
-impl Packed<'_> {
-    /// The weights that the codes stand for, `scale * code + bias` in f32, row after row.
-    fn weights(&self) -> impl Iterator<Item = f32> {
-        let scales: Vec<f32> = self.scales.to_vec();
-        let biases: Vec<f32> = self.biases.to_vec();
-        let group = self.affine.group_size;
-        let groups = self.columns / group;
-        let row_bytes = self.columns * self.affine.bits / 8;
-        let rows = self.words.bytes().chunks_exact(row_bytes).enumerate();
-        rows.flat_map(move |(row, words)| {
-            let codes = self.affine.codes(words, self.columns).enumerate();
-            let weight = |(column, code): (usize, u32)| {
-                let at = row * groups + column / group;
-                scales[at] * code as f32 + biases[at]
-            };
-            codes.map(weight).collect::<Vec<f32>>()
-        })
-    }
 }
 
 /// Whether files with tensors of these names hold the whole model of `folder`'s `config.json`.
@@ -173,7 +118,10 @@ impl Checkpoint {
         let (weights, names) = Weights::open(folder, &mut file)?;
         let mut tensors = HashMap::new();
         for (spec, stored) in names.body.iter().chain(&names.head) {
-            let place = weights.place(spec, stored, file.packing.as_ref())?;
+            let place = Place {
+                spec: spec.clone(),
+                form: weights.form(spec, stored, file.packing.as_ref())?,
+            };
             tensors.insert(spec.name.clone(), place);
         }
         weights.check_whole(&names)?;
@@ -190,7 +138,10 @@ impl Checkpoint {
 
     /// Settles which head counts, and lets go of the table that isn't used.
     fn decide_head(&mut self) -> Result<()> {
-        let [embeddings, head] = [EMBEDDINGS, HEAD].map(|name| self.find(name));
+        let [embeddings, head] = [EMBEDDINGS, HEAD].map(|name| {
+            let place = self.tensors.get(name);
+            place.map(|place| self.open_place(place))
+        });
         let decided = head::decide(&self.file.head, embeddings.as_ref(), head.as_ref())
             .map_err(|message| Error::model(&self.folder, message))?;
         drop((embeddings, head));
@@ -235,15 +186,19 @@ impl Checkpoint {
     /// The dtypes that the tensors are stored in; of packed ones, their scales.
     pub fn dtypes(&self) -> BTreeSet<Dtype> {
         let of = |place: &Place| match &place.form {
-            Form::Plain(region) | Form::Packed { scales: region, .. } => region.dtype,
+            Form::Plain(region) => region.dtype,
+            Form::Packed(regions) => regions.scales.dtype,
         };
         self.tensors.values().map(of).collect()
     }
 
     /// Bytes of the model's tensors as stored.
     pub fn stored_bytes(&self) -> u64 {
-        let regions = self.tensors.values().flat_map(|place| place.form.regions());
-        regions.map(|region| region.range.len() as u64).sum()
+        let bytes = |place: &Place| match &place.form {
+            Form::Plain(region) => region.range.len(),
+            Form::Packed(regions) => regions.bytes(),
+        };
+        self.tensors.values().map(|place| bytes(place) as u64).sum()
     }
 
     /// The same model with the weights that `scheme`'s codes stand for in place of those stored: what a
@@ -252,10 +207,8 @@ impl Checkpoint {
     /// # Errors
     /// When a weight isn't finite; the message names its tensor.
     pub fn dequantised(mut self, scheme: Scheme) -> Result<Self> {
-        let matrices = self
-            .tensors
-            .iter()
-            .filter(|(_, place)| place.columns.is_some());
+        let matrices = self.tensors.iter();
+        let matrices = matrices.filter(|(_, place)| place.spec.columns().is_some());
         for (name, _) in matrices {
             if let Some(wrong) = self.stored(name).widened().find(|w| !w.is_finite()) {
                 return Err(self.no_codes(name, &format!("a weight is {wrong}")));
@@ -272,7 +225,7 @@ impl Checkpoint {
     /// When the configuration has no such tensor.
     pub fn tensor(&self, name: &str) -> Tensor<'_> {
         let stored = self.stored(name);
-        match (self.dequantised, self.tensors[name].columns) {
+        match (self.dequantised, self.place(name).spec.columns()) {
             (Some(scheme), Some(columns)) => {
                 let blocks = stored.into_codes(scheme.of_tensor(name), columns);
                 let codes = blocks.map(|block| block.expect("weights that were looked at"));
@@ -294,7 +247,7 @@ impl Checkpoint {
     /// # Panics
     /// When the configuration has no such tensor, and when it is no matrix.
     pub fn codes(&self, name: &str, scheme: Scheme) -> impl Iterator<Item = Result<Codes>> {
-        let columns = self.tensors[name].columns.expect("a matrix");
+        let columns = self.place(name).spec.columns().expect("a matrix");
         let stored = self.stored(name);
         let scheme = scheme.of_tensor(name);
         stored
@@ -308,8 +261,20 @@ impl Checkpoint {
     }
 
     fn stored(&self, name: &str) -> Tensor<'_> {
-        self.find(name)
-            .unwrap_or_else(|| panic!("no tensor `{name}`"))
+        self.open_place(self.place(name))
+    }
+
+    fn place(&self, name: &str) -> &Place {
+        let place = self.tensors.get(name);
+        place.unwrap_or_else(|| panic!("no tensor `{name}`"))
+    }
+
+    /// How many elements the tensor called `name` has.
+    ///
+    /// # Panics
+    /// When the configuration has no such tensor.
+    pub fn elements(&self, name: &str) -> usize {
+        self.place(name).spec.elements() as usize
     }
 
     /// The matrix called `name` as mlx-lm packed it; `None` where it is stored as numbers.
@@ -317,23 +282,10 @@ impl Checkpoint {
     /// # Panics
     /// When the configuration has no such tensor.
     pub fn packed(&self, name: &str) -> Option<Packed<'_>> {
-        let place = &self.tensors[name];
-        let Form::Packed {
-            affine,
-            words,
-            scales,
-            biases,
-        } = &place.form
-        else {
-            return None;
-        };
-        Some(Packed {
-            affine: *affine,
-            columns: place.columns.expect("only matrices are packed"),
-            words: self.region(words),
-            scales: self.region(scales),
-            biases: self.region(biases),
-        })
+        match &self.place(name).form {
+            Form::Plain(_) => None,
+            Form::Packed(regions) => Some(self.weights.packed(regions)),
+        }
     }
 
     /// Whether the model is stored quantised: mlx-lm packed a matrix of it, or it comes from a GGUF file.
@@ -344,7 +296,7 @@ impl Checkpoint {
     /// Whether mlx-lm packed a matrix of the model.
     pub fn is_packed(&self) -> bool {
         let mut places = self.tensors.values();
-        places.any(|place| matches!(place.form, Form::Packed { .. }))
+        places.any(|place| matches!(place.form, Form::Packed(_)))
     }
 
     /// The GGUF file that the model was imported from.
@@ -352,24 +304,11 @@ impl Checkpoint {
         self.file.gguf.as_deref()
     }
 
-    fn find(&self, name: &str) -> Option<Tensor<'_>> {
-        let place = self.tensors.get(name)?;
-        Some(match (&place.form, self.packed(name)) {
-            (_, Some(packed)) => Tensor {
-                bytes: Bytes::Computed(packed.weights().flat_map(f32::to_le_bytes).collect()),
-                dtype: Dtype::F32,
-            },
-            (Form::Plain(region) | Form::Packed { words: region, .. }, None) => self.region(region),
-        })
-    }
-
-    fn region(&self, region: &Region) -> Tensor<'_> {
-        Tensor {
-            bytes: Bytes::Mapped {
-                map: &self.weights.files[region.file].map,
-                range: region.range.clone(),
-            },
-            dtype: region.dtype,
+    /// What is stored at `place`, packed matrices as the weights that they stand for.
+    fn open_place(&self, place: &Place) -> Tensor<'_> {
+        match &place.form {
+            Form::Plain(region) => self.weights.tensor(region),
+            Form::Packed(regions) => self.weights.packed(regions).dequantised(),
         }
     }
 }
@@ -495,54 +434,25 @@ impl Weights {
         Ok(())
     }
 
-    /// The place of the tensor `spec`, stored as `name`, once it is checked.
-    fn place(&self, spec: &TensorSpec, name: &str, packing: Option<&MlxPacking>) -> Result<Place> {
-        let path = name.strip_suffix(".weight").unwrap_or(name);
-        let [scales, biases] = [".scales", ".biases"].map(|ending| format!("{path}{ending}"));
-        let affine = packing.and_then(|packing| packing.of(path));
-        let affine = affine.filter(|_| self.found.contains_key(&scales));
-        let region = |name: &str, shape: &[usize], what: Expected| {
-            let Some(Stored { file, info, start }) = self.found.get(name) else {
-                let message = format!("tensor `{name}` is missing, though `{scales}` is here");
-                return Err(Error::model(
-                    &self.files[self.found[&scales].file].path,
-                    message,
-                ));
-            };
-            let dtype = check_tensor(&self.files[*file].path, name, shape, what, info)?;
-            Ok(Region {
-                file: *file,
-                dtype,
-                range: start + info.data_offsets.0..start + info.data_offsets.1,
-            })
-        };
-        let form = match (affine, spec.shape.as_slice()) {
-            (Some(affine), &[rows, columns]) => {
-                let Affine { bits, group_size } = affine;
-                if !columns.is_multiple_of(group_size) {
-                    let message = format!(
-                        "tensor `{name}` has rows of {columns}, which groups of {group_size} don't divide"
-                    );
-                    return Err(Error::model(
-                        &self.files[self.found[name].file].path,
-                        message,
-                    ));
-                }
-                let groups = [rows, columns / group_size];
-                let words = [rows, columns * bits / 32];
-                Form::Packed {
-                    affine,
-                    words: region(name, &words, Expected::Words)?,
-                    scales: region(&scales, &groups, Expected::Numbers)?,
-                    biases: region(&biases, &groups, Expected::Numbers)?,
-                }
-            }
-            _ => Form::Plain(region(name, &spec.shape, Expected::Numbers)?),
-        };
-        Ok(Place {
-            columns: spec.columns(),
-            form,
+    /// Where the tensor stored as `name` is, once it is checked.
+    fn region(&self, name: &str, shape: &[usize], expected: Expected) -> Result<Region> {
+        let Stored { file, info, start } = &self.found[name];
+        let dtype = check_tensor(&self.files[*file].path, name, shape, expected, info)?;
+        Ok(Region {
+            file: *file,
+            dtype,
+            range: start + info.data_offsets.0..start + info.data_offsets.1,
         })
+    }
+
+    fn tensor(&self, region: &Region) -> Tensor<'_> {
+        Tensor {
+            bytes: Bytes::Mapped {
+                map: &self.files[region.file].map,
+                range: region.range.clone(),
+            },
+            dtype: region.dtype,
+        }
     }
 }
 

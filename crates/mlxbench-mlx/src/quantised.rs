@@ -11,7 +11,7 @@ use mlxbench_core::checkpoint::{Affine, Packed, Tensor};
 use mlxbench_core::quantise::Codes;
 use mlxbench_core::{Checkpoint, Dtype, Error, GemmaConfig, Scheme};
 
-use crate::weights::{self, axis, evaluated, rows};
+use crate::weights::{self, axis, evaluated};
 
 /// Weights of a group, as MLX allows them, best first. A group has a scale of its own, so ours are repeated.
 const GROUPS: [usize; 3] = [128, 64, 32];
@@ -123,10 +123,9 @@ impl Quantised {
         dtype: Dtype,
     ) -> Result<Self> {
         let names = names.iter().map(AsRef::as_ref);
-        let total = names.clone().map(|name| {
-            let tensor = checkpoint.tensor(name);
-            rows(tensor.bytes().len() as u64, tensor.dtype(), columns)
-        });
+        let total = names
+            .clone()
+            .map(|name| checkpoint.elements(name) as u64 / columns as u64);
         // Tensors of one product are of one kind.
         let kept = names.clone().next().map(|name| scheme.of_tensor(name));
         let shape = [total.sum::<u64>(), columns as u64];

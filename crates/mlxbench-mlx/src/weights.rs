@@ -147,18 +147,13 @@ impl<'a> Weights<'a> {
     /// in blocks, so that file, copy and conversion are never whole in memory together, and as rows:
     /// MLX counts along an axis in 32 bits, which the elements of a large table leave.
     fn stacked(&self, names: &[impl AsRef<str>], columns: usize, dtype: MlxDtype) -> Result<Array> {
-        let tensors = || {
-            names
-                .iter()
-                .map(|name| self.checkpoint.tensor(name.as_ref()))
-        };
+        let names = || names.iter().map(AsRef::as_ref);
         let width = axis(columns as u64)?;
-        let total = tensors()
-            .map(|tensor| rows(tensor.bytes().len() as u64, tensor.dtype(), columns))
-            .sum();
+        let rows_of = |name| self.checkpoint.elements(name) as u64 / columns as u64;
+        let total = names().map(rows_of).sum();
         let mut stacked = zeros_dtype(&[axis(total)?, width], dtype)?;
         let mut start = 0;
-        for tensor in tensors() {
+        for tensor in names().map(|name| self.checkpoint.tensor(name)) {
             for block in tensor.row_blocks(columns) {
                 let end = start + axis(rows(block.len() as u64, tensor.dtype(), columns))?;
                 // SAFETY: the bytes are as many as shape and dtype ask for, and MLX copies them.

@@ -67,8 +67,7 @@ impl<'a> Weights<'a> {
             return Ok(Weight::Plain(elements.f_view([-1, columns as i64])?));
         };
         let names = || names.iter().map(AsRef::as_ref);
-        let tensors = names().map(|name| self.checkpoint.tensor(name));
-        let elements = tensors.map(|tensor| elements(tensor.bytes(), tensor.dtype()));
+        let elements = names().map(|name| self.checkpoint.elements(name) as i64);
         let shape = [elements.sum::<i64>() / columns as i64, columns as i64];
         let place = (dtype(self.dtype), self.device);
         // All are layers', or there is one.
@@ -116,17 +115,13 @@ impl<'a> Weights<'a> {
     /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied
     /// in blocks, so that file, copy and conversion are never whole in memory together.
     fn stacked(&self, names: &[impl AsRef<str>], dtype: Kind) -> Result<Tensor, TchError> {
-        let tensors = || {
-            names
-                .iter()
-                .map(|name| self.checkpoint.tensor(name.as_ref()))
-        };
-        let total: i64 = tensors()
-            .map(|tensor| elements(tensor.bytes(), tensor.dtype()))
+        let names = || names.iter().map(AsRef::as_ref);
+        let total: i64 = names()
+            .map(|name| self.checkpoint.elements(name) as i64)
             .sum();
         let stacked = Tensor::f_empty([total], (dtype, self.device))?;
         let mut start = 0;
-        for tensor in tensors() {
+        for tensor in names().map(|name| self.checkpoint.tensor(name)) {
             for block in tensor.blocks() {
                 let count = elements(block, tensor.dtype());
                 let stored =

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::plain::{check_plain, is_beside_packed};
+use super::packed::is_beside_packed;
+use super::plain::check_plain;
 use crate::gemma::{ConfigFile, GemmaConfig, TensorSpec};
 
 /// The prefix of the text model's tensors in a text-only checkpoint.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::packed::is_beside_packed;
 use crate::gemma::hf::quantised;
 
 /// Parts of names that the weights of an adapter have beside or in place of a model's: peft's LoRA,
@@ -17,15 +18,6 @@ const UNMERGED: [&str; 9] = [
     "vera_lambda",
     "oft_r",
 ];
-
-/// The endings of what lies beside a matrix that MLX packed.
-const PACKED: [&str; 2] = [".scales", ".biases"];
-
-/// Whether `name` is a packed matrix's scales or biases.
-pub(super) fn is_beside_packed(name: &str, stored: &BTreeSet<&str>) -> bool {
-    let stem = PACKED.iter().find_map(|ending| name.strip_suffix(ending));
-    stem.is_some_and(|stem| stored.contains(format!("{stem}.weight").as_str()))
-}
 
 /// Checks that the stored names are those of plain weights, or where `packed` of MLX's.
 ///

@@ -3,5 +3,6 @@
 mod checkpoint;
 mod fuzz;
 mod mock_worker;
+mod packed;
 mod quantise;
 mod results;

@@ -1,0 +1,145 @@
+//! Matrices as mlx-lm packs them: words of codes, with a scale and a bias for each group of weights.
+
+use std::collections::BTreeSet;
+
+use super::header::Expected;
+use super::tensor::{Bytes, Tensor};
+use super::{Form, Region, Weights};
+use crate::gemma::TensorSpec;
+use crate::gemma::hf::mlx::{Affine, MlxPacking};
+use crate::{Dtype, Error, Result};
+
+/// The endings of what lies beside a packed matrix.
+const BESIDE: [&str; 2] = [".scales", ".biases"];
+
+/// Whether `name` is a packed matrix's scales or biases.
+pub(super) fn is_beside_packed(name: &str, stored: &BTreeSet<&str>) -> bool {
+    let stem = BESIDE.iter().find_map(|ending| name.strip_suffix(ending));
+    stem.is_some_and(|stem| stored.contains(format!("{stem}.weight").as_str()))
+}
+
+/// Where a packed matrix is.
+#[derive(Debug, Clone)]
+pub(super) struct PackedRegions {
+    affine: Affine,
+    columns: usize,
+    words: Region,
+    pub(super) scales: Region,
+    biases: Region,
+}
+
+impl PackedRegions {
+    pub(super) fn bytes(&self) -> usize {
+        let regions = [&self.words, &self.scales, &self.biases];
+        regions.map(|region| region.range.len()).iter().sum()
+    }
+}
+
+/// A matrix as mlx-lm packs it.
+#[derive(Debug)]
+pub struct Packed<'a> {
+    /// Bits and groups.
+    pub affine: Affine,
+    /// Weights of a row.
+    pub columns: usize,
+    /// Words of 32 bits, little-endian, of shape `[rows, columns * bits / 32]`. As a tensor they count as f32,
+    /// which they are not.
+    pub words: Tensor<'a>,
+    /// Of shape `[rows, columns / group_size]`.
+    pub scales: Tensor<'a>,
+    /// Of the same shape.
+    pub biases: Tensor<'a>,
+}
+
+impl<'a> Packed<'a> {
+    /// The weights that the codes stand for, `scale * code + bias` in f32.
+    pub(super) fn dequantised(&self) -> Tensor<'a> {
+        let scales: Vec<f32> = self.scales.to_vec();
+        let biases: Vec<f32> = self.biases.to_vec();
+        let Affine { bits, group_size } = self.affine;
+        let rows = self.words.bytes().chunks_exact(self.columns * bits / 8);
+        let groups = self.columns / group_size;
+        let rows = rows.zip(scales.chunks_exact(groups).zip(biases.chunks_exact(groups)));
+        let mut bytes = Vec::with_capacity(rows.len() * self.columns * size_of::<f32>());
+        for (words, (scales, biases)) in rows {
+            for (column, code) in self.affine.codes(words, self.columns).enumerate() {
+                let group = column / group_size;
+                let weight = scales[group] * code as f32 + biases[group];
+                bytes.extend(weight.to_le_bytes());
+            }
+        }
+        Tensor {
+            bytes: Bytes::Computed(bytes),
+            dtype: Dtype::F32,
+        }
+    }
+}
+
+impl Weights {
+    /// Where the matrix `spec`, stored as `name`, is in words, scales and biases, once these are checked.
+    /// `None` where it is plain: who stores scales has packed it, unless `packing` says no.
+    ///
+    /// # Errors
+    /// When a part is missing or has another shape or type. The message names it.
+    pub(super) fn packed_regions(
+        &self,
+        spec: &TensorSpec,
+        name: &str,
+        packing: &MlxPacking,
+    ) -> Result<Option<PackedRegions>> {
+        let Some(path) = name.strip_suffix(".weight") else {
+            return Ok(None);
+        };
+        let [scales, biases] = BESIDE.map(|ending| format!("{path}{ending}"));
+        let (Some(affine), &[rows, columns]) = (packing.of(path), spec.shape.as_slice()) else {
+            return Ok(None);
+        };
+        let Some(found) = self.found.get(&scales) else {
+            return Ok(None);
+        };
+        let wrong = |message: String| Error::model(&self.files[found.file].path, message);
+        let Affine { bits, group_size } = affine;
+        if !columns.is_multiple_of(group_size) {
+            return Err(wrong(format!(
+                "tensor `{name}` has rows of {columns}, which isn't whole groups of {group_size}"
+            )));
+        }
+        if !self.found.contains_key(&biases) {
+            return Err(wrong(format!(
+                "tensor `{biases}` is missing, though `{scales}` is here"
+            )));
+        }
+        let groups = [rows, columns / group_size];
+        Ok(Some(PackedRegions {
+            affine,
+            columns,
+            words: self.region(name, &[rows, columns * bits / 32], Expected::Words)?,
+            scales: self.region(&scales, &groups, Expected::Numbers)?,
+            biases: self.region(&biases, &groups, Expected::Numbers)?,
+        }))
+    }
+
+    pub(super) fn packed(&self, regions: &PackedRegions) -> Packed<'_> {
+        Packed {
+            affine: regions.affine,
+            columns: regions.columns,
+            words: self.tensor(&regions.words),
+            scales: self.tensor(&regions.scales),
+            biases: self.tensor(&regions.biases),
+        }
+    }
+
+    /// The form of the tensor `spec`, stored as `name`.
+    pub(super) fn form(
+        &self,
+        spec: &TensorSpec,
+        name: &str,
+        packing: Option<&MlxPacking>,
+    ) -> Result<Form> {
+        let packed = packing.map(|packing| self.packed_regions(spec, name, packing));
+        Ok(match packed.transpose()?.flatten() {
+            Some(regions) => Form::Packed(regions),
+            None => Form::Plain(self.region(name, &spec.shape, Expected::Numbers)?),
+        })
+    }
+}
