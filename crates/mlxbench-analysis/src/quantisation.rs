@@ -3,10 +3,28 @@
 //! (`tools/perplexity/perplexity.cpp`).
 
 use mlxbench_core::TokenId;
-use mlxbench_core::results::{CostFigures, Perplexity};
+use mlxbench_core::results::{CostFigures, Perplexity, QuantisationCost, RunResult, TargetId};
 
 use crate::equivalence::{kl_divergence, log_sum_exp, top_1};
 use crate::stats::{quantile, sorted};
+
+/// What a target's quantised weights cost, or why that isn't known; `None` where they aren't quantised.
+pub fn cost_of(result: &RunResult, target: &TargetId) -> Option<QuantisationCost> {
+    let precision = target.placement.precision;
+    if !precision.is_quantised() {
+        return None;
+    }
+    let known = result.quantisation_cost_of(target).cloned();
+    let reason = match result.run.settings.reference {
+        Some(_) => "it wasn't measured",
+        None => "the run has no reference",
+    };
+    Some(known.unwrap_or_else(|| QuantisationCost {
+        weights: precision.weights(),
+        figures: None,
+        reason: Some(reason.into()),
+    }))
+}
 
 /// The positions compared so far.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use crate::metrics;
 use crate::outliers::Outliers;
 use crate::partings::{Tokens, tokens};
 use crate::positions::{LatencyStep, latency_steps};
+use crate::quantisation;
 use crate::roofline::{
     DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
 };
@@ -201,7 +202,7 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         test: *test,
         status: case_status(result, target, test),
         tokens: reference.and_then(|reference| tokens(result, reference, target, test)),
-        quantisation_cost: quantisation_cost(result, target),
+        quantisation_cost: quantisation::cost_of(result, target),
         repetitions: samples.len(),
         planned_repetitions: planned_repetitions(result, test),
         mfu: share(&prefill, mfu_per_rate(result, target, test)),
@@ -224,16 +225,6 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         peak_memory_bytes: samples.iter().filter_map(|s| s.peak_memory_bytes).max(),
         device_peak_bytes: samples.iter().filter_map(|s| s.device_peak_bytes).max(),
     }
-}
-
-fn quantisation_cost(result: &RunResult, target: &TargetId) -> Option<QuantisationCost> {
-    let scheme = target.placement.precision.scheme()?;
-    let known = result.quantisation_cost_of(target).cloned();
-    Some(known.unwrap_or(QuantisationCost {
-        scheme,
-        figures: None,
-        reason: None,
-    }))
 }
 
 /// Whether a case's figures stand.
@@ -277,7 +268,7 @@ fn failure<'a>(result: &'a RunResult, target: &TargetId, test: &Test) -> Option<
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::Scheme;
+    use mlxbench_core::{Scheme, WeightFormat};
 
     use super::*;
     use crate::fixture::{result, sample, target, test};
@@ -327,7 +318,7 @@ mod tests {
         let quantised = ["mock/cpu/f32", "mock/cpu/q8-f32", "mock/cpu/q4-f32"];
         result.run.targets = quantised.map(|id| id.parse().unwrap()).to_vec();
         let known = QuantisationCost {
-            scheme: Scheme::Q4,
+            weights: WeightFormat::Quantised(Scheme::Q4),
             figures: None,
             reason: Some("random weights".into()),
         };
@@ -335,8 +326,8 @@ mod tests {
         let rows = summarize(&result).rows;
         let costs: Vec<_> = rows.into_iter().map(|row| row.quantisation_cost).collect();
         let unknown = QuantisationCost {
-            scheme: Scheme::Q8,
-            reason: None,
+            weights: WeightFormat::Quantised(Scheme::Q8),
+            reason: Some("the run has no reference".into()),
             ..known.clone()
         };
         assert_eq!(costs, [None, Some(unknown), Some(known)]);

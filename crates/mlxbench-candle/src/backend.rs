@@ -108,12 +108,6 @@ impl Backend for CandleBackend {
         placement: &Placement,
     ) -> Result<Product> {
         let device = usable(placement)?;
-        if placement.precision.is_quantised() {
-            return Err(Error::Unsupported(format!(
-                "candle's products alone are timed in the dtype that is computed in, not in {}",
-                placement.precision
-            )));
-        }
         Product::random(shape, copies, placement.precision.compute(), &device)
             .map_err(Error::framework)
     }
@@ -178,7 +172,7 @@ fn support(name: &str) -> Option<DeviceSupport> {
 /// Why `device` can't multiply matrices in `precision`, in candle's words; `None` when it can.
 fn unsupported(device: &Device, precision: Precision) -> Option<String> {
     let dtype = precision.compute();
-    // Of the kinds that a GGUF file may have, these two stand for all.
+    // Of the kinds that a GGUF file may have, only these two are tried.
     let schemes = match precision.weights() {
         WeightFormat::Plain(_) => Vec::new(),
         WeightFormat::Quantised(scheme) => vec![scheme],

@@ -27,7 +27,7 @@ impl Gguf {
     /// The file that the model of `checkpoint` was imported from.
     ///
     /// # Errors
-    /// When there is none, it isn't there any more, or it isn't the model's.
+    /// When there is none, it isn't there any more, or its matrices have other shapes than the model's.
     pub(crate) fn open(checkpoint: &Checkpoint) -> mlxbench_core::Result<Self> {
         let path = checkpoint.gguf_file().ok_or_else(|| {
             Error::Unsupported(
@@ -55,7 +55,7 @@ impl Gguf {
         Ok(gguf)
     }
 
-    /// Checks that the file has every matrix, in its shape and in a type that candle multiplies by.
+    /// Checks that the file has every matrix, in its shape and in blocks.
     fn check(&self, checkpoint: &Checkpoint) -> mlxbench_core::Result<()> {
         for spec in checkpoint.config().tensors() {
             let name = gguf_name(&spec.name, self.generation);
@@ -68,6 +68,11 @@ impl Gguf {
                     "has shape {:?}, not {:?}: is it another model by now?",
                     info.shape.dims(),
                     spec.shape
+                ),
+                // Nothing would be rounded to 8 bits, and CUDA has no such product.
+                Some(info) if info.ggml_dtype.block_size() == 1 => format!(
+                    "is plain {:?}, and candle multiplies by blocks here: write f32, bf16 or f16",
+                    info.ggml_dtype
                 ),
                 Some(_) => continue,
             };

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Error, Result, Tensor};
 use half::f16;
 use mlxbench_core::gemma::Activations;
 use mlxbench_core::quantise::Codes;
-use mlxbench_core::{Checkpoint, Dtype, GemmaConfig, Scheme};
+use mlxbench_core::{Checkpoint, Dtype, GemmaConfig, Scheme, numbers};
 
 use crate::weights;
 
@@ -79,7 +79,8 @@ pub(crate) struct Quantised {
 
 impl Quantised {
     /// The rows of all matrices called `names`, one below the other, in the codes of a model quantised by
-    /// `scheme`. A matrix is packed as its codes come, so that it is never held in full precision.
+    /// `scheme`. A matrix is packed as its codes come, so that it isn't held in full precision, unless mlx-lm
+    /// packed it.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         names: &[impl AsRef<str>],
@@ -87,10 +88,9 @@ impl Quantised {
         columns: usize,
         device: &Device,
     ) -> Result<Self> {
-        let names = names.iter().map(AsRef::as_ref);
         // Tensors of one product are of one kind.
-        let kept = names.clone().next().map(|name| scheme.of_tensor(name));
-        let format = format(kept.unwrap_or(scheme));
+        let format = format(scheme.of_tensor(names[0].as_ref()));
+        let names = names.iter().map(AsRef::as_ref);
         let elements = names.clone().map(|name| checkpoint.elements(name));
         let blocks = elements.sum::<usize>() / BLOCK;
         let mut bytes = Vec::with_capacity(blocks * format.type_size());
@@ -150,8 +150,9 @@ impl Quantised {
             true => x.to_dtype(DType::F32)?,
             false => x.clone(),
         };
-        // On Metal, candle's kernel for several rows reads from the start of the memory of a view.
-        if input.layout().start_offset() > 0 {
+        // On Metal, candle's kernel for several rows reads from the start of the memory of a view (read from
+        // `quantized/metal.rs`).
+        if x.device().is_metal() && input.layout().start_offset() > 0 {
             input = input.force_contiguous()?;
         }
         // As candle's QMatMul does it, but that variables of the environment can't put dequantised weights
@@ -166,9 +167,9 @@ impl Quantised {
         self.blocks.embedding(ids)?.to_dtype(dtype)
     }
 
-    /// Bytes of its blocks, which a product reads. Not counted are 512 weights of padding on CUDA, which
-    /// aren't read, and what candle's CPU kernels on ARM and with AVX-VNNI keep beside the blocks from the
-    /// first product on: as many bytes in another order, which are then read in their place.
+    /// Bytes of its blocks. Not counted are 512 weights of padding on CUDA, which aren't read, and what candle's
+    /// CPU kernels keep beside the blocks of some kinds from the first product on and then read in their place:
+    /// the same in another order, of Q6_K also wider (`repack.rs`, `repack_x86.rs`).
     pub(crate) fn bytes(&self) -> u64 {
         self.blocks.storage_size_in_bytes() as u64
     }
@@ -181,7 +182,7 @@ fn in_f32(device: &Device) -> bool {
 }
 
 /// What candle does with activations in products with blocks: on the CPU and on CUDA it rounds them to 8
-/// bits, in blocks with scales of their own (`k_quants::matmul`; `fast_mmvq.rs` and `fast_mmq.rs`).
+/// bits, in blocks with scales of their own (`k_quants.rs`, `repack.rs`; `fast_mmvq.rs`, `fast_mmq.rs`).
 pub(crate) fn activations(device: &Device) -> Activations {
     match device {
         Device::Cpu | Device::Cuda(_) => Activations::Int8,
@@ -189,7 +190,7 @@ pub(crate) fn activations(device: &Device) -> Activations {
     }
 }
 
-/// How a model with quantised weights is computed in `dtype`: part to way.
+/// How a model with quantised weights is computed in `dtype`: a way for each part.
 pub(crate) fn kernels(device: &Device, dtype: DType) -> BTreeMap<String, String> {
     let mut product = "QMatMul".to_owned();
     if in_f32(device) && dtype != DType::F32 {
@@ -306,16 +307,6 @@ fn wrong(what: &str, numbers: &[f32], expected: impl Iterator<Item = Expected>) 
 
 fn on_host(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
-}
-
-/// Numbers from -1 to 1 that look random: SplitMix64's.
-fn numbers(seed: u64) -> impl Iterator<Item = f32> {
-    (1..).map(move |index: u64| {
-        let mut z = seed.wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z >> 40) as f32) / (1 << 23) as f32 - 1.0
-    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use mlxbench_core::gemma::TensorSpec;
 use mlxbench_core::generate::{Job, Mode, generate};
 use mlxbench_core::score::{Forced, score};
 use mlxbench_core::{
-    Checkpoint, Error, GemmaConfig, Placement, Result, Scheme, TokenBatch, TokenId,
+    Checkpoint, Error, GemmaConfig, Placement, Result, Scheme, TokenBatch, TokenId, numbers,
 };
 
 /// The reference's answer for one tiny model.
@@ -70,7 +70,7 @@ impl Comparison {
     }
 
     /// Fails the test that runs it when a logit differs by more than `tolerance`, whatever tokens follow: where
-    /// activations are rounded to 8 bits.
+    /// activations are rounded to 16 or 8 bits.
     ///
     /// # Panics
     /// In this case, saying where.
@@ -364,12 +364,6 @@ fn weight(spec: &TensorSpec) -> Vec<f32> {
         [_, columns] => (6.0 / columns as f32).sqrt(),
         _ => 0.5,
     };
-    let element = |index: u64| {
-        let mut z = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        ((z >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
-    };
-    (1..=spec.elements()).map(element).collect()
+    let elements = numbers(seed).take(spec.elements() as usize);
+    elements.map(|element| element * scale).collect()
 }

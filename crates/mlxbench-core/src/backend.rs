@@ -42,7 +42,7 @@ pub trait Backend {
     fn load(&mut self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Self::Model>;
 
     /// Makes `copies` weight matrices of random numbers and an input of `shape`, for the probes of
-    /// [`crate::probe`].
+    /// [`crate::probe`]. The precision is a plain one.
     ///
     /// # Errors
     /// As for [`Backend::load`].

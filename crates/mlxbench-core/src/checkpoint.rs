@@ -138,10 +138,10 @@ impl Checkpoint {
 
     /// Settles which head counts, and lets go of the table that isn't used.
     fn decide_head(&mut self) -> Result<()> {
-        let [embeddings, head] = [EMBEDDINGS, HEAD].map(|name| {
-            let place = self.tensors.get(name);
-            place.map(|place| self.open_place(place))
-        });
+        let open = |name: &str| self.tensors.get(name).map(|place| self.open_place(place));
+        let head = open(HEAD);
+        // Without a head they aren't looked at.
+        let embeddings = head.as_ref().and_then(|_| open(EMBEDDINGS));
         let decided = head::decide(&self.file.head, embeddings.as_ref(), head.as_ref())
             .map_err(|message| Error::model(&self.folder, message))?;
         drop((embeddings, head));

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::quantise::Q4_BLOCK;
 use crate::{Dtype, Error};
 
-/// What weight matrices are kept in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What weight matrices are kept in: `bf16`, `q4`, `native`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum WeightFormat {
     /// Numbers of a dtype.
     Plain(Dtype),
@@ -36,13 +37,28 @@ pub enum Scheme {
     Q4,
 }
 
-/// What a precision begins with whose weights are as the checkpoint stores them.
-const NATIVE: &str = "native";
-
 /// Bytes of a scale.
 const SCALE_BYTES: u64 = 2;
 
 impl WeightFormat {
+    const ALL: [Self; 6] = [
+        Self::Plain(Dtype::F32),
+        Self::Plain(Dtype::Bf16),
+        Self::Plain(Dtype::F16),
+        Self::Quantised(Scheme::Q8),
+        Self::Quantised(Scheme::Q4),
+        Self::Native,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain(dtype) => dtype.name(),
+            Self::Quantised(scheme) => scheme.name(),
+            Self::Native => "native",
+        }
+    }
+
     /// Bytes of a matrix of `rows` x `columns`, scales included.
     pub fn matrix_bytes(self, rows: u64, columns: u64) -> u64 {
         match self {
@@ -58,8 +74,6 @@ impl WeightFormat {
 }
 
 impl Scheme {
-    const ALL: [Self; 2] = [Self::Q8, Self::Q4];
-
     /// Its name, as precisions begin with it.
     pub fn name(self) -> &'static str {
         match self {
@@ -73,7 +87,8 @@ impl Scheme {
 /// weights that are no matrix.
 ///
 /// Written `bf16` where weights are kept in the dtype that is computed in, `q4-bf16` and `q8-f32` where they
-/// are quantised when they are loaded, `native-bf16` where they are as a quantised checkpoint stores them. Unquantised weights of another dtype than the computation's don't exist: a product would
+/// are quantised when they are loaded, `native-bf16` where they are as a quantised checkpoint stores them.
+/// Unquantised weights of another dtype than the computation's don't exist: a product would
 /// first have to make a copy of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -168,12 +183,10 @@ impl From<Dtype> for Precision {
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.weights {
-            WeightFormat::Plain(dtype) => f.pad(dtype.name()),
-            WeightFormat::Quantised(scheme) => {
-                f.pad(&format!("{}-{}", scheme.name(), self.compute.name()))
-            }
-            WeightFormat::Native => f.pad(&format!("{NATIVE}-{}", self.compute.name())),
+        let name = self.weights.name();
+        match self.is_quantised() {
+            false => f.pad(name),
+            true => f.pad(&format!("{name}-{}", self.compute.name())),
         }
     }
 }
@@ -206,10 +219,7 @@ fn instead_of(s: &str) -> String {
             format!("write {}", Precision::native(compute))
         }
         (Some(quantised @ (WeightFormat::Quantised(_) | WeightFormat::Native)), compute) => {
-            let name = match quantised {
-                WeightFormat::Quantised(scheme) => scheme.name(),
-                _ => NATIVE,
-            };
+            let name = quantised.name();
             match compute {
                 None => format!("{name} needs a compute dtype: write {}", with_each(name)),
                 Some(_) => format!("write {}", with_each(name)),
@@ -240,22 +250,46 @@ fn with_each(scheme: &str) -> String {
 
 /// The format that a name stands for, ours or one that others use for it.
 fn meant(name: &str) -> Option<WeightFormat> {
-    let dtype = match name {
-        "float32" | "fp32" | "float" | "single" => Some(Dtype::F32),
-        "bfloat16" | "bf" => Some(Dtype::Bf16),
-        "float16" | "fp16" | "half" => Some(Dtype::F16),
-        _ => Dtype::ALL.into_iter().find(|dtype| dtype.name() == name),
+    let ours = match name {
+        "float32" | "fp32" | "float" | "single" => "f32",
+        "bfloat16" | "bf" => "bf16",
+        "float16" | "fp16" | "half" => "f16",
+        "int8" | "i8" | "8bit" | "q8_0" => "q8",
+        "int4" | "i4" | "4bit" | "q4_0" => "q4",
+        ours => ours,
     };
-    let scheme = match name {
-        "int8" | "i8" | "8bit" | "q8_0" => Some(Scheme::Q8),
-        "int4" | "i4" | "4bit" | "q4_0" => Some(Scheme::Q4),
-        _ => Scheme::ALL.into_iter().find(|scheme| scheme.name() == name),
-    };
-    let native = (name == NATIVE).then_some(WeightFormat::Native);
-    dtype
-        .map(WeightFormat::Plain)
-        .or(scheme.map(WeightFormat::Quantised))
-        .or(native)
+    let mut all = WeightFormat::ALL.into_iter();
+    all.find(|format| format.name() == ours)
+}
+
+impl TryFrom<String> for WeightFormat {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        let mut all = Self::ALL.into_iter();
+        let found = all.find(|format| format.name() == name);
+        found.ok_or_else(|| Error::Invalid(format!("unknown format of weights `{name}`")))
+    }
+}
+
+impl From<WeightFormat> for String {
+    fn from(format: WeightFormat) -> Self {
+        format.name().to_owned()
+    }
+}
+
+impl JsonSchema for WeightFormat {
+    fn schema_name() -> Cow<'static, str> {
+        "WeightFormat".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "What weight matrices are kept in.",
+            "type": "string",
+            "enum": Self::ALL.map(Self::name),
+        })
+    }
 }
 
 impl TryFrom<String> for Precision {

@@ -150,7 +150,7 @@ impl RunResult {
             }
             Record::QuantisationCost(cost) => {
                 self.quantisation_costs
-                    .retain(|known| known.scheme != cost.scheme);
+                    .retain(|known| known.weights != cost.weights);
                 self.quantisation_costs.push(cost);
             }
             Record::Streams { probes } => self.streams.extend(probes),
@@ -184,9 +184,9 @@ impl RunResult {
 
     /// What quantising as a target's weights are costs, where that was looked at.
     pub fn quantisation_cost_of(&self, target: &TargetId) -> Option<&QuantisationCost> {
-        let scheme = target.placement.precision.scheme()?;
+        let weights = target.placement.precision.weights();
         let mut costs = self.quantisation_costs.iter();
-        costs.find(|cost| cost.scheme == scheme)
+        costs.find(|cost| cost.weights == weights)
     }
 
     /// How the numbers of a target's model are kept: as its worker says, else as its precision does. `None`

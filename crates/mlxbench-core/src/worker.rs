@@ -181,6 +181,13 @@ impl<B: Backend, C: Clock> Session<B, C> {
             let most = LONGEST_PROBE.as_secs();
             return Err(Error::Invalid(format!("a probe takes {most} s at most")));
         }
+        let precision = request.placement.precision;
+        if precision.is_quantised() {
+            return Err(Error::Unsupported(format!(
+                "a product alone is timed in a plain dtype: write {} in place of {precision}",
+                precision.compute()
+            )));
+        }
         self.set_threads(request.threads)?;
         let mut product = self.backend.product(shape, copies, &request.placement)?;
         let product_ns = fastest(&mut product, &self.clock, copies, least_ns)?;
@@ -294,6 +301,21 @@ mod tests {
         assert!(matches!(probe(1, 1, 10), Reply::Probed { .. }));
         for (rows, copies, least_ns) in [(1 << 60, 1, 1), (1, 1 << 60, 1), (1, 1, u64::MAX)] {
             assert_eq!(error(probe(rows, copies, least_ns)).0, ErrorKind::Invalid);
+        }
+    }
+
+    #[test]
+    fn products_alone_are_never_of_codes() {
+        for precision in ["q8-f32", "native-bf16"] {
+            let line = serde_json::json!({"type": "probe", "copies": 1, "least_ns": 1,
+                "placement": {"device": "cpu", "precision": precision},
+                "shape": {"rows": 1, "in_features": 8, "out_features": 8}});
+            let (kind, message) = error(session().answer(&line.to_string()));
+            assert_eq!(kind, ErrorKind::Unsupported);
+            assert!(
+                message.contains(&format!("in place of {precision}")),
+                "{message}"
+            );
         }
     }
 

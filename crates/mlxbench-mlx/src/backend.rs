@@ -79,14 +79,7 @@ impl Backend for MlxBackend {
         copies: usize,
         placement: &Placement,
     ) -> Result<Product> {
-        let (stream, quantised) = usable(placement)?;
-        if quantised.is_some() {
-            let compute = placement.precision.compute();
-            return Err(Error::Unsupported(format!(
-                "MLX's product alone is of plain weights: ask for {compute} in place of {}",
-                placement.precision
-            )));
-        }
+        let (stream, _) = usable(placement)?;
         let random =
             || Product::random(shape, copies, placement.precision.compute(), stream.clone());
         with_stream(&stream, random).map_err(framework)

@@ -9,7 +9,7 @@ use mlx_rs::ops::{concatenate, dequantize, quantized_matmul, zeros_dtype};
 use mlx_rs::{Array, Dtype as MlxDtype, Stream, with_stream};
 use mlxbench_core::checkpoint::{Affine, Packed, Tensor};
 use mlxbench_core::quantise::Codes;
-use mlxbench_core::{Checkpoint, Dtype, Error, GemmaConfig, Scheme};
+use mlxbench_core::{Checkpoint, Dtype, Error, GemmaConfig, Scheme, numbers};
 
 use crate::weights::{self, axis, evaluated};
 
@@ -114,7 +114,8 @@ pub(crate) struct Quantised {
 
 impl Quantised {
     /// The rows of all matrices called `names`, one below the other, in the codes of `scheme`, multiplied in
-    /// `dtype`. A matrix is packed as its codes come, so that it is never held in full precision.
+    /// `dtype`. A matrix is packed as its codes come, so that it isn't held in full precision,
+    /// unless mlx-lm packed it.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         names: &[impl AsRef<str>],
@@ -122,14 +123,14 @@ impl Quantised {
         scheme: Scheme,
         dtype: Dtype,
     ) -> Result<Self> {
+        // Tensors of one product are of one kind.
+        let kept = scheme.of_tensor(names[0].as_ref());
         let names = names.iter().map(AsRef::as_ref);
         let total = names
             .clone()
             .map(|name| checkpoint.elements(name) as u64 / columns as u64);
-        // Tensors of one product are of one kind.
-        let kept = names.clone().next().map(|name| scheme.of_tensor(name));
         let shape = [total.sum::<u64>(), columns as u64];
-        let mut matrix = Self::empty(kept.unwrap_or(scheme), shape, dtype)?;
+        let mut matrix = Self::empty(kept, shape, dtype)?;
         let mut start = 0;
         for name in names {
             for codes in checkpoint.codes(name, scheme) {
@@ -273,7 +274,7 @@ impl Quantised {
     }
 
     /// The rows `ids`, of shape `[batch, tokens]`, dequantised, in `dtype`. Shape
-    /// `[batch, tokens, in_features]`. MLX's sum `s q + b` is exact in f32 and nowhere else: rounded to 16
+    /// `[batch, tokens, in_features]`. For our codes MLX's sum `s q + b` is exact in f32 and nowhere else: rounded to 16
     /// bits, `s q` is off by up to half a code of 8 bits.
     pub(crate) fn lookup(&self, ids: &Array, dtype: MlxDtype) -> Result<Array> {
         let exact = |array: &Array| array.take_axis(ids, 0)?.as_dtype(MlxDtype::Float32);
@@ -293,7 +294,7 @@ fn named(tensor: &str, error: &Exception) -> Exception {
     Exception::custom(format!("tensor `{tensor}`: {}", error.what()))
 }
 
-/// How a model with quantised weights is computed in `compute`: part to way.
+/// How a model with quantised weights is computed in `compute`: a way for each part.
 pub(crate) fn kernels(way: Way, compute: Dtype) -> BTreeMap<String, String> {
     let converted = match way.dtype == compute {
         true => String::new(),
@@ -328,7 +329,7 @@ pub(crate) fn way(stream: &Stream, scheme: Option<Scheme>, compute: Dtype) -> Re
 fn try_products(way: Way, compute: Dtype) -> Result<()> {
     let schemes = match way.scheme {
         Some(Scheme::Q8) => &[Scheme::Q8][..],
-        // Of the packings that mlx-lm knows, these two stand for all.
+        // Of the packings that mlx-lm knows, only these two are tried.
         Some(Scheme::Q4) | None => &[Scheme::Q4, Scheme::Q8],
     };
     for &scheme in schemes {
@@ -425,16 +426,6 @@ fn on_host(array: &Array) -> Result<Vec<f32>> {
     let array = array.contiguous()?;
     let numbers = array.to_vec_cast();
     numbers.map_err(|error| Exception::custom(error.to_string()))
-}
-
-/// Numbers from -1 to 1 that look random: SplitMix64's.
-fn numbers(seed: u64) -> impl Iterator<Item = f32> {
-    (1..).map(move |index: u64| {
-        let mut z = ((seed << 32) + index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z >> 40) as f32) / (1 << 23) as f32 - 1.0
-    })
 }
 
 #[cfg(test)]

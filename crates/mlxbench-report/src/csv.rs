@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mlxbench_analysis::metrics;
+use mlxbench_analysis::quantisation::cost_of;
 use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
 use mlxbench_core::Nanos;
 use mlxbench_core::results::{ClockRange, Failure, RunResult, Sample, TargetFacts, TargetId, Test};
-
-use crate::quantisation::NOT_MEASURED;
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition.
 const COLUMNS: [&str; 53] = [
@@ -254,9 +253,9 @@ fn of_case(result: &RunResult, target: &TargetId, test: Option<&Test>) -> Line {
 
 /// What quantising as a target's weights are costs; nothing where they aren't quantised.
 fn fidelity(result: &RunResult, target: &TargetId) -> Line {
-    let cost = result.quantisation_cost_of(target);
+    let cost = cost_of(result, target);
     let mut line = Line::new();
-    if let Some(figures) = cost.and_then(|cost| cost.figures.as_ref()) {
+    if let Some(figures) = cost.as_ref().and_then(|cost| cost.figures.as_ref()) {
         let (own, full) = (&figures.perplexity, &figures.full_perplexity);
         line.extend([
             ("fidelity_text", figures.text.clone()),
@@ -276,13 +275,7 @@ fn fidelity(result: &RunResult, target: &TargetId) -> Line {
             ),
         ]);
     }
-    let note = match cost {
-        Some(cost) => cost.reason.clone(),
-        None => {
-            let quantised = target.placement.precision.is_quantised();
-            quantised.then(|| NOT_MEASURED.to_owned())
-        }
-    };
+    let note = cost.and_then(|cost| cost.reason);
     line.extend(note.map(|note| ("fidelity_note", note)));
     line
 }

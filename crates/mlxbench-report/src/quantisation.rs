@@ -11,7 +11,7 @@ use crate::{Digest, units};
 
 /// The columns of the table of costs.
 const COST_HEADER: [&str; 9] = [
-    "scheme",
+    "weights",
     "text",
     "positions",
     "mean KL",
@@ -71,10 +71,11 @@ pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
     tables.filter(|table| !table.rows.is_empty()).collect()
 }
 
-/// What is said of a cost that nobody looked at.
-pub(crate) const NOT_MEASURED: &str = "not measured";
+/// What is said where a result has neither figures nor a reason.
+const UNKNOWN: &str = "it wasn't measured";
 
-/// `fidelity of q4: ...`: how near full precision a row's quantised weights are, or why that isn't known; `None` where they aren't quantised.
+/// `fidelity of q4: ...`: how near full precision a row's quantised weights are, or why that
+/// isn't known; `None` where they aren't quantised.
 pub(crate) fn fidelity(row: &Row) -> Option<String> {
     let cost = row.quantisation_cost.as_ref()?;
     let said = said(cost, |figures| {
@@ -102,17 +103,16 @@ pub(crate) fn fidelity_in_short(cost: &QuantisationCost) -> String {
 fn said(cost: &QuantisationCost, words: impl Fn(&CostFigures) -> String) -> String {
     let fidelity = match (&cost.figures, &cost.reason) {
         (Some(figures), _) => words(figures),
-        (None, Some(reason)) => format!("none, {reason}"),
-        (None, None) => NOT_MEASURED.into(),
+        (None, reason) => format!("none, {}", reason.as_deref().unwrap_or(UNKNOWN)),
     };
-    format!("{}: {fidelity}", cost.scheme.name())
+    format!("{}: {fidelity}", cost.weights.name())
 }
 
 /// The costs of `rows`, each scheme once.
 pub(crate) fn of_rows<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<&'a QuantisationCost> {
     let mut costs: Vec<&QuantisationCost> = Vec::new();
     for cost in rows.filter_map(|row| row.quantisation_cost.as_ref()) {
-        if costs.iter().all(|known| known.scheme != cost.scheme) {
+        if costs.iter().all(|known| known.weights != cost.weights) {
             costs.push(cost);
         }
     }
@@ -128,12 +128,12 @@ pub(crate) fn costs<'a>(digest: &'a Digest<'_>) -> Vec<&'a QuantisationCost> {
 
 /// One line of the table of costs.
 fn cost_cells(cost: &QuantisationCost) -> [String; COST_HEADER.len()] {
-    let scheme = cost.scheme.name().to_owned();
+    let scheme = cost.weights.name().to_owned();
     let reason = cost.reason.clone();
     let Some(figures) = &cost.figures else {
         let mut cells = [const { String::new() }; COST_HEADER.len()];
         cells[0] = scheme;
-        cells[COST_HEADER.len() - 1] = reason.unwrap_or(NOT_MEASURED.into());
+        cells[COST_HEADER.len() - 1] = reason.unwrap_or(UNKNOWN.into());
         return cells;
     };
     [
@@ -218,14 +218,14 @@ fn perplexity(perplexity: &Perplexity) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::Scheme;
     use mlxbench_core::gemma::preset;
+    use mlxbench_core::{Scheme, WeightFormat};
 
     use super::*;
 
     fn cost(figures: Option<CostFigures>, reason: Option<&str>) -> QuantisationCost {
         QuantisationCost {
-            scheme: Scheme::Q4,
+            weights: WeightFormat::Quantised(Scheme::Q4),
             figures,
             reason: reason.map(str::to_owned),
         }
@@ -238,8 +238,11 @@ mod tests {
             fidelity_in_short(&reason),
             "q4: none, random weights have nothing to lose"
         );
-        assert_eq!(fidelity_in_short(&cost(None, None)), "q4: not measured");
-        assert_eq!(cost_cells(&cost(None, None))[8], "not measured");
+        assert_eq!(
+            fidelity_in_short(&cost(None, None)),
+            "q4: none, it wasn't measured"
+        );
+        assert_eq!(cost_cells(&cost(None, None))[8], UNKNOWN);
     }
 
     #[test]

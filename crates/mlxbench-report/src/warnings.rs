@@ -211,7 +211,7 @@ fn of_fidelity(digest: &Digest<'_>) -> Vec<String> {
     let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
     let costs = quantisation::costs(digest).into_iter();
     for cost in costs.filter(|cost| cost.figures.is_some()) {
-        let (Some(reason), scheme) = (&cost.reason, cost.scheme.name()) else {
+        let (Some(reason), scheme) = (&cost.reason, cost.weights.name()) else {
             continue;
         };
         match said.iter_mut().find(|(known, _)| known == reason) {

@@ -2,7 +2,7 @@
 //! logits are compared with the reference's. A target with quantised weights is held against the reference
 //! with the weights that its codes stand for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mlxbench_analysis::equivalence::{fidelity, verdict};
@@ -52,44 +52,49 @@ impl Runner<'_> {
                     && known.is_none_or(|known| known.verdict == Verdict::Unchecked)
             })
             .collect();
-        let scheme_of = |target: &usize| plan.targets[*target].id.placement.precision.scheme();
-        let uncosted = self.without_cost(check, open.iter().filter_map(scheme_of))?;
+        let precision = |target: &usize| plan.targets[*target].id.placement.precision;
+        let scheme_of = |target: &usize| precision(target).scheme();
+        let usable = targets
+            .iter()
+            .filter(|target| plan.targets[**target].worker.is_ok());
+        let uncosted = self.without_cost(check, usable.map(precision))?;
         let mut full = Err("no target's weights are quantised".to_owned());
+        let mut yardsticks = BTreeMap::new();
+        // The reference has the machine to itself: no target is loaded yet.
         for scheme in [None, Some(Scheme::Q8), Some(Scheme::Q4)] {
-            let targets = open.iter().filter(|target| scheme_of(target) == scheme);
-            let targets: Vec<usize> = targets.copied().collect();
+            let wanted = open.iter().any(|target| scheme_of(target) == scheme);
             let costs = match scheme {
                 None => !uncosted.is_empty(),
                 Some(scheme) => uncosted.contains(&scheme),
             };
-            if targets.is_empty() && !costs {
+            if !wanted && !costs {
                 continue;
             }
             (self.observe)(Event::Checking(&check.reference.id.to_string()));
             let mut reference = said(check, self.start_reference(check, scheme).map(Ok))?;
-            let yardstick = match &mut reference {
-                Ok(worker) if !targets.is_empty() => {
-                    said(check, self.measure_reference(worker, check))?
-                }
-                Ok(_) => Err("no target needs it".to_owned()),
-                Err(reason) => Err(reason.clone()),
-            };
+            if wanted {
+                let yardstick = match &mut reference {
+                    Ok(worker) => said(check, self.measure_reference(worker, check))?,
+                    Err(reason) => Err(reason.clone()),
+                };
+                yardsticks.insert(scheme, yardstick);
+            }
             if costs {
                 self.measure_cost(check, scheme, reference, &mut full)?;
-            } else {
-                drop(reference);
             }
-            for target in targets {
-                let id = &plan.targets[target].id;
-                (self.observe)(Event::Checking(&id.to_string()));
-                let found = match &yardstick {
-                    _ if *id == check.reference.id => Some(equivalence(id, Verdict::Reference)),
-                    Ok(yardstick) => self.judge(target, yardstick, check)?,
-                    Err(reason) => Some(unchecked(id, reason.clone())),
-                };
-                if let Some(found) = found {
-                    self.record(Record::Equivalence(found))?;
-                }
+        }
+        // Its logits over the text are gigabytes.
+        drop(full);
+        for target in open {
+            let id = &plan.targets[target].id;
+            (self.observe)(Event::Checking(&id.to_string()));
+            let found = match &yardsticks[&scheme_of(&target)] {
+                _ if *id == check.reference.id => Some(equivalence(id, Verdict::Reference)),
+                Ok(yardstick) => self.judge(target, yardstick, check)?,
+                Err(reason) => Some(unchecked(id, reason.clone())),
+            };
+            if let Some(found) = found {
+                self.record(Record::Equivalence(found))?;
             }
         }
         Ok(())

@@ -123,7 +123,7 @@ pub fn plan(
     watch: Watch<'_>,
 ) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
-    let (model, gemma) = resolve_model(&config.model, base, watch)?;
+    let (model, packed, gemma) = resolve_model(&config.model, base, watch)?;
     let source = prompt_source(config, base, &model, &gemma)?;
     let tests = tests(config, &source, &gemma)?;
     let mut answers = Answers::new(config, config_path);
@@ -134,12 +134,10 @@ pub fn plan(
     let sizes: Vec<Test> = tests.iter().map(|(test, _)| *test).collect();
     let memory_bytes = system::machine().memory_bytes;
     let chunk = chunk::chunk(&config.measure, &sizes, &gemma, memory_bytes);
-    let passages = || {
-        let quantised = |target: &Target| target.id.placement.precision.scheme().is_some();
-        match targets.iter().any(quantised) {
-            true => passages::passages(&config.quantisation, base, &model, &gemma),
-            false => Err("no target's weights are quantised".into()),
-        }
+    let quantised = |target: &Target| target.id.placement.precision.scheme().is_some();
+    let passages = match targets.iter().any(quantised) {
+        true => passages::passages(&config.quantisation, base, &model, packed, &gemma)?,
+        false => Err("no target's weights are quantised".into()),
     };
     let check = check(
         config,
@@ -221,12 +219,12 @@ fn worker_memory(machine_bytes: u64) -> u64 {
     }
 }
 
-/// The model's folder, checked, from its source or else from its fallback.
+/// The model's folder, checked, from its source or else from its fallback; whether its weights are packed.
 fn resolve_model(
     model: &ModelConfig,
     base: &Path,
     watch: Watch<'_>,
-) -> Result<(ModelFacts, GemmaConfig)> {
+) -> Result<(ModelFacts, bool, GemmaConfig)> {
     let resolve = |source| resolve(source, base, watch);
     let (source, folder, fallback_reason) = match (resolve(&model.source), &model.fallback) {
         (Ok(folder), _) => (&model.source, folder, None),
@@ -246,7 +244,7 @@ fn resolve_model(
         config: Some(gemma.clone()),
         warnings: checkpoint.warnings().to_vec(),
     };
-    Ok((facts, gemma))
+    Ok((facts, checkpoint.is_packed(), gemma))
 }
 
 /// A model's name for tables: a path or a script says less than the folder's own name.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mlxbench_analysis::quantisation::Tally;
-use mlxbench_core::Scheme;
 use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::Score;
 use mlxbench_core::results::{CostFigures, QuantisationCost, Record};
+use mlxbench_core::{Precision, Scheme, WeightFormat};
 use tempfile::TempDir;
 
 use crate::equivalence::said;
@@ -19,24 +19,35 @@ use crate::rounds::{Runner, Stop};
 use crate::scratch::scratch;
 
 impl Runner<'_> {
-    /// Which of `schemes` still need figures of what they cost. Where there can't be any, that is recorded.
+    /// Which schemes of `precisions` still need figures of what they cost. Where there can't be any, that is
+    /// recorded.
     pub(crate) fn without_cost(
         &mut self,
         check: &Check,
-        schemes: impl Iterator<Item = Scheme>,
+        precisions: impl Iterator<Item = Precision>,
     ) -> Result<BTreeSet<Scheme>, Stop> {
-        let known = |scheme: &Scheme| {
+        let known = |weights: &WeightFormat| {
             let mut costs = self.result.quantisation_costs.iter();
-            costs.any(|cost| cost.scheme == *scheme && cost.figures.is_some())
+            costs.any(|cost| cost.weights == *weights && cost.figures.is_some())
         };
-        let uncosted: BTreeSet<Scheme> = schemes.filter(|scheme| !known(scheme)).collect();
-        let Err(reason) = &check.passages else {
-            return Ok(uncosted);
-        };
-        for scheme in uncosted {
-            self.record_cost(scheme, Err(reason.clone()), None)?;
+        let quantised = precisions.filter(|precision| precision.is_quantised());
+        let weights = quantised.map(Precision::weights);
+        let uncosted: BTreeSet<WeightFormat> = weights.filter(|weights| !known(weights)).collect();
+        let mut schemes = BTreeSet::new();
+        for weights in uncosted {
+            match (weights, &check.passages) {
+                (WeightFormat::Quantised(scheme), Ok(_)) => {
+                    schemes.insert(scheme);
+                }
+                (WeightFormat::Native, _) => {
+                    let reason = "the weights from before quantising aren't here";
+                    self.record_cost(weights, Err(reason.into()), None)?;
+                }
+                (_, Err(reason)) => self.record_cost(weights, Err(reason.clone()), None)?,
+                (WeightFormat::Plain(_), Ok(_)) => {}
+            }
         }
-        Ok(BTreeSet::new())
+        Ok(schemes)
     }
 
     /// Has the reference, which was given the weights of `scheme`'s codes or its own, score the passages, and
@@ -69,12 +80,16 @@ impl Runner<'_> {
             (Err(reason), _) => Err(reason),
             (_, Err(reason)) => Err(reason.clone()),
         };
-        self.record_cost(scheme, figures, passages.note.clone())
+        self.record_cost(
+            WeightFormat::Quantised(scheme),
+            figures,
+            passages.note.clone(),
+        )
     }
 
     fn record_cost(
         &mut self,
-        scheme: Scheme,
+        weights: WeightFormat,
         figures: Result<CostFigures, String>,
         note: Option<String>,
     ) -> Result<(), Stop> {
@@ -83,7 +98,7 @@ impl Runner<'_> {
             Err(reason) => (None, Some(reason)),
         };
         let cost = QuantisationCost {
-            scheme,
+            weights,
             figures,
             reason,
         };
@@ -180,5 +195,73 @@ fn request(
         chunk,
         mode: check.mode,
         logits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlxbench_core::TokenBatch;
+    use mlxbench_core::logits_file::LogitsWriter;
+
+    use super::*;
+
+    /// Writes logits for each position of both rows: of `next(position, row)` e times ten to one.
+    fn write(path: &Path, next: impl Fn(usize, usize) -> u32) {
+        let mut file = LogitsWriter::create(path, 8).unwrap();
+        for position in 0..4 {
+            for row in 0..2 {
+                let mut logits = [0.0; 8];
+                logits[next(position, row) as usize] = 10.0;
+                file.push(&logits).unwrap();
+            }
+        }
+        file.finish().unwrap();
+    }
+
+    #[test]
+    fn each_position_is_held_against_the_token_that_follows_in_its_row() {
+        let rows = [vec![2, 1, 3, 5, 7], vec![2, 6, 4, 1, 0]];
+        let passages = Passages {
+            text: "x".into(),
+            batches: vec![TokenBatch::new(&rows).unwrap()],
+            context: 2,
+            note: None,
+        };
+        let full = Full {
+            folder: scratch().unwrap(),
+        };
+        // After two tokens comes the third; what follows the last isn't known.
+        let following = |position: usize, row: usize| *rows[row].get(2 + position).unwrap_or(&0);
+        write(&full.file(0), following);
+        let dequantised = full.folder.path().join("dequantised");
+        write(&dequantised, |position, row| match (position, row) {
+            (1, 1) => 7,
+            _ => following(position, row),
+        });
+        let mut tally = Tally::default();
+        full.tally(&passages, 0, &dequantised, &mut tally).unwrap();
+        let figures = tally.figures("x").unwrap();
+        assert_eq!((figures.positions, figures.same_top_positions), (6, 5));
+        // ln(1 + 7 e^-10) is 3e-4: every token was foreseen by one model, all but one by the other.
+        assert!(figures.full_perplexity.value < 1.001, "{figures:?}");
+        let expected = (10.0_f64 / 6.0).exp();
+        let off = figures.perplexity.value / expected - 1.0;
+        assert!(off.abs() < 1e-3, "{figures:?}");
+    }
+
+    #[test]
+    fn logits_of_another_number_are_refused() {
+        let full = Full {
+            folder: scratch().unwrap(),
+        };
+        let passages = Passages {
+            text: "x".into(),
+            batches: vec![TokenBatch::new(&[vec![2, 1, 3], vec![2, 6, 4]]).unwrap()],
+            context: 1,
+            note: None,
+        };
+        write(&full.file(0), |_, _| 1);
+        let message = full.tally(&passages, 0, &full.file(0), &mut Tally::default());
+        assert!(message.unwrap_err().contains("another number of logits"));
     }
 }

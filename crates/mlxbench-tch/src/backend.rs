@@ -87,12 +87,6 @@ impl Backend for TchBackend {
         placement: &Placement,
     ) -> Result<Product> {
         let device = usable(placement)?;
-        if placement.precision.is_quantised() {
-            return Err(Error::Unsupported(format!(
-                "probes multiply in a dtype, not in {}",
-                placement.precision
-            )));
-        }
         let random = || Product::random(shape, copies, placement.precision.compute(), device);
         inference(random).map_err(framework)
     }

@@ -66,13 +66,13 @@ impl<'a> Weights<'a> {
             let elements = self.stacked(names, dtype(self.dtype))?;
             return Ok(Weight::Plain(elements.f_view([-1, columns as i64])?));
         };
+        // Tensors of one product are of one kind.
+        let kept = scheme.of_tensor(names[0].as_ref());
         let names = || names.iter().map(AsRef::as_ref);
         let elements = names().map(|name| self.checkpoint.elements(name) as i64);
         let shape = [elements.sum::<i64>() / columns as i64, columns as i64];
         let place = (dtype(self.dtype), self.device);
-        // All are layers', or there is one.
-        let kernel = names().next().map(|name| scheme.of_tensor(name));
-        let kernel = Kernel::of(kernel.unwrap_or(scheme), place);
+        let kernel = Kernel::of(kept, place);
         let blocks = names().flat_map(|name| self.checkpoint.codes(name, scheme));
         Quantised::pack(kernel, blocks, shape, place).map(Weight::Quantised)
     }

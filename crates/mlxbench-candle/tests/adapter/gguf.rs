@@ -110,9 +110,14 @@ fn logits_are_those_of_the_dequantised_blocks() {
         import(&golden, folder.path());
         let expected = logits(folder.path(), Dtype::F32.into());
         let found = logits(folder.path(), Precision::native(Dtype::F32));
+        assert_eq!(expected.len(), found.len());
         let differences = expected.iter().zip(&found).map(|(a, b)| (a - b).abs());
-        let largest = differences.fold(0.0, f32::max);
-        assert!(largest < 2.0 * EIGHT_BITS, "{}: {largest}", golden.name);
+        let largest = differences.fold(0.0, |most, d| match d.is_nan() {
+            true => f32::INFINITY,
+            false => d.max(most),
+        });
+        // 0.22 was seen on gemma3, where the estimate behind the constant assumes that errors don't grow.
+        assert!(largest < 1.5 * EIGHT_BITS, "{}: {largest}", golden.name);
         assert!(
             largest > 0.0,
             "activations are rounded: it isn't the same computation"

@@ -39,10 +39,13 @@ fn logits_are_those_of_the_codes_but_for_activations_of_eight_bits() {
 fn logits_are_near_in_sixteen_bits() {
     for scheme in [Scheme::Q8, Scheme::Q4] {
         let golden = &Golden::quantised(scheme).unwrap()[2];
-        for compute in [Dtype::Bf16, Dtype::F16] {
+        // Beside the activations' 8 bits what 16 bits round: see the tch adapter's test of this golden.
+        for (compute, rounding) in [(Dtype::Bf16, 0.5), (Dtype::F16, 0.0625)] {
             let placement = on_the_cpu(scheme, compute);
             let comparison = golden.compare(&mut on_one_thread(), &placement);
-            comparison.unwrap().assert_logits_within(3.0 * EIGHT_BITS);
+            comparison
+                .unwrap()
+                .assert_logits_within(EIGHT_BITS + rounding);
         }
     }
 }

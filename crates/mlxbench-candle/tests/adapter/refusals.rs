@@ -1,7 +1,6 @@
 //! What can't be done is refused.
 
 use mlxbench_conformance::{Golden, refusals};
-use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Device, Error, Placement, Precision};
 
 use crate::on_one_thread;
@@ -21,7 +20,7 @@ fn what_is_said_to_be_unsupported_is_refused() {
 }
 
 #[test]
-fn the_cpu_takes_every_precision() {
+fn the_cpu_lists_every_precision() {
     let devices = on_one_thread().devices();
     let cpu = devices.iter().find(|cpu| cpu.device == Device::cpu());
     let refused = cpu.unwrap().precisions.iter();
@@ -39,18 +38,5 @@ fn matrices_that_are_no_whole_blocks_are_refused() {
         };
         let tensor = "`model.embed_tokens.weight`, of shape [";
         assert!(message.contains(tensor), "{message}");
-    }
-}
-
-#[test]
-fn products_alone_are_never_of_codes() {
-    let shape = ProductShape {
-        rows: 1,
-        in_features: 64,
-        out_features: 64,
-    };
-    for placement in quantised() {
-        let refused = on_one_thread().product(shape, 1, &placement);
-        assert!(matches!(refused, Err(Error::Unsupported(_))), "{placement}");
     }
 }

@@ -59,7 +59,8 @@ fn no_folder(path: &Path) -> String {
     let name = path.display();
     match path.extension().and_then(|ending| ending.to_str()) {
         _ if !path.exists() => {
-            "no such folder: name a model folder, hf:owner/name or synthetic:PRESET".to_owned()
+            "no such folder: name a model folder, hf:owner/name, gguf:FILE or synthetic:PRESET"
+                .to_owned()
         }
         Some("gguf") => format!("a GGUF file: write gguf:{name}"),
         _ => "a file: name the folder of the model, which holds its config.json".to_owned(),

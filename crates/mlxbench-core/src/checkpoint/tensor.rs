@@ -99,7 +99,7 @@ impl Tensor<'_> {
 
 impl<'a> Tensor<'a> {
     /// The codes of a matrix with rows of `columns`, in blocks of whole rows; pages go as with
-    /// [`Tensor::blocks`], so that no copy of the whole tensor is ever in memory.
+    /// [`Tensor::blocks`], so that what is in a file is never whole in memory.
     ///
     /// # Errors
     /// As [`Codes::of`], for each block.

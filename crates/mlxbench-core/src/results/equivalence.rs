@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{TargetId, Test};
-use crate::{Scheme, TokenId};
+use crate::{TokenId, WeightFormat};
 
 /// A target beside the reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,12 +21,12 @@ pub struct Equivalence {
     pub fidelity: Option<Fidelity>,
 }
 
-/// What quantising the weights costs: the model of a scheme's dequantised weights beside the model as it
+/// What quantised weights cost: the model of the dequantised weights beside the model as it
 /// is, over a text, both in the reference's framework and precision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QuantisationCost {
-    /// How the weights were quantised.
-    pub scheme: Scheme,
+    /// What the weights are kept in: `q4`, `q8`, `native`.
+    pub weights: WeightFormat,
     /// The figures, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<CostFigures>,

@@ -1,5 +1,4 @@
-//! Codes and scales against those of NumPy (scripts/oracles/quantise.py), and what a checkpoint makes of
-//! them.
+//! Codes and scales against those of NumPy (scripts/oracles/quantise.py).
 
 use half::bf16;
 use mlxbench_core::Scheme;
@@ -30,13 +29,13 @@ fn codes_and_scales_are_numpys() {
         for (scheme, expected) in [(Scheme::Q8, &case.q8), (Scheme::Q4, &case.q4)] {
             let found = Codes::of(scheme, &weights, case.columns).unwrap();
             let scales: Vec<u16> = found.scales.iter().map(|scale| scale.to_bits()).collect();
-            let zeros = |bits: &[u16]| -> Vec<f32> {
+            let numbers = |bits: &[u16]| -> Vec<f32> {
                 bits.iter()
                     .map(|&bits| bf16::from_bits(bits).to_f32())
                     .collect()
             };
             // As numbers: a zero has two signs.
-            assert_eq!(zeros(&scales), zeros(&expected.scales), "{}", case.name);
+            assert_eq!(numbers(&scales), numbers(&expected.scales), "{}", case.name);
             assert_eq!(found.codes, expected.codes, "{} {scheme:?}", case.name);
         }
     }

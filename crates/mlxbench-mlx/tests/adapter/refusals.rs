@@ -1,8 +1,7 @@
 //! What can't be done is refused.
 
 use mlxbench_conformance::{Golden, refusals};
-use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Backend, Device, Error, Placement, Precision};
+use mlxbench_core::{Device, Error, Placement, Precision};
 use mlxbench_mlx::MlxBackend;
 
 fn quantised_on_the_cpu() -> impl Iterator<Item = Placement> {
@@ -29,18 +28,5 @@ fn matrices_that_are_no_whole_groups_are_refused() {
         };
         let tensor = "`model.embed_tokens.weight`, of shape [";
         assert!(message.contains(tensor), "{message}");
-    }
-}
-
-#[test]
-fn products_alone_are_never_of_codes() {
-    let shape = ProductShape {
-        rows: 1,
-        in_features: 64,
-        out_features: 64,
-    };
-    for placement in quantised_on_the_cpu() {
-        let refused = MlxBackend::default().product(shape, 1, &placement);
-        assert!(matches!(refused, Err(Error::Unsupported(_))), "{placement}");
     }
 }

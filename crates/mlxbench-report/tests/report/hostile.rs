@@ -31,7 +31,7 @@ fn whole() -> Value {
     add(&mut result["run"]["targets"], q4);
     add(&mut result["targets"], facts);
     let perplexity = json!({"value": 14.2, "standard_error": 0.4});
-    result["quantisation_costs"] = json!([{"scheme": "q4", "reason": "a note", "figures":
+    result["quantisation_costs"] = json!([{"weights": "q4", "reason": "a note", "figures":
         {"text": "a text", "positions": 2112, "mean_kl": 0.03, "p99_kl": 0.2, "same_top_positions": 1966,
          "full_perplexity": perplexity, "perplexity": perplexity}}]);
     let shape = json!({"rows": 1, "in_features": 640, "out_features": 1536});

@@ -21,6 +21,7 @@ fn unmeasured() -> RunResult {
 
 const FIGURES: &str = "fidelity of q4: mean KL 3.1e-2, 99th percentile 2.6e-1, same token 93.1 %, \
                        perplexity 14.20 ± 0.41, full precision 13.61 ± 0.39 (± 1 SE)";
+const NATIVE: &str = "fidelity of native: none, the weights from before quantising aren't here";
 const REASON: &str = "fidelity of q8: none, the reference candle/cpu/f32 can't be had: died";
 
 #[test]
@@ -39,10 +40,11 @@ fn the_note_of_every_row_has_the_fidelity() {
     let [page, markdown] =
         [Format::Html, Format::Markdown].map(|format| shown(&quantised(), format));
     for text in [page, markdown] {
-        // Two rows of q4, one of q8.
+        // Two rows of q4, one of q8, one as a checkpoint has it.
         let text = text.replace("&#39;", "'");
         assert_eq!(text.matches(FIGURES).count(), 2, "{text}");
         assert_eq!(text.matches(REASON).count(), 1, "{text}");
+        assert_eq!(text.matches(NATIVE).count(), 1, "{text}");
     }
 }
 
@@ -51,17 +53,19 @@ fn what_nobody_looked_at_is_said_to_be_not_measured() {
     let result = unmeasured();
     let markdown = shown(&result, Format::Markdown);
     assert!(
-        markdown.contains("| fidelity of q4: not measured |"),
+        markdown.contains("| fidelity of q4: none, it wasn't measured |"),
         "{markdown}"
     );
     assert!(
-        markdown.contains("| q8 |  |  |  |  |  |  |  | not measured |"),
+        markdown.contains("| q8 |  |  |  |  |  |  |  | it wasn't measured |"),
         "{markdown}"
     );
     let csv = shown(&result, Format::Csv);
     for line in csv.lines().skip(1) {
-        let quantised = line.contains(",q4-") || line.contains(",q8-");
-        assert_eq!(line.contains("not measured"), quantised, "{line}");
+        let quantised = [",q4-", ",q8-", ",native-"]
+            .iter()
+            .any(|name| line.contains(name));
+        assert_eq!(line.contains("it wasn't measured"), quantised, "{line}");
     }
 }
 
@@ -95,7 +99,8 @@ fn rows_of_the_json_have_the_cost() {
     let cost = |row: usize| &shown["summary"]["rows"][row]["quantisation_cost"];
     assert_eq!(cost(0)["figures"]["mean_kl"], 0.0312);
     assert!(cost(1).is_null());
-    assert_eq!(cost(3)["scheme"], "q8");
+    assert_eq!(cost(3)["weights"], "q8");
+    assert_eq!(cost(4)["weights"], "native");
 }
 
 #[test]
@@ -125,10 +130,10 @@ fn a_quantised_winner_is_named_with_its_precision_and_fidelity() {
             .to_owned()
     };
     insta::assert_snapshot!(headline(&quantised()), @"**tch/cpu/q4-bf16 generates fastest: 1.24 times as fast as candle/cpu/f32 (fidelity of q4: mean KL 3.1e-2, same token 93.1 %).**");
-    insta::assert_snapshot!(headline(&unmeasured()), @"**tch/cpu/q4-bf16 generates fastest: 1.24 times as fast as candle/cpu/f32 (fidelity of q4: not measured).**");
+    insta::assert_snapshot!(headline(&unmeasured()), @"**tch/cpu/q4-bf16 generates fastest: 1.24 times as fast as candle/cpu/f32 (fidelity of q4: none, it wasn't measured).**");
     let mut loser = quantised();
     loser.equivalences[0].verdict = Verdict::Different;
-    insta::assert_snapshot!(headline(&loser), @"**candle/cpu/f32 generates fastest: 1.40 times as fast as mlx/cpu/q8-f32 (fidelity of q8: none, the reference candle/cpu/f32 can't be had: died).**");
+    insta::assert_snapshot!(headline(&loser), @"**candle/cpu/f32 generates fastest: 1.41 times as fast as mlx/cpu/q8-f32 (fidelity of q8: none, the reference candle/cpu/f32 can't be had: died).**");
 }
 
 #[test]
@@ -139,7 +144,7 @@ fn charts_show_what_weights_cost_and_how_large_they_are() {
     let page = html(&[quantised()]);
     assert!(
         page.contains(
-            "Not in it: candle/cpu/f32 (no such figure), mlx/cpu/q8-f32 (no such figure)."
+            "Not in it: candle/cpu/f32 (no such figure), mlx/cpu/q8-f32 (no such figure), mlx/cpu/native-f32 (no such figure)."
         ),
         "{page}"
     );

@@ -12,7 +12,7 @@ use mlxbench_core::results::{
     ProductProbe, QuantisationCost, Residency, Run, RunResult, Sample, Settings, TargetFacts,
     TargetId, Test, Timeline, Verdict,
 };
-use mlxbench_core::{Device, Dtype, Nanos, Placement, Scheme};
+use mlxbench_core::{Device, Dtype, Nanos, Placement, Scheme, WeightFormat};
 
 pub(crate) const PREFILL: Test = Test::Generate(GenerateTest {
     prompt_tokens: 512,
@@ -326,13 +326,14 @@ fn rename(result: &mut RunResult, at: usize, id: TargetId) {
 /// Three quantised targets beside candle in f32: q4 has figures, once with activations rounded to 8 bits; q8 has
 /// the reason why it has none. The fastest is one of q4.
 pub(crate) fn quantised() -> RunResult {
-    let mut result = race(4, &[BOTH], 5);
+    let mut result = race(5, &[BOTH], 5);
     result.run.name = "quantised".into();
     for (at, id) in [
         "tch/cpu/q4-bf16",
         "candle/cpu/f32",
         "candle/cpu/q4-f32",
         "mlx/cpu/q8-f32",
+        "mlx/cpu/native-f32",
     ]
     .into_iter()
     .enumerate()
@@ -342,6 +343,7 @@ pub(crate) fn quantised() -> RunResult {
     let verdicts = [
         Verdict::Equivalent,
         Verdict::Reference,
+        Verdict::Equivalent,
         Verdict::Equivalent,
         Verdict::Equivalent,
     ];
@@ -370,14 +372,19 @@ pub(crate) fn quantised() -> RunResult {
     };
     result.quantisation_costs = vec![
         QuantisationCost {
-            scheme: Scheme::Q8,
+            weights: WeightFormat::Quantised(Scheme::Q8),
             figures: None,
             reason: Some("the reference candle/cpu/f32 can't be had: died".into()),
         },
         QuantisationCost {
-            scheme: Scheme::Q4,
+            weights: WeightFormat::Quantised(Scheme::Q4),
             figures: Some(figures),
             reason: Some("the weights may have been quantised before".into()),
+        },
+        QuantisationCost {
+            weights: WeightFormat::Native,
+            figures: None,
+            reason: Some("the weights from before quantising aren't here".into()),
         },
     ];
     result

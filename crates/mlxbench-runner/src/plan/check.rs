@@ -48,7 +48,7 @@ pub(super) fn check(
     source: &PromptSource,
     gemma: &GemmaConfig,
     answers: &mut Answers<'_>,
-    passages: impl FnOnce() -> Result<Passages, String>,
+    passages: Result<Passages, String>,
 ) -> Result<Option<Check>> {
     let Some(id) = config.equivalence.reference()? else {
         return Ok(None);
@@ -75,7 +75,7 @@ pub(super) fn check(
             true => Mode::Pipelined,
             false => Mode::Synchronous,
         },
-        passages: passages(),
+        passages,
     }))
 }
 

@@ -25,8 +25,9 @@ fn f32_equals_the_reference_of_the_same_codes() {
     }
 }
 
-/// Three layers round some 50 results, each by up to 2^-9 of it in bf16 and 2^-12 in f16; the largest logit is
-/// 18. Were they independent, sqrt(50) * 18 * 2^-9 = 0.25 and an eighth of that would be seen: twice as much.
+/// Four layers round some 50 results, by about 2^-9 of each in bf16 (2^-8 at most) and 2^-12 in f16; the largest
+/// logit is 18. Were they independent, sqrt(50) * 18 * 2^-9 = 0.25 would be seen, and an eighth of that: twice
+/// as much. An estimate.
 #[test]
 fn shorter_dtypes_are_near_it() {
     for scheme in SCHEMES {

@@ -1,7 +1,6 @@
 //! What can't be done is refused.
 
 use mlxbench_conformance::{Golden, refusals};
-use mlxbench_core::probe::ProductShape;
 use mlxbench_core::{Backend, Device, Error, Placement, WeightFormat};
 use mlxbench_tch::TchBackend;
 
@@ -40,15 +39,4 @@ fn a_shape_that_no_quantised_product_takes_is_named() {
             other => panic!("{precision}: {other:?}"),
         }
     }
-}
-
-#[test]
-fn probes_multiply_in_a_dtype() {
-    let shape = ProductShape {
-        rows: 1,
-        in_features: 64,
-        out_features: 64,
-    };
-    let product = TchBackend::default().product(shape, 1, &on_the_cpu("q8-bf16"));
-    assert!(matches!(product, Err(Error::Unsupported(_))), "{product:?}");
 }

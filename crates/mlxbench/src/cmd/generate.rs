@@ -38,8 +38,8 @@ pub(crate) struct Args {
     /// The device; the best that the backend finds when left out.
     #[arg(long, value_name = "D")]
     device: Option<Device>,
-    /// f32, bf16 or f16, or weights and compute, such as q4-bf16; the dtype that the model is stored in when
-    /// left out.
+    /// f32, bf16 or f16, or weights and compute, such as q4-bf16 or native-bf16; the dtype that the model is
+    /// stored in when left out.
     #[arg(long, value_name = "T")]
     dtype: Option<Precision>,
     #[command(flatten)]

@@ -19,7 +19,8 @@ use mlxbench_runner::process::kill_all;
 use crate::exit::Exit;
 
 /// How models are named.
-const MODEL_HELP: &str = "A model folder, hf:owner/name[@revision] or synthetic:PRESET[@seed]";
+const MODEL_HELP: &str =
+    "A model folder, hf:owner/name[@revision], gguf:FILE or synthetic:PRESET[@seed]";
 
 /// This build, as results name it.
 fn harness() -> Harness {

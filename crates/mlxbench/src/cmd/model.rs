@@ -67,7 +67,7 @@ enum Verb {
     #[command(after_help = "Example:\n  mlxbench model show gemma3 --json")]
     Show {
         /// A model folder, or the name of a model that is on this machine (`hf:owner/name[@revision]`,
-        /// `synthetic:PRESET[@seed]`).
+        /// `gguf:FILE`, `synthetic:PRESET[@seed]`).
         model: OsString,
         /// Print JSON.
         #[arg(long)]

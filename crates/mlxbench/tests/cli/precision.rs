@@ -54,12 +54,58 @@ fn quantised_weights_are_held_against_their_own_codes_and_say_what_they_cost() {
     assert_eq!(known["fidelity"]["agreeing_positions"], 32);
     // The other verdict: what it costs can't be told without a tokenizer.
     let cost = &result["quantisation_costs"][0];
-    assert_eq!(cost["scheme"], "q8");
+    assert_eq!(cost["weights"], "q8");
     let reason = cost["reason"].as_str().unwrap();
     assert!(reason.contains("tokenizer.json"), "{reason}");
     let shown = stdout(&run);
     assert!(shown.contains("| q8-f32 |"), "{shown}");
     assert!(shown.contains("fidelity of q8: none"), "{shown}");
+}
+
+/// Puts a tokenizer of the words a, b and c beside the scene's model.
+fn with_tokenizer(scene: &Scene) {
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "truncation": null, "padding": null, "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"<unk>": 3, "a": 10, "b": 11, "c": 12}, "unk_token": "<unk>"},
+    });
+    std::fs::write(scene.path("model/tokenizer.json"), tokenizer.to_string()).unwrap();
+}
+
+#[test]
+fn a_text_shows_what_quantised_weights_cost() {
+    let scene = Scene::new();
+    let text = "[quantisation]\ntext = \"text.txt\"\npositions = 1\n";
+    config(&scene, "[\"f32\", \"q4-f32\", \"native-f32\"]");
+    let path = scene.path("config.toml");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{whole}{text}")).unwrap();
+    // A text that is named must be there.
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+    assert!(stderr(&run).contains("text.txt"), "{}", stderr(&run));
+
+    std::fs::write(scene.path("text.txt"), "a b c ".repeat(200)).unwrap();
+    with_tokenizer(&scene);
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    let result = scene.result();
+    let costs = &result["quantisation_costs"];
+    let of = |weights: &str| {
+        let mut costs = costs.as_array().unwrap().iter();
+        costs
+            .find(|cost| cost["weights"] == weights)
+            .unwrap()
+            .clone()
+    };
+    // The mock computes the same whatever its weights are.
+    let figures = &of("q4")["figures"];
+    assert_eq!(figures["text"], "text.txt", "{}", stderr(&run));
+    assert_eq!(figures["mean_kl"], 0.0);
+    assert_eq!(figures["same_top_positions"], figures["positions"]);
+    assert_eq!(figures["perplexity"], figures["full_perplexity"]);
+    let native = of("native");
+    assert!(native["figures"].is_null());
+    assert!(native["reason"].as_str().unwrap().contains("aren't here"));
 }
 
 #[test]
