@@ -10,7 +10,7 @@ use crate::support::{BOTH, quantised, race, rename};
 fn answer(targets: &[&str], change: impl FnOnce(&mut RunResult)) -> String {
     let mut result = race(targets.len(), &[BOTH], 5);
     for (at, id) in targets.iter().enumerate() {
-        let id: TargetId = id.parse().unwrap();
+        let id: TargetId = id.parse().expect("a target");
         result.targets[at].identity.framework = match id.backend.as_str() {
             "tch" => "PyTorch".into(),
             "mlx" => "MLX".into(),
@@ -28,7 +28,7 @@ fn said(result: &RunResult) -> String {
         &Beside::default(),
         Format::Markdown,
     );
-    let markdown = String::from_utf8(markdown).unwrap();
+    let markdown = String::from_utf8(markdown).expect("reports are UTF-8");
     let lines = markdown.lines();
     let lines = lines.filter(|line| line.starts_with("**") || line.starts_with("- Generation"));
     lines.collect::<Vec<_>>().join("\n")

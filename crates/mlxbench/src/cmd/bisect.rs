@@ -178,7 +178,7 @@ fn tried(log: &Path) -> anyhow::Result<Vec<Tried>> {
     let Ok(text) = fs::read_to_string(log) else {
         return Ok(Vec::new()); // There was none between the two.
     };
-    let lines = text.lines().map(|line| serde_json::from_str(line));
+    let lines = text.lines().map(serde_json::from_str);
     lines
         .collect::<Result<_, _>>()
         .context("the commits that were tried")

@@ -60,9 +60,13 @@ const BUILD: &str =
     "! grep -q broken source && mkdir -p out && cp source out/worker && chmod +x out/worker";
 
 fn bisect(scene: &Scene, good: &str, bad: &str) -> std::process::Output {
+    command(scene, good, bad, BUILD).output().unwrap()
+}
+
+fn command(scene: &Scene, good: &str, bad: &str, build: &str) -> Command {
     let range = ["--good", good, "--bad", bad, "--repository", "engine"];
-    let worker = ["--build", BUILD, "--worker", "out/worker"];
-    scene.mlxbench(&[&["bisect", "config.toml"][..], &range, &worker].concat())
+    let worker = ["--build", build, "--worker", "out/worker"];
+    scene.command(&[&["bisect", "config.toml"][..], &range, &worker].concat())
 }
 
 /// That nothing of a bisection is left, and the user's checkout is as it was.
@@ -126,4 +130,23 @@ fn revisions_and_builds_that_cannot_be_are_refused() {
         assert!(said.contains(why), "{said}");
     }
     assert_untouched(&scene, &commits[1]);
+}
+
+#[test]
+fn a_signal_ends_a_build_and_leaves_nothing() {
+    let (scene, commits) = scene(&[FAST, SLOW]);
+    // Until a signal comes.
+    let build = "echo it builds; tail -f /dev/null";
+    let mut run = scene.wait_for("it builds", command(&scene, &commits[0], "HEAD", build));
+    let pid = run.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_untouched(&scene, &commits[1]);
+    let left = fs::read_dir(scene.path("")).unwrap();
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = left
+        .filter(|name| name.starts_with("mlxbench-bisect"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
