@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::stats::{BOOTSTRAP_SEED, index_below, quantile, sorted};
 
-/// How often a series without any change may be given one: in one of 100. A page has many series,
-/// so the usual 5 % would mark some of them always.
+/// How often a series without any change may be given one: in one of 100. Many series together take
+/// less: see [`change_points_at`].
 pub const SIGNIFICANCE: f64 = 0.01;
 
 /// The smallest change of the median that is worth a mark: 2 %.
@@ -76,13 +76,19 @@ pub struct ChangePoint {
 ///
 /// `tests/change_points.rs` measures how often it is wrong, and how often it sees a change.
 pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
+    change_points_at(values, SIGNIFICANCE)
+}
+
+/// [`change_points`] at another `significance` than [`SIGNIFICANCE`]: that of one of many series which are
+/// looked at together, such as [`history::significance`](crate::history::significance).
+pub fn change_points_at(values: &[f64], significance: f64) -> Vec<ChangePoint> {
     let mut splits = Vec::new();
-    segment(values, 0..values.len(), &mut splits);
+    segment(values, 0..values.len(), significance, &mut splits);
     loop {
         move_between_neighbours(values, &mut splits);
         let found = changes(values, &splits);
         let stands = |change: &ChangePoint| {
-            change.p_value <= SIGNIFICANCE && change.change.abs() >= SMALLEST_CHANGE
+            change.p_value <= significance && change.change.abs() >= SMALLEST_CHANGE
         };
         let fallen = found.iter().enumerate().filter(|(_, it)| !stands(it));
         let smallest = fallen.min_by(|(_, a), (_, b)| a.change.abs().total_cmp(&b.change.abs()));
@@ -94,17 +100,17 @@ pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
 }
 
 /// Adds where the values of `part`, and those of both its sides, change their level.
-fn segment(values: &[f64], part: Range<usize>, splits: &mut Vec<usize>) {
+fn segment(values: &[f64], part: Range<usize>, significance: f64, splits: &mut Vec<usize>) {
     if part.len() < FEWEST_FOR_CHANGE_POINT {
         return;
     }
-    let level = SIGNIFICANCE * part.len() as f64 / values.len() as f64;
+    let level = significance * part.len() as f64 / values.len() as f64;
     let found = Pettitt::of(&values[part.clone()]).filter(|found| found.p_value <= level);
     if let Some(found) = found {
         let split = part.start + found.index;
-        segment(values, part.start..split, splits);
+        segment(values, part.start..split, significance, splits);
         splits.push(split);
-        segment(values, split..part.end, splits);
+        segment(values, split..part.end, significance, splits);
     }
 }
 

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use mlxbench_core::results::{RunResult, TargetFacts, TargetId, Test, Verdict};
 
-use crate::change_points::{ChangePoint, change_points};
+use crate::change_points::{
+    ChangePoint, FEWEST_FOR_CHANGE_POINT, Pettitt, SIGNIFICANCE, change_points_at,
+};
 use crate::fingerprint::{hardware, workload};
+use crate::multiple;
 use crate::stats::Estimate;
 use crate::summary::{Row, RowStatus, Summary};
 
@@ -62,18 +65,38 @@ impl Series {
         sound.filter_map(move |point| Some((point, figure(&point.row)?)))
     }
 
-    /// Where a figure's median changed its level: the point of the new level, and the change.
-    pub fn changes(&self, figure: Figure) -> Vec<(&Point, ChangePoint)> {
+    /// Where a figure's median changed its level, at the [significance](significance) of all series that
+    /// are looked at: the point of the new level, and the change.
+    pub fn changes(&self, figure: Figure, significance: f64) -> Vec<(&Point, ChangePoint)> {
         let figures: Vec<(&Point, Estimate)> = self.figures(figure).collect();
-        let medians: Vec<f64> = figures
-            .iter()
-            .map(|(_, estimate)| estimate.median)
-            .collect();
-        let changes = change_points(&medians).into_iter();
+        let changes = change_points_at(&medians(&figures), significance).into_iter();
         changes
             .map(|change| (figures[change.index].0, change))
             .collect()
     }
+}
+
+fn medians(figures: &[(&Point, Estimate)]) -> Vec<f64> {
+    figures
+        .iter()
+        .map(|(_, estimate)| estimate.median)
+        .collect()
+}
+
+/// The significance at which each of these `figures` of each series of `groups` is searched for changes of
+/// level: [`SIGNIFICANCE`], or the [level of the family](multiple::level) where that is less. So where no level
+/// changed, all series together are given a change in 5 % of cases at most.
+pub fn significance(groups: &[Group], figures: &[Figure]) -> f64 {
+    let series = groups.iter().flat_map(|group| &group.series);
+    let p_values = series.flat_map(|series| {
+        let p_value = |&figure: &Figure| {
+            let values = medians(&series.figures(figure).collect::<Vec<_>>());
+            let enough = values.len() >= FEWEST_FOR_CHANGE_POINT;
+            Some(Pettitt::of(&values).filter(|_| enough)?.p_value)
+        };
+        figures.iter().filter_map(p_value)
+    });
+    multiple::level(&p_values.collect::<Vec<f64>>()).min(SIGNIFICANCE)
 }
 
 /// The groups of `results`, in the order of their first result in time, from the summaries of the
@@ -285,7 +308,10 @@ mod tests {
             })
             .collect();
         let groups = grouped(&results);
-        let changes = groups[0].series[0].changes(|row| row.decode_tokens_per_second);
+        let decode: Figure = |row| row.decode_tokens_per_second;
+        let significance = significance(&groups, &[decode]);
+        assert_eq!(significance, SIGNIFICANCE, "there is one series");
+        let changes = groups[0].series[0].changes(decode, significance);
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].0.at, 6);
         assert!((changes[0].1.change + 0.167).abs() < 0.02);

@@ -1,89 +1,203 @@
-//! Which framework is fastest here, by how much, with what certainty.
+//! Which target is fastest within each precision, and of all; by how much, with what certainty.
 
-use mlxbench_core::results::{Metric, RunResult, Test, Verdict};
+use mlxbench_core::Precision;
+use mlxbench_core::results::{Metric, RunResult, TargetId, Test, Verdict, Warmup};
 
 use crate::metrics;
 use crate::stats::Estimate;
 use crate::summary::{Row, RowStatus, Summary};
 
-/// The fastest target of a test, and how far ahead it is.
+/// A lead below this isn't worth a name, however sure it is.
+pub const SMALLEST_LEAD: f64 = 1.01;
+
+/// The targets of a test in the order of a rate. Like is compared with like: targets of one precision
+/// do the same arithmetic, those of several don't.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Leader<'a> {
-    /// The fastest.
-    pub row: &'a Row,
-    /// The fastest of the other frameworks; of the same framework's other targets where there is
-    /// no other framework.
-    pub runner_up: Option<RunnerUp<'a>>,
-    /// Targets that would be faster, but didn't do the same work.
-    pub set_aside: Vec<&'a Row>,
+pub struct Standings<'a> {
+    /// The fastest of each precision beside all others of that precision, the fastest precision first.
+    pub within: Vec<Leader<'a>>,
+    /// The fastest of all beside the fastest of each other precision; `None` where nobody can lead.
+    pub overall: Option<Leader<'a>>,
+    /// Targets that were measured and can't lead, nor count as beaten.
+    pub set_aside: Vec<SetAside<'a>>,
 }
 
-/// Who comes second.
+/// The fastest of some targets.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RunnerUp<'a> {
+pub struct Leader<'a> {
+    /// Its row.
+    pub row: &'a Row,
+    /// All others, the fastest first.
+    pub rivals: Vec<Rival<'a>>,
+}
+
+/// A target that a leader is compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rival<'a> {
     /// Its row.
     pub row: &'a Row,
     /// How many times as fast the leader is: the ratio of the medians.
     pub ratio: Estimate,
 }
 
-impl RunnerUp<'_> {
-    /// Whether the interval of the ratio leaves out 1; `None` where there is no interval.
-    pub fn certain(&self) -> Option<bool> {
-        let interval = self.ratio.interval?;
-        Some(interval.low > 1.0)
+/// What a ratio says of two targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lead {
+    /// The interval of the ratio lies above 1, and the ratio is no less than [`SMALLEST_LEAD`].
+    Sure,
+    /// The two can't be told apart, or differ by next to nothing.
+    Tie,
+    /// The repetitions are too few for an interval.
+    Unknown,
+}
+
+/// A target that can't lead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetAside<'a> {
+    /// Its row.
+    pub row: &'a Row,
+    /// Why.
+    pub reason: Unfit,
+    /// Whether it would be the fastest of its precision.
+    pub faster: bool,
+}
+
+/// Why a target's rate can't lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// Its logits aren't finite.
+    NotFinite,
+    /// It computes something different from the reference.
+    Different,
+    /// Its times still changed when warm-up ended.
+    Unsteady {
+        /// Repetitions of warm-up.
+        warmups: usize,
+    },
+}
+
+impl Rival<'_> {
+    /// What its ratio says.
+    pub fn lead(&self) -> Lead {
+        match self.ratio.interval {
+            None => Lead::Unknown,
+            Some(interval) if interval.low > 1.0 && self.ratio.median >= SMALLEST_LEAD => {
+                Lead::Sure
+            }
+            Some(_) => Lead::Tie,
+        }
     }
 }
 
-/// The leader of `test` by the median of `metric`, a rate that `rate` takes from a row. `None` when
-/// no target has one. A target that did other work than the reference, or whose logits weren't
-/// finite, can't lead.
-pub fn leader<'a>(
+impl<'a> Leader<'a> {
+    /// The precision that it leads in.
+    pub fn precision(&self) -> Precision {
+        self.row.target.placement.precision
+    }
+
+    /// The leader and whoever ties with it.
+    pub fn first_place(&self) -> Vec<&'a Row> {
+        let tied = self.rivals.iter().filter(|rival| rival.lead() == Lead::Tie);
+        std::iter::once(self.row)
+            .chain(tied.map(|rival| rival.row))
+            .collect()
+    }
+}
+
+/// The standings of `test` by the median of `metric`, a rate that `rate` takes from a row. A target that
+/// did other work than the reference, whose logits weren't finite or whose warm-up never became steady
+/// is set aside.
+pub fn standings<'a>(
     result: &RunResult,
     summary: &'a Summary,
     test: &Test,
     metric: Metric,
     rate: impl Fn(&Row) -> Option<Estimate>,
-) -> Option<Leader<'a>> {
-    let median = |row: &Row| rate(row).map(|rate| rate.median);
+) -> Standings<'a> {
+    let median = |row: &Row| rate(row).map_or(f64::NEG_INFINITY, |rate| rate.median);
     let measured = summary.rows.iter();
-    let measured = measured.filter(|row| row.test == *test && median(row).is_some());
+    let measured = measured.filter(|row| row.test == *test && rate(row).is_some());
     let mut measured: Vec<&Row> = measured.collect();
-    measured.sort_by(|a, b| {
-        median(b)
-            .partial_cmp(&median(a))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
-    let (fit, unfit): (Vec<&Row>, Vec<&Row>) = measured
-        .into_iter()
-        .partition(|row| did_the_work(result, row));
-    let (row, others) = fit.split_first()?;
-    let other_framework = |other: &&&Row| other.target.backend != row.target.backend;
-    let second = others.iter().find(other_framework).or(others.first());
+    measured.sort_by(|a, b| median(b).total_cmp(&median(a)));
     let values = |row: &Row| metrics::values(metric, result, &row.target, &row.test);
-    let runner_up = second.and_then(|second| {
-        let ratio = Estimate::of_ratio(&values(row), &values(second))?;
-        Some(RunnerUp { row: second, ratio })
+    let leader = |ranked: &[&'a Row]| {
+        let (&row, others) = ranked.split_first()?;
+        let rivals = others.iter().filter_map(|&other| {
+            let ratio = Estimate::of_ratio(&values(row), &values(other))?;
+            Some(Rival { row: other, ratio })
+        });
+        Some(Leader {
+            row,
+            rivals: rivals.collect(),
+        })
+    };
+    let mut precisions: Vec<(Precision, Vec<&Row>)> = Vec::new();
+    let mut unfit: Vec<(&Row, Unfit)> = Vec::new();
+    for row in measured {
+        let precision = row.target.placement.precision;
+        match Unfit::of(result, row) {
+            Some(reason) => unfit.push((row, reason)),
+            None => match precisions.iter_mut().find(|(known, _)| *known == precision) {
+                Some((_, ranked)) => ranked.push(row),
+                None => precisions.push((precision, vec![row])),
+            },
+        }
+    }
+    let within = precisions.iter().filter_map(|(_, ranked)| leader(ranked));
+    let within: Vec<Leader<'a>> = within.collect();
+    let fastest: Vec<&Row> = within.iter().map(|leader| leader.row).collect();
+    let set_aside = unfit.into_iter().map(|(row, reason)| {
+        let precision = row.target.placement.precision;
+        let mut own = within.iter();
+        let own = own.find(|leader| leader.precision() == precision);
+        let faster = own.is_none_or(|leader| median(row) > median(leader.row));
+        SetAside {
+            row,
+            reason,
+            faster,
+        }
     });
-    let faster = |other: &&Row| median(other) > median(row);
-    Some(Leader {
-        row,
-        runner_up,
-        set_aside: unfit.into_iter().filter(faster).collect(),
-    })
+    Standings {
+        set_aside: set_aside.collect(),
+        overall: leader(&fastest),
+        within,
+    }
 }
 
-/// Whether nothing speaks against a row's work: it may not have been looked at.
-fn did_the_work(result: &RunResult, row: &Row) -> bool {
-    let verdict = result
-        .equivalence_of(&row.target)
-        .map(|known| known.verdict);
-    row.status != RowStatus::NotFinite && verdict != Some(Verdict::Different)
+impl Unfit {
+    /// Why a row can't lead; `None` where nothing speaks against it: its work may not have been looked at.
+    fn of(result: &RunResult, row: &Row) -> Option<Self> {
+        let verdict = result
+            .equivalence_of(&row.target)
+            .map(|known| known.verdict);
+        if row.status == RowStatus::NotFinite {
+            return Some(Self::NotFinite);
+        }
+        if verdict == Some(Verdict::Different) {
+            return Some(Self::Different);
+        }
+        let unsteady = unsteady_warmup(result, &row.target, &row.test)?;
+        Some(Self::Unsteady {
+            warmups: unsteady.end_to_end_ns.len(),
+        })
+    }
+}
+
+/// The last warm-up of a case, where its times still changed when it ended. One time alone can't tell.
+pub fn unsteady_warmup<'a>(
+    result: &'a RunResult,
+    target: &TargetId,
+    test: &Test,
+) -> Option<&'a Warmup> {
+    let mut warmups = result.warmups.iter().rev();
+    let last = warmups.find(|warmup| warmup.target == *target && warmup.test == *test)?;
+    (!last.steady && last.end_to_end_ns.len() > 1).then_some(last)
 }
 
 #[cfg(test)]
 mod tests {
-    use mlxbench_core::results::{Equivalence, Sample, TargetId};
+    use mlxbench_core::Nanos;
+    use mlxbench_core::results::{Equivalence, Sample};
 
     use super::*;
     use crate::fixture::{result, sample, test};
@@ -106,34 +220,86 @@ mod tests {
         result
     }
 
-    fn decode<'a>(result: &RunResult, summary: &'a Summary) -> Option<Leader<'a>> {
-        leader(result, summary, &test(8, 2), Metric::Decode, |row| {
+    fn decode<'a>(result: &RunResult, summary: &'a Summary) -> Standings<'a> {
+        standings(result, summary, &test(8, 2), Metric::Decode, |row| {
             row.decode_tokens_per_second
         })
     }
 
-    #[test]
-    fn the_fastest_leads_by_its_distance_to_the_next_framework() {
-        let result = raced(&[
-            ("a/cpu/f32", 2000),
-            ("b/cpu/f32", 900),
-            ("b/cpu/bf16", 1000),
-        ]);
-        let summary = summarize(&result);
-        let leader = decode(&result, &summary).unwrap();
-        assert_eq!(leader.row.target.to_string(), "b/cpu/f32");
-        let second = leader.runner_up.unwrap();
-        assert_eq!(second.row.target.to_string(), "a/cpu/f32");
-        assert!((second.ratio.median - 2002.0 / 902.0).abs() < 1e-9);
-        assert_eq!(second.certain(), Some(true));
+    /// `a > b, c`: a leader, and its rivals.
+    fn names(leader: &Leader<'_>) -> String {
+        let rivals = leader
+            .rivals
+            .iter()
+            .map(|rival| rival.row.target.to_string());
+        let rivals: Vec<String> = rivals.collect();
+        format!("{} > {}", leader.row.target, rivals.join(", "))
     }
 
     #[test]
-    fn a_dead_heat_is_not_certain() {
-        let result = raced(&[("a/cpu/f32", 1000), ("b/cpu/f32", 1000)]);
+    fn each_precision_has_a_leader_with_all_its_rivals() {
+        // Whoever mixes precisions calls b the fastest framework; in bf16 it is a.
+        let result = raced(&[
+            ("a/cpu/bf16", 1000),
+            ("b/cpu/f32", 900),
+            ("b/cpu/bf16", 1300),
+            ("a/cpu/f32", 1800),
+            ("c/cpu/f32", 1900),
+        ]);
         let summary = summarize(&result);
-        let second = decode(&result, &summary).unwrap().runner_up.unwrap();
-        assert_eq!(second.certain(), Some(false));
+        let standings = decode(&result, &summary);
+        let within: Vec<String> = standings.within.iter().map(names).collect();
+        assert_eq!(
+            within,
+            [
+                "b/cpu/f32 > a/cpu/f32, c/cpu/f32",
+                "a/cpu/bf16 > b/cpu/bf16"
+            ]
+        );
+        let second = &standings.within[0].rivals[0];
+        assert!((second.ratio.median - 1802.0 / 902.0).abs() < 1e-9);
+        assert_eq!(second.lead(), Lead::Sure);
+        assert_eq!(names(&standings.overall.unwrap()), "b/cpu/f32 > a/cpu/bf16");
+    }
+
+    #[test]
+    fn weights_in_another_format_are_another_precision() {
+        let result = raced(&[("a/cpu/q4-bf16", 500), ("a/cpu/bf16", 1000)]);
+        let summary = summarize(&result);
+        let standings = decode(&result, &summary);
+        assert!(
+            standings
+                .within
+                .iter()
+                .all(|leader| leader.rivals.is_empty())
+        );
+        assert_eq!(standings.within.len(), 2);
+    }
+
+    #[test]
+    fn a_dead_heat_is_a_tie() {
+        let result = raced(&[
+            ("a/cpu/f32", 1000),
+            ("b/cpu/f32", 1000),
+            ("c/cpu/f32", 2000),
+        ]);
+        let summary = summarize(&result);
+        let standings = decode(&result, &summary);
+        let [leader] = &standings.within[..] else {
+            panic!("{standings:?}")
+        };
+        let leads: Vec<Lead> = leader.rivals.iter().map(Rival::lead).collect();
+        assert_eq!(leads, [Lead::Tie, Lead::Sure]);
+        assert_eq!(leader.first_place().len(), 2);
+    }
+
+    #[test]
+    fn a_lead_of_next_to_nothing_is_a_tie_however_sure() {
+        let result = raced(&[("a/cpu/f32", 10_000), ("b/cpu/f32", 10_050)]);
+        let summary = summarize(&result);
+        let rival = decode(&result, &summary).within[0].rivals[0].clone();
+        assert!(rival.ratio.interval.unwrap().low > 1.0);
+        assert_eq!(rival.lead(), Lead::Tie);
     }
 
     #[test]
@@ -146,15 +312,44 @@ mod tests {
             fidelity: None,
         }];
         let summary = summarize(&result);
-        let leader = decode(&result, &summary).unwrap();
-        assert_eq!(leader.row.target.to_string(), "a/cpu/f32");
-        assert_eq!(leader.runner_up, None);
-        assert_eq!(leader.set_aside[0].target.to_string(), "b/cpu/f32");
+        let standings = decode(&result, &summary);
+        assert_eq!(names(&standings.within[0]), "a/cpu/f32 > ");
+        let [aside] = &standings.set_aside[..] else {
+            panic!("{standings:?}")
+        };
+        assert_eq!((aside.reason, aside.faster), (Unfit::Different, true));
+    }
+
+    #[test]
+    fn a_target_that_never_became_steady_cant_lead() {
+        let mut result = raced(&[("a/cpu/f32", 2000), ("b/cpu/f32", 900)]);
+        let warmup = |times: &[u64], steady| Warmup {
+            target: "b/cpu/f32".parse().unwrap(),
+            test: test(8, 2),
+            end_to_end_ns: times.iter().copied().map(Nanos).collect(),
+            steady,
+        };
+        let leads = |result: &RunResult| {
+            let summary = summarize(result);
+            names(&decode(result, &summary).within[0])
+        };
+        result.warmups = vec![warmup(&[900], false)];
+        assert_eq!(leads(&result), "b/cpu/f32 > a/cpu/f32", "one can't tell");
+        result.warmups.push(warmup(&[9000, 4000, 2000], false));
+        assert_eq!(leads(&result), "a/cpu/f32 > ");
+        let summary = summarize(&result);
+        let aside = decode(&result, &summary).set_aside[0].reason;
+        assert_eq!(aside, Unfit::Unsteady { warmups: 3 });
+        // A new process warms up anew.
+        result.warmups.push(warmup(&[950, 951], true));
+        assert_eq!(leads(&result), "b/cpu/f32 > a/cpu/f32");
     }
 
     #[test]
     fn nobody_leads_where_nothing_was_measured() {
         let result = raced(&[]);
-        assert_eq!(decode(&result, &summarize(&result)), None);
+        let summary = summarize(&result);
+        let standings = decode(&result, &summary);
+        assert_eq!((standings.within.len(), standings.overall), (0, None));
     }
 }

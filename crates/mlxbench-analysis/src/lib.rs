@@ -6,11 +6,13 @@
 //! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`comparison`] | what changed between two results, and a gate |
 //! | [`conditions`] | the state of the devices meanwhile, and what was throttled |
+//! | [`drift`] | which rows drifted, corrected for how many there are |
 //! | [`equivalence`] | did a target do the same work as the reference? |
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
 //! | [`history`](mod@history) | results over time |
-//! | [`leader`](mod@leader) | which framework is fastest, and how surely |
+//! | [`leader`] | which target is fastest, in each precision and of all, and how surely |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
+//! | [`multiple`] | the level of each of many tests |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`partings`] | where the tokens of timed tests part from the reference's |
 //! | [`positions`] | where latency jumps along a generation |
@@ -27,11 +29,13 @@ pub mod change_points;
 pub mod chips;
 pub mod comparison;
 pub mod conditions;
+pub mod drift;
 pub mod equivalence;
 pub mod fingerprint;
 pub mod history;
 pub mod leader;
 pub mod metrics;
+pub mod multiple;
 pub mod outliers;
 pub mod partings;
 pub mod positions;
@@ -44,13 +48,14 @@ pub mod summary;
 pub mod sweeps;
 pub mod trend;
 
-pub use change_points::{ChangePoint, Pettitt, change_points};
+pub use change_points::{ChangePoint, Pettitt, change_points, change_points_at};
 pub use chips::published_bandwidth;
 pub use comparison::{Change, Compared, ComparedRow, Comparison, Gate, compare, compare_sides};
 pub use conditions::{CaseConditions, Throttled};
+pub use drift::{Drift, Drifting, drifts, machine_drift};
 pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fingerprint};
 pub use history::history;
-pub use leader::{Leader, RunnerUp, leader};
+pub use leader::{Lead, Leader, Rival, SetAside, Standings, Unfit, standings, unsteady_warmup};
 pub use outliers::{Fences, Outlier, Outliers};
 pub use positions::LatencyStep;
 pub use stats::{Estimate, Interval};

@@ -306,7 +306,7 @@ mod tests {
         assert_eq!((ttft.median, ttft.n), (110.0, 3));
         assert_eq!(row.decode_tokens_per_second.unwrap().median, 2e7);
         let latencies = row.inter_token_ns.unwrap();
-        assert_eq!((latencies.p50, latencies.p90), (Some(50.0), None));
+        assert_eq!((latencies.p50, latencies.max), (None, 50.0));
         assert_eq!(row.load_ns.unwrap().median, 5e8);
         assert_eq!(row.peak_memory_bytes, Some(1024));
         assert_eq!(row.device_peak_bytes, None);

@@ -21,10 +21,12 @@
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
 //! | `conditions` | what meters and sensors told of the devices |
+//! | `history` | results over time: which levels changed |
 //! | `jumps` | jumps along lengths, in words |
 //! | `limits` | what the machine can do at most |
 //! | `machine` | what computed, in words |
 //! | `partings` | tokens of timed tests beside the reference's |
+//! | `race` | who is fastest, in each precision and of all |
 //! | `quantisation` | what quantised weights cost, and how they are kept |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
@@ -42,6 +44,7 @@ mod csv;
 mod digest;
 mod draw;
 pub mod external;
+mod history;
 mod html;
 mod json;
 mod jumps;
@@ -52,6 +55,7 @@ mod markdown;
 mod partings;
 mod png;
 mod quantisation;
+mod race;
 mod splice;
 mod terminal;
 mod units;
@@ -68,6 +72,7 @@ use draw::theme::Palette;
 use external::External;
 
 pub use comparison::{ComparisonFormat, render_comparison};
+pub use history::History;
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
 pub use written::Written;
@@ -164,9 +169,8 @@ pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8>
 }
 
 /// The page of `results` over time, in whatever order they come.
-pub fn history(results: &[RunResult]) -> Vec<u8> {
-    let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
-    html::history::render(&digests).into_bytes()
+pub fn history(results: &[RunResult]) -> History {
+    history::render(results)
 }
 
 /// How a chart is written to a file.

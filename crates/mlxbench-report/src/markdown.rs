@@ -35,8 +35,11 @@ fn section(digest: &Digest<'_>) -> String {
     let answer = answer(digest);
     let headline = escape(&answer.headline);
     lines.extend([format!("**{headline}.**"), String::new()]);
-    let said = answer.facts.iter();
-    lines.extend(said.map(|(name, text)| format!("- {name}: {}", escape(text))));
+    let standings = answer.standings.iter();
+    let standings = standings.map(|(name, text)| (name.as_str(), text));
+    let other = answer.facts.iter().map(|(name, text)| (*name, text));
+    let said = standings.chain(other);
+    lines.extend(said.map(|(name, text)| format!("- {}: {}", escape(name), escape(text))));
     lines.push(String::new());
     let facts = facts(digest);
     lines.extend(

@@ -1,4 +1,4 @@
-//! A table for people, in llama-bench's manner.
+//! A table for people, in llama-bench's manner, and who is fastest.
 
 use std::fmt::Write as _;
 
@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 use mlxbench_core::results::RunResult;
 
 use crate::Digest;
+use crate::answer::answer;
 use crate::cells::{
     self, Cells, DECODE, FIGURES, HEADER, MBU, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK,
     cells,
@@ -56,6 +57,11 @@ fn block(digest: &Digest<'_>, width: Option<u16>) -> String {
             }
         }
         _ => push_lines(&mut text, &whole.to_string()),
+    }
+    let answer = answer(digest);
+    push_lines(&mut text, &plain(&format!("{}.", answer.headline)));
+    for (name, said) in &answer.standings {
+        push_lines(&mut text, &plain(&format!("{name}: {said}")));
     }
     for line in limits(summary) {
         push_lines(&mut text, &plain(&line));

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
-use mlxbench_analysis::{Estimate, Row, Trend, metrics};
+use mlxbench_analysis::{Drift, Drifting, Estimate, Row, drifts, machine_drift, unsteady_warmup};
 use mlxbench_core::probe::WORKING_SET_BYTES;
-use mlxbench_core::results::{
-    Conditions, Metric, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
-};
+use mlxbench_core::results::{Conditions, PowerSource, RunResult, StopReason, TargetFacts};
 
 use crate::conditions::{measurements, power_limited};
 use crate::{Digest, jumps, quantisation, units};
@@ -18,13 +16,6 @@ const BUSY: f64 = 0.1;
 /// Share of a row's readings at the power limit that is worth a word.
 const LIMITED: f64 = 0.1;
 
-/// Below this probability a drift of one case is no chance; for one of the whole run, which many
-/// repetitions show, below the second.
-const UNLIKELY: (f64, f64) = (0.05, 0.01);
-
-/// Changes from the first repetition to the last that are worth a word: of one case, of all.
-const DRIFT: (f64, f64) = (0.05, 0.02);
-
 /// One sentence a warning; none for a run as it should be.
 pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
     let Digest { result, summary } = digest;
@@ -34,13 +25,11 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
         let hot = thermal(after, "when the run ended");
         warnings.extend(hot);
     }
-    warnings.extend(summary.drift.as_ref().and_then(|drift| {
-        let grown = drift.p_value < UNLIKELY.1 && drift.change.abs() >= DRIFT.1;
+    warnings.extend(machine_drift(summary).map(|drift| {
         let change = change(drift.change);
-        grown.then(|| {
-            format!("the machine drifted: over the run, times {change} (all cases together)")
-        })
+        format!("the machine drifted: over the run, times {change} (all cases together)")
     }));
+    warnings.extend(drifts(result, summary).iter().map(of_drift));
     warnings.extend(summary.rows.iter().flat_map(|row| of_case(result, row)));
     warnings.extend(of_devices(&summary.rows));
     warnings.extend(of_meters(result));
@@ -126,20 +115,9 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
             let all = row.repetitions;
             format!("{case}: {total} of {all} repetitions are outliers, {severe} of them severe")
         });
-    let drift = row.trend.filter(is_drift).map(|trend| {
-        let change = change(trend.change);
-        format!("{case} drifted: from the first repetition to the last, times {change}")
-    });
-    let of_case = |warmup: &&Warmup| warmup.target == row.target && warmup.test == row.test;
-    let unsteady = result.warmups.iter().rev().find(of_case);
-    let unsteady = unsteady.filter(|warmup| !warmup.steady && warmup.end_to_end_ns.len() > 1);
-    let unsteady = unsteady.map(|warmup| {
+    let unsteady = unsteady_warmup(result, &row.target, &row.test).map(|warmup| {
         let times = warmup.end_to_end_ns.len();
         format!("{case} wasn't steady after {times} repetitions of warm-up")
-    });
-    let leak = leak(result, row).map(|change| {
-        let grown = units::share(change);
-        format!("{case}: the worker's memory grew by {grown} over the repetitions: it leaks")
     });
     let beyond = |share: &Option<Estimate>, what: &str| {
         let share = share.filter(|share| share.median > 1.0)?;
@@ -165,7 +143,7 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
     });
     let beyond = [beyond(&row.mfu, "prefill"), beyond(&row.mbu, "decode")];
     let mut warnings: Vec<String> = beyond.into_iter().flatten().collect();
-    let more = [outliers, drift, unsteady, leak, throttled, uneven];
+    let more = [outliers, unsteady, throttled, uneven];
     warnings.extend(more.into_iter().flatten());
     warnings
 }
@@ -225,8 +203,18 @@ fn of_fidelity(digest: &Digest<'_>) -> Vec<String> {
     lines.collect()
 }
 
-fn is_drift(trend: &Trend) -> bool {
-    trend.p_value < UNLIKELY.0 && trend.change.abs() >= DRIFT.0
+fn of_drift(drift: &Drift<'_>) -> String {
+    let case = format!("{} {}", drift.row.target, drift.row.test);
+    match drift.what {
+        Drifting::Time => {
+            let change = change(drift.change);
+            format!("{case} drifted: from the first repetition to the last, times {change}")
+        }
+        Drifting::Memory => {
+            let grown = units::share(drift.change);
+            format!("{case}: the worker's memory grew by {grown} over the repetitions: it leaks")
+        }
+    }
 }
 
 /// How a share above 100 % can be: the limit is that of main memory and of large products.
@@ -239,17 +227,6 @@ fn why_beyond(result: &RunResult, row: &Row) -> &'static str {
     } else {
         "the probes were disturbed, or the framework does less than all of the work"
     }
-}
-
-/// The growth of a worker's memory from the first repetition to the last, where it is no chance.
-fn leak(result: &RunResult, row: &Row) -> Option<f64> {
-    let mut samples = result.samples_of(&row.target, &row.test);
-    if !samples.all(|sample| sample.peak_memory_since == PeakSince::Repetition) {
-        return None;
-    }
-    let peaks = metrics::values(Metric::PeakMemory, result, &row.target, &row.test);
-    let trend = Trend::of(&peaks)?;
-    (is_drift(&trend) && trend.change > 0.0).then_some(trend.change)
 }
 
 fn of_targets(result: &RunResult) -> Vec<String> {

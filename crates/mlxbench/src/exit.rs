@@ -7,7 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// All is well.
     Fine = 0,
-    /// What was compared isn't as it should be: something got worse, or a document's tables are stale.
+    /// What was compared isn't as it should be: something got worse, a document's tables are stale, or a
+    /// bisection couldn't name the commit.
     Regression = 1,
     /// The command, a config or a file is wrong; nothing was run.
     Usage = 2,
@@ -22,7 +23,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0    fine
   1    something got worse (`compare`, `run --baseline`, `run --ab`), with --strict also if it can't
-       be told; or a document is stale (`report --splice DOC --check`)
+       be told, or stands on a worse level (`history --fail-on worse`); or a document is stale
+       (`report --splice DOC --check`); or too many commits were skipped to name one (`bisect`)
   2    the command, a config or a file is wrong; nothing was run
   3    measured, but a target failed or computed something different
   130  interrupted; what was measured is kept";

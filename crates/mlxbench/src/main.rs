@@ -30,6 +30,9 @@ enum Verb {
     Compare(cmd::compare::Args),
     Baseline(cmd::baseline::Args),
     History(cmd::history::Args),
+    Bisect(cmd::bisect::Args),
+    #[command(hide = true)]
+    BisectStep(cmd::bisect::StepArgs),
     Doctor(cmd::doctor::Args),
     Model(cmd::model::Args),
     Schema(cmd::schema::Args),
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         Verb::Compare(args) => cmd::compare::run(&args),
         Verb::Baseline(args) => cmd::baseline::run(&args),
         Verb::History(args) => cmd::history::run(&args),
+        Verb::Bisect(args) => cmd::bisect::run(&args),
+        Verb::BisectStep(args) => return cmd::bisect::step(&args).into(),
         Verb::Doctor(args) => cmd::doctor::run(&args),
         Verb::Model(args) => cmd::model::run(args),
         Verb::Schema(args) => cmd::schema::run(&args),

@@ -4,7 +4,7 @@ use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
 use crate::metrics;
-use crate::stats::{percentile, sorted};
+use crate::stats::{fewest_for_percentile, percentile, sorted};
 
 /// A figure that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -16,7 +16,8 @@ pub enum Compared {
     Prefill,
     /// [`Metric::Ttft`]: of a test with a prompt the inverse of its prefill rate.
     Ttft,
-    /// The 99th percentile of the inter-token latencies of each repetition that has 100 of them.
+    /// The 99th percentile of the inter-token latencies of each repetition that has
+    /// [enough of them](fewest_for_percentile): 368.
     LatencyP99,
     /// The most memory that was held in a repetition, by the process or on its device.
     Memory,
@@ -95,7 +96,9 @@ impl Compared {
         match self {
             Self::Decode => test.yields(Metric::Decode),
             Self::Prefill => test.yields(Metric::Prefill),
-            Self::LatencyP99 => test.yields(Metric::InterToken) && test.steps() >= 100,
+            Self::LatencyP99 => {
+                test.yields(Metric::InterToken) && test.steps() >= fewest_for_percentile(99)
+            }
             Self::Ttft => test.yields(Metric::Ttft),
             Self::Memory => test.yields(Metric::PeakMemory) || test.yields(Metric::DevicePeak),
             Self::Energy => test.yields(Metric::EnergyPerToken),

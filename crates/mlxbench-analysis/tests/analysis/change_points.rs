@@ -1,7 +1,8 @@
 //! How often is a change of level found where there is none, and how often where there is one?
 //! Simulated series whose true changes are known.
 
-use mlxbench_analysis::{ChangePoint, change_points};
+use mlxbench_analysis::change_points::SIGNIFICANCE;
+use mlxbench_analysis::{ChangePoint, Pettitt, change_points, change_points_at, multiple};
 
 use crate::noise::Noise;
 
@@ -37,6 +38,52 @@ fn one_series_in_a_hundred_without_a_change_is_given_one() {
             });
         }
     });
+}
+
+/// Whether any of `series` is given a change when all are looked at together, as `mlxbench history` does.
+fn any_marked(series: &[Vec<f64>]) -> bool {
+    let p_values = series.iter().filter_map(|values| Pettitt::of(values));
+    let p_values: Vec<f64> = p_values.map(|found| found.p_value).collect();
+    let level = multiple::level(&p_values).min(SIGNIFICANCE);
+    let mut series = series.iter();
+    series.any(|values| !change_points_at(values, level).is_empty())
+}
+
+#[test]
+fn a_page_of_forty_series_without_a_change_is_given_one_in_twenty() {
+    std::thread::scope(|scope| {
+        for n in [10, 14, 30] {
+            scope.spawn(move || {
+                let mut noise = Noise::seeded(SEED);
+                let mut page = || {
+                    let one = |noise: &mut Noise| (0..n).map(|_| skewed(0.2, noise)).collect();
+                    let page: Vec<Vec<f64>> = (0..40).map(|_| one(&mut noise)).collect();
+                    page
+                };
+                let pages = 400;
+                let marked = (0..pages).filter(|_| any_marked(&page())).count();
+                let marked = marked as f64 / f64::from(pages);
+                println!("40 series of {n} values: {:.2} % of pages", 100.0 * marked);
+                assert!(marked <= 0.08, "{marked} at n = {n}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_commit_that_slows_all_rows_is_seen_at_ten_results() {
+    let mut noise = Noise::seeded(SEED);
+    let mut page = || {
+        let level = |i: usize| if i < 5 { 100.0 } else { 85.0 };
+        let one = |noise: &mut Noise| {
+            let values = (0..10).map(|i| level(i) * (0.02 * noise.normal()).exp());
+            values.collect()
+        };
+        let page: Vec<Vec<f64>> = (0..40).map(|_| one(&mut noise)).collect();
+        page
+    };
+    let seen = (0..100).filter(|_| any_marked(&page())).count();
+    assert!(seen >= 99, "{seen} of 100");
 }
 
 #[test]

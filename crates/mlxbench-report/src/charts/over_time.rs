@@ -1,31 +1,21 @@
 //! A figure over commits and time, with intervals and marked changes of level.
 
 use mlxbench_analysis::ChangePoint;
-use mlxbench_analysis::history::{self, Figure, Group};
+use mlxbench_analysis::history::{self, Group};
 use mlxbench_core::results::Test;
 
 use super::{point, rings};
 use crate::draw::plane::{Axis, Plane, Point, Scale, Series, Stroke};
 use crate::draw::theme::Palette;
 use crate::draw::{Chart, Form};
-
-/// A figure that is looked at over time.
-pub(crate) struct Measure {
-    /// The stem of its charts' files.
-    pub(crate) name: &'static str,
-    /// What it is called.
-    pub(crate) title: &'static str,
-    /// Its unit.
-    pub(crate) axis: &'static str,
-    /// Where it is in a row.
-    pub(crate) figure: Figure,
-}
+use crate::history::{Joined, Measure};
 
 /// A change of level, and the first point after it.
 pub(crate) type Change<'a> = (&'a history::Point, ChangePoint);
 
 /// One chart a test; `places` are those of the group's results.
 pub(crate) fn charts(
+    joined: &Joined<'_>,
     group: &Group,
     measure: &Measure,
     places: &[String],
@@ -38,11 +28,13 @@ pub(crate) fn charts(
         }
     }
     let charts = tests.iter().enumerate();
-    let charts = charts.filter_map(|(at, test)| chart(group, measure, places, palette, at, test));
+    let charts =
+        charts.filter_map(|(at, test)| chart(joined, group, measure, places, palette, at, test));
     charts.collect()
 }
 
 fn chart(
+    joined: &Joined<'_>,
     group: &Group,
     measure: &Measure,
     places: &[String],
@@ -60,7 +52,7 @@ fn chart(
         let backend = series.target.backend.as_str();
         let shape = shapes.iter().filter(|known| **known == backend).count();
         shapes.push(backend);
-        for (after, change) in series.changes(measure.figure) {
+        for (after, change) in series.changes(measure.figure, joined.significance) {
             changed.push(Point::new(after.at as f64, change.after));
         }
         if !points.is_empty() {

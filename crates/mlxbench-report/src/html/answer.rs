@@ -63,12 +63,15 @@ pub(super) fn section(digest: &Digest<'_>, at: usize, of: usize) -> Markup {
                 @if !run.machine.os.contains("macOS") { " Not measured on Apple silicon." }
             }
             dl.facts {
+                @for (name, text) in &answer.standings {
+                    div { dt { (name) } dd { (text) } }
+                }
                 @for (name, text) in &answer.facts {
                     div { dt { (name) } dd { (text) } }
                 }
                 @if warned > 0 {
                     div.warned {
-                        dt { "Beware" }
+                        dt { "Caveats" }
                         dd {
                             a href=(format!("#warnings-{at}")) {
                                 (warned) @if warned == 1 { " warning" } @else { " warnings" }

@@ -1,77 +1,33 @@
 //! The page of results over time.
 
 use maud::{Markup, html};
-use mlxbench_analysis::change_points::FEWEST_FOR_CHANGE_POINT;
-use mlxbench_analysis::history::{Group, Series};
-use mlxbench_analysis::{Estimate, Row, history};
+use mlxbench_analysis::history::Group;
 
 use super::{figures, page, raw, table};
-use crate::Digest;
-use crate::charts::over_time::{self, Measure};
+use crate::charts::over_time;
 use crate::draw::theme::Palette;
+use crate::history::{Joined, MEASURES, place};
 use crate::units;
 
-/// What is looked at over time.
-const MEASURES: [Measure; 4] = [
-    Measure {
-        name: "decode",
-        title: "Decode rate",
-        axis: "tokens a second",
-        figure: |row| row.decode_tokens_per_second,
-    },
-    Measure {
-        name: "prefill",
-        title: "Prefill rate",
-        axis: "tokens a second",
-        figure: |row| row.prefill_tokens_per_second,
-    },
-    Measure {
-        name: "ttft",
-        title: "Time to first token",
-        axis: "milliseconds",
-        figure: |row| Some(row.ttft_ns?.scaled(1e-6)),
-    },
-    Measure {
-        name: "memory",
-        title: "Peak memory",
-        axis: "MiB",
-        figure: peak,
-    },
-];
-
-/// The peak, in MiB: one figure of all repetitions.
-fn peak(row: &Row) -> Option<Estimate> {
-    let bytes = row.peak_bytes()?;
-    Some(Estimate {
-        median: bytes as f64 / f64::from(1 << 20),
-        interval: None,
-        n: row.repetitions,
-    })
-}
-
-/// The page of `digests`, in whatever order.
-pub(crate) fn render(digests: &[Digest<'_>]) -> String {
-    let pairs: Vec<_> = digests
-        .iter()
-        .map(|digest| (digest.result, &digest.summary))
-        .collect();
-    let groups = history(&pairs);
+/// The page.
+pub(crate) fn render(joined: &Joined<'_>) -> String {
+    let digests = joined.digests;
     let backends = digests.iter().flat_map(|digest| &digest.result.run.targets);
     let palette = Palette::new(backends.map(|target| target.backend.as_str()));
-    let heading = headline(&groups, digests.len());
+    let heading = joined.headline();
     let body = html! {
         header {
             p.brand { "mlxbench" }
             h1 { (heading) "." }
             p.where {
                 "Results are joined where machine, model, prompts and settings are the same. A ring \
-                 marks where a level changed: by Pettitt's test, at a significance of 1 %, by 2 % at \
-                 least, which takes 10 results. Bars are 95 % intervals."
+                 marks where a level changed: by Pettitt's test, at a significance of 1 % and of 5 % for \
+                 all series together, by 2 % at least, which takes 10 results. Bars are 95 % intervals."
             }
         }
         main {
-            @for (at, group) in groups.iter().enumerate() {
-                (section(group, at, digests, &palette))
+            @for (at, group) in joined.groups.iter().enumerate() {
+                (section(joined, group, at, &palette))
             }
             (table::section(digests, &[]))
             (raw::section(digests))
@@ -81,45 +37,14 @@ pub(crate) fn render(digests: &[Digest<'_>]) -> String {
     page(&heading, body)
 }
 
-/// All changes of level: of which measure, of which series.
-fn changes(group: &Group) -> Vec<(&'static Measure, &Series, over_time::Change<'_>)> {
-    let mut found = Vec::new();
-    for measure in &MEASURES {
-        for series in &group.series {
-            let changes = series.changes(measure.figure).into_iter();
-            found.extend(changes.map(|change| (measure, series, change)));
-        }
-    }
-    found
-}
-
-fn headline(groups: &[Group], results: usize) -> String {
-    let changes: usize = groups.iter().map(|group| changes(group).len()).sum();
-    let changed = match changes {
-        0 if groups
-            .iter()
-            .all(|group| group.results.len() < FEWEST_FOR_CHANGE_POINT) =>
-        {
-            format!("too few to tell of changes, which takes {FEWEST_FOR_CHANGE_POINT} alike")
-        }
-        0 => "no level changed".to_owned(),
-        1 => "one level changed".to_owned(),
-        several => format!("{several} levels changed"),
-    };
-    match results {
-        0 => "No results".into(),
-        1 => format!("1 result: {changed}"),
-        several => format!("{several} results: {changed}"),
-    }
-}
-
-fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) -> Markup {
+fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> Markup {
+    let digests = joined.digests;
     let first = &digests[group.results[0]];
     let run = &first.result.run;
-    let members = || group.results.iter().map(|&index| &digests[index]);
-    let names: Vec<String> = members().map(name).collect();
-    let places: Vec<String> = members().map(place).collect();
-    let changes = changes(group);
+    let members = group.results.iter().map(|&index| &digests[index]);
+    let names = joined.names(group);
+    let places: Vec<String> = members.map(place).collect();
+    let changes = joined.changes(group);
     let notes = notes(group, &names);
     html! {
         section aria-labelledby=(format!("group-{at}")) {
@@ -137,11 +62,12 @@ fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) 
                     table {
                         thead { tr { @for column in ["at", "target", "test", "figure", "before", "after", "change", "p"] { th scope="col" { (column) } } } }
                         tbody {
-                            @for (measure, series, (point, change)) in &changes { tr {
+                            @for level in &changes { tr {
+                                @let (point, change) = &level.change;
                                 td { (names[point.at]) }
-                                td { (series.target.to_string()) }
-                                td { (series.test.to_string()) }
-                                td { (measure.title) ", " (measure.axis) }
+                                td { (level.series.target.to_string()) }
+                                td { (level.series.test.to_string()) }
+                                td { (level.measure.title) ", " (level.measure.axis) }
                                 td.figure { (crate::draw::number(change.before)) }
                                 td.figure { (crate::draw::number(change.after)) }
                                 td.figure { (format!("{:+.1} %", change.change * 100.0)) }
@@ -157,28 +83,13 @@ fn section(group: &Group, at: usize, digests: &[Digest<'_>], palette: &Palette) 
             }
             div.charts {
                 @for measure in &MEASURES {
-                    @for chart in over_time::charts(group, measure, &places, palette) {
+                    @for chart in over_time::charts(joined, group, measure, &places, palette) {
                         (figures::figure(&chart, at))
                     }
                 }
             }
         }
     }
-}
-
-/// A result's place on the axis: its commit, or the day where that isn't known.
-fn place(digest: &Digest<'_>) -> String {
-    let run = &digest.result.run;
-    match &run.mlxbench.commit {
-        Some(commit) => commit.chars().take(7).collect(),
-        None => run.started.strftime("%m-%d").to_string(),
-    }
-}
-
-/// A result's name in words.
-fn name(digest: &Digest<'_>) -> String {
-    let when = digest.result.run.started.strftime("%Y-%m-%d %H:%M");
-    format!("{} {when}", place(digest))
 }
 
 /// Other versions and gaps, in the order of time.

@@ -98,7 +98,7 @@ fn results_over_time() {
         }
         result
     });
-    let page = history(&results.collect::<Vec<_>>());
+    let page = history(&results.collect::<Vec<_>>()).page;
     assert_good_everywhere("history", &String::from_utf8(page).unwrap());
 }
 

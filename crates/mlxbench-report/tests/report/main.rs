@@ -1,5 +1,6 @@
 //! Reports of made-up runs, as text and as files.
 
+mod answer;
 mod benchmark_action;
 mod breakdown;
 mod comparison;

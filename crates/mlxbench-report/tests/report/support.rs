@@ -313,7 +313,7 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
 pub(crate) const HOSTILE: &str = "=cmd()|</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&amp;--><!--]]>\u{1b}[31m\u{202e}";
 
 /// Makes one of the targets of [`race`] another.
-fn rename(result: &mut RunResult, at: usize, id: TargetId) {
+pub(crate) fn rename(result: &mut RunResult, at: usize, id: TargetId) {
     let old = std::mem::replace(&mut result.run.targets[at], id.clone());
     let samples = result.samples.iter_mut();
     for sample in samples.filter(|sample| sample.target == old) {

@@ -39,7 +39,7 @@ fn files(results: &[RunResult]) -> Vec<(Written, Vec<u8>)> {
         let bytes = render_comparison(&comparison, format);
         (Written::Comparison(format), bytes)
     });
-    let pages = [(Written::Report(Format::Html), history(results))];
+    let pages = [(Written::Report(Format::Html), history(results).page)];
     let svgs = charts(results, Picture::Svg).expect("SVG needs no font");
     let svgs = svgs
         .into_iter()

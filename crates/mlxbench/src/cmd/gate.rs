@@ -118,7 +118,7 @@ impl GateArgs {
 }
 
 /// Reads `5%`, `5 %` or `0.05`.
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.strip_suffix('%') {
         Some(percent) => (percent.trim_end(), 0.01),
         None => (text, 1.0),
@@ -129,7 +129,7 @@ fn share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "write a share between 0 and 1: 5% or 0.05".into())
 }
 
-fn metric(name: &str) -> Result<Compared, String> {
+pub(super) fn metric(name: &str) -> Result<Compared, String> {
     let mut all = Compared::ALL.into_iter();
     let known = all.find(|metric| metric.name() == name);
     known.ok_or_else(|| {

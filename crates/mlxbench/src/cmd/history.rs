@@ -1,4 +1,4 @@
-//! `mlxbench history`: results over commits and time, as a page.
+//! `mlxbench history`: results over commits and time, as a page and in text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
-use mlxbench_report::{Format, Written};
+use mlxbench_report::{Format, History, Written};
 use mlxbench_runner::journal;
 
 use crate::exit::Exit;
 use crate::outfile::{self, Kind, Outputs};
+use crate::output::print;
 
 /// Show how results changed over commits and time: a page with a line for each target, its
-/// intervals, and marks where a level changed.
+/// intervals, and marks where a level changed. The changes are printed, too.
+///
+/// A level takes five results to be seen, on either side of a change.
 #[derive(clap::Args)]
-#[command(after_help = "Example:
-  mlxbench history results/quick -o quick.html")]
+#[command(after_help = "Examples:
+  mlxbench history results/quick -o quick.html
+  mlxbench history results/quick --fail-on worse    # exit 1 where a figure stands on a worse level")]
 pub(crate) struct Args {
     /// A folder of result files; those in folders below count, too.
     #[arg(default_value = "results")]
@@ -24,6 +28,16 @@ pub(crate) struct Args {
     /// The page to write.
     #[arg(short, long, value_name = "FILE.html", default_value = "history.html")]
     output: PathBuf,
+    /// Exit with 1 where the last change of a figure's level is for the worse.
+    #[arg(long, value_name = "WHAT")]
+    fail_on: Option<FailOn>,
+}
+
+/// What makes a history fail.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    /// A figure that stands on a worse level than before.
+    Worse,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -43,11 +57,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         let folder = args.folder.display();
         bail!("{folder} holds no result: let `mlxbench run CONFIG` write some");
     }
-    let page = mlxbench_report::history(&results);
+    let History { page, text, worse } = mlxbench_report::history(&results);
     let output = args.output.display();
     outfile::replace(&args.output, &page)?;
+    print(text.as_bytes())?;
     tell(format_args!("wrote {output}, of {} results", results.len()));
-    Ok(Exit::Fine)
+    Ok(match args.fail_on {
+        Some(FailOn::Worse) if worse > 0 => Exit::Regression,
+        Some(FailOn::Worse) | None => Exit::Fine,
+    })
 }
 
 /// Adds the result files in `folder` and below. Journals are runs that still go on, or will.

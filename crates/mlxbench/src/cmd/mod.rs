@@ -1,6 +1,7 @@
 //! The verbs, one file each, and what several of them share.
 
 pub(crate) mod baseline;
+pub(crate) mod bisect;
 pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod generate;

@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod bisect;
 mod compare;
 mod equivalence;
 mod field;

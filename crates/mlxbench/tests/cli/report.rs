@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::{Scene, TEST, mock, stderr, stdout};
 
 /// A scene with one result of a mock worker, copied to `result.json`.
@@ -172,4 +174,40 @@ fn a_history_has_all_results_of_a_folder_and_names_what_is_none() {
     std::fs::create_dir(scene.path("empty")).unwrap();
     let message = ends_with(&scene, 2, &["history", "empty", "-o", "history.html"]);
     assert!(message.contains("empty holds no result"), "{message}");
+}
+
+/// Twelve results, of which the last half take `factor` times as long.
+fn history_of(scene: &Scene, factor: u64) {
+    let text = std::fs::read_to_string(scene.path("result.json")).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    let folder = scene.path("series");
+    std::fs::create_dir_all(&folder).unwrap();
+    for day in 0..12 {
+        // None twice the same.
+        let times = if day < 6 { 1000 } else { 1000 * factor } + day;
+        let mut own = result.clone();
+        own["run"]["started"] = format!("2026-01-{:02}T00:00:00Z", day + 1).into();
+        for sample in own["samples"].as_array_mut().unwrap() {
+            for time in sample["token_ns"].as_array_mut().unwrap() {
+                *time = (time.as_u64().unwrap() * times / 1000).into();
+            }
+        }
+        std::fs::write(folder.join(format!("{day}.json")), own.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn a_history_fails_on_a_worse_level_when_asked() {
+    let scene = measured();
+    history_of(&scene, 2);
+    let command = ["history", "series", "-o", "history.html"];
+    let lenient = scene.mlxbench(&command);
+    assert_eq!(lenient.status.code(), Some(0), "{}", stderr(&lenient));
+    let text = stdout(&lenient);
+    assert!(text.contains("worse since"), "{text}");
+    assert!(text.contains("decode rate"), "{text}");
+    let failing = [&command[..], &["--fail-on", "worse"]].concat();
+    ends_with(&scene, 1, &failing);
+    history_of(&scene, 1);
+    ends_with(&scene, 0, &failing);
 }

@@ -233,7 +233,9 @@ fn resuming_another_config_or_nothing_is_refused() {
         stderr(&run)
     );
 
-    hanging_run(&scene).kill().unwrap();
+    let mut run = hanging_run(&scene);
+    run.kill().unwrap();
+    run.wait().unwrap();
     scene.config(&format!(
         "[measure]\nrepetitions = 3\nmax_warmup = 1\n{TEST}{}",
         mock("mock", &[])

@@ -1,0 +1,241 @@
+//! Results over time: the changes of level in words, and what both page and text are made of.
+
+use std::fmt::Write as _;
+
+use mlxbench_analysis::change_points::FEWEST_FOR_CHANGE_POINT;
+use mlxbench_analysis::history::{Figure, Group, Series, significance};
+use mlxbench_analysis::{Estimate, Row, history};
+use mlxbench_core::results::RunResult;
+
+use crate::charts::over_time::Change;
+use crate::terminal::plain;
+use crate::{Digest, html, units};
+
+/// A figure that is looked at over time.
+pub(crate) struct Measure {
+    /// The stem of its charts' files.
+    pub(crate) name: &'static str,
+    /// What it is called.
+    pub(crate) title: &'static str,
+    /// Its unit.
+    pub(crate) axis: &'static str,
+    /// Where it is in a row.
+    pub(crate) figure: Figure,
+    /// Whether more of it is better.
+    higher_is_better: bool,
+}
+
+/// What is looked at over time.
+pub(crate) const MEASURES: [Measure; 4] = [
+    Measure {
+        name: "decode",
+        title: "Decode rate",
+        axis: "tokens/s",
+        figure: |row| row.decode_tokens_per_second,
+        higher_is_better: true,
+    },
+    Measure {
+        name: "prefill",
+        title: "Prefill rate",
+        axis: "tokens/s",
+        figure: |row| row.prefill_tokens_per_second,
+        higher_is_better: true,
+    },
+    Measure {
+        name: "ttft",
+        title: "Time to first token",
+        axis: "ms",
+        figure: |row| Some(row.ttft_ns?.scaled(1e-6)),
+        higher_is_better: false,
+    },
+    Measure {
+        name: "memory",
+        title: "Peak memory",
+        axis: "MiB",
+        figure: peak,
+        higher_is_better: false,
+    },
+];
+
+/// The peak, in MiB: one figure of all repetitions.
+fn peak(row: &Row) -> Option<Estimate> {
+    let bytes = row.peak_bytes()?;
+    Some(Estimate {
+        median: bytes as f64 / f64::from(1 << 20),
+        interval: None,
+        n: row.repetitions,
+    })
+}
+
+/// What [`history`](crate::history) makes of results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// A page for a browser: a line for each target, with marks where a level changed.
+    pub page: Vec<u8>,
+    /// The changes of level for a terminal; it ends in a newline.
+    pub text: String,
+    /// How many series stand on a worse level than before: their last change is for the worse.
+    pub worse: usize,
+}
+
+/// A figure of a target's test whose level changed.
+pub(crate) struct LevelChange<'a> {
+    pub(crate) measure: &'static Measure,
+    pub(crate) series: &'a Series,
+    /// The first point of the new level, and the change.
+    pub(crate) change: Change<'a>,
+    /// The first point of the level that came next.
+    until: Option<usize>,
+}
+
+impl LevelChange<'_> {
+    /// Whether the new level is worse than the one before.
+    fn is_worse(&self) -> bool {
+        (self.change.1.change < 0.0) == self.measure.higher_is_better
+    }
+
+    /// Whether the series is on a worse level now.
+    fn stands_worse(&self) -> bool {
+        self.until.is_none() && self.is_worse()
+    }
+}
+
+/// Results in groups that may be joined.
+pub(crate) struct Joined<'a> {
+    pub(crate) digests: &'a [Digest<'a>],
+    pub(crate) groups: Vec<Group>,
+    /// [`significance`] of all their series.
+    pub(crate) significance: f64,
+}
+
+impl<'a> Joined<'a> {
+    fn new(digests: &'a [Digest<'a>]) -> Self {
+        let pairs: Vec<_> = digests
+            .iter()
+            .map(|digest| (digest.result, &digest.summary))
+            .collect();
+        let groups = history(&pairs);
+        Self {
+            digests,
+            significance: significance(&groups, &MEASURES.map(|measure| measure.figure)),
+            groups,
+        }
+    }
+
+    /// All changes of level of a group.
+    pub(crate) fn changes<'g>(&self, group: &'g Group) -> Vec<LevelChange<'g>> {
+        let mut found = Vec::new();
+        for measure in &MEASURES {
+            for series in &group.series {
+                let changes = series.changes(measure.figure, self.significance);
+                let next = changes.iter().skip(1).map(|(point, _)| Some(point.at));
+                let next: Vec<Option<usize>> = next.chain([None]).collect();
+                let changes = changes.into_iter().zip(next);
+                found.extend(changes.map(|(change, until)| LevelChange {
+                    measure,
+                    series,
+                    change,
+                    until,
+                }));
+            }
+        }
+        found
+    }
+
+    /// What a group's results are called, in the order of time.
+    pub(crate) fn names(&self, group: &Group) -> Vec<String> {
+        let members = group.results.iter().map(|&index| &self.digests[index]);
+        members.map(name).collect()
+    }
+
+    /// One sentence, without its end.
+    pub(crate) fn headline(&self) -> String {
+        let changes: usize = self
+            .groups
+            .iter()
+            .map(|group| self.changes(group).len())
+            .sum();
+        let few = |group: &Group| group.results.len() < FEWEST_FOR_CHANGE_POINT;
+        let changed = match changes {
+            0 if self.groups.iter().all(few) => {
+                format!("too few to tell of changes, which takes {FEWEST_FOR_CHANGE_POINT} alike")
+            }
+            0 => "no level changed".to_owned(),
+            1 => "one level changed".to_owned(),
+            several => format!("{several} levels changed"),
+        };
+        match self.digests.len() {
+            0 => "No results".into(),
+            1 => format!("1 result: {changed}"),
+            several => format!("{several} results: {changed}"),
+        }
+    }
+
+    /// The headline, and a line a change.
+    fn text(&self) -> String {
+        let mut text = format!("{}.\n", self.headline());
+        for group in &self.groups {
+            let changes = self.changes(group);
+            let run = &self.digests[group.results[0]].result.run;
+            if changes.is_empty() {
+                continue;
+            }
+            let group_name = format!("{}: {} on {}", run.name, run.model.name, run.machine.cpu);
+            writeln!(text, "{}", plain(&group_name)).expect("a String takes every write");
+            let names = self.names(group);
+            for change in &changes {
+                let line = line(change, &names);
+                writeln!(text, "  {}", plain(&line)).expect("a String takes every write");
+            }
+        }
+        text
+    }
+}
+
+fn line(level: &LevelChange<'_>, names: &[String]) -> String {
+    let LevelChange {
+        series,
+        measure,
+        change: (point, change),
+        until,
+    } = level;
+    let verdict = if level.is_worse() { "worse" } else { "better" };
+    let until = until.map_or_else(String::new, |at| format!(" until {}", names[at]));
+    let (before, after) = (units::figure(change.before), units::figure(change.after));
+    format!(
+        "{verdict} since {}{until}: {} {} {}: {before} -> {after} {} ({:+.1} %)",
+        names[point.at],
+        series.target,
+        series.test,
+        measure.title.to_lowercase(),
+        measure.axis,
+        change.change * 100.0,
+    )
+}
+
+/// A result's place on the axis: its commit, or the day where that isn't known.
+pub(crate) fn place(digest: &Digest<'_>) -> String {
+    let run = &digest.result.run;
+    match &run.mlxbench.commit {
+        Some(commit) => commit.chars().take(7).collect(),
+        None => run.started.strftime("%m-%d").to_string(),
+    }
+}
+
+/// A result's name in words.
+fn name(digest: &Digest<'_>) -> String {
+    let when = digest.result.run.started.strftime("%Y-%m-%d %H:%M");
+    format!("{} {when}", place(digest))
+}
+
+/// `results`, in whatever order, over time.
+pub(crate) fn render(results: &[RunResult]) -> History {
+    let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
+    let joined = Joined::new(&digests);
+    let levels = joined.groups.iter().flat_map(|group| joined.changes(group));
+    History {
+        worse: levels.filter(LevelChange::stands_worse).count(),
+        text: joined.text(),
+        page: html::history::render(&joined).into_bytes(),
+    }
+}

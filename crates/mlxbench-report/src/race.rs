@@ -1,0 +1,369 @@
+//! Who is fastest, in words: within each precision, since only there is the arithmetic the same, and of all.
+
+use std::collections::BTreeSet;
+
+use mlxbench_analysis::{
+    Estimate, Lead, Leader, Rival, Row, SetAside, Standings, Unfit, standings,
+};
+use mlxbench_core::Precision;
+use mlxbench_core::results::{Metric, Test};
+
+use crate::quantisation::{self, fidelity_in_short};
+use crate::{Digest, units};
+
+/// A rate that there may be a fastest of.
+pub(crate) struct Rate {
+    metric: Metric,
+    of: fn(&Row) -> Option<Estimate>,
+    /// Its name before what is said of it.
+    name: &'static str,
+    /// What is done at that rate: `fastest to ...`.
+    to: &'static str,
+    /// What the fastest does, and what it does before a figure.
+    verbs: [&'static str; 2],
+}
+
+pub(crate) const DECODE: Rate = Rate {
+    metric: Metric::Decode,
+    of: |row| row.decode_tokens_per_second,
+    name: "Generation",
+    to: "generate",
+    verbs: ["generates", "generates"],
+};
+
+pub(crate) const PREFILL: Rate = Rate {
+    metric: Metric::Prefill,
+    of: |row| row.prefill_tokens_per_second,
+    name: "Prompt",
+    to: "read prompts",
+    verbs: ["reads prompts", "reads prompts at"],
+};
+
+/// The standings of one test.
+pub(crate) struct Race<'a> {
+    digest: &'a Digest<'a>,
+    rate: &'static Rate,
+    test: Test,
+    standings: Standings<'a>,
+}
+
+impl<'a> Race<'a> {
+    /// The race of the main test; of the first test with a leader where that has none.
+    pub(crate) fn of(digest: &'a Digest<'a>, rate: &'static Rate) -> Option<Self> {
+        let race = |test| Self {
+            digest,
+            rate,
+            test,
+            standings: standings(digest.result, &digest.summary, &test, rate.metric, rate.of),
+        };
+        let tests = digest.result.run.tests.iter().copied();
+        let mut races = digest.main_test().into_iter().chain(tests).map(race);
+        let main = races.next()?;
+        let won = |race: &Self| race.standings.overall.is_some();
+        match won(&main) {
+            true => Some(main),
+            false => races.find(won).or(Some(main)),
+        }
+    }
+
+    /// The fastest of all.
+    pub(crate) fn fastest(&self) -> Option<&'a Row> {
+        Some(self.standings.overall.as_ref()?.row)
+    }
+
+    /// Who wins, with what quantised weights cost; `None` where nobody can.
+    pub(crate) fn headline(&self) -> Option<String> {
+        let overall = self.standings.overall.as_ref()?;
+        let headline = match &self.standings.within[..] {
+            [only] => {
+                let costs = self.costs(only);
+                format!("{}{}", self.of_the_only(only), bracketed(&costs))
+            }
+            several => self.of_several(several, overall),
+        };
+        Some(headline + &self.unsteady())
+    }
+
+    /// Whoever would be the fastest of its precision, had it become steady: a headline without them would
+    /// be taken for more than it says.
+    fn unsteady(&self) -> String {
+        let unsteady =
+            |aside: &&SetAside<'_>| aside.faster && matches!(aside.reason, Unfit::Unsteady { .. });
+        let unsteady = self.standings.set_aside.iter().filter(unsteady);
+        let unsteady: Vec<String> = unsteady.map(|aside| aside.row.target.to_string()).collect();
+        match unsteady.is_empty() {
+            true => String::new(),
+            false => format!("; not ranked, since never steady: {}", unsteady.join(", ")),
+        }
+    }
+
+    /// One line a precision that several targets share, one for the fastest of all, and one for whoever isn't ranked.
+    pub(crate) fn facts(&self) -> Vec<(String, String)> {
+        let Standings {
+            within,
+            overall,
+            set_aside,
+        } = &self.standings;
+        let name = self.rate.name;
+        // Whoever is alone in a precision stands among all of them.
+        let several = within.len() > 1;
+        let contested = |leader: &&Leader<'_>| !several || !leader.rivals.is_empty();
+        let within_each = within.iter().filter(contested).map(|leader| {
+            let name = format!("{name}, {}", leader.precision());
+            (name, self.of_precision(leader))
+        });
+        let overall = overall.iter().filter(|_| several);
+        let overall = overall.map(|leader| {
+            let name = format!("{name}, all precisions");
+            let text = format!(
+                "{}. Precisions differ in arithmetic: compare within one.{}",
+                self.beside(leader),
+                sentence(&self.costs(leader))
+            );
+            (name, text)
+        });
+        let aside: Vec<String> = set_aside.iter().map(of_set_aside).collect();
+        let aside =
+            (!aside.is_empty()).then(|| (format!("{name}, not ranked"), aside.join("; ") + "."));
+        within_each.chain(overall).chain(aside).collect()
+    }
+
+    /// The headline of a run with a single precision.
+    fn of_the_only(&self, leader: &Leader<'_>) -> String {
+        let label = self.labels(leader);
+        let (first, precision) = (label(leader.row), leader.precision());
+        let [does, reaches] = self.rate.verbs;
+        let ratios = |rivals: Vec<&Rival<'_>>| {
+            let ratios = rivals.into_iter();
+            let ratios = ratios.map(|rival| (times(rival), label(rival.row)));
+            as_fast_as(ratios)
+        };
+        let of_lead = |lead: Lead| {
+            leader
+                .rivals
+                .iter()
+                .filter(move |rival| rival.lead() == lead)
+        };
+        if leader.rivals.is_empty() {
+            return format!(
+                "{first} {reaches} {} tokens/s in {precision}",
+                self.figure(leader.row)
+            );
+        }
+        let tied = leader.first_place();
+        if tied.len() > 1 {
+            let tied = listed(tied.into_iter().map(&label));
+            let beaten: Vec<_> = of_lead(Lead::Sure).collect();
+            let beaten = match beaten.is_empty() {
+                true => String::new(),
+                false => format!("; {first} is {}", ratios(beaten)),
+            };
+            return format!("No clear winner in {precision}: {tied} tie{beaten}");
+        }
+        let all = ratios(leader.rivals.iter().collect());
+        match of_lead(Lead::Unknown).next() {
+            Some(_) => format!(
+                "{first} {does} fastest in {precision}, {all}, but the repetitions are too few to be sure"
+            ),
+            None => format!("{first} {does} fastest in {precision}: {all}"),
+        }
+    }
+
+    /// The headline of a run with several precisions.
+    fn of_several(&self, within: &[Leader<'_>], overall: &Leader<'_>) -> String {
+        let contested = within.iter().filter(|leader| !leader.rivals.is_empty());
+        let contested: Vec<&Leader<'_>> = contested.collect();
+        let fastest = self.of_all(overall);
+        let to = self.rate.to;
+        if contested.is_empty() {
+            return format!(
+                "Fastest to {to} of all precisions: {fastest}; no two targets share one"
+            );
+        }
+        // A framework that wins in several precisions is named once.
+        let mut winners: Vec<(String, Vec<Precision>)> = Vec::new();
+        for leader in contested {
+            let label = self.labels(leader);
+            let first = leader.first_place();
+            let tie = first.len() > 1;
+            let names = listed(first.into_iter().map(label));
+            let unsure = leader
+                .rivals
+                .iter()
+                .any(|rival| rival.lead() == Lead::Unknown);
+            let winner = match (tie, unsure) {
+                (true, _) => format!("{names} (a tie)"),
+                (false, true) => format!("{names} (unsure)"),
+                (false, false) => names,
+            };
+            match winners.iter_mut().find(|(known, _)| *known == winner) {
+                Some((_, precisions)) => precisions.push(leader.precision()),
+                None => winners.push((winner, vec![leader.precision()])),
+            }
+        }
+        let winners = winners.into_iter().map(|(winner, precisions)| {
+            let precisions = precisions
+                .into_iter()
+                .map(|precision| precision.to_string());
+            format!("{winner} in {}", listed(precisions))
+        });
+        let winners: Vec<String> = winners.collect();
+        format!(
+            "Fastest to {to}: {}; of all precisions {fastest}",
+            winners.join(", ")
+        )
+    }
+
+    /// The fastest of all precisions, with its rate and its fidelity.
+    fn of_all(&self, overall: &Leader<'_>) -> String {
+        let first = overall.first_place();
+        let tie = if first.len() > 1 { ", a tie" } else { "" };
+        let names = listed(first.iter().map(|row| row.target.to_string()));
+        let rate = self.figure(overall.row);
+        let costs = bracketed(&quantisation_costs(first));
+        format!("{names} at {rate} tokens/s{tie}{costs}")
+    }
+
+    /// The line of one precision.
+    fn of_precision(&self, leader: &Leader<'_>) -> String {
+        let alone = match leader.rivals.is_empty() {
+            true => format!(", the only one ranked in {}", leader.precision()),
+            false => String::new(),
+        };
+        format!("{}{alone}.{}", self.beside(leader), self.wins(leader))
+    }
+
+    /// A leader's rate, and how it compares with each rival.
+    fn beside(&self, leader: &Leader<'_>) -> String {
+        let (target, test) = (&leader.row.target, self.test);
+        let reaches = self.rate.verbs[1];
+        let rate = self.figure(leader.row);
+        let ratios = leader.rivals.iter().map(|rival| {
+            let tie = match rival.lead() {
+                Lead::Tie => ", a tie",
+                Lead::Sure | Lead::Unknown => "",
+            };
+            let interval = rival.ratio.interval.map_or_else(
+                || " (too few repetitions for an interval)".to_owned(),
+                |interval| format!(" (95 % CI {:.2}-{:.2}{tie})", interval.low, interval.high),
+            );
+            (times(rival), format!("{}{interval}", rival.row.target))
+        });
+        let ratios = as_fast_as(ratios);
+        let ratios = match ratios.is_empty() {
+            true => ratios,
+            false => format!(": {ratios}"),
+        };
+        format!("{target} {reaches} {rate} tokens/s in {test}{ratios}")
+    }
+
+    /// In how many tests the same framework leads in the same precision.
+    fn wins(&self, leader: &Leader<'_>) -> String {
+        let Digest { result, summary } = self.digest;
+        let (precision, row) = (leader.precision(), leader.row);
+        let tests = result.run.tests.iter();
+        let leaders = tests.filter_map(|test| {
+            let standings = standings(result, summary, test, self.rate.metric, self.rate.of);
+            let mut within = standings.within.into_iter();
+            within.find(|leader| leader.precision() == precision)
+        });
+        let leaders: Vec<Leader<'_>> = leaders.collect();
+        if leaders.len() < 2 {
+            return String::new();
+        }
+        let own = |leader: &&Leader<'_>| leader.row.target.backend == row.target.backend;
+        let won = leaders.iter().filter(own).count();
+        let framework = self.digest.framework(&row.target);
+        format!(" {framework} leads in {won} of {} tests.", leaders.len())
+    }
+
+    /// What each of a leader's precision is called: by its framework where that is plain, else with the
+    /// device, else in full.
+    fn labels<'l>(&'l self, leader: &'l Leader<'_>) -> impl Fn(&Row) -> String + Copy + 'l {
+        let rows = || {
+            let rivals = leader.rivals.iter().map(|rival| rival.row);
+            std::iter::once(leader.row).chain(rivals)
+        };
+        let framework = |row: &Row| self.digest.framework(&row.target);
+        let device = |row: &Row| row.target.placement.device.to_string();
+        let placed = move |row: &Row| format!("{} on {}", framework(row), device(row));
+        let distinct = |name: &dyn Fn(&Row) -> String| {
+            rows().map(name).collect::<BTreeSet<String>>().len() == rows().count()
+        };
+        let one_device = rows().map(device).collect::<BTreeSet<String>>().len() == 1;
+        let (plain, by_device) = (one_device && distinct(&framework), distinct(&placed));
+        move |row| match (plain, by_device) {
+            (true, _) => framework(row),
+            (false, true) => placed(row),
+            (false, false) => row.target.to_string(),
+        }
+    }
+
+    fn figure(&self, row: &Row) -> String {
+        let rate = (self.rate.of)(row);
+        rate.map(|rate| units::rate(&rate)).unwrap_or_default()
+    }
+
+    /// What the weights of a leader and its rivals cost.
+    fn costs(&self, leader: &Leader<'_>) -> Vec<String> {
+        let rivals = leader.rivals.iter().map(|rival| rival.row);
+        quantisation_costs(std::iter::once(leader.row).chain(rivals).collect())
+    }
+}
+
+/// Each scheme once: `q4: mean KL 3.1e-2, same token 93.1 %`.
+fn quantisation_costs(rows: Vec<&Row>) -> Vec<String> {
+    let costs = quantisation::of_rows(rows.into_iter()).into_iter();
+    costs.map(fidelity_in_short).collect()
+}
+
+fn bracketed(costs: &[String]) -> String {
+    match costs.is_empty() {
+        true => String::new(),
+        false => format!(" (fidelity of {})", costs.join("; of ")),
+    }
+}
+
+fn sentence(costs: &[String]) -> String {
+    match costs.is_empty() {
+        true => String::new(),
+        false => format!(" Fidelity of {}.", costs.join("; of ")),
+    }
+}
+
+/// Who can't lead, and why.
+fn of_set_aside(aside: &SetAside<'_>) -> String {
+    let reason = match aside.reason {
+        Unfit::NotFinite => "its logits aren't finite".to_owned(),
+        Unfit::Different => "it did other work than the reference".to_owned(),
+        Unfit::Unsteady { warmups } => {
+            format!("its times still changed after {warmups} repetitions of warm-up")
+        }
+    };
+    let though = if aside.faster { ", though fastest" } else { "" };
+    format!("{}{though}: {reason}", aside.row.target)
+}
+
+/// `1.32x`.
+fn times(rival: &Rival<'_>) -> String {
+    format!("{:.2}x", rival.ratio.median)
+}
+
+/// `1.32x as fast as a, 2.10x b`.
+fn as_fast_as(ratios: impl Iterator<Item = (String, String)>) -> String {
+    let ratios = ratios.enumerate().map(|(at, (times, whom))| match at {
+        0 => format!("{times} as fast as {whom}"),
+        _ => format!("{times} {whom}"),
+    });
+    ratios.collect::<Vec<String>>().join(", ")
+}
+
+/// `a, b and c`.
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,69 @@
+//! Programs that are started for a bisection: in a group of their own, so that a signal ends them first and
+//! the worktrees can be taken away after them.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// Starts programs one at a time.
+#[derive(Clone)]
+pub(super) struct Group(Option<Arc<State>>);
+
+#[derive(Default)]
+struct State {
+    /// The group that runs; 0 for none.
+    running: AtomicI32,
+    ended: AtomicBool,
+}
+
+impl Group {
+    /// From here on Ctrl-C, SIGTERM and SIGHUP end what runs, and nothing more is started.
+    pub(super) fn end_on_signals() -> anyhow::Result<Self> {
+        let state = Arc::new(State::default());
+        let on_signal = Arc::clone(&state);
+        ctrlc::set_handler(move || {
+            on_signal.ended.store(true, Ordering::SeqCst);
+            let running = on_signal.running.load(Ordering::SeqCst);
+            if running > 0 {
+                // SAFETY: a signal to a group of processes that this one has started.
+                unsafe { libc::kill(-running, libc::SIGTERM) };
+            }
+        })?;
+        Ok(Self(Some(state)))
+    }
+
+    /// Programs stay in the group of this process.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Whether a signal came.
+    pub(super) fn was_ended(&self) -> bool {
+        let state = self.0.as_ref();
+        state.is_some_and(|state| state.ended.load(Ordering::SeqCst))
+    }
+
+    /// Runs `command`, whose output goes to stderr.
+    pub(super) fn status(&self, command: &mut Command) -> io::Result<ExitStatus> {
+        command.stdout(io::stderr()).stderr(Stdio::inherit());
+        Ok(self.finish(command)?.status)
+    }
+
+    /// Runs `command` until it ends or a signal ends it.
+    fn finish(&self, command: &mut Command) -> io::Result<Output> {
+        command.stdin(Stdio::null());
+        let Some(state) = &self.0 else {
+            return command.spawn()?.wait_with_output();
+        };
+        if self.was_ended() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let child = command.process_group(0).spawn()?;
+        state.running.store(child.id() as i32, Ordering::SeqCst);
+        let output = child.wait_with_output();
+        state.running.store(0, Ordering::SeqCst);
+        output
+    }
+}
