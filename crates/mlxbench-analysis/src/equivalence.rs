@@ -36,8 +36,8 @@ impl Limits {
 
     /// What activations rounded to 8 bits explain, in blocks of 32 or more values with a scale each.
     const INT8_ACTIVATIONS: Self = Self {
-        mean_kl: 5e-2,
-        largest_kl: 5e-1,
+        mean_kl: 2e-2,
+        largest_kl: 1e-1,
     };
 
     /// The limits of a precision in which products do `activations` to what they multiply. Quantised weights
@@ -266,7 +266,7 @@ mod tests {
         (fidelity.mean_kl, fidelity.largest_kl) = (1e-3, 1e-2);
         assert_eq!(of(Activations::Kept, &fidelity), Verdict::Different);
         assert_eq!(of(Activations::Int8, &fidelity), Verdict::Equivalent);
-        (fidelity.mean_kl, fidelity.largest_kl) = (0.06, 0.3);
+        (fidelity.mean_kl, fidelity.largest_kl) = (0.03, 0.08);
         assert_eq!(of(Activations::Int8, &fidelity), Verdict::Different);
     }
 
