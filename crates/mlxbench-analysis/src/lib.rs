@@ -7,6 +7,7 @@
 //! | [`comparison`] | what changed between two results, and a gate |
 //! | [`conditions`] | the state of the devices meanwhile, and what was throttled |
 //! | [`equivalence`] | did a target do the same work as the reference? |
+//! | [`evidence`] | what repetitions say of the ratios of many rows together |
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
 //! | [`history`](mod@history) | results over time |
 //! | [`leader`](mod@leader) | which framework is fastest, and how surely |
@@ -15,7 +16,6 @@
 //! | [`partings`] | where the tokens of timed tests part from the reference's |
 //! | [`positions`] | where latency jumps along a generation |
 //! | [`quantisation`] | what quantising the weights costs |
-//! | [`ranks`] | intervals of a ratio from ranks |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
 //! | [`smooth`] | times along lengths: smooth, or with steps and spikes |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
@@ -28,6 +28,7 @@ pub mod chips;
 pub mod comparison;
 pub mod conditions;
 pub mod equivalence;
+pub mod evidence;
 pub mod fingerprint;
 pub mod history;
 pub mod leader;
@@ -36,7 +37,6 @@ pub mod outliers;
 pub mod partings;
 pub mod positions;
 pub mod quantisation;
-pub mod ranks;
 pub mod roofline;
 pub mod smooth;
 pub mod stats;

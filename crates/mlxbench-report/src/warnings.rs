@@ -80,7 +80,10 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
             StopReason::MaxRepetitions => Some(format!(
                 "{test} ended after {repetitions} repetitions with wider intervals than asked for"
             )),
-            StopReason::Repetitions | StopReason::Interval => None,
+            StopReason::MaxMinutes => Some(format!(
+                "{test} ended after {repetitions} rounds undecided: --max-minutes was reached"
+            )),
+            StopReason::Repetitions | StopReason::Interval | StopReason::Decided => None,
         }
     });
     let general = [debug, fallback, unfinished, resumed, few];

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use mlxbench_core::results::{
-    Equivalence, Failure, FailureKind, Harness, Record, Run, RunResult, Sample, Side, TargetId,
-    Test, Verdict,
+    Equivalence, Failure, FailureKind, Harness, Record, Run, RunResult, Sample, Side, Sides,
+    TargetId, Test, Verdict,
 };
 
 use crate::event::Event;
@@ -122,7 +122,7 @@ fn case_name(target: &TargetId, test: &Test) -> String {
 /// A new journal, or the one to go on with.
 fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal, RunResult)> {
     let folder = options.out.join(&plan.name);
-    let run = Run {
+    let mut run = Run {
         name: plan.name.clone(),
         description: plan.description.clone(),
         started: Timestamp::now(),
@@ -148,6 +148,7 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
     }
     let path = journal::newest(&folder)?;
     let mut result = journal::read(&path)?;
+    adopt_order(&mut run, &result.run);
     let then = Run {
         started: run.started,
         conditions: run.conditions.clone(),
@@ -179,6 +180,17 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
     journal.append(&resumed)?;
     result.apply(resumed);
     Ok((journal, result))
+}
+
+/// Goes on in the order that was drawn then, for as long as is asked now.
+fn adopt_order(run: &mut Run, then: &Run) {
+    let sequence = |sides: &Option<Sides>| sides.as_ref()?.sequence.clone();
+    let known = sequence(&then.sides);
+    let now = run.sides.as_mut().and_then(|sides| sides.sequence.as_mut());
+    if let Some((now, known)) = now.zip(known) {
+        now.order_seed = known.order_seed;
+        now.max_seconds = known.max_seconds;
+    }
 }
 
 /// Whether the target's worker isn't what it was when `result` was measured.

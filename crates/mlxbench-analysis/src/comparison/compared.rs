@@ -89,18 +89,6 @@ impl Compared {
         };
         result.samples_of(target, test).filter_map(figure).collect()
     }
-
-    /// Whether a test can have it.
-    pub(super) fn is_possible_in(self, test: &Test) -> bool {
-        match self {
-            Self::Decode => test.yields(Metric::Decode),
-            Self::Prefill => test.yields(Metric::Prefill),
-            Self::LatencyP99 => test.yields(Metric::InterToken) && test.steps() >= 100,
-            Self::Ttft => test.yields(Metric::Ttft),
-            Self::Memory => test.yields(Metric::PeakMemory) || test.yields(Metric::DevicePeak),
-            Self::Energy => test.yields(Metric::EnergyPerToken),
-        }
-    }
 }
 
 /// What one repetition measured.

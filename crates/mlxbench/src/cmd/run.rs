@@ -1,11 +1,16 @@
 //! `mlxbench run`: a config to a result, and to a verdict where there is something to compare with.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::bail;
-use mlxbench_analysis::comparison::{possible_rows, rounds_for};
+use mlxbench_analysis::comparison::ENOUGH_REPETITIONS;
+use mlxbench_analysis::evidence::{LEVEL, Pairs};
 use mlxbench_analysis::{Comparison, compare, compare_sides};
-use mlxbench_core::results::{Residency, RunResult, Sample, Settings, Sides, Test};
+use mlxbench_core::results::{
+    ROUNDS_OF_BLOCK, Residency, RunResult, Sample, Sequence, Settings, Sides,
+};
 use mlxbench_core::text::tell;
 use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::baselines::Baselines;
@@ -67,7 +72,7 @@ pub(crate) struct Args {
     )]
     baselines: PathBuf,
     /// Compare two workers of one backend, say of two commits: the config's targets of that backend are
-    /// run with both, in turn in each round. Takes the command of each: a program's path as it is, or words
+    /// run with both, in turn in each round, until every row is decided. Takes the command of each: a program's path as it is, or words
     /// as a shell splits them.
     #[arg(
         long,
@@ -77,6 +82,16 @@ pub(crate) struct Args {
         help_heading = "Comparing"
     )]
     ab: Option<Vec<String>>,
+    /// With --ab: begin no further rounds after so many minutes of them, whatever is undecided then.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "15",
+        value_parser = minutes,
+        requires = "ab",
+        help_heading = "Comparing"
+    )]
+    max_minutes: f64,
     #[command(flatten)]
     gate: GateArgs,
 }
@@ -96,7 +111,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         .claim(&mut Outputs::beside(inputs.into_iter().flatten()))?;
     args.gate.check()?;
     let base = baseline(&args)?;
-    let sides = args.ab.as_deref().and_then(sides);
+    let sides = sides(&args);
     // Before a model is made or a worker started: both would be measured by a run that goes on.
     let lock = MachineLock::acquire(&config.name)?;
     let making = Making::new(args.json);
@@ -105,7 +120,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         has_something_of(base, &plan)?;
     }
     if sides.is_some() {
-        repeat_enough(&mut plan, &args);
+        until_decided(&mut plan, &args);
+    } else if base.is_some() {
+        repeat_enough(&mut plan, args.json);
     }
     if !args.json {
         introduce(&plan, config.measure.residency.is_none());
@@ -191,38 +208,79 @@ fn has_something_of(base: &RunResult, plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sides(commands: &[String]) -> Option<Sides> {
-    let [a, b] = commands else { return None };
-    let (a, b) = (a.clone(), b.clone());
-    Some(Sides { a, b })
+/// The sides of `--ab`, and until when they are measured.
+fn sides(args: &Args) -> Option<Sides> {
+    let [a, b] = args.ab.as_deref()? else {
+        return None;
+    };
+    let options = args.gate.options();
+    let metrics = options
+        .metrics
+        .iter()
+        .map(|metric| metric.name().to_owned());
+    Some(Sides {
+        a: a.clone(),
+        b: b.clone(),
+        sequence: Some(Sequence {
+            // As many bits as every reader of JSON takes whole; the hasher's keys are the system's random numbers.
+            order_seed: RandomState::new().build_hasher().finish() >> 32,
+            threshold: options.threshold,
+            memory_threshold: options.memory_threshold,
+            metrics: metrics.collect(),
+            level: LEVEL,
+            max_seconds: 60.0 * args.max_minutes,
+        }),
+    })
 }
 
-/// As many repetitions as the rows of a paired comparison need, if the config has fewer.
-fn repeat_enough(plan: &mut Plan, args: &Args) {
-    let tests: Vec<Test> = plan.tests.iter().map(|(test, _)| *test).collect();
-    let rows = possible_rows(plan.targets.len() / 2, &tests, &args.gate.options().metrics);
-    let rounds = rounds_for(rows);
+/// Measures the sides until they are decided, whatever the config says of when to end.
+fn until_decided(plan: &mut Plan, args: &Args) {
+    let most = Duration::from_secs_f64(60.0 * args.max_minutes);
+    plan.until_decided = Some((args.gate.options(), most));
+    let settings = &mut plan.settings;
+    settings.repetitions = Pairs::fewest_rounds(ROUNDS_OF_BLOCK);
+    let rules = [
+        (
+            "interval_percent",
+            settings.interval_percent.take().is_some(),
+        ),
+        ("max_repetitions", settings.max_repetitions.take().is_some()),
+        ("max_seconds", settings.max_seconds.take().is_some()),
+    ];
+    for (rule, _) in rules.iter().filter(|(_, given)| *given && !args.json) {
+        tell(format_args!(
+            "--ab: {rule} of the config doesn't apply: the run ends when every row is decided, or after \
+             --max-minutes {}",
+            args.max_minutes
+        ));
+    }
+}
+
+/// As many repetitions as decide a comparison with a baseline, if the config has fewer.
+fn repeat_enough(plan: &mut Plan, quiet: bool) {
     let Settings {
         repetitions,
         max_repetitions,
-        max_seconds,
         ..
     } = &mut plan.settings;
-    if *repetitions >= rounds {
+    if *repetitions >= ENOUGH_REPETITIONS {
         return;
     }
-    if !args.json {
+    if !quiet {
         tell(format_args!(
-            "--ab: {rounds} repetitions in place of {repetitions}, so that up to {rows} rows can be told"
+            "--baseline: {ENOUGH_REPETITIONS} repetitions in place of {repetitions}, so that changes can be told"
         ));
-        if let Some(seconds) = max_seconds {
-            tell(format_args!(
-                "--ab: max_seconds = {seconds} may end a test before that: then nothing can be told"
-            ));
-        }
     }
-    *repetitions = rounds;
-    *max_repetitions = max_repetitions.map(|most| most.max(rounds));
+    *repetitions = ENOUGH_REPETITIONS;
+    *max_repetitions = max_repetitions.map(|most| most.max(ENOUGH_REPETITIONS));
+}
+
+/// Minutes, up to a week.
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse::<f64>().ok();
+    minutes
+        .filter(|minutes| (0.0..=10_080.0).contains(minutes) && *minutes > 0.0)
+        .ok_or_else(|| "write minutes, up to 10080: 15".into())
 }
 
 /// Shows what came of it. What can't be shown or written costs nothing of the verdict.
