@@ -10,7 +10,11 @@ mod noise;
 
 use noise::gates::{MOST_ROUNDS, Mode, NOISES, ROWS, Seen, simulate};
 
-const GATES: usize = 1_000;
+/// Gates of builds that are the same, and as many of one that is slower in all rows.
+const GATES: usize = 500;
+
+/// Gates of a build that is slower in one row, and of one that is slower by the threshold.
+const FEWER_GATES: usize = 200;
 
 const MODES: [Mode; 4] = [
     Mode::Together,
@@ -35,9 +39,10 @@ fn main() {
     };
     for noise in NOISES {
         for mode in MODES {
-            let of = |factor, rows, seed| simulate(noise, mode, factor, rows, GATES, seed);
-            let (same, slower) = (of(1.0, ROWS, 1), of(0.9, ROWS, 2));
-            let (one, edge) = (of(0.9, 1, 3), of(0.95, ROWS, 4));
+            let of = |factor, rows, gates, seed| simulate(noise, mode, factor, rows, gates, seed);
+            let (same, slower) = (of(1.0, ROWS, GATES, 1), of(0.9, ROWS, GATES, 2));
+            let one = of(0.9, 1, FEWER_GATES, 3);
+            let edge = of(0.95, ROWS, FEWER_GATES, 4);
             println!(
                 "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 noise.name,

@@ -14,7 +14,9 @@ use mlxbench_core::results::{
 };
 use serde::Serialize;
 
-use crate::evidence::{Evidence, Margins, Pairs, Resemblance, Samples, judge, repetitions};
+use crate::evidence::{
+    Evidence, Margins, Pairs, Resemblance, RunSpread, Samples, judge, repetitions,
+};
 use crate::fingerprint::{Difference, DifferenceKind, differences};
 use crate::roofline::stream_rate;
 use crate::stats::{Estimate, Interval};
@@ -93,6 +95,10 @@ pub struct Comparison {
     pub stopped: Option<Stopped>,
     /// How much the repetitions of each figure resemble those before them.
     pub resemblances: BTreeMap<Compared, Resemblance>,
+    /// How much runs of the base differ in each figure.
+    pub spreads: BTreeMap<Compared, RunSpread>,
+    /// Runs that the base is made of.
+    pub base_runs: usize,
     /// What isn't the same in both.
     pub differences: Vec<Difference>,
     /// What the machine itself did, without any framework, that lies apart by more than the threshold.
@@ -142,8 +148,21 @@ pub struct ComparedRow {
 
 /// Compares `new` with `base`, which were measured at different times.
 pub fn compare(base: &RunResult, new: &RunResult, options: &Options) -> Comparison {
+    compare_runs(base, &[], new, options)
+}
+
+/// The same with a base of several runs: `base` stands for them, and those of the `earlier` ones that were measured
+/// alike tell with it how much runs differ.
+pub fn compare_runs(
+    base: &RunResult,
+    earlier: &[RunResult],
+    new: &RunResult,
+    options: &Options,
+) -> Comparison {
+    let alike = |run: &&RunResult| differences(run, base).is_empty();
     Comparing {
         base,
+        earlier: earlier.iter().filter(alike).collect(),
         new,
         paired: false,
         options,
@@ -164,6 +183,7 @@ pub fn compare_sides(result: &RunResult, options: &Options) -> Option<Comparison
     let [a, b] = Side::BOTH.map(|side| one_side(result, side));
     let comparing = Comparing {
         base: &a,
+        earlier: Vec::new(),
         new: &b,
         paired: true,
         options,
@@ -197,6 +217,7 @@ fn one_side(result: &RunResult, side: Side) -> RunResult {
 /// Two results while they are compared.
 struct Comparing<'a> {
     base: &'a RunResult,
+    earlier: Vec<&'a RunResult>,
     new: &'a RunResult,
     paired: bool,
     options: &'a Options,
@@ -250,19 +271,16 @@ impl Comparing<'_> {
             .options
             .metrics
             .iter()
-            .map(|&metric| {
-                let own = apart
-                    .iter()
-                    .filter(|(at, _): &&(usize, Samples)| rows[*at].metric == metric);
-                (metric, Resemblance::of(own.map(|(_, samples)| samples)))
-            })
+            .map(|&metric| (metric, Resemblance::of(of_metric(&apart, &rows, metric))))
+            .collect();
+        let spreads: BTreeMap<Compared, RunSpread> = resemblances
+            .keys()
+            .map(|&metric| (metric, RunSpread::of(of_metric(&apart, &rows, metric))))
             .collect();
         let resembling = |(at, samples): (usize, Samples)| {
-            let resemblance = resemblances.get(&rows[at].metric).copied();
-            (
-                at,
-                samples.resembling(resemblance.unwrap_or(Resemblance::NONE)),
-            )
+            let metric = &rows[at].metric;
+            let resembling = samples.resembling(resemblances[metric]);
+            (at, resembling.spread(spreads[metric]))
         };
         let apart = apart.into_iter().map(resembling).collect();
         self.judge(&mut rows, apart);
@@ -290,6 +308,8 @@ impl Comparing<'_> {
             too_few: hopeless.then_some(ENOUGH_REPETITIONS),
             stopped: self.stopped(),
             resemblances,
+            spreads,
+            base_runs: 1 + self.earlier.len(),
             gate: gate(&rows, &vanished),
             rows,
             differences,
@@ -328,7 +348,12 @@ impl Comparing<'_> {
         let settled = settled.or_else(|| after.is_empty().then(gone));
         let (ratio, measured) = match (&settled, self.paired) {
             (Some(_), _) => (None, None),
-            (None, false) => unpaired(&before, &after),
+            (None, false) => {
+                let earlier = self.earlier.iter();
+                let earlier = earlier.map(|run| values(&metric.figures(run, target, test)));
+                let runs: Vec<Vec<f64>> = earlier.chain([values(&before)]).collect();
+                unpaired(&runs, &after)
+            }
             (None, true) => paired(&before, &after, rounds_of_block(self.new)),
         };
         let change = match (settled, &measured) {
@@ -418,11 +443,23 @@ fn rounds_of_block(result: &RunResult) -> usize {
     }
 }
 
-fn unpaired(base: &[Figure], new: &[Figure]) -> (Option<Estimate>, Option<Measured>) {
-    let (base, new) = (values(base), values(new));
-    let samples = Samples::new(&base, &new);
+/// What was measured of the rows of one figure.
+fn of_metric<'a>(
+    apart: &'a [(usize, Samples)],
+    rows: &[ComparedRow],
+    metric: Compared,
+) -> impl Iterator<Item = &'a Samples> {
+    let own = apart
+        .iter()
+        .filter(move |(at, _)| rows[*at].metric == metric);
+    own.map(|(_, samples)| samples)
+}
+
+fn unpaired(base: &[Vec<f64>], new: &[Figure]) -> (Option<Estimate>, Option<Measured>) {
+    let new = values(new);
+    let samples = Samples::of_runs(base, &new);
     (
-        Estimate::of_ratio(&new, &base),
+        Estimate::of_ratio(&new, &base.concat()),
         samples.map(Measured::Apart),
     )
 }

@@ -8,10 +8,12 @@ mod counts;
 mod pairs;
 mod ranks;
 mod resemblance;
+mod runs;
 
 pub use pairs::Pairs;
 pub use ranks::{Samples, fewest_repetitions};
 pub use resemblance::Resemblance;
+pub use runs::RunSpread;
 
 use crate::stats::Interval;
 

@@ -46,7 +46,9 @@ pub mod trend;
 
 pub use change_points::{ChangePoint, Pettitt, change_points};
 pub use chips::published_bandwidth;
-pub use comparison::{Change, Compared, ComparedRow, Comparison, Gate, compare, compare_sides};
+pub use comparison::{
+    Change, Compared, ComparedRow, Comparison, Gate, compare, compare_runs, compare_sides,
+};
 pub use conditions::{CaseConditions, Throttled};
 pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fingerprint};
 pub use history::history;

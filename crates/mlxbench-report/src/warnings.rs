@@ -63,9 +63,7 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
     });
     let resumed = (!result.resumed.is_empty()).then(|| {
         let times = result.resumed.len();
-        format!(
-            "the run was cut short and gone on with, {times} times: the machine may have changed"
-        )
+        format!("the run was gone on with later, {times} times: the machine may have changed")
     });
     let repetitions = run.settings.repetitions;
     let few = (repetitions < FEWEST_FOR_INTERVAL && run.settings.interval_percent.is_none()).then(|| {

@@ -394,6 +394,35 @@ fn sides_of_a_run_are_compared_round_by_round() {
 }
 
 #[test]
+fn runs_that_differ_widen_the_interval_of_one_more() {
+    let options = Options {
+        metrics: vec![Compared::Decode],
+        ..Options::default()
+    };
+    let new = run(1120);
+    let one = compare(&run(1000), &new, &options);
+    assert_eq!(
+        (decode(&one).change.clone(), one.base_runs),
+        (Change::Worse, 1)
+    );
+    // Of five runs of the same build each is a few per cent apart from the others.
+    let earlier = [940, 1060, 950, 1040].map(run);
+    let five = compare_runs(&run(1000), &earlier, &new, &options);
+    assert_eq!(five.base_runs, 5);
+    assert!(matches!(decode(&five).change, Change::Inconclusive { .. }));
+    let steady = [1001, 999, 1000, 1002].map(run);
+    let steady = compare_runs(&run(1000), &steady, &new, &options);
+    assert_eq!(decode(&steady).change, Change::Worse);
+    // One of another version doesn't belong to them.
+    let mut other = run(500);
+    other.targets[0].identity.version = "0".into();
+    assert_eq!(
+        compare_runs(&run(1000), &[other], &new, &options).base_runs,
+        1
+    );
+}
+
+#[test]
 fn half_a_block_of_two_sides_counts_for_nothing() {
     let figures = |values: &[f64]| -> Vec<Figure> {
         let rounds = values.iter().enumerate();

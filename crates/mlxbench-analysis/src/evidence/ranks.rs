@@ -14,7 +14,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::counts::{choose, mann_whitney_rank};
-use super::{Claim, Evidence, LEVEL, PLANNED_POWER, Resemblance};
+use super::{Claim, Evidence, LEVEL, PLANNED_POWER, Resemblance, RunSpread};
 
 /// Deals that are looked at: all where there are no more, else so many that are drawn.
 const DEALS: usize = 2_000;
@@ -23,18 +23,28 @@ const DEALS: usize = 2_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples {
     base: Vec<f64>,
+    /// How many of the base's each of its runs has.
+    runs: Vec<usize>,
     new: Vec<f64>,
     resemblance: Resemblance,
+    spread: RunSpread,
 }
 
 impl Samples {
     /// Positive figures of two runs, in the order in which they were measured. `None` when one is empty or
     /// holds a figure that isn't positive.
     pub fn new(base: &[f64], new: &[f64]) -> Option<Self> {
+        Self::of_runs(&[base.to_vec()], new)
+    }
+
+    /// The same of several runs of the base.
+    pub fn of_runs(base: &[Vec<f64>], new: &[f64]) -> Option<Self> {
         Some(Self {
-            base: logs(base)?,
+            base: logs(&base.concat())?,
+            runs: base.iter().map(Vec::len).filter(|run| *run > 0).collect(),
             new: logs(new)?,
             resemblance: Resemblance::NONE,
+            spread: RunSpread::UNKNOWN,
         })
     }
 
@@ -47,13 +57,29 @@ impl Samples {
         }
     }
 
-    /// The figures of both, each in the order of its run.
-    pub(super) fn series(&self) -> [&[f64]; 2] {
-        [&self.base, &self.new]
+    /// The same where runs of the base differ from each other.
+    #[must_use]
+    pub fn spread(self, spread: RunSpread) -> Self {
+        Self { spread, ..self }
+    }
+
+    /// The figures of each run of the base, in the order in which they were measured.
+    pub(super) fn base_runs(&self) -> impl Iterator<Item = &[f64]> {
+        let mut left = self.base.as_slice();
+        self.runs.iter().map(move |&run| {
+            let (own, others) = left.split_at(run);
+            left = others;
+            own
+        })
+    }
+
+    /// The figures of each run, those of the base first.
+    pub(super) fn runs(&self) -> impl Iterator<Item = &[f64]> {
+        self.base_runs().chain([self.new.as_slice()])
     }
 
     /// The k-th largest of all differences, new less base (Hodges & Lehmann 1963), as much further away as
-    /// repetitions that resemble each other make it.
+    /// repetitions that resemble each other and runs that differ make it.
     fn largest(&self, k: usize) -> f64 {
         let pairs = self
             .new
@@ -64,12 +90,13 @@ impl Samples {
         let center = *all.select_nth_unstable_by(middle, f64::total_cmp).1;
         let at = all.len() - k;
         let end = *all.select_nth_unstable_by(at, f64::total_cmp).1;
-        center + (end - center).max(0.0) * self.resemblance.at_least.sqrt()
+        let of_repetitions = (end - center).max(0.0) * self.resemblance.at_least.sqrt();
+        center + of_repetitions.hypot(self.spread.reach())
     }
 
     /// Whether independent repetitions are left that could tell anything.
     pub fn has_enough(&self) -> bool {
-        let [n, m] = self.series().map(|series| series.len() as f64);
+        let (n, m) = (self.base.len() as f64, self.new.len() as f64);
         2.0 / (1.0 / n + 1.0 / m)
             >= (fewest_repetitions() as f64 * self.resemblance.at_least).ceil()
     }
@@ -91,7 +118,7 @@ impl Evidence for Samples {
         Self {
             base: negative(&self.base),
             new: negative(&self.new),
-            ..*self
+            ..self.clone()
         }
     }
 
@@ -147,7 +174,11 @@ impl Evidence for Samples {
             let mean = logs.iter().sum::<f64>() / n;
             logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)
         };
-        let variance: f64 = self.series().map(variance).iter().sum();
+        let variance = variance(&self.base) + variance(&self.new);
+        // No number of repetitions makes up for runs that differ by more.
+        let distance = (distance.powi(2) - self.spread.reach().powi(2))
+            .max(0.0)
+            .sqrt();
         let normal = Normal::standard();
         let reach = normal.inverse_cdf(1.0 - LEVEL / 10.0) + normal.inverse_cdf(PLANNED_POWER);
         let independent = variance * (reach / distance).powi(2);

@@ -31,7 +31,7 @@ impl Resemblance {
     /// of the autocorrelations of all rows' series around their trends, corrected for what a short
     /// series' own trend takes away (Kendall 1954). Series of fewer than six say nothing.
     pub fn of<'a>(rows: impl IntoIterator<Item = &'a Samples>) -> Self {
-        let series = rows.into_iter().flat_map(Samples::series);
+        let series = rows.into_iter().flat_map(Samples::runs);
         let all: Vec<f64> = series.filter_map(autocorrelation).collect();
         if all.len() < 2 {
             return Self::NONE;

@@ -200,9 +200,13 @@ pub(super) fn method(comparison: &Comparison) -> String {
         true => ", whenever the run stopped",
         false => "",
     };
+    let runs = match comparison.base_runs {
+        0 | 1 => String::new(),
+        runs => format!(" The base is {runs} runs, and their spread is in the intervals."),
+    };
     format!(
         "Changes within +-{threshold} count as no change. {} % one-sided confidence over all {} judged \
-         rows{whenever}.",
+         rows{whenever}.{runs}",
         (1.0 - LEVEL) * 100.0,
         comparison.judged
     )

@@ -1,13 +1,15 @@
 //! `mlxbench run`: a config to a result, and to a verdict where there is something to compare with.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
 use mlxbench_analysis::comparison::ENOUGH_REPETITIONS;
 use mlxbench_analysis::evidence::{LEVEL, Pairs};
-use mlxbench_analysis::{Comparison, compare, compare_sides};
+use mlxbench_analysis::{Comparison, compare_runs, compare_sides};
+use mlxbench_core::limits::REPETITIONS;
 use mlxbench_core::results::{
     ROUNDS_OF_BLOCK, Residency, RunResult, Sample, Sequence, Settings, Sides,
 };
@@ -32,6 +34,7 @@ use crate::output::{Progress, print, terminal_width};
 #[command(after_help = "Example:
   mlxbench run bench-configs/quick.toml
   mlxbench run bench-configs/gemma3-270m.toml --filter candle/cpu/f32
+  mlxbench run bench-configs/quick.toml --resume --repetitions 20    # adds to its newest result
   mlxbench run bench-configs/quick.toml --baseline main
   mlxbench run bench-configs/quick.toml \\
       --ab ../base/target/release/mlxbench-worker-candle target/release/mlxbench-worker-candle
@@ -47,21 +50,35 @@ pub(crate) struct Args {
     /// Folder of results: the run's files go to the subfolder of the config's name.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
-    /// Go on with the newest run of this config that was cut short.
+    /// Go on with the newest run of this config that was cut short; where none was, add to its newest result
+    /// what --repetitions asks for beyond it.
     #[arg(long)]
     resume: bool,
+    /// Measured repetitions a case, in place of the config's.
+    #[arg(long, value_name = "N", value_parser = repetitions, conflicts_with = "ab")]
+    repetitions: Option<NonZeroUsize>,
     /// Print the result as JSON, and nothing else.
     #[arg(long)]
     json: bool,
     /// Compare with an earlier result: a file, a folder, which stands for its newest, or the name of a
-    /// baseline of this machine.
+    /// baseline of this machine. Given several times, the first stands for all, and the spread between
+    /// them enters the intervals.
     #[arg(
         long,
         value_name = "BASELINE",
         group = "base",
         help_heading = "Comparing"
     )]
-    baseline: Option<String>,
+    baseline: Vec<String>,
+    /// How many of a name's newest baselines are compared with.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        requires = "baseline",
+        help_heading = "Comparing"
+    )]
+    last: NonZeroUsize,
     /// The folder of named baselines.
     #[arg(
         long,
@@ -99,29 +116,33 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::default();
     super::set_on_signals(&interrupt)?;
-    let config = Config::read(&args.config)?;
+    let mut config = Config::read(&args.config)?;
+    if let Some(repetitions) = args.repetitions {
+        let measure = &mut config.measure;
+        measure.repetitions = repetitions;
+        measure.max_repetitions = measure.max_repetitions.map(|most| most.max(repetitions));
+    }
     let folder = args.config.parent().unwrap_or(Path::new(""));
     let prompt = config.prompt.file.as_ref().map(|file| folder.join(file));
-    let inputs = [
-        Some(args.config.as_path()),
-        args.baseline.as_ref().map(Path::new),
-        prompt.as_deref(),
-    ];
-    args.gate
-        .claim(&mut Outputs::beside(inputs.into_iter().flatten()))?;
+    let inputs = [Some(args.config.as_path()), prompt.as_deref()];
+    let baselines = args.baseline.iter().map(Path::new);
+    args.gate.claim(&mut Outputs::beside(
+        inputs.into_iter().flatten().chain(baselines),
+    ))?;
     args.gate.check()?;
-    let base = baseline(&args)?;
+    let bases = bases(&args)?;
+    let base = bases.first();
     let sides = sides(&args);
     // Before a model is made or a worker started: both would be measured by a run that goes on.
     let lock = MachineLock::acquire(&config.name)?;
     let making = Making::new(args.json);
     let mut plan = plan(&config, &args.config, sides.as_ref(), &making.watch())?;
-    if let Some(base) = &base {
+    if let Some(base) = base {
         has_something_of(base, &plan)?;
     }
     if sides.is_some() {
         until_decided(&mut plan, &args);
-    } else if base.is_some() {
+    } else if base.is_some() && args.repetitions.is_none() {
         repeat_enough(&mut plan, args.json);
     }
     if !args.json {
@@ -163,8 +184,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         };
     }
     let options = args.gate.options();
-    let comparison = match &base {
-        Some(base) => Some(compare(base, &outcome.result, &options)),
+    let comparison = match bases.split_first() {
+        Some((base, earlier)) => Some(compare_runs(base, earlier, &outcome.result, &options)),
         None => compare_sides(&outcome.result, &options),
     };
     match comparison {
@@ -178,17 +199,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// What to compare with, read before anything is run.
-fn baseline(args: &Args) -> anyhow::Result<Option<RunResult>> {
-    let Some(baseline) = &args.baseline else {
-        return Ok(None);
-    };
-    let mut base = Baselines::new(&args.baselines).result(baseline, &this_machine())?;
+fn bases(args: &Args) -> anyhow::Result<Vec<RunResult>> {
+    let baselines = Baselines::new(&args.baselines);
+    let mut bases = Vec::new();
+    for baseline in &args.baseline {
+        bases.extend(baselines.results(baseline, &this_machine(), args.last)?);
+    }
     if let Some(filter) = &args.filter {
         // What this run leaves out isn't missed.
-        base.samples
-            .retain(|sample| lets_through(filter, &sample.target, &sample.test));
+        for base in &mut bases {
+            base.samples
+                .retain(|sample| lets_through(filter, &sample.target, &sample.test));
+        }
     }
-    Ok(Some(base))
+    Ok(bases)
 }
 
 /// Sees that there will be something to compare, before it is measured.
@@ -273,6 +297,14 @@ fn repeat_enough(plan: &mut Plan, quiet: bool) {
     }
     *repetitions = ENOUGH_REPETITIONS;
     *max_repetitions = max_repetitions.map(|most| most.max(ENOUGH_REPETITIONS));
+}
+
+/// A number of repetitions that a result can hold.
+fn repetitions(text: &str) -> Result<NonZeroUsize, String> {
+    let repetitions = text.parse::<NonZeroUsize>().ok();
+    repetitions
+        .filter(|repetitions| repetitions.get() <= REPETITIONS)
+        .ok_or_else(|| format!("write a number from 1 to {REPETITIONS}"))
 }
 
 /// Minutes, up to a week.
