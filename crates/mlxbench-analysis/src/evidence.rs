@@ -11,7 +11,7 @@ mod resemblance;
 mod runs;
 
 pub use pairs::Pairs;
-pub use ranks::{Samples, fewest_repetitions};
+pub use ranks::Samples;
 pub use resemblance::Resemblance;
 pub use runs::RunSpread;
 

@@ -204,11 +204,13 @@ pub(super) fn method(comparison: &Comparison) -> String {
         0 | 1 => String::new(),
         runs => format!(" The base is {runs} runs, and their spread is in the intervals."),
     };
+    let rows = match comparison.judged {
+        1 => "one row".to_owned(),
+        judged => format!("all {judged} judged rows"),
+    };
     format!(
-        "Changes within +-{threshold} count as no change. {} % one-sided confidence over all {} judged \
-         rows{whenever}.{runs}",
-        (1.0 - LEVEL) * 100.0,
-        comparison.judged
+        "Changes within +-{threshold} count as no change. {} % one-sided confidence over {rows}{whenever}.{runs}",
+        (1.0 - LEVEL) * 100.0
     )
 }
 
