@@ -1,6 +1,6 @@
 //! Gates over rows whose noise is known.
 
-use mlxbench_analysis::evidence::{Margins, Pairs, Place, Resemblance, Samples, judge};
+use mlxbench_analysis::evidence::{Margins, Pairs, Place, Resemblance, RunSpread, Samples, judge};
 
 use crate::noise::Noise;
 
@@ -127,6 +127,8 @@ impl Machine {
 pub(crate) enum Mode {
     /// Each in a run of its own: repetitions of a run, and processes that they are spread over.
     Apart(usize, usize),
+    /// In runs of one process each, so many of the base and one of the new build: runs, and repetitions of each.
+    Bases(usize, usize),
     /// In one run of blocks of two rounds, until it is decided.
     Together,
 }
@@ -137,6 +139,9 @@ impl Mode {
             Self::Apart(repetitions, 1) => format!("two runs of {repetitions}, one process each"),
             Self::Apart(repetitions, processes) => {
                 format!("two runs of {repetitions}, {processes} processes each")
+            }
+            Self::Bases(runs, repetitions) => {
+                format!("a run of {repetitions} with {runs} of the base, one process each")
             }
             Self::Together => "`--ab`".into(),
         }
@@ -188,10 +193,14 @@ pub(crate) fn simulate(
     });
     for _ in 0..gates {
         let (places, rounds) = match mode {
-            Mode::Apart(repetitions, processes) => (
-                apart(of, repetitions, processes, change, &mut noise),
-                repetitions,
-            ),
+            Mode::Apart(repetitions, processes) => {
+                let shape = (1, repetitions, processes);
+                (apart(of, shape, change, &mut noise), repetitions)
+            }
+            Mode::Bases(runs, repetitions) => {
+                let shape = (runs, repetitions, 1);
+                (apart(of, shape, change, &mut noise), repetitions)
+            }
             Mode::Together => together(of, change, &mut noise),
         };
         let of_place = |place| places.iter().filter(|known| **known == place).count();
@@ -214,10 +223,12 @@ fn margins() -> Vec<Margins> {
     ]
 }
 
+/// Runs of the base, repetitions of a run, and processes that they are spread over.
+type Shape = (usize, usize, usize);
+
 fn apart(
     of: Disturbance,
-    repetitions: usize,
-    processes: usize,
+    (bases, repetitions, processes): Shape,
     change: [f64; ROWS],
     noise: &mut Noise,
 ) -> Vec<Place> {
@@ -232,21 +243,19 @@ fn apart(
         };
         (0..repetitions).map(repetition).collect()
     };
-    let (base, new) = (run([0.0; ROWS]), run(change));
-    let of_row = |run: &[[f64; ROWS]], row: usize| run.iter().map(|r| r[row]).collect::<Vec<f64>>();
-    let samples = (0..ROWS).map(|row| Samples::new(&of_row(&base, row), &of_row(&new, row)));
-    let samples: Vec<Samples> = samples
-        .map(|row| row.expect("rates are positive"))
-        .collect();
-    let resemblance = Resemblance::of(&samples);
-    let samples: Vec<Samples> = samples
-        .into_iter()
-        .map(|row| row.resembling(resemblance))
-        .collect();
-    judge(&samples, &margins())
-        .iter()
-        .map(|judged| judged.place)
-        .collect()
+    let bases: Vec<_> = (0..bases).map(|_| run([0.0; ROWS])).collect();
+    let new = run(change);
+    let of_row = |run: &Vec<[f64; ROWS]>, row: usize| run.iter().map(|r| r[row]).collect();
+    let samples = (0..ROWS).map(|row| {
+        let bases: Vec<Vec<f64>> = bases.iter().map(|base| of_row(base, row)).collect();
+        Samples::of_runs(&bases, &of_row(&new, row)).expect("rates are positive")
+    });
+    let samples: Vec<Samples> = samples.collect();
+    let (resemblance, spread) = (Resemblance::of(&samples), RunSpread::of(&samples));
+    let samples = samples.into_iter();
+    let samples = samples.map(|row| row.resembling(resemblance).spread(spread));
+    let judged = judge(&samples.collect::<Vec<Samples>>(), &margins());
+    judged.iter().map(|judged| judged.place).collect()
 }
 
 fn together(of: Disturbance, change: [f64; ROWS], noise: &mut Noise) -> (Vec<Place>, usize) {
