@@ -8,7 +8,7 @@
 #[path = "../tests/analysis/noise/mod.rs"]
 mod noise;
 
-use noise::gates::{MOST_ROUNDS, Mode, NOISES, ROWS, Seen, simulate};
+use noise::gates::{Disturbance, MOST_ROUNDS, Mode, NOISES, ROWS, Seen, simulate};
 
 /// Gates of builds that are the same, and as many of one that is slower in all rows.
 const GATES: usize = 500;
@@ -16,12 +16,11 @@ const GATES: usize = 500;
 /// Gates of a build that is slower in one row, and of one that is slower by the threshold.
 const FEWER_GATES: usize = 200;
 
-const MODES: [Mode; 5] = [
+const MODES: [Mode; 4] = [
     Mode::Together,
     Mode::Apart(5, 1),
     Mode::Apart(10, 1),
     Mode::Apart(10, 10),
-    Mode::Bases(5, 10),
 ];
 
 fn main() {
@@ -30,6 +29,22 @@ fn main() {
          rows called the same | rounds | one row 10 % slower: called | 5 % slower: called |"
     );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for noise in NOISES {
+        for mode in MODES {
+            print_row(noise, mode);
+        }
+    }
+    // What a base of several runs knows of luck.
+    for noise in &NOISES[..2] {
+        print_row(*noise, Mode::Bases(5, 10));
+    }
+}
+
+fn print_row(noise: Disturbance, mode: Mode) {
+    let of = |factor, rows, gates, seed| simulate(noise, mode, factor, rows, gates, seed);
+    let (same, slower) = (of(1.0, ROWS, GATES, 1), of(0.9, ROWS, GATES, 2));
+    let one = of(0.9, 1, FEWER_GATES, 3);
+    let edge = of(0.95, ROWS, FEWER_GATES, 4);
     let share = |part: usize, of: usize| format!("{:.1} %", 100.0 * part as f64 / of as f64);
     let rounds = |seen: &Seen| {
         let of = |share: f64| match seen.rounds(share) {
@@ -38,25 +53,17 @@ fn main() {
         };
         format!("{} ({})", of(0.5), of(0.95))
     };
-    for noise in NOISES {
-        for mode in MODES {
-            let of = |factor, rows, gates, seed| simulate(noise, mode, factor, rows, gates, seed);
-            let (same, slower) = (of(1.0, ROWS, GATES, 1), of(0.9, ROWS, GATES, 2));
-            let one = of(0.9, 1, FEWER_GATES, 3);
-            let edge = of(0.95, ROWS, FEWER_GATES, 4);
-            println!(
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                noise.name,
-                mode.name(),
-                share(same.failed, same.gates),
-                share(same.passed, same.gates),
-                rounds(&same),
-                share(slower.failed, slower.gates),
-                share(slower.same, slower.gates * ROWS),
-                rounds(&slower),
-                share(one.failed, one.gates),
-                share(edge.failed, edge.gates),
-            );
-        }
-    }
+    println!(
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        noise.name,
+        mode.name(),
+        share(same.failed, same.gates),
+        share(same.passed, same.gates),
+        rounds(&same),
+        share(slower.failed, slower.gates),
+        share(slower.same, slower.gates * ROWS),
+        rounds(&slower),
+        share(one.failed, one.gates),
+        share(edge.failed, edge.gates),
+    );
 }
