@@ -46,8 +46,8 @@ fn two_quiet_runs_of_five_are_told_apart() {
 #[test]
 fn two_runs_of_one_process_each_mistake_its_luck_for_a_change() {
     let lucky = simulate(NOISES[1], Mode::Apart(10, 1), 1.0, ROWS, GATES, 7);
-    assert!(
-        lucky.failed * 100 > GATES,
-        "pairs are what tells them apart"
-    );
+    assert!(lucky.failed * 100 > 10 * GATES, "{}", lucky.failed);
+    // Several runs of the base tell how far luck goes.
+    let told = simulate(NOISES[1], Mode::Bases(5, 10), 1.0, ROWS, GATES, 7);
+    assert!(told.failed * 100 <= 5 * GATES, "{}", told.failed);
 }
