@@ -9,17 +9,21 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use mlxbench_core::results::{RunResult, Side, Sides, StreamKernel, TargetId, Test};
+use mlxbench_core::results::{
+    ROUNDS_OF_BLOCK, RunResult, Side, Sides, Stopped, StreamKernel, TargetId, Test,
+};
 use serde::Serialize;
 
+use crate::evidence::{
+    Evidence, Margins, Pairs, Resemblance, RunSpread, Samples, judge, repetitions,
+};
 use crate::fingerprint::{Difference, DifferenceKind, differences};
-use crate::ranks::{Logs, Resemblance};
 use crate::roofline::stream_rate;
 use crate::stats::{Estimate, Interval};
 
 pub use compared::Compared;
 pub use origin::Origin;
-pub use verdict::{Change, FAMILY_CONFIDENCE, Gate, change, possible_rows, rounds_for, tail};
+pub use verdict::{Change, Gate, change};
 
 use compared::Figure;
 use standing::{Case, case_measured, cases, is_missing};
@@ -29,6 +33,10 @@ use verdict::gate;
 /// threads and libraries take more or less from start to start, and all repetitions of a run share one
 /// start.
 pub const LEAST_MEMORY_BYTES: f64 = (16 << 20) as f64;
+
+/// Repetitions of both results that decide what is 10 % apart at 2 % of noise, by the simulation in
+/// `examples/gate.rs`.
+pub const ENOUGH_REPETITIONS: usize = 10;
 
 /// What is compared, and what counts as a change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -78,10 +86,19 @@ pub struct Comparison {
     /// A row for each target, test and figure that both have, in the new result's order, and for each case
     /// that only one of them failed at.
     pub rows: Vec<ComparedRow>,
-    /// Rows that are judged together: [`FAMILY_CONFIDENCE`] is divided among them.
+    /// Rows that are judged together: [`LEVEL`](crate::evidence::LEVEL) is that of all of them.
     pub judged: usize,
+    /// How many repetitions both results should have, where they have so few that no row could be decided whatever
+    /// they measured.
+    pub too_few: Option<usize>,
+    /// What ended a run of two sides that is measured until it is decided.
+    pub stopped: Option<Stopped>,
     /// How much the repetitions of each figure resemble those before them.
     pub resemblances: BTreeMap<Compared, Resemblance>,
+    /// How much runs of the base differ in each figure.
+    pub spreads: BTreeMap<Compared, RunSpread>,
+    /// Runs that the base is made of.
+    pub base_runs: usize,
     /// What isn't the same in both.
     pub differences: Vec<Difference>,
     /// What the machine itself did, without any framework, that lies apart by more than the threshold.
@@ -122,7 +139,7 @@ pub struct ComparedRow {
     /// New over base: the ratio of the medians, with its 95 % interval; of pairs the median of their
     /// ratios.
     pub ratio: Option<Estimate>,
-    /// The interval that decides: all rows' intervals hold together with [`FAMILY_CONFIDENCE`].
+    /// The interval that says what was decided, as [`Judged::interval`](crate::evidence::Judged::interval) tells.
     pub bounds: Option<Interval>,
     /// What follows.
     #[serde(flatten)]
@@ -131,8 +148,21 @@ pub struct ComparedRow {
 
 /// Compares `new` with `base`, which were measured at different times.
 pub fn compare(base: &RunResult, new: &RunResult, options: &Options) -> Comparison {
+    compare_runs(base, &[], new, options)
+}
+
+/// The same with a base of several runs: `base` stands for them, and those of the `earlier` ones that were measured
+/// alike tell with it how much runs differ.
+pub fn compare_runs(
+    base: &RunResult,
+    earlier: &[RunResult],
+    new: &RunResult,
+    options: &Options,
+) -> Comparison {
+    let alike = |run: &&RunResult| differences(run, base).is_empty();
     Comparing {
         base,
+        earlier: earlier.iter().filter(alike).collect(),
         new,
         paired: false,
         options,
@@ -153,12 +183,13 @@ pub fn compare_sides(result: &RunResult, options: &Options) -> Option<Comparison
     let [a, b] = Side::BOTH.map(|side| one_side(result, side));
     let comparing = Comparing {
         base: &a,
+        earlier: Vec::new(),
         new: &b,
         paired: true,
         options,
     };
     let mut comparison = comparing.compare();
-    if let Some(Sides { a, b }) = &result.run.sides {
+    if let Some(Sides { a, b, .. }) = &result.run.sides {
         comparison.base.command = Some(a.clone());
         comparison.new.command = Some(b.clone());
     }
@@ -186,6 +217,7 @@ fn one_side(result: &RunResult, side: Side) -> RunResult {
 /// Two results while they are compared.
 struct Comparing<'a> {
     base: &'a RunResult,
+    earlier: Vec<&'a RunResult>,
     new: &'a RunResult,
     paired: bool,
     options: &'a Options,
@@ -194,8 +226,16 @@ struct Comparing<'a> {
 /// A row before it is known how many there are.
 struct Draft {
     row: ComparedRow,
-    /// The figures that are judged.
-    logs: Option<Logs>,
+    /// What is judged.
+    measured: Option<Measured>,
+}
+
+/// What was measured of a row.
+enum Measured {
+    /// In two runs.
+    Apart(Samples),
+    /// In one run, block by block.
+    Together(Pairs),
 }
 
 impl Comparing<'_> {
@@ -213,24 +253,38 @@ impl Comparing<'_> {
             .filter(|case| case_measured(base, case) || case_measured(new, case))
             .flat_map(|case| self.rows_of(case, &differences))
             .collect();
-        let judged = drafts.iter().filter(|draft| draft.logs.is_some()).count();
+        let mut rows = Vec::new();
+        let (mut apart, mut together) = (Vec::new(), Vec::new());
+        for Draft { row, measured } in drafts {
+            match measured {
+                Some(Measured::Apart(samples)) => apart.push((rows.len(), samples)),
+                Some(Measured::Together(pairs)) => together.push((rows.len(), pairs)),
+                None => {}
+            }
+            rows.push(row);
+        }
+        let judged = apart.len() + together.len();
+        let hopeless = judged > 0
+            && apart.iter().all(|(_, samples)| !samples.has_enough())
+            && together.is_empty();
         let resemblances: BTreeMap<Compared, Resemblance> = self
             .options
             .metrics
             .iter()
-            .map(|&metric| {
-                let own = drafts.iter().filter(|draft| draft.row.metric == metric);
-                let logs = own.filter_map(|draft| draft.logs.as_ref());
-                (metric, Resemblance::of(logs))
-            })
+            .map(|&metric| (metric, Resemblance::of(of_metric(&apart, &rows, metric))))
             .collect();
-        let rows: Vec<ComparedRow> = drafts
-            .into_iter()
-            .map(|draft| {
-                let resemblance = resemblances.get(&draft.row.metric).copied();
-                self.judge(draft, judged, resemblance.unwrap_or(Resemblance::NONE))
-            })
+        let spreads: BTreeMap<Compared, RunSpread> = resemblances
+            .keys()
+            .map(|&metric| (metric, RunSpread::of(of_metric(&apart, &rows, metric))))
             .collect();
+        let resembling = |(at, samples): (usize, Samples)| {
+            let metric = &rows[at].metric;
+            let resembling = samples.resembling(resemblances[metric]);
+            (at, resembling.spread(spreads[metric]))
+        };
+        let apart = apart.into_iter().map(resembling).collect();
+        self.judge(&mut rows, apart);
+        self.judge(&mut rows, together);
         let names = |of: &RunResult, not_in: &RunResult| -> Vec<String> {
             standing::cases(of)
                 .iter()
@@ -251,7 +305,11 @@ impl Comparing<'_> {
             paired: self.paired,
             options: self.options.clone(),
             judged,
+            too_few: hopeless.then_some(ENOUGH_REPETITIONS),
+            stopped: self.stopped(),
             resemblances,
+            spreads,
+            base_runs: 1 + self.earlier.len(),
             gate: gate(&rows, &vanished),
             rows,
             differences,
@@ -288,14 +346,19 @@ impl Comparing<'_> {
         };
         let gone = || apart("the new result has no such figure");
         let settled = settled.or_else(|| after.is_empty().then(gone));
-        let (ratio, logs) = match (&settled, self.paired) {
+        let (ratio, measured) = match (&settled, self.paired) {
             (Some(_), _) => (None, None),
-            (None, false) => unpaired(&before, &after),
-            (None, true) => paired(&before, &after),
+            (None, false) => {
+                let earlier = self.earlier.iter();
+                let earlier = earlier.map(|run| values(&metric.figures(run, target, test)));
+                let runs: Vec<Vec<f64>> = earlier.chain([values(&before)]).collect();
+                unpaired(&runs, &after)
+            }
+            (None, true) => paired(&before, &after, rounds_of_block(self.new)),
         };
-        let change = match (settled, &logs) {
+        let change = match (settled, &measured) {
             (Some(settled), _) => settled,
-            (None, None) => apart("no round has it on both sides"),
+            (None, None) => apart("no block of rounds has it on both sides"),
             (None, Some(_)) => Change::Inconclusive { repetitions: None },
         };
         Draft {
@@ -309,31 +372,40 @@ impl Comparing<'_> {
                 bounds: None,
                 change,
             },
-            logs,
+            measured,
         }
     }
 
-    fn judge(
-        &self,
-        Draft { mut row, logs }: Draft,
-        judged: usize,
-        resemblance: Resemblance,
-    ) -> ComparedRow {
-        let (Some(logs), Some(ratio), Some(base)) = (logs, row.ratio, row.base) else {
-            return row;
+    /// Judges the rows that have evidence, all together.
+    fn judge<E: Evidence>(&self, rows: &mut [ComparedRow], evidence: Vec<(usize, E)>) {
+        let margins = |row: &ComparedRow| {
+            let base = row.base.map_or(f64::NAN, |base| base.median);
+            let threshold = self.options.threshold_of(row.metric, base);
+            Margins {
+                // A threshold above all of it leaves nothing to be lost.
+                low: (1.0 - threshold).max(0.0).ln(),
+                high: threshold.ln_1p(),
+            }
         };
-        let threshold = self.options.threshold_of(row.metric, base.median);
-        let bounds = logs
-            .bounds(tail(judged))
-            .resembling(resemblance, ratio.median);
-        row.bounds = bounds.interval;
-        row.change = change(
-            &bounds,
-            ratio.median,
-            threshold,
-            row.metric.higher_is_better(),
-        );
-        row
+        let margins: Vec<Margins> = evidence.iter().map(|(at, _)| margins(&rows[*at])).collect();
+        let (places, evidence): (Vec<usize>, Vec<E>) = evidence.into_iter().unzip();
+        let judged = judge(&evidence, &margins);
+        for (((at, evidence), margins), judged) in
+            places.into_iter().zip(&evidence).zip(margins).zip(judged)
+        {
+            let row = &mut rows[at];
+            let seen = row.ratio.map_or(f64::NAN, |ratio| ratio.median.ln());
+            row.bounds = judged.interval(evidence);
+            let repetitions = repetitions(evidence, seen, margins);
+            row.change = change(judged.place, row.metric.higher_is_better(), repetitions);
+        }
+    }
+
+    /// The last test that was ended, of a run of two sides.
+    fn stopped(&self) -> Option<Stopped> {
+        let sequential = self.paired && rounds_of_block(self.new) == ROUNDS_OF_BLOCK;
+        let last = self.new.stopped.last().filter(|_| sequential);
+        last.cloned()
     }
 
     /// What the machine's own limits say of the machine.
@@ -362,16 +434,52 @@ fn values(figures: &[Figure]) -> Vec<f64> {
     figures.iter().map(|figure| figure.value).collect()
 }
 
-fn unpaired(base: &[Figure], new: &[Figure]) -> (Option<Estimate>, Option<Logs>) {
-    let (base, new) = (values(base), values(new));
-    (Estimate::of_ratio(&new, &base), Logs::unpaired(&base, &new))
+/// Rounds whose order one coin decides: two, there and back, where the run drew them so.
+fn rounds_of_block(result: &RunResult) -> usize {
+    let sides = result.run.sides.as_ref();
+    match sides.and_then(|sides| sides.sequence.as_ref()) {
+        Some(_) => ROUNDS_OF_BLOCK,
+        None => 1,
+    }
 }
 
-fn paired(base: &[Figure], new: &[Figure]) -> (Option<Estimate>, Option<Logs>) {
-    let ratio = |before: &Figure| {
-        let after = new.iter().find(|after| after.round == before.round)?;
-        Some(after.value / before.value)
-    };
-    let ratios: Vec<f64> = base.iter().filter_map(ratio).collect();
-    (Estimate::of(&ratios), Logs::paired(&ratios))
+/// What was measured of the rows of one figure.
+fn of_metric<'a>(
+    apart: &'a [(usize, Samples)],
+    rows: &[ComparedRow],
+    metric: Compared,
+) -> impl Iterator<Item = &'a Samples> {
+    let own = apart
+        .iter()
+        .filter(move |(at, _)| rows[*at].metric == metric);
+    own.map(|(_, samples)| samples)
+}
+
+fn unpaired(base: &[Vec<f64>], new: &[Figure]) -> (Option<Estimate>, Option<Measured>) {
+    let new = values(new);
+    let samples = Samples::of_runs(base, &new);
+    (
+        Estimate::of_ratio(&new, &base.concat()),
+        samples.map(Measured::Apart),
+    )
+}
+
+fn paired(
+    base: &[Figure],
+    new: &[Figure],
+    rounds_of_block: usize,
+) -> (Option<Estimate>, Option<Measured>) {
+    let mut blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for before in base {
+        if let Some(after) = new.iter().find(|after| after.round == before.round) {
+            let block = blocks.entry(before.round / rounds_of_block).or_default();
+            block.push(after.value / before.value);
+        }
+    }
+    let ratios: Vec<f64> = blocks.values().flatten().copied().collect();
+    // The sign of half a block isn't a coin's.
+    blocks.retain(|_, ratios| ratios.len() == rounds_of_block);
+    let blocks: Vec<Vec<f64>> = blocks.into_values().collect();
+    let pairs = Pairs::new(&blocks, rounds_of_block);
+    (Estimate::of(&ratios), pairs.map(Measured::Together))
 }

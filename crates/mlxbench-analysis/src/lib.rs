@@ -8,6 +8,7 @@
 //! | [`conditions`] | the state of the devices meanwhile, and what was throttled |
 //! | [`drift`] | which rows drifted, corrected for how many there are |
 //! | [`equivalence`] | did a target do the same work as the reference? |
+//! | [`evidence`] | what repetitions say of the ratios of many rows together |
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
 //! | [`history`](mod@history) | results over time |
 //! | [`leader`] | which target is fastest, in each precision and of all, and how surely |
@@ -17,7 +18,6 @@
 //! | [`partings`] | where the tokens of timed tests part from the reference's |
 //! | [`positions`] | where latency jumps along a generation |
 //! | [`quantisation`] | what quantising the weights costs |
-//! | [`ranks`] | intervals of a ratio from ranks |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
 //! | [`smooth`] | times along lengths: smooth, or with steps and spikes |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
@@ -31,6 +31,7 @@ pub mod comparison;
 pub mod conditions;
 pub mod drift;
 pub mod equivalence;
+pub mod evidence;
 pub mod fingerprint;
 pub mod history;
 pub mod leader;
@@ -40,7 +41,6 @@ pub mod outliers;
 pub mod partings;
 pub mod positions;
 pub mod quantisation;
-pub mod ranks;
 pub mod roofline;
 pub mod smooth;
 pub mod stats;
@@ -50,7 +50,9 @@ pub mod trend;
 
 pub use change_points::{ChangePoint, Pettitt, change_points, change_points_at};
 pub use chips::published_bandwidth;
-pub use comparison::{Change, Compared, ComparedRow, Comparison, Gate, compare, compare_sides};
+pub use comparison::{
+    Change, Compared, ComparedRow, Comparison, Gate, compare, compare_runs, compare_sides,
+};
 pub use conditions::{CaseConditions, Throttled};
 pub use drift::{Drift, Drifting, drifts, machine_drift};
 pub use fingerprint::{Difference, DifferenceKind, Fingerprint, differences, fingerprint};

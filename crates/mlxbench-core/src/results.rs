@@ -301,12 +301,36 @@ pub struct Run {
 }
 
 /// The commands of the workers of each [`Side`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sides {
     /// What is compared with.
     pub a: String,
     /// What is compared.
     pub b: String,
+    /// Until when they are measured; absent in older results, whose rounds were counted beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<Sequence>,
+}
+
+/// Rounds of a [`Sequence`] whose order one coin decides: there and back.
+pub const ROUNDS_OF_BLOCK: usize = 2;
+
+/// How two sides are measured until they are decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sequence {
+    /// Draws the order of each block of [`ROUNDS_OF_BLOCK`] rounds; drawn itself when the run started.
+    pub order_seed: u64,
+    /// Changes of at most this share are none.
+    pub threshold: f64,
+    /// The same for memory.
+    pub memory_threshold: f64,
+    /// The figures that are to be decided, by their names on the command line.
+    pub metrics: Vec<String>,
+    /// The probability that any claim of one kind (slower, faster, not slower, not faster) is wrong, whenever
+    /// the run stops.
+    pub level: f64,
+    /// Seconds after which no further block is begun.
+    pub max_seconds: f64,
 }
 
 impl Sides {

@@ -14,7 +14,7 @@ mod markdown;
 mod text;
 mod words;
 
-use mlxbench_analysis::Comparison;
+use mlxbench_analysis::{ComparedRow, Comparison};
 
 /// How a comparison is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,4 +57,10 @@ pub fn render_comparison(comparison: &Comparison, format: ComparisonFormat) -> V
         ComparisonFormat::Junit => junit::render(comparison).into_bytes(),
         ComparisonFormat::Annotations => annotations::render(comparison).into_bytes(),
     }
+}
+
+/// How a row that is open stands while two sides are measured: `candle/cpu/f32 pp64+tg16 decode -9.8 % (-14.0 to -4.2),
+/// about 30 rounds`.
+pub fn row_standing(row: &ComparedRow) -> String {
+    words::standing(row)
 }

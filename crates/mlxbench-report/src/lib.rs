@@ -71,7 +71,7 @@ use digest::Digest;
 use draw::theme::Palette;
 use external::External;
 
-pub use comparison::{ComparisonFormat, render_comparison};
+pub use comparison::{ComparisonFormat, render_comparison, row_standing};
 pub use history::History;
 pub use png::PngError;
 pub use splice::{SpliceError, splice};

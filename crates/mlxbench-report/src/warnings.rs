@@ -52,9 +52,7 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
     });
     let resumed = (!result.resumed.is_empty()).then(|| {
         let times = result.resumed.len();
-        format!(
-            "the run was cut short and gone on with, {times} times: the machine may have changed"
-        )
+        format!("the run was gone on with later, {times} times: the machine may have changed")
     });
     let repetitions = run.settings.repetitions;
     let few = (repetitions < FEWEST_FOR_INTERVAL && run.settings.interval_percent.is_none()).then(|| {
@@ -69,7 +67,10 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
             StopReason::MaxRepetitions => Some(format!(
                 "{test} ended after {repetitions} repetitions with wider intervals than asked for"
             )),
-            StopReason::Repetitions | StopReason::Interval => None,
+            StopReason::MaxMinutes => Some(format!(
+                "{test} ended after {repetitions} rounds undecided: --max-minutes was reached"
+            )),
+            StopReason::Repetitions | StopReason::Interval | StopReason::Decided => None,
         }
     });
     let general = [debug, fallback, unfinished, resumed, few];

@@ -46,6 +46,31 @@ impl Baselines {
         journal::read(&self.find(text, machine)?)
     }
 
+    /// The newest `last` baselines of that name that are of the same config, the newest first; of a file or a folder
+    /// its one result.
+    ///
+    /// # Errors
+    /// As of [`result`](Self::result).
+    pub fn results(&self, text: &str, machine: &str, last: NonZeroUsize) -> Result<Vec<RunResult>> {
+        let newest = self.result(text, machine)?;
+        let mut results = vec![newest];
+        if Path::new(text).exists() {
+            return Ok(results);
+        }
+        let own = self.list()?.into_iter().rev();
+        let own = own.filter(|kept| kept.machine == machine && kept.name == text);
+        for kept in own.skip(1) {
+            if results.len() == last.get() {
+                break;
+            }
+            let earlier = journal::read(&kept.file)?;
+            if earlier.run.name == results[0].run.name {
+                results.push(earlier);
+            }
+        }
+        Ok(results)
+    }
+
     /// The baselines in `folder`, which need not be there yet.
     pub fn new(folder: &Path) -> Self {
         Self {
@@ -176,12 +201,17 @@ impl Baselines {
 /// # Errors
 /// When the file is no result, or the folder holds none.
 pub fn result_at(path: &Path) -> Result<RunResult> {
-    if !path.is_dir() {
-        return journal::read(path);
+    match path.is_dir() {
+        true => Ok(newest_result(path)?.1),
+        false => journal::read(path),
     }
+}
+
+/// The newest finished result in a folder, with its file.
+pub(crate) fn newest_result(path: &Path) -> Result<(PathBuf, RunResult)> {
     let is_json = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "json");
     let files = entries(path)?.into_iter().filter(is_json);
-    let mut newest: Option<RunResult> = None;
+    let mut newest: Option<(PathBuf, RunResult)> = None;
     let mut unfinished = 0;
     let mut unread = None;
     for file in files {
@@ -191,8 +221,8 @@ pub fn result_at(path: &Path) -> Result<RunResult> {
                 let time = |result: &RunResult| (result.run.started, result.finished);
                 let newer = newest
                     .as_ref()
-                    .is_none_or(|known| time(&result) > time(known));
-                newest = if newer { Some(result) } else { newest };
+                    .is_none_or(|(_, known)| time(&result) > time(known));
+                newest = if newer { Some((file, result)) } else { newest };
             }
             Err(error) => unread = Some(error),
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use mlxbench_analysis::ComparedRow;
 use mlxbench_core::results::Failure;
 
 /// What happens, for whoever shows it.
@@ -36,6 +37,21 @@ pub enum Event<'a> {
         /// The rest after which it is measured again; `None` when it isn't.
         again_after: Option<Duration>,
     },
+    /// The rows of two sides were looked at.
+    Looked(&'a Progress<'a>),
     /// Something could not be measured.
     Failed(&'a Failure),
+}
+
+/// How near two sides are to being decided.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// Rounds so far.
+    pub rounds: usize,
+    /// Rows that are decided.
+    pub decided: usize,
+    /// All rows.
+    pub rows: usize,
+    /// Of the others the one with the widest interval.
+    pub widest: Option<&'a ComparedRow>,
 }

@@ -1,14 +1,15 @@
 //! A run from its beginning to its end: opening the journal, a new one or the one to go on with,
 //! and what is left behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use mlxbench_core::results::{
-    Equivalence, Failure, FailureKind, Harness, Record, Run, RunResult, Sample, Side, TargetId,
-    Test, Verdict,
+    Equivalence, Failure, FailureKind, Harness, Record, Run, RunResult, Sample, Settings, Side,
+    Sides, TargetId, Test, Verdict,
 };
 
+use crate::baselines::newest_result;
 use crate::event::Event;
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal, STEM};
@@ -23,7 +24,8 @@ use crate::{Error, Result, prompt, system};
 pub struct Options {
     /// Folder of results; the run's files go to `<out>/<name>/`.
     pub out: PathBuf,
-    /// Go on with the newest run that was cut short.
+    /// Go on with the newest run that was cut short, or with the newest result when more repetitions are asked
+    /// for.
     pub resume: bool,
     /// Run only cases whose `target test` contains this.
     pub filter: Option<String>,
@@ -122,7 +124,7 @@ fn case_name(target: &TargetId, test: &Test) -> String {
 /// A new journal, or the one to go on with.
 fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal, RunResult)> {
     let folder = options.out.join(&plan.name);
-    let run = Run {
+    let mut run = Run {
         name: plan.name.clone(),
         description: plan.description.clone(),
         started: Timestamp::now(),
@@ -146,8 +148,8 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
         let journal = Journal::create(&folder, &stem, &run)?;
         return Ok((journal, RunResult::new(run)));
     }
-    let path = journal::newest(&folder)?;
-    let mut result = journal::read(&path)?;
+    let (path, mut result) = to_go_on_with(&folder, &run.settings)?;
+    adopt_order(&mut run, &result.run);
     let then = Run {
         started: run.started,
         conditions: run.conditions.clone(),
@@ -175,10 +177,51 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
     }
     meters.adopt(&result.run.power);
     let resumed = Record::Resumed { at: run.started };
-    let mut journal = Journal::reopen(&path)?;
+    let mut journal = match path.exists() {
+        true => Journal::reopen(&path)?,
+        false => Journal::of(&path, &result)?,
+    };
     journal.append(&resumed)?;
     result.apply(resumed);
     Ok((journal, result))
+}
+
+/// The journal of the run that was cut short last, or where there is none that of the newest result, with its tests
+/// open again, when that has fewer repetitions than are asked for now.
+fn to_go_on_with(folder: &Path, settings: &Settings) -> Result<(PathBuf, RunResult)> {
+    let nothing = match journal::newest(folder) {
+        Ok(path) => {
+            let result = journal::read(&path)?;
+            return Ok((path, result));
+        }
+        Err(nothing) => nothing,
+    };
+    let Ok((file, mut result)) = newest_result(folder) else {
+        return Err(nothing);
+    };
+    let known = &mut result.run.settings;
+    if known.repetitions >= settings.repetitions || result.run.sides.is_some() {
+        return Err(Error::Resume(format!(
+            "nothing to resume: {} came to its end, with {} repetitions; --repetitions asks for more",
+            file.display(),
+            known.repetitions
+        )));
+    }
+    known.repetitions = settings.repetitions;
+    known.max_repetitions = settings.max_repetitions;
+    result.stopped.clear();
+    Ok((journal::beside(&file), result))
+}
+
+/// Goes on in the order that was drawn then, for as long as is asked now.
+fn adopt_order(run: &mut Run, then: &Run) {
+    let sequence = |sides: &Option<Sides>| sides.as_ref()?.sequence.clone();
+    let known = sequence(&then.sides);
+    let now = run.sides.as_mut().and_then(|sides| sides.sequence.as_mut());
+    if let Some((now, known)) = now.zip(known) {
+        now.order_seed = known.order_seed;
+        now.max_seconds = known.max_seconds;
+    }
 }
 
 /// Whether the target's worker isn't what it was when `result` was measured.

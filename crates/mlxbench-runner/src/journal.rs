@@ -50,6 +50,31 @@ impl Journal {
         Ok(journal)
     }
 
+    /// A journal at `path` that adds up to `result`, to go on with what came to its end.
+    ///
+    /// # Errors
+    /// When it can't be written, or is there. None is left behind, then.
+    pub(crate) fn of(path: &Path, result: &RunResult) -> Result<Self> {
+        let wrap = |error| Error::io(path, error);
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let mut file = file.map_err(wrap)?;
+        let line =
+            |record: Record| serde_json::to_string(&record).expect("records are plain data") + "\n";
+        let lines: String = records(result.clone()).map(line).collect();
+        if let Err(error) = file
+            .write_all(lines.as_bytes())
+            .and_then(|()| file.sync_data())
+        {
+            let _ = std::fs::remove_file(path);
+            return Err(wrap(error));
+        }
+        sync_folder_of(path);
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
     /// Goes on with the journal at `path`. A last line that was cut short is dropped.
     ///
     /// # Errors
@@ -101,6 +126,42 @@ impl Journal {
         let _ = std::fs::remove_file(&self.path);
         Ok(path)
     }
+}
+
+/// The records that add up to a result whose run goes on: all but its end.
+fn records(result: RunResult) -> impl Iterator<Item = Record> {
+    let resumed = result.resumed.into_iter().map(|at| Record::Resumed { at });
+    let probes = [
+        Record::Streams {
+            probes: result.streams,
+        },
+        Record::Products {
+            probes: result.products,
+        },
+    ];
+    std::iter::once(Record::Run(Box::new(result.run)))
+        // What had failed before is tried again, as it was then.
+        .chain(resumed)
+        .chain(result.targets.into_iter().map(Record::Target))
+        .chain(result.equivalences.into_iter().map(Record::Equivalence))
+        .chain(result.partings.into_iter().map(Record::Parting))
+        .chain(
+            result
+                .quantisation_costs
+                .into_iter()
+                .map(Record::QuantisationCost),
+        )
+        .chain(probes)
+        .chain(result.warmups.into_iter().map(Record::Warmup))
+        .chain(result.samples.into_iter().map(Record::Sample))
+        .chain(result.failures.into_iter().map(Record::Failure))
+        .chain(result.stopped.into_iter().map(Record::Stopped))
+}
+
+/// Where the journal of a result's run lies.
+pub(crate) fn beside(result: &Path) -> PathBuf {
+    let stem = result.file_stem().unwrap_or_default().to_string_lossy();
+    result.with_file_name(format!("{stem}{JOURNAL_SUFFIX}"))
 }
 
 /// Sees to it that a file which was made or renamed keeps its name after a loss of power, where the file
@@ -212,16 +273,8 @@ mod tests {
 
     /// The journal of a whole run.
     fn text(result: &RunResult) -> String {
-        let result = result.clone();
-        let run = Record::Run(Box::new(result.run));
-        let targets = result.targets.into_iter().map(Record::Target);
-        let known = result.equivalences.into_iter().map(Record::Equivalence);
-        let failures = result.failures.into_iter().map(Record::Failure);
-        let samples = result.samples.into_iter().map(Record::Sample);
-        let records = [run].into_iter().chain(targets).chain(known);
-        let records = records.chain(failures).chain(samples);
         let line = |record: Record| serde_json::to_string(&record).unwrap() + "\n";
-        records.map(line).collect()
+        records(result.clone()).map(line).collect()
     }
 
     #[test]

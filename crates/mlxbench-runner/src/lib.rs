@@ -13,6 +13,7 @@
 //! | [`execute`] | a run from its beginning to its end |
 //! | [`event`] | what a run tells while it goes on |
 //! | `rounds` | its heart: targets take turns until each test has been repeated enough |
+//! | `paired` | two sides, until every row is decided |
 //! | `schedule` | the order of turns in a round |
 //! | `stop` | when a test has been repeated enough |
 //! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
@@ -35,6 +36,7 @@ pub mod execute;
 pub mod interrupt;
 pub mod journal;
 pub mod locate;
+mod paired;
 mod partings;
 pub mod plan;
 mod power;

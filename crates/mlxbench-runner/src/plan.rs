@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
+use mlxbench_analysis::comparison::Options;
 use mlxbench_core::backend::Identity;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
@@ -58,6 +59,9 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// The two workers that every target is run with, where the run compares them.
     pub sides: Option<Sides>,
+    /// What is to be decided between the two sides, and for how long that is tried; `None` measures as often as
+    /// the settings say.
+    pub until_decided: Option<(Options, Duration)>,
     /// What every target is checked against before it is timed; `None` leaves the check out.
     pub check: Option<Check>,
     /// A worker that takes longer for one request is killed.
@@ -185,6 +189,7 @@ pub fn plan(
         tests,
         targets,
         sides: sides.cloned(),
+        until_decided: None,
         check,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
         delay: checked(limits::seconds("delay_seconds", measure.delay_seconds))?,

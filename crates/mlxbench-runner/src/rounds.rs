@@ -18,7 +18,6 @@ use crate::journal::Journal;
 use crate::plan::{Introduced, Plan};
 use crate::power::Meters;
 use crate::process::{Worker, WorkerError};
-use crate::schedule::order;
 use crate::stop::{Progress, stop};
 use crate::{Error, Result, system};
 
@@ -115,10 +114,9 @@ impl<'a> Runner<'a> {
         }
         self.probe(&targets)?;
         self.check_equivalence(&targets)?;
-        (self.observe)(Event::Planned(cases.len() * plan.settings.repetitions));
-        match plan.settings.residency {
-            Residency::Together => self.test_by_test(cases)?,
-            Residency::OneAtATime => self.target_by_target(cases)?,
+        match &plan.until_decided {
+            Some((options, most)) => self.until_decided(cases, options, *most)?,
+            None => self.as_often_as_planned(cases)?,
         }
         self.check_tokens(cases)?;
         self.record(Record::Finished {
@@ -126,6 +124,15 @@ impl<'a> Runner<'a> {
             conditions: system::conditions(),
         })?;
         Ok(())
+    }
+
+    fn as_often_as_planned(&mut self, cases: &[Case]) -> Result<(), Stop> {
+        let settings = &self.plan.settings;
+        (self.observe)(Event::Planned(cases.len() * settings.repetitions));
+        match settings.residency {
+            Residency::Together => self.test_by_test(cases),
+            Residency::OneAtATime => self.target_by_target(cases),
+        }
     }
 
     /// Workers stay loaded: each test is repeated to its end before the next.
@@ -175,7 +182,7 @@ impl<'a> Runner<'a> {
     }
 
     /// One repetition of each case, and what was throttled of them again.
-    fn round(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
+    pub(crate) fn round(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
         let todo = |case: &&Case| !self.is_measured(**case, round);
         let todo: Vec<Case> = cases.iter().filter(todo).copied().collect();
         self.turns(&todo, round)?;
@@ -201,7 +208,7 @@ impl<'a> Runner<'a> {
             self.workers.clear();
             self.warm.clear();
         }
-        for target in order(&targets, self.plan.settings.seed, round) {
+        for target in self.order(&targets, round) {
             for &case in cases.iter().filter(|case| case.target == target) {
                 if self.interrupt.is_set() {
                     return Err(Stop::Interrupted);

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use mlxbench_core::text::{printable, tell};
-use mlxbench_runner::event::Event;
+use mlxbench_report::row_standing;
+use mlxbench_runner::event::{self, Event};
 
 /// Writes `bytes` to stdout, [`printable`] where they are text. A reader that goes away (`mlxbench ... |
 /// head`) has seen enough: that is no error, and changes nothing of what the exit code says.
@@ -82,6 +83,7 @@ impl Progress {
                 };
                 self.keep(&format!("{case}: throttled: {why}: {what}"));
             }
+            Event::Looked(progress) => self.keep(&standing(progress)),
             Event::Failed(failure) => {
                 let test = failure
                     .test
@@ -122,4 +124,18 @@ impl Progress {
             None => tell(text),
         }
     }
+}
+
+/// How near two sides are to being decided: `after 20 rounds 5 of 9 rows are decided; the widest interval: ...`.
+fn standing(progress: &event::Progress<'_>) -> String {
+    let event::Progress {
+        rounds,
+        decided,
+        rows,
+        widest,
+    } = progress;
+    let widest = widest.map_or_else(String::new, |row| {
+        format!("; the widest interval: {}", row_standing(row))
+    });
+    format!("after {rounds} rounds {decided} of {rows} rows are decided{widest}")
 }

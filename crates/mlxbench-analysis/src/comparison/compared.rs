@@ -4,7 +4,7 @@ use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
 use crate::metrics;
-use crate::stats::{fewest_for_percentile, percentile, sorted};
+use crate::stats::{percentile, sorted};
 
 /// A figure that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -89,20 +89,6 @@ impl Compared {
             Some(Figure { round, value })
         };
         result.samples_of(target, test).filter_map(figure).collect()
-    }
-
-    /// Whether a test can have it.
-    pub(super) fn is_possible_in(self, test: &Test) -> bool {
-        match self {
-            Self::Decode => test.yields(Metric::Decode),
-            Self::Prefill => test.yields(Metric::Prefill),
-            Self::LatencyP99 => {
-                test.yields(Metric::InterToken) && test.steps() >= fewest_for_percentile(99)
-            }
-            Self::Ttft => test.yields(Metric::Ttft),
-            Self::Memory => test.yields(Metric::PeakMemory) || test.yields(Metric::DevicePeak),
-            Self::Energy => test.yields(Metric::EnergyPerToken),
-        }
     }
 }
 

@@ -101,7 +101,7 @@ fn times_and_memory_are_worse_when_they_grow() {
 fn too_few_repetitions_are_inconclusive_and_say_how_many_would_do() {
     let few = |step| {
         let mut few = run(step);
-        few.samples.truncate(3);
+        few.samples.truncate(2);
         few
     };
     let comparison = compare(&few(1000), &few(2000), &Options::default());
@@ -109,7 +109,7 @@ fn too_few_repetitions_are_inconclusive_and_say_how_many_would_do() {
     let Change::Inconclusive { repetitions } = decode(&comparison).change else {
         panic!("{:?}", decode(&comparison).change);
     };
-    assert!(repetitions.unwrap() >= 6);
+    assert!(repetitions.unwrap() >= 3);
 }
 
 #[test]
@@ -291,29 +291,53 @@ fn a_figure_that_is_gone_is_no_pass() {
     );
 }
 
+/// The first five repetitions of three targets, whose decode step takes about so many nanoseconds.
+fn five_of_three(step: u64) -> RunResult {
+    let targets: [TargetId; 3] =
+        ["mock/cpu/f32", "mock/cpu/bf16", "mock/cpu/f16"].map(|name| name.parse().unwrap());
+    let samples = targets.iter().flat_map(|target| measured(target, step));
+    let samples = samples
+        .filter(|sample| sample.repetition < 5)
+        .map(|mut sample| {
+            // Prefill is as much slower.
+            sample.token_ns[0].0 = step + sample.repetition as u64;
+            sample.token_ns[1].0 = 2 * (step + sample.repetition as u64);
+            sample
+        });
+    let mut run = result(samples.collect());
+    run.run.targets = targets.into();
+    run
+}
+
 #[test]
-fn many_rows_ask_for_wider_intervals_than_one() {
-    let gate = |targets: usize| {
-        let names = (1..=targets).map(|threads| format!("mock/cpu/f32/t{threads}"));
-        let targets: Vec<TargetId> = names.map(|name| name.parse().unwrap()).collect();
-        let build = |step| {
-            let samples = targets.iter().flat_map(|target| measured(target, step));
-            // Noise, and as many repetitions as decide one row and not forty.
-            let samples = samples.filter(|sample| sample.repetition < 7);
-            let mut run = result(samples.collect());
-            run.run.targets = targets.clone();
-            run
-        };
-        let options = Options {
-            metrics: vec![Compared::Decode],
-            ..Options::default()
-        };
-        compare(&build(1000), &build(1200), &options)
+fn five_repetitions_tell_a_result_that_is_slower_in_every_row() {
+    let slower = compare(
+        &five_of_three(1000),
+        &five_of_three(1300),
+        &Options::default(),
+    );
+    assert_eq!((slower.gate, slower.judged), (Gate::Fail, 9));
+    let worse = slower.rows.iter().filter(|row| row.change == Change::Worse);
+    assert_eq!(worse.count(), 6, "all but memory");
+    let itself = compare(
+        &five_of_three(1000),
+        &five_of_three(1000),
+        &Options::default(),
+    );
+    assert!(itself.rows.iter().all(|row| row.change == Change::Same));
+    assert_eq!((itself.gate, itself.too_few), (Gate::Pass, None));
+}
+
+#[test]
+fn results_that_can_tell_nothing_say_so() {
+    let few = |step| {
+        let mut few = run(step);
+        few.samples.truncate(2);
+        few
     };
-    let (one, forty) = (gate(1), gate(40));
-    assert_eq!((one.gate, one.judged), (Gate::Fail, 1));
-    assert_eq!((forty.gate, forty.judged), (Gate::Inconclusive, 40));
-    assert_eq!(forty.rows[0].bounds, None);
+    let comparison = compare(&few(1000), &few(2000), &Options::default());
+    assert_eq!(comparison.too_few, Some(ENOUGH_REPETITIONS));
+    assert_eq!(comparison.gate, Gate::Inconclusive);
 }
 
 #[test]
@@ -370,11 +394,52 @@ fn sides_of_a_run_are_compared_round_by_round() {
 }
 
 #[test]
-fn a_paired_gate_has_the_rounds_that_its_rows_need() {
-    let tests = [test(512, 128), test(512, 0), test(0, 32)];
-    let rows = possible_rows(2, &tests, &[Compared::Decode, Compared::LatencyP99]);
-    assert_eq!(rows, 2 * 3);
-    assert_eq!((rounds_for(1), rounds_for(40)), (13, 21));
+fn runs_that_differ_widen_the_interval_of_one_more() {
+    let options = Options {
+        metrics: vec![Compared::Decode],
+        ..Options::default()
+    };
+    let new = run(1120);
+    let one = compare(&run(1000), &new, &options);
+    assert_eq!(
+        (decode(&one).change.clone(), one.base_runs),
+        (Change::Worse, 1)
+    );
+    // Of five runs of the same build each is a few per cent apart from the others.
+    let earlier = [940, 1060, 950, 1040].map(run);
+    let five = compare_runs(&run(1000), &earlier, &new, &options);
+    assert_eq!(five.base_runs, 5);
+    assert!(matches!(decode(&five).change, Change::Inconclusive { .. }));
+    let steady = [1001, 999, 1000, 1002].map(run);
+    let steady = compare_runs(&run(1000), &steady, &new, &options);
+    assert_eq!(decode(&steady).change, Change::Worse);
+    // One of another version doesn't belong to them.
+    let mut other = run(500);
+    other.targets[0].identity.version = "0".into();
+    assert_eq!(
+        compare_runs(&run(1000), &[other], &new, &options).base_runs,
+        1
+    );
+}
+
+#[test]
+fn half_a_block_of_two_sides_counts_for_nothing() {
+    let figures = |values: &[f64]| -> Vec<Figure> {
+        let rounds = values.iter().enumerate();
+        rounds
+            .map(|(round, &value)| Figure { round, value })
+            .collect()
+    };
+    let (base, new) = (figures(&[10.0; 5]), figures(&[9.0; 5]));
+    let (ratio, whole) = paired(&base, &new, 2);
+    assert_eq!(ratio.unwrap().n, 5);
+    let (_, even) = paired(&base[..4], &new[..4], 2);
+    let blocks = |measured: Option<Measured>| match measured {
+        Some(Measured::Together(pairs)) => pairs,
+        _ => panic!("pairs"),
+    };
+    assert_eq!(blocks(whole), blocks(even));
+    assert!(paired(&base[..1], &new[..1], 2).1.is_none());
 }
 
 #[test]

@@ -1,40 +1,53 @@
 //! Does the gate keep its word? What `examples/gate.rs` simulates at length, in short.
 
-use crate::noise::gates::{Mode, NOISES, Seen, simulate};
+use crate::noise::gates::{MOST_ROUNDS, Mode, NOISES, ROWS, simulate};
 
-const GATES: usize = 200;
+const GATES: usize = 60;
 
 #[test]
-fn a_gate_of_forty_rows_neither_cries_wolf_nor_sleeps() {
-    // The last noise sets runs apart: nothing but pairs can tell that from a change.
-    let (apart, within) = NOISES.split_last().expect("there are several");
-    let unpaired = within.iter().map(|noise| (noise, Mode::Unpaired, 10));
-    let paired = NOISES.iter().map(|noise| (noise, Mode::Paired, 20));
-    for (noise, mode, repetitions) in unpaired.chain(paired) {
-        let seen = simulate(*noise, mode, repetitions, GATES);
-        let Seen {
-            false_alarms,
-            slowed,
-            called,
-            same,
-            inconclusive,
-            ..
-        } = seen;
-        let what = format!("{}, {}", noise.name, mode.name());
-        assert!(false_alarms * 100 <= GATES, "{what}: {false_alarms}");
-        assert_eq!(same, 0, "{what}");
-        assert_eq!(called + inconclusive, slowed, "{what}");
-        // What is open is decided by as many repetitions as were asked for.
-        let decided = seen.then_called as f64 / seen.tried_again.max(1) as f64;
+fn two_sides_are_told_apart_whatever_disturbs_them() {
+    for noise in NOISES {
+        let what = format!("{}: {}", Mode::Together.name(), noise.name);
+        let equal = simulate(noise, Mode::Together, 1.0, ROWS, GATES, 1);
+        assert_eq!(equal.failed, 0, "{what}");
+        let slower = simulate(noise, Mode::Together, 0.9, ROWS, GATES, 2);
         assert!(
-            called * 100 > slowed * 95 || (decided > 0.7 && seen.then_same == 0),
-            "{what}: {called} of {slowed} called, then {decided} with {:?}",
-            seen.asked_for
+            slower.failed * 100 >= slower.gates * 95,
+            "{what}: {}",
+            slower.failed
         );
+        assert_eq!(slower.same, 0, "{what}");
+        assert!(slower.rounds(0.5) < MOST_ROUNDS, "{what}");
     }
-    let fooled = simulate(*apart, Mode::Unpaired, 30, GATES);
-    assert!(
-        fooled.false_alarms * 100 > GATES,
-        "two runs can't be told apart"
-    );
+}
+
+#[test]
+fn equal_sides_are_called_the_same_at_little_noise() {
+    let equal = simulate(NOISES[1], Mode::Together, 1.0, ROWS, GATES, 3);
+    assert!(equal.passed * 100 >= GATES * 90, "{}", equal.passed);
+}
+
+#[test]
+fn a_change_of_just_the_threshold_is_rarely_called() {
+    let edge = simulate(NOISES[2], Mode::Together, 0.95, ROWS, GATES, 4);
+    assert!(edge.failed * 100 <= GATES * 10, "{}", edge.failed);
+}
+
+#[test]
+fn two_quiet_runs_of_five_are_told_apart() {
+    let quiet = NOISES[0];
+    let slower = simulate(quiet, Mode::Apart(5, 1), 0.77, ROWS, GATES, 5);
+    assert_eq!(slower.slower, GATES * ROWS);
+    let equal = simulate(quiet, Mode::Apart(10, 1), 1.0, ROWS, GATES, 6);
+    assert_eq!(equal.failed, 0);
+    assert!(equal.passed * 100 >= GATES * 90, "{}", equal.passed);
+}
+
+#[test]
+fn two_runs_of_one_process_each_mistake_its_luck_for_a_change() {
+    let lucky = simulate(NOISES[1], Mode::Apart(10, 1), 1.0, ROWS, GATES, 7);
+    assert!(lucky.failed * 100 > 10 * GATES, "{}", lucky.failed);
+    // Several runs of the base tell how far luck goes.
+    let told = simulate(NOISES[1], Mode::Bases(5, 10), 1.0, ROWS, GATES, 7);
+    assert!(told.failed * 100 <= 5 * GATES, "{}", told.failed);
 }

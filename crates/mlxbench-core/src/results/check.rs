@@ -20,6 +20,9 @@ impl RunResult {
         let run = &self.run;
         settings(&run.settings)?;
         model(&run.model)?;
+        if let Some(sequence) = run.sides.as_ref().and_then(|sides| sides.sequence.as_ref()) {
+            seconds("max_seconds of the sides", sequence.max_seconds)?;
+        }
         bytes("memory_bytes of the machine", run.machine.memory_bytes)?;
         // A row of tables is a target's test.
         let rows = run.targets.len().saturating_mul(run.tests.len());

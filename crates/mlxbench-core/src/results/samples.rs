@@ -116,6 +116,10 @@ pub enum StopReason {
     MaxRepetitions,
     /// `max_seconds` was reached.
     MaxSeconds,
+    /// Every row of two sides is decided.
+    Decided,
+    /// The most minutes of a run of two sides were over before that.
+    MaxMinutes,
 }
 
 impl StopReason {
@@ -126,6 +130,8 @@ impl StopReason {
             Self::Interval => "interval",
             Self::MaxRepetitions => "max_repetitions",
             Self::MaxSeconds => "max_seconds",
+            Self::Decided => "decided",
+            Self::MaxMinutes => "max_minutes",
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use mlxbench_analysis::{Change, ComparedRow, Comparison};
 
-use super::words::{FIGURES, HEADER, cautions, cells, headline, method, subject};
+use super::words::{
+    FIGURES, HEADER, cautions, cells, headline, hopeless, method, stopped, subject,
+};
 use crate::markdown::escape;
 
 pub(super) fn render(comparison: &Comparison) -> String {
@@ -12,6 +14,9 @@ pub(super) fn render(comparison: &Comparison) -> String {
         format!("{}.", escape(&subject(comparison))),
         String::new(),
     ];
+    if let Some(hopeless) = hopeless(comparison) {
+        lines.extend([escape(&hopeless), String::new()]);
+    }
     let (same, told): (Vec<&ComparedRow>, Vec<&ComparedRow>) = comparison
         .rows
         .iter()
@@ -39,6 +44,11 @@ pub(super) fn render(comparison: &Comparison) -> String {
     }
     if !comparison.rows.is_empty() {
         lines.extend([method(comparison), String::new()]);
+        lines.extend(
+            stopped(comparison)
+                .into_iter()
+                .flat_map(|stopped| [stopped, String::new()]),
+        );
     }
     lines.join("\n")
 }

@@ -6,12 +6,17 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use mlxbench_analysis::Comparison;
 
-use super::words::{FIGURES, HEADER, cautions, cells, headline, method, subject};
+use super::words::{
+    FIGURES, HEADER, cautions, cells, headline, hopeless, method, stopped, subject,
+};
 use crate::terminal::plain;
 
 pub(super) fn render(comparison: &Comparison) -> String {
-    let mut text = plain(&subject(comparison));
-    text.push('\n');
+    let mut text = String::new();
+    if let Some(hopeless) = hopeless(comparison) {
+        push(&mut text, &hopeless);
+    }
+    push(&mut text, &plain(&subject(comparison)));
     if !comparison.rows.is_empty() {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header(HEADER);
@@ -29,6 +34,9 @@ pub(super) fn render(comparison: &Comparison) -> String {
             push(&mut text, line.trim_end());
         }
         push(&mut text, &method(comparison));
+        if let Some(stopped) = stopped(comparison) {
+            push(&mut text, &stopped);
+        }
     }
     for caution in cautions(comparison) {
         push(&mut text, &format!("note: {}", plain(&caution)));

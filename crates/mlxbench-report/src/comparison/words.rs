@@ -1,10 +1,12 @@
 //! What all forms of a comparison say.
 
-use mlxbench_analysis::comparison::{FAMILY_CONFIDENCE, Origin};
-use mlxbench_analysis::ranks::MOST_PLANNED;
+use mlxbench_analysis::comparison::Origin;
+use mlxbench_analysis::evidence::{LEVEL, MOST_PLANNED};
 use mlxbench_analysis::{
     Change, Compared, ComparedRow, Comparison, Difference, Estimate, Gate, Interval,
 };
+
+use mlxbench_core::results::StopReason;
 
 use crate::units;
 
@@ -53,6 +55,18 @@ pub(super) fn verdict_and_why(row: &ComparedRow) -> String {
         Change::NotComparable { reason } | Change::Broken { reason } => reason.clone(),
     };
     format!("{}: {why}", verdict(row))
+}
+
+/// How an open row stands: `candle/cpu/f32 pp64+tg16 decode -9.8 % (-14.0 to -4.2), about 30 rounds`.
+pub(super) fn standing(row: &ComparedRow) -> String {
+    let change = change(row).unwrap_or_default();
+    let rounds = match row.change {
+        Change::Inconclusive {
+            repetitions: Some(repetitions),
+        } => format!(", about {repetitions} rounds"),
+        _ => format!(", more than {MOST_PLANNED} rounds"),
+    };
+    format!("{} {change}{rounds}", name(row))
 }
 
 /// `candle/cpu/f32 pp64+tg16 decode`.
@@ -182,12 +196,44 @@ pub(super) fn method(comparison: &Comparison) -> String {
         true => format!("{speed} %"),
         false => format!("{speed} % ({memory} % for memory)"),
     };
+    let whenever = match comparison.paired {
+        true => ", whenever the run stopped",
+        false => "",
+    };
+    let runs = match comparison.base_runs {
+        0 | 1 => String::new(),
+        runs => format!(" The base is {runs} runs, and their spread is in the intervals."),
+    };
+    let rows = match comparison.judged {
+        1 => "one row".to_owned(),
+        judged => format!("all {judged} judged rows"),
+    };
     format!(
-        "Changes of up to {threshold} are none. The intervals of all {} judged rows hold together with \
-         {} %.",
-        comparison.judged,
-        FAMILY_CONFIDENCE * 100.0
+        "Changes within +-{threshold} count as no change. {} % one-sided confidence over {rows}{whenever}.{runs}",
+        (1.0 - LEVEL) * 100.0
     )
+}
+
+/// That nothing could be told whatever was measured, and what to do: said before all else.
+pub(super) fn hopeless(comparison: &Comparison) -> Option<String> {
+    let enough = comparison.too_few?;
+    Some(format!(
+        "these results can't be told apart, whatever they measured: they have too few repetitions. Measure more: \
+         mlxbench run CONFIG --resume --repetitions {enough}"
+    ))
+}
+
+/// What ended a run of two sides, and after how many rounds.
+pub(super) fn stopped(comparison: &Comparison) -> Option<String> {
+    let stopped = comparison.stopped.as_ref()?;
+    let rounds = stopped.repetitions;
+    Some(match stopped.reason {
+        StopReason::Decided => format!("{rounds} rounds: every row is decided"),
+        StopReason::MaxMinutes => {
+            format!("{rounds} rounds: --max-minutes was reached before every row was decided")
+        }
+        reason => format!("{rounds} rounds: {}", reason.name()),
+    })
 }
 
 /// What a reader must mind.

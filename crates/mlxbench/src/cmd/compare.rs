@@ -1,9 +1,10 @@
 //! `mlxbench compare`: what changed between two results, and whether it got worse.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use mlxbench_analysis::{Comparison, compare, compare_sides};
+use mlxbench_analysis::{Comparison, compare_runs, compare_sides};
 use mlxbench_core::text::tell;
 use mlxbench_report::{ComparisonFormat, Written, render_comparison};
 use mlxbench_runner::baselines::Baselines;
@@ -19,17 +20,23 @@ use crate::output::print;
 #[command(after_help = "Examples:
   mlxbench compare old.json new.json
   mlxbench compare old.json results/quick --metric decode --threshold 3%
+  mlxbench compare monday.json tuesday.json wednesday.json    # the last with the others
+  mlxbench compare main results/quick --last 5
   mlxbench compare results/quick/20261123T070000Z.json    # the two sides of a `run --ab`
 
 A folder stands for its newest finished run, a name for this machine's newest baseline of that name.
-A row is faster or slower only if the whole interval of its change lies beyond the threshold, and
-the same only if it lies within; else it is inconclusive. The intervals of all rows hold together
-with 99 %.")]
+A row is faster or slower if its change is beyond the threshold, and the same if it is within, each with
+95 % one-sided confidence over all rows together; else it is inconclusive, which more repetitions decide:
+`mlxbench run CONFIG --resume --repetitions N` adds them to a result.")]
 pub(crate) struct Args {
-    /// What to compare with; alone, the result of `run --ab`, whose side b is compared with side a.
-    base: String,
-    /// What to compare.
-    new: Option<String>,
+    /// What to compare with, and last what to compare. Of several to compare with, the last stands for all, and
+    /// the spread between them enters the intervals. Alone, the result of `run --ab`, whose side b is
+    /// compared with side a.
+    #[arg(id = "base", required = true, value_name = "BASE... NEW")]
+    results: Vec<String>,
+    /// How many of a name's newest baselines are compared with.
+    #[arg(long, value_name = "N", default_value = "1")]
+    last: NonZeroUsize,
     /// The folder of named baselines.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER)]
     baselines: PathBuf,
@@ -45,8 +52,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let format = format(args)?;
-    let inputs = [Some(&args.base), args.new.as_ref()];
-    let mut outputs = Outputs::beside(inputs.into_iter().flatten().map(Path::new));
+    let mut outputs = Outputs::beside(args.results.iter().map(Path::new));
     if let Some(file) = &args.output {
         outputs.claim(file, Kind::Report(Written::Comparison(format)))?;
     }
@@ -69,18 +75,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn comparison(args: &Args) -> anyhow::Result<Comparison> {
     let options = args.gate.options();
-    let result = |text: &str| Baselines::new(&args.baselines).result(text, &this_machine());
-    let base = result(&args.base)?;
-    let Some(new) = &args.new else {
-        let sides = compare_sides(&base, &options);
+    let baselines = Baselines::new(&args.baselines);
+    let machine = this_machine();
+    let (new, bases) = args.results.split_last().context("no result is named")?;
+    if bases.is_empty() {
+        let sides = compare_sides(&baselines.result(new, &machine)?, &options);
         return sides.with_context(|| {
             format!(
-                "{} has no two sides to compare, as `run --ab` measures them: name a second result",
-                args.base
+                "{new} has no two sides to compare, as `run --ab` measures them: name a second result"
             )
         });
-    };
-    Ok(compare(&base, &result(new)?, &options))
+    }
+    let mut runs = Vec::new();
+    for base in bases.iter().rev() {
+        runs.extend(baselines.results(base, &machine, args.last)?);
+    }
+    let (base, earlier) = runs.split_first().context("no result is named")?;
+    let new = baselines.result(new, &machine)?;
+    Ok(compare_runs(base, earlier, &new, &options))
 }
 
 fn format(args: &Args) -> anyhow::Result<ComparisonFormat> {

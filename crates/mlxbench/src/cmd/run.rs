@@ -1,11 +1,18 @@
 //! `mlxbench run`: a config to a result, and to a verdict where there is something to compare with.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::bail;
-use mlxbench_analysis::comparison::{possible_rows, rounds_for};
-use mlxbench_analysis::{Comparison, compare, compare_sides};
-use mlxbench_core::results::{Residency, RunResult, Sample, Settings, Sides, Test};
+use mlxbench_analysis::comparison::ENOUGH_REPETITIONS;
+use mlxbench_analysis::evidence::{LEVEL, Pairs};
+use mlxbench_analysis::{Comparison, compare_runs, compare_sides};
+use mlxbench_core::limits::REPETITIONS;
+use mlxbench_core::results::{
+    ROUNDS_OF_BLOCK, Residency, RunResult, Sample, Sequence, Settings, Sides,
+};
 use mlxbench_core::text::tell;
 use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::baselines::Baselines;
@@ -27,6 +34,7 @@ use crate::output::{Progress, print, terminal_width};
 #[command(after_help = "Example:
   mlxbench run bench-configs/quick.toml
   mlxbench run bench-configs/gemma3-270m.toml --filter candle/cpu/f32
+  mlxbench run bench-configs/quick.toml --resume --repetitions 20    # adds to its newest result
   mlxbench run bench-configs/quick.toml --baseline main
   mlxbench run bench-configs/quick.toml \\
       --ab ../base/target/release/mlxbench-worker-candle target/release/mlxbench-worker-candle
@@ -42,21 +50,35 @@ pub(crate) struct Args {
     /// Folder of results: the run's files go to the subfolder of the config's name.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
-    /// Go on with the newest run of this config that was cut short.
+    /// Go on with the newest run of this config that was cut short; where none was, add to its newest result
+    /// what --repetitions asks for beyond it.
     #[arg(long)]
     resume: bool,
+    /// Measured repetitions a case, in place of the config's.
+    #[arg(long, value_name = "N", value_parser = repetitions, conflicts_with = "ab")]
+    repetitions: Option<NonZeroUsize>,
     /// Print the result as JSON, and nothing else.
     #[arg(long)]
     json: bool,
     /// Compare with an earlier result: a file, a folder, which stands for its newest, or the name of a
-    /// baseline of this machine.
+    /// baseline of this machine. Given several times, the first stands for all, and the spread between
+    /// them enters the intervals.
     #[arg(
         long,
         value_name = "BASELINE",
         group = "base",
         help_heading = "Comparing"
     )]
-    baseline: Option<String>,
+    baseline: Vec<String>,
+    /// How many of a name's newest baselines are compared with.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        requires = "baseline",
+        help_heading = "Comparing"
+    )]
+    last: NonZeroUsize,
     /// The folder of named baselines.
     #[arg(
         long,
@@ -67,7 +89,7 @@ pub(crate) struct Args {
     )]
     baselines: PathBuf,
     /// Compare two workers of one backend, say of two commits: the config's targets of that backend are
-    /// run with both, in turn in each round. Takes the command of each: a program's path as it is, or words
+    /// run with both, in turn in each round, until every row is decided. Takes the command of each: a program's path as it is, or words
     /// as a shell splits them.
     #[arg(
         long,
@@ -77,6 +99,16 @@ pub(crate) struct Args {
         help_heading = "Comparing"
     )]
     ab: Option<Vec<String>>,
+    /// With --ab: begin no further rounds after so many minutes of them, whatever is undecided then.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "15",
+        value_parser = minutes,
+        requires = "ab",
+        help_heading = "Comparing"
+    )]
+    max_minutes: f64,
     #[command(flatten)]
     gate: GateArgs,
 }
@@ -84,28 +116,34 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::default();
     super::set_on_signals(&interrupt)?;
-    let config = Config::read(&args.config)?;
+    let mut config = Config::read(&args.config)?;
+    if let Some(repetitions) = args.repetitions {
+        let measure = &mut config.measure;
+        measure.repetitions = repetitions;
+        measure.max_repetitions = measure.max_repetitions.map(|most| most.max(repetitions));
+    }
     let folder = args.config.parent().unwrap_or(Path::new(""));
     let prompt = config.prompt.file.as_ref().map(|file| folder.join(file));
-    let inputs = [
-        Some(args.config.as_path()),
-        args.baseline.as_ref().map(Path::new),
-        prompt.as_deref(),
-    ];
-    args.gate
-        .claim(&mut Outputs::beside(inputs.into_iter().flatten()))?;
+    let inputs = [Some(args.config.as_path()), prompt.as_deref()];
+    let baselines = args.baseline.iter().map(Path::new);
+    args.gate.claim(&mut Outputs::beside(
+        inputs.into_iter().flatten().chain(baselines),
+    ))?;
     args.gate.check()?;
-    let base = baseline(&args)?;
-    let sides = args.ab.as_deref().and_then(sides);
+    let bases = bases(&args)?;
+    let base = bases.first();
+    let sides = sides(&args);
     // Before a model is made or a worker started: both would be measured by a run that goes on.
     let lock = MachineLock::acquire(&config.name)?;
     let making = Making::new(args.json);
     let mut plan = plan(&config, &args.config, sides.as_ref(), &making.watch())?;
-    if let Some(base) = &base {
+    if let Some(base) = base {
         has_something_of(base, &plan)?;
     }
     if sides.is_some() {
-        repeat_enough(&mut plan, &args);
+        until_decided(&mut plan, &args);
+    } else if base.is_some() && args.repetitions.is_none() {
+        repeat_enough(&mut plan, args.json);
     }
     if !args.json {
         introduce(&plan, config.measure.residency.is_none());
@@ -146,8 +184,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         };
     }
     let options = args.gate.options();
-    let comparison = match &base {
-        Some(base) => Some(compare(base, &outcome.result, &options)),
+    let comparison = match bases.split_first() {
+        Some((base, earlier)) => Some(compare_runs(base, earlier, &outcome.result, &options)),
         None => compare_sides(&outcome.result, &options),
     };
     match comparison {
@@ -161,17 +199,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// What to compare with, read before anything is run.
-fn baseline(args: &Args) -> anyhow::Result<Option<RunResult>> {
-    let Some(baseline) = &args.baseline else {
-        return Ok(None);
-    };
-    let mut base = Baselines::new(&args.baselines).result(baseline, &this_machine())?;
+fn bases(args: &Args) -> anyhow::Result<Vec<RunResult>> {
+    let baselines = Baselines::new(&args.baselines);
+    let mut bases = Vec::new();
+    for baseline in &args.baseline {
+        bases.extend(baselines.results(baseline, &this_machine(), args.last)?);
+    }
     if let Some(filter) = &args.filter {
         // What this run leaves out isn't missed.
-        base.samples
-            .retain(|sample| lets_through(filter, &sample.target, &sample.test));
+        for base in &mut bases {
+            base.samples
+                .retain(|sample| lets_through(filter, &sample.target, &sample.test));
+        }
     }
-    Ok(Some(base))
+    Ok(bases)
 }
 
 /// Sees that there will be something to compare, before it is measured.
@@ -191,38 +232,87 @@ fn has_something_of(base: &RunResult, plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sides(commands: &[String]) -> Option<Sides> {
-    let [a, b] = commands else { return None };
-    let (a, b) = (a.clone(), b.clone());
-    Some(Sides { a, b })
+/// The sides of `--ab`, and until when they are measured.
+fn sides(args: &Args) -> Option<Sides> {
+    let [a, b] = args.ab.as_deref()? else {
+        return None;
+    };
+    let options = args.gate.options();
+    let metrics = options
+        .metrics
+        .iter()
+        .map(|metric| metric.name().to_owned());
+    Some(Sides {
+        a: a.clone(),
+        b: b.clone(),
+        sequence: Some(Sequence {
+            // As many bits as every reader of JSON takes whole; the hasher's keys are the system's random numbers.
+            order_seed: RandomState::new().build_hasher().finish() >> 32,
+            threshold: options.threshold,
+            memory_threshold: options.memory_threshold,
+            metrics: metrics.collect(),
+            level: LEVEL,
+            max_seconds: 60.0 * args.max_minutes,
+        }),
+    })
 }
 
-/// As many repetitions as the rows of a paired comparison need, if the config has fewer.
-fn repeat_enough(plan: &mut Plan, args: &Args) {
-    let tests: Vec<Test> = plan.tests.iter().map(|(test, _)| *test).collect();
-    let rows = possible_rows(plan.targets.len() / 2, &tests, &args.gate.options().metrics);
-    let rounds = rounds_for(rows);
+/// Measures the sides until they are decided, whatever the config says of when to end.
+fn until_decided(plan: &mut Plan, args: &Args) {
+    let most = Duration::from_secs_f64(60.0 * args.max_minutes);
+    plan.until_decided = Some((args.gate.options(), most));
+    let settings = &mut plan.settings;
+    settings.repetitions = Pairs::fewest_rounds(ROUNDS_OF_BLOCK);
+    let rules = [
+        (
+            "interval_percent",
+            settings.interval_percent.take().is_some(),
+        ),
+        ("max_repetitions", settings.max_repetitions.take().is_some()),
+        ("max_seconds", settings.max_seconds.take().is_some()),
+    ];
+    for (rule, _) in rules.iter().filter(|(_, given)| *given && !args.json) {
+        tell(format_args!(
+            "--ab: {rule} of the config doesn't apply: the run ends when every row is decided, or after \
+             --max-minutes {}",
+            args.max_minutes
+        ));
+    }
+}
+
+/// As many repetitions as decide a comparison with a baseline, if the config has fewer.
+fn repeat_enough(plan: &mut Plan, quiet: bool) {
     let Settings {
         repetitions,
         max_repetitions,
-        max_seconds,
         ..
     } = &mut plan.settings;
-    if *repetitions >= rounds {
+    if *repetitions >= ENOUGH_REPETITIONS {
         return;
     }
-    if !args.json {
+    if !quiet {
         tell(format_args!(
-            "--ab: {rounds} repetitions in place of {repetitions}, so that up to {rows} rows can be told"
+            "--baseline: {ENOUGH_REPETITIONS} repetitions in place of {repetitions}, so that changes can be told"
         ));
-        if let Some(seconds) = max_seconds {
-            tell(format_args!(
-                "--ab: max_seconds = {seconds} may end a test before that: then nothing can be told"
-            ));
-        }
     }
-    *repetitions = rounds;
-    *max_repetitions = max_repetitions.map(|most| most.max(rounds));
+    *repetitions = ENOUGH_REPETITIONS;
+    *max_repetitions = max_repetitions.map(|most| most.max(ENOUGH_REPETITIONS));
+}
+
+/// A number of repetitions that a result can hold.
+fn repetitions(text: &str) -> Result<NonZeroUsize, String> {
+    let repetitions = text.parse::<NonZeroUsize>().ok();
+    repetitions
+        .filter(|repetitions| repetitions.get() <= REPETITIONS)
+        .ok_or_else(|| format!("write a number from 1 to {REPETITIONS}"))
+}
+
+/// Minutes, up to a week.
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse::<f64>().ok();
+    minutes
+        .filter(|minutes| (0.0..=10_080.0).contains(minutes) && *minutes > 0.0)
+        .ok_or_else(|| "write minutes, up to 10080: 15".into())
 }
 
 /// Shows what came of it. What can't be shown or written costs nothing of the verdict.

@@ -243,13 +243,22 @@ fn two_workers_are_compared_in_one_run() {
     };
     let slower = ab(&a, &b, "slower");
     assert_eq!(slower.status.code(), Some(1), "{}", stderr(&slower));
+    // It ended when it knew.
+    let told = stderr(&slower);
+    assert!(told.contains("rows are decided"), "{told}");
     assert!(
-        stderr(&slower).contains("--ab: 16 repetitions in place of 2"),
+        stdout(&slower).contains(" rounds: every row is decided"),
         "{}",
-        stderr(&slower)
+        stdout(&slower)
     );
+    let file = fs::read_to_string(result_file(&scene, "slower/scene")).unwrap();
+    let result: Value = serde_json::from_str(&file).unwrap();
+    assert_eq!(result["stopped"][0]["reason"], "decided");
+    let rounds = result["stopped"][0]["repetitions"].as_u64().unwrap() as usize;
+    assert!((10..40).contains(&rounds), "{rounds}");
+    assert_eq!(result["run"]["sides"]["sequence"]["level"], 0.05);
     // Each turn has a process of its own.
-    assert_eq!(stderr(&slower).matches(": loading").count(), 32);
+    assert_eq!(told.matches(": loading").count(), 2 * rounds);
     let no_baseline = scene.mlxbench(&["baseline", "save", "main", "slower/scene"]);
     assert_eq!(no_baseline.status.code(), Some(2));
     let shown = stdout(&slower);
@@ -290,6 +299,74 @@ fn two_workers_are_compared_in_one_run() {
         3,
         "a summary is added to"
     );
+}
+
+#[test]
+fn two_sides_that_cannot_be_decided_end_with_their_minutes() {
+    let scene = Scene::new();
+    config(&scene, "10000000");
+    let a = side("--step-ns 10000000");
+    // Just the threshold slower: no round tells on which side of it.
+    let b = side("--step-ns 10526316");
+    let run = [
+        "run",
+        "config.toml",
+        "--ab",
+        &a,
+        &b,
+        "--metric",
+        "decode",
+        "--max-minutes",
+        "0.001",
+    ];
+    let run = scene.mlxbench(&run);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let shown = stdout(&run);
+    assert!(shown.contains("--max-minutes was reached"), "{shown}");
+    let alone = scene.mlxbench(&["run", "config.toml", "--max-minutes", "5"]);
+    assert_eq!(alone.status.code(), Some(2), "without --ab it says nothing");
+}
+
+#[test]
+fn a_finished_result_is_added_to() {
+    let scene = Scene::new();
+    let target = mock("mock", &["--step-ns", "10000000"]);
+    scene.config(&format!("[measure]\nrepetitions = 2\n{TEST}{target}"));
+    let first = scene.mlxbench(&["run", "config.toml"]);
+    assert!(first.status.success(), "{}", stderr(&first));
+    let apart = scene.mlxbench(&["compare", "results/scene", "results/scene"]);
+    let shown = stdout(&apart);
+    assert!(
+        shown.starts_with("these results can't be told apart"),
+        "{shown}"
+    );
+    let done = scene.mlxbench(&["run", "config.toml", "--resume"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(
+        stderr(&done).contains("--repetitions asks for more"),
+        "{}",
+        stderr(&done)
+    );
+    let before = result_file(&scene, "results/scene");
+    let more = scene.mlxbench(&["run", "config.toml", "--resume", "--repetitions", "10"]);
+    assert!(more.status.success(), "{}", stderr(&more));
+    assert_eq!(
+        result_file(&scene, "results/scene"),
+        before,
+        "the same file"
+    );
+    let result: Value = serde_json::from_str(&fs::read_to_string(&before).unwrap()).unwrap();
+    let of = |sample: &Value| sample["repetition"].as_u64().unwrap();
+    let repetitions: Vec<u64> = result["samples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(of)
+        .collect();
+    assert_eq!(repetitions, (0..10).collect::<Vec<u64>>());
+    let same = scene.mlxbench(&["compare", "results/scene", "results/scene", "--strict"]);
+    assert_eq!(same.status.code(), Some(0), "{}", stdout(&same));
+    assert!(!stdout(&same).contains("inconclusive"), "{}", stdout(&same));
 }
 
 #[test]

@@ -1,222 +1,292 @@
 //! Gates over rows whose noise is known.
 
-use mlxbench_analysis::Change;
-use mlxbench_analysis::comparison::{change, tail};
-use mlxbench_analysis::ranks::{Logs, MOST_PLANNED, Resemblance};
-use mlxbench_analysis::stats::{quantile, sorted};
+use mlxbench_analysis::evidence::{Margins, Pairs, Place, Resemblance, RunSpread, Samples, judge};
 
 use crate::noise::Noise;
 
-const ROWS: usize = 40;
+/// Rows of a gate: three targets' prefill, decode and memory, say.
+pub(crate) const ROWS: usize = 9;
+
+/// Rounds after which a run of two sides that isn't decided gives up.
+pub(crate) const MOST_ROUNDS: usize = 300;
+
 const THRESHOLD: f64 = 0.05;
-const SLOWER: f64 = 0.9;
 
 /// What disturbs a rate, all as shares of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Disturbance {
     pub(crate) name: &'static str,
-    /// Each repetition for itself: standard deviation.
+    /// Each repetition of a row for itself: standard deviation.
     own: f64,
-    /// What outlives a repetition: standard deviation, and how much of it is left one repetition later.
+    /// What a process has by luck for as long as it lives: standard deviation, half of its variance the same
+    /// for all rows.
+    luck: f64,
+    /// What outlives a repetition, the same for all rows: standard deviation, and how much of it is left one
+    /// repetition later.
     lasting: (f64, f64),
-    /// A slow mode: by how much, and how likely it is to begin and to end with a repetition.
+    /// A slow mode of the machine, for all rows: by how much, and how likely it is to begin and to end with a
+    /// repetition.
     mode: (f64, f64, f64),
-    /// What the rate loses from the first repetition to the last.
+    /// What the rate loses in 50 repetitions.
     drift: f64,
     /// What two runs differ by: standard deviation, the same for all rows of a run.
     run: f64,
 }
 
-const STEADY: Disturbance = Disturbance {
-    name: "independent, 2 %",
-    own: 0.02,
-    lasting: (0.0, 0.0),
-    mode: (0.0, 0.0, 1.0),
-    drift: 0.0,
-    run: 0.0,
-};
+const fn noise(name: &'static str, own: f64) -> Disturbance {
+    Disturbance {
+        name,
+        own,
+        luck: 0.05,
+        lasting: (0.0, 0.0),
+        mode: (0.0, 0.0, 1.0),
+        drift: 0.0,
+        run: 0.0,
+    }
+}
 
 /// What is simulated.
-pub(crate) const NOISES: [Disturbance; 6] = [
-    STEADY,
+pub(crate) const NOISES: [Disturbance; 8] = [
     Disturbance {
-        name: "autocorrelated, 2 %, half of it left after a repetition",
-        own: 0.005,
-        lasting: (0.02, 0.5),
-        ..STEADY
+        luck: 0.0,
+        ..noise("2 %, no luck of processes", 0.02)
+    },
+    noise("2 %, luck 5 %", 0.02),
+    noise("5 %, luck 5 %", 0.05),
+    noise("10 %, luck 5 %", 0.10),
+    Disturbance {
+        lasting: (0.03, 0.5),
+        ..noise("2 %, luck 5 %, 3 % that half outlive a repetition", 0.02)
     },
     Disturbance {
-        name: "bimodal: 8 % slower for about three repetitions at a time, a quarter of all",
-        own: 0.01,
         mode: (0.08, 0.11, 0.33),
-        ..STEADY
+        ..noise(
+            "2 %, luck 5 %, 8 % slower for about three repetitions, a quarter of all",
+            0.02,
+        )
     },
     Disturbance {
-        name: "drift: 6 % slower at the end of a run, 1 % of noise",
-        own: 0.01,
         drift: 0.06,
-        ..STEADY
+        ..noise("2 %, luck 5 %, 6 % slower after 50 repetitions", 0.02)
     },
     Disturbance {
-        name: "all of these, each half as strong",
-        own: 0.01,
-        lasting: (0.01, 0.5),
-        mode: (0.04, 0.11, 0.33),
-        drift: 0.03,
-        ..STEADY
-    },
-    Disturbance {
-        name: "a shared machine: all of these, and runs that differ by 4 %",
-        own: 0.01,
-        lasting: (0.01, 0.5),
-        mode: (0.04, 0.11, 0.33),
-        drift: 0.03,
         run: 0.04,
+        ..noise("2 %, luck 5 %, machines that differ by 4 %", 0.02)
     },
 ];
 
-impl Disturbance {
-    /// The rates of a row in so many turns, one after the other.
-    fn rates(&self, turns: usize, run: f64, noise: &mut Noise) -> Vec<f64> {
-        let (deviation, left) = self.lasting;
-        let (slower, begins, ends) = self.mode;
-        let mut lasting = noise.normal();
-        let mut slow = noise.uniform() < begins / (begins + ends);
-        let rate = |turn: usize| {
-            let rate = run + self.own * noise.normal() + deviation * lasting
-                - self.drift * turn as f64 / turns as f64;
-            let mode = if slow { 1.0 - slower } else { 1.0 };
-            lasting = left * lasting + (1.0 - left * left).sqrt() * noise.normal();
-            slow = noise.uniform() < if slow { 1.0 - ends } else { begins };
-            mode * rate.exp()
+/// The state of a machine while turns go on, one after the other.
+struct Machine {
+    of: Disturbance,
+    run: f64,
+    turn: usize,
+    lasting: f64,
+    slow: bool,
+    luck: [f64; ROWS],
+}
+
+impl Machine {
+    fn new(of: Disturbance, noise: &mut Noise) -> Self {
+        let (_, begins, ends) = of.mode;
+        let mut machine = Self {
+            of,
+            run: of.run * noise.normal(),
+            turn: 0,
+            lasting: noise.normal(),
+            slow: noise.uniform() < begins / (begins + ends),
+            luck: [0.0; ROWS],
         };
-        (0..turns).map(rate).collect()
+        machine.start_process(noise);
+        machine
+    }
+
+    fn start_process(&mut self, noise: &mut Noise) {
+        let (common, half) = (noise.normal(), 0.5_f64.sqrt());
+        self.luck = self
+            .luck
+            .map(|_| self.of.luck * half * (common + noise.normal()));
+    }
+
+    /// The logarithms of all rows' rates in the next repetition.
+    fn repetition(&mut self, noise: &mut Noise) -> [f64; ROWS] {
+        let (deviation, left) = self.of.lasting;
+        let (slower, begins, ends) = self.of.mode;
+        let mode = if self.slow { (1.0 - slower).ln() } else { 0.0 };
+        let common =
+            self.run + deviation * self.lasting + mode - self.of.drift * self.turn as f64 / 50.0;
+        self.turn += 1;
+        self.lasting = left * self.lasting + (1.0 - left * left).sqrt() * noise.normal();
+        self.slow = noise.uniform() < if self.slow { 1.0 - ends } else { begins };
+        self.luck
+            .map(|luck| common + luck + self.of.own * noise.normal())
     }
 }
 
 /// How two builds are measured.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Mode {
-    /// Each in a run of its own.
-    Unpaired,
-    /// In one run, in turns whose order is drawn in each round.
-    Paired,
+    /// Each in a run of its own: repetitions of a run, and processes that they are spread over.
+    Apart(usize, usize),
+    /// In runs of one process each, so many of the base and one of the new build: runs, and repetitions of each.
+    Bases(usize, usize),
+    /// In one run of blocks of two rounds, until it is decided.
+    Together,
 }
 
 impl Mode {
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::Unpaired => "two runs",
-            Self::Paired => "`--ab`",
+            Self::Apart(repetitions, 1) => format!("two runs of {repetitions}, one process each"),
+            Self::Apart(repetitions, processes) => {
+                format!("two runs of {repetitions}, {processes} processes each")
+            }
+            Self::Bases(runs, repetitions) => {
+                format!("a run of {repetitions} with {runs} of the base, one process each")
+            }
+            Self::Together => "`--ab`".into(),
         }
     }
 }
 
-/// What came of it. Rows of gates of builds that are slower are counted each for itself.
+/// What came of so many gates.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Gates that failed for builds that are the same.
-    pub(crate) false_alarms: usize,
-    /// Rows that were 10 % slower.
-    pub(crate) slowed: usize,
-    pub(crate) called: usize,
+    pub(crate) gates: usize,
+    /// Gates in which any row was called slower.
+    pub(crate) failed: usize,
+    /// Gates in which every row was called the same.
+    pub(crate) passed: usize,
+    /// Rows that were called slower.
+    pub(crate) slower: usize,
+    /// Rows that were called the same.
     pub(crate) same: usize,
-    pub(crate) inconclusive: usize,
-    /// The median of the repetitions that inconclusive rows asked for.
-    pub(crate) asked_for: Option<usize>,
-    /// Inconclusive rows that were measured again with as many repetitions as they asked for.
-    pub(crate) tried_again: usize,
-    pub(crate) then_called: usize,
-    pub(crate) then_same: usize,
+    /// The rounds of each gate.
+    rounds: Vec<usize>,
 }
 
-/// So many gates of builds that are the same, and a tenth as many where all rows of one are 10 %
-/// slower; a twentieth as many again with as many repetitions as inconclusive rows asked for.
-pub(crate) fn simulate(of: Disturbance, mode: Mode, repetitions: usize, gates: usize) -> Seen {
-    let mut noise = Noise::seeded(11);
-    let mut seen = Seen::default();
+impl Seen {
+    /// Rounds that so large a share of the gates took at most.
+    pub(crate) fn rounds(&self, share: f64) -> usize {
+        let mut rounds = self.rounds.clone();
+        rounds.sort_unstable();
+        rounds[((rounds.len() - 1) as f64 * share) as usize]
+    }
+}
+
+/// So many gates whose new builds are `factor` times as fast in the first `slower` rows.
+pub(crate) fn simulate(
+    of: Disturbance,
+    mode: Mode,
+    factor: f64,
+    slower: usize,
+    gates: usize,
+    seed: u64,
+) -> Seen {
+    let mut noise = Noise::seeded(seed);
+    let mut seen = Seen {
+        gates,
+        ..Seen::default()
+    };
+    let change: [f64; ROWS] = std::array::from_fn(|row| match row < slower {
+        true => factor.ln(),
+        false => 0.0,
+    });
     for _ in 0..gates {
-        let rows = gate(of, mode, repetitions, 1.0, &mut noise);
-        if rows.contains(&Change::Worse) {
-            seen.false_alarms += 1;
-        }
-    }
-    let mut asked = Vec::new();
-    for _ in 0..gates / 10 {
-        for row in gate(of, mode, repetitions, SLOWER, &mut noise) {
-            seen.slowed += 1;
-            match row {
-                Change::Worse => seen.called += 1,
-                Change::Same => seen.same += 1,
-                Change::Inconclusive { repetitions } => {
-                    seen.inconclusive += 1;
-                    asked.push(repetitions.unwrap_or(usize::MAX));
-                }
-                _ => {}
+        let (places, rounds) = match mode {
+            Mode::Apart(repetitions, processes) => {
+                let shape = (1, repetitions, processes);
+                (apart(of, shape, change, &mut noise), repetitions)
             }
-        }
-    }
-    let mut ascending = asked.clone();
-    ascending.sort_unstable();
-    seen.asked_for = ascending.get(ascending.len() / 2).copied();
-    // Spread out: rows of one gate resemble each other.
-    let again = gates / 20;
-    let spread = asked.iter().step_by((asked.len() / again).max(1));
-    for &repetitions in spread.filter(|&&repetitions| repetitions <= MOST_PLANNED) {
-        // The row that asked, among others.
-        let rows = gate(of, mode, repetitions, SLOWER, &mut noise);
-        seen.tried_again += rows.len();
-        seen.then_called += rows.iter().filter(|row| **row == Change::Worse).count();
-        seen.then_same += rows.iter().filter(|row| **row == Change::Same).count();
+            Mode::Bases(runs, repetitions) => {
+                let shape = (runs, repetitions, 1);
+                (apart(of, shape, change, &mut noise), repetitions)
+            }
+            Mode::Together => together(of, change, &mut noise),
+        };
+        let of_place = |place| places.iter().filter(|known| **known == place).count();
+        seen.failed += usize::from(places.contains(&Place::Below));
+        seen.passed += usize::from(places.iter().all(|place| *place == Place::Within));
+        seen.slower += of_place(Place::Below);
+        seen.same += of_place(Place::Within);
+        seen.rounds.push(rounds);
     }
     seen
 }
 
-/// What a gate says of its rows, when their new sides are `factor` times as fast.
-fn gate(
-    of: Disturbance,
-    mode: Mode,
-    repetitions: usize,
-    factor: f64,
-    noise: &mut Noise,
-) -> Vec<Change> {
-    let runs = [noise.normal(), noise.normal()];
-    let rows: Vec<(f64, Logs)> = (0..ROWS)
-        .map(|_| row(of, mode, repetitions, factor, runs, noise))
-        .collect();
-    let resemblance = Resemblance::of(rows.iter().map(|(_, logs)| logs));
-    let judge = |(ratio, logs): (f64, Logs)| {
-        let bounds = logs.bounds(tail(ROWS)).resembling(resemblance, ratio);
-        change(&bounds, ratio, THRESHOLD, true)
-    };
-    rows.into_iter().map(judge).collect()
+fn margins() -> Vec<Margins> {
+    vec![
+        Margins {
+            low: (1.0 - THRESHOLD).ln(),
+            high: THRESHOLD.ln_1p(),
+        };
+        ROWS
+    ]
 }
 
-/// The ratio of a row whose new side is `factor` times as fast, and its repetitions.
-fn row(
+/// Runs of the base, repetitions of a run, and processes that they are spread over.
+type Shape = (usize, usize, usize);
+
+fn apart(
     of: Disturbance,
-    mode: Mode,
-    repetitions: usize,
-    factor: f64,
-    runs: [f64; 2],
+    (bases, repetitions, processes): Shape,
+    change: [f64; ROWS],
     noise: &mut Noise,
-) -> (f64, Logs) {
-    let median = |figures: &[f64]| quantile(&sorted(figures), 0.5).unwrap_or(f64::NAN);
-    let (ratio, logs) = match mode {
-        Mode::Unpaired => {
-            let [base, new] = runs.map(|run| of.rates(repetitions, of.run * run, noise));
-            let new: Vec<f64> = new.into_iter().map(|rate| rate * factor).collect();
-            (median(&new) / median(&base), Logs::unpaired(&base, &new))
-        }
-        Mode::Paired => {
-            let turns = of.rates(2 * repetitions, of.run * runs[0], noise);
-            let ratio = |round: &[f64]| match noise.uniform() < 0.5 {
-                true => factor * round[1] / round[0],
-                false => factor * round[0] / round[1],
-            };
-            let ratios: Vec<f64> = turns.chunks(2).map(ratio).collect();
-            (median(&ratios), Logs::paired(&ratios))
-        }
+) -> Vec<Place> {
+    let mut run = |change: [f64; ROWS]| -> Vec<[f64; ROWS]> {
+        let mut machine = Machine::new(of, noise);
+        let repetition = |at: usize| {
+            if at > 0 && at % repetitions.div_ceil(processes) == 0 {
+                machine.start_process(noise);
+            }
+            let rates = machine.repetition(noise);
+            std::array::from_fn(|row| (rates[row] + change[row]).exp())
+        };
+        (0..repetitions).map(repetition).collect()
     };
-    (ratio, logs.expect("rates are positive"))
+    let bases: Vec<_> = (0..bases).map(|_| run([0.0; ROWS])).collect();
+    let new = run(change);
+    let of_row = |run: &Vec<[f64; ROWS]>, row: usize| run.iter().map(|r| r[row]).collect();
+    let samples = (0..ROWS).map(|row| {
+        let bases: Vec<Vec<f64>> = bases.iter().map(|base| of_row(base, row)).collect();
+        Samples::of_runs(&bases, &of_row(&new, row)).expect("rates are positive")
+    });
+    let samples: Vec<Samples> = samples.collect();
+    let (resemblance, spread) = (Resemblance::of(&samples), RunSpread::of(&samples));
+    let samples = samples.into_iter();
+    let samples = samples.map(|row| row.resembling(resemblance).spread(spread));
+    let judged = judge(&samples.collect::<Vec<Samples>>(), &margins());
+    judged.iter().map(|judged| judged.place).collect()
+}
+
+fn together(of: Disturbance, change: [f64; ROWS], noise: &mut Noise) -> (Vec<Place>, usize) {
+    let mut machine = Machine::new(of, noise);
+    let mut blocks: Vec<Vec<Vec<f64>>> = vec![Vec::new(); ROWS];
+    let least = Pairs::fewest_rounds(2);
+    loop {
+        let new_first = noise.uniform() < 0.5;
+        // There and back, a process each.
+        let turns: [[f64; ROWS]; 4] = std::array::from_fn(|_| {
+            machine.start_process(noise);
+            machine.repetition(noise)
+        });
+        for (row, blocks) in blocks.iter_mut().enumerate() {
+            let [first, second, third, fourth] = turns.map(|turn| turn[row]);
+            let logs = match new_first {
+                true => [first - second, fourth - third],
+                false => [second - first, third - fourth],
+            };
+            blocks.push(logs.map(|log| (log + change[row]).exp()).to_vec());
+        }
+        let rounds = 2 * blocks[0].len();
+        if rounds < least {
+            continue;
+        }
+        let pairs = blocks.iter().map(|blocks| Pairs::new(blocks, 2));
+        let pairs: Vec<Pairs> = pairs.map(|row| row.expect("rates are positive")).collect();
+        let judged = judge(&pairs, &margins());
+        let places: Vec<Place> = judged.iter().map(|judged| judged.place).collect();
+        if rounds >= MOST_ROUNDS || !places.contains(&Place::Open) {
+            return (places, rounds);
+        }
+    }
 }

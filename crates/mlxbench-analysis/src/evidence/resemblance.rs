@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Logs;
+use super::Samples;
 use crate::trend::{lag_one_autocorrelation, theil_sen_slope};
 
 /// The largest autocorrelation that is told from a trend: 19 repetitions are worth one then.
@@ -29,13 +29,9 @@ impl Resemblance {
     ///
     /// Phi can't be told from ten repetitions, but from those of many rows together: it is the mean
     /// of the autocorrelations of all rows' series around their trends, corrected for what a short
-    /// series' own trend takes away (Kendall 1954). Series of fewer than six say nothing. Pairs count
-    /// for themselves: their order is drawn.
-    pub fn of<'a>(logs: impl IntoIterator<Item = &'a Logs>) -> Self {
-        let series = logs.into_iter().flat_map(|logs| match logs {
-            Logs::Unpaired { base, new } => vec![base.as_slice(), new],
-            Logs::Paired(_) => Vec::new(),
-        });
+    /// series' own trend takes away (Kendall 1954). Series of fewer than six say nothing.
+    pub fn of<'a>(rows: impl IntoIterator<Item = &'a Samples>) -> Self {
+        let series = rows.into_iter().flat_map(Samples::runs);
         let all: Vec<f64> = series.filter_map(autocorrelation).collect();
         if all.len() < 2 {
             return Self::NONE;
@@ -68,4 +64,24 @@ fn autocorrelation(series: &[f64]) -> Option<f64> {
     let around: Vec<f64> = around.map(|(at, x)| x - slope * at as f64).collect();
     let seen = lag_one_autocorrelation(&around)?;
     (series.len() >= 6).then(|| (n * seen + 2.0) / (n - 4.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lasts_is_a_resemblance() {
+        let row = |at: fn(i32) -> i32| {
+            let series: Vec<f64> = (0..40).map(|i| f64::from(at(i)).exp()).collect();
+            Samples::new(&series, &series).unwrap()
+        };
+        let slow = row(|at| at / 5 % 2);
+        assert!((3.0..12.0).contains(&Resemblance::of([&slow]).at_least));
+        let none = Resemblance::NONE;
+        assert_eq!(Resemblance::of([&row(|at| at % 2)]), none);
+        // A trend is none.
+        assert_eq!(Resemblance::of([&row(|at| 7 * at + at % 2)]), none);
+        assert_eq!(Resemblance::of([]), none);
+    }
 }

@@ -1,20 +1,9 @@
 //! How likely ranks are when both sides are alike: by counting, or normal where there is too much to count.
 
-use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Above so many pairs of figures the ranks' distribution is taken as normal.
 const MOST_EXACT: usize = 40_000;
-
-/// The fewest repetitions on both sides that have an interval with such tails.
-pub fn fewest_unpaired(tail: f64) -> usize {
-    let enough = |n: &usize| 1.0 / choose(2 * n, *n) <= tail;
-    (1..500).find(enough).unwrap_or(500)
-}
-
-/// The fewest pairs that have an interval with such tails.
-pub fn fewest_paired(tail: f64) -> usize {
-    (-(tail / 2.0).log2()).ceil().max(1.0) as usize
-}
 
 /// The largest k for which a sample of `m` has fewer than k of its `n m` differences to one of `n`
 /// below zero with a probability of at most `tail`, the two being alike. `None` where there is none.
@@ -39,34 +28,6 @@ pub(super) fn mann_whitney_rank(n: usize, m: usize, tail: f64) -> Option<usize> 
         }
     }
     rank(&orders, choose(n + m, n), tail)
-}
-
-/// The same for the sum of `n` signed ranks.
-pub(super) fn signed_rank(n: usize, tail: f64) -> Option<usize> {
-    let averages = n * (n + 1) / 2;
-    if averages > MOST_EXACT {
-        let (n, averages) = (n as f64, averages as f64);
-        let deviation = (averages * (2.0 * n + 1.0) / 12.0).sqrt();
-        return normal_rank(averages / 2.0, deviation, tail);
-    }
-    // How many choices of signs have a sum of t (Wilcoxon 1945).
-    let most = averages / 2;
-    let mut choices = vec![0.0; most + 1];
-    choices[0] = 1.0;
-    for rank in 1..=n {
-        for t in (rank..=most).rev() {
-            choices[t] += choices[t - rank];
-        }
-    }
-    rank(&choices, 2_f64.powi(n as i32), tail)
-}
-
-/// The same for the number of `n` signs that are positive.
-pub(super) fn signs(n: usize, tail: f64) -> Option<usize> {
-    let binomial = Binomial::new(0.5, n as u64).ok()?;
-    let within = |k: &usize| binomial.cdf(*k as u64 - 1) <= tail;
-    let rank = (1..=n / 2).take_while(within).count();
-    (rank > 0).then_some(rank)
 }
 
 /// How many of `counts`, from the first, make up at most the share `tail` of `total`.
@@ -99,14 +60,11 @@ mod tests {
 
     #[test]
     fn ranks_are_those_of_published_tables() {
-        // One-sided 2.5 % and 0.5 % (Hollander, Wolfe & Chicken, tables A.6 and A.4; U and T at most).
+        // One-sided 2.5 % and 0.5 % (Hollander, Wolfe & Chicken, table A.6; U at most).
         assert_eq!(mann_whitney_rank(10, 10, 0.025), Some(24));
         assert_eq!(mann_whitney_rank(5, 8, 0.025), Some(7));
         assert_eq!(mann_whitney_rank(5, 5, 0.005), Some(1));
         assert_eq!(mann_whitney_rank(5, 5, 0.003), None);
-        assert_eq!(signed_rank(10, 0.025), Some(9));
-        assert_eq!(signed_rank(20, 0.005), Some(38));
-        assert_eq!(signed_rank(5, 0.025), None);
     }
 
     #[test]
@@ -116,6 +74,5 @@ mod tests {
         let normal = normal_rank(n * n / 2.0, deviation, 0.001).unwrap() as f64;
         assert!((exact - normal).abs() < 15.0, "{exact} and {normal}");
         assert!(mann_whitney_rank(10_000, 10_000, 1e-4).is_some());
-        assert!(signed_rank(10_000, 1e-4).is_some());
     }
 }
