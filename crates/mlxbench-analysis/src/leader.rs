@@ -2,7 +2,7 @@
 
 use mlxbench_core::results::{Metric, RunResult, Test, Verdict};
 
-use crate::metrics;
+use crate::metrics::values_by_process;
 use crate::stats::Estimate;
 use crate::summary::{Row, RowStatus, Summary};
 
@@ -60,9 +60,9 @@ pub fn leader<'a>(
     let (row, others) = fit.split_first()?;
     let other_framework = |other: &&&Row| other.target.backend != row.target.backend;
     let second = others.iter().find(other_framework).or(others.first());
-    let values = |row: &Row| metrics::values(metric, result, &row.target, &row.test);
+    let values = |row: &Row| values_by_process(metric, result, &row.target, &row.test);
     let runner_up = second.and_then(|second| {
-        let ratio = Estimate::of_ratio(&values(row), &values(second))?;
+        let ratio = Estimate::of_ratio_of_processes(&values(row), &values(second))?;
         Some(RunnerUp { row: second, ratio })
     });
     let faster = |other: &&Row| median(other) > median(row);

@@ -14,6 +14,7 @@
 //! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`partings`] | where the tokens of timed tests part from the reference's |
 //! | [`positions`] | where latency jumps along a generation |
+//! | [`processes`] | figures over several worker processes, and how far these lie apart |
 //! | [`quantisation`] | what quantising the weights costs |
 //! | [`ranks`] | intervals of a ratio from ranks |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
@@ -35,6 +36,7 @@ pub mod metrics;
 pub mod outliers;
 pub mod partings;
 pub mod positions;
+pub mod processes;
 pub mod quantisation;
 pub mod ranks;
 pub mod roofline;
@@ -53,6 +55,7 @@ pub use history::history;
 pub use leader::{Leader, RunnerUp, leader};
 pub use outliers::{Fences, Outlier, Outliers};
 pub use positions::LatencyStep;
+pub use processes::ProcessSpread;
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};
 pub use sweeps::{Jump, Sweep};

@@ -164,6 +164,10 @@ pub fn plan(
         model,
         settings: Settings {
             repetitions: measure.repetitions.get(),
+            processes: match (sides, residency) {
+                (Some(_), Residency::OneAtATime) => None,
+                _ => Some(measure.processes.get()),
+            },
             max_repetitions: measure.max_repetitions.map(Into::into),
             interval_percent: measure.interval_percent,
             max_seconds: measure.max_seconds,

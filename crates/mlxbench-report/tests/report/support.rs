@@ -73,6 +73,7 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         test,
         repetition,
         attempt: 0,
+        process: None,
         tokens: vec![vec![7; token_ns.len()]],
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
@@ -159,6 +160,7 @@ pub(crate) fn run() -> RunResult {
         },
         settings: Settings {
             repetitions: 5,
+            processes: None,
             max_repetitions: None,
             interval_percent: None,
             max_seconds: None,
