@@ -21,29 +21,36 @@ const EXPERIMENTS: usize = 10_000;
 /// Processes, and repetitions in each.
 const DESIGNS: [(usize, usize); 6] = [(1, 6), (2, 3), (3, 2), (3, 4), (5, 2), (10, 1)];
 
+/// The default.
+const DEFAULT: (usize, usize) = (3, 2);
+
 fn main() {
-    println!(
-        "| processes x repetitions | luck and noise | covers | ± | ratio of two covers | pooled \
-         repetitions cover | hierarchical bootstrap covers |"
-    );
-    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
-    for design in DESIGNS {
-        for luck in LUCK.into_iter().chain(SHAPES) {
-            let of = |method| coverage(luck, design, method, EXPERIMENTS);
-            let (covers, width) = of(Method::Processes);
-            let (pooled, resampled) = (of(Method::Pooled).0, of(Method::Resampled).0);
-            let ratio = ratio_coverage(luck, design, EXPERIMENTS);
-            println!(
-                "| {} x {} | {} | {:.1} % | {:.1} % | {:.1} % | {:.1} % | {:.1} % |",
-                design.0,
-                design.1,
-                luck.name,
-                100.0 * covers,
-                100.0 * width,
-                100.0 * ratio,
-                100.0 * pooled,
-                100.0 * resampled,
-            );
-        }
+    let line = |cells: Vec<String>| println!("| {} |", cells.join(" | "));
+    let name = |(processes, repetitions)| format!("{processes} x {repetitions}");
+    let mut head = vec!["luck and noise".to_owned()];
+    head.extend(DESIGNS.map(name));
+    let of_default = [
+        "ratio of two",
+        "repetitions pooled",
+        "hierarchical bootstrap",
+        "mixed model",
+    ];
+    head.extend(of_default.map(|what| format!("{}: {what}", name(DEFAULT))));
+    let columns = head.len() - 1;
+    line(head);
+    println!("| --- |{}", " ---: |".repeat(columns));
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    for luck in LUCK.into_iter().chain(SHAPES) {
+        let of = |design, method| coverage(luck, design, method, EXPERIMENTS);
+        let with_width = |design| {
+            let (covers, width) = of(design, Method::Processes);
+            format!("{}, ± {}", percent(covers), percent(width))
+        };
+        let mut cells = vec![luck.name.to_owned()];
+        cells.extend(DESIGNS.map(with_width));
+        cells.push(percent(ratio_coverage(luck, DEFAULT, EXPERIMENTS)));
+        let others = [Method::Pooled, Method::Resampled, Method::Mixed];
+        cells.extend(others.map(|method| percent(of(DEFAULT, method).0)));
+        line(cells);
     }
 }

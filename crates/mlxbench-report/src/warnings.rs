@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use mlxbench_analysis::metrics::values_by_process;
 use mlxbench_analysis::stats::FEWEST_FOR_INTERVAL;
-use mlxbench_analysis::{Estimate, Row, Trend, metrics};
+use mlxbench_analysis::{Estimate, Row, Trend};
 use mlxbench_core::probe::WORKING_SET_BYTES;
 use mlxbench_core::results::{
     Conditions, Metric, PeakSince, PowerSource, RunResult, StopReason, TargetFacts, Warmup,
@@ -17,6 +18,9 @@ const BUSY: f64 = 0.1;
 
 /// Share of a row's readings at the power limit that is worth a word.
 const LIMITED: f64 = 0.1;
+
+/// Standard deviation between processes that is worth a word where it exceeds that of repetitions.
+const LUCK: f64 = 0.05;
 
 /// Below this probability a drift of one case is no chance; for one of the whole run, which many
 /// repetitions show, below the second.
@@ -34,6 +38,7 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
         let hot = thermal(after, "when the run ended");
         warnings.extend(hot);
     }
+    warnings.extend(of_luck(&summary.rows));
     warnings.extend(summary.drift.as_ref().and_then(|drift| {
         let grown = drift.p_value < UNLIKELY.1 && drift.change.abs() >= DRIFT.1;
         let change = change(drift.change);
@@ -67,9 +72,13 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
             "the run was cut short and gone on with, {times} times: the machine may have changed"
         )
     });
-    let repetitions = run.settings.repetitions;
-    let few = (repetitions < FEWEST_FOR_INTERVAL && run.settings.interval_percent.is_none()).then(|| {
-        format!("no interval (±): it takes {FEWEST_FOR_INTERVAL} repetitions, the config says {repetitions}")
+    let (repetitions, processes) = (run.settings.repetitions, run.settings.processes());
+    let few = processes == 1 && repetitions < FEWEST_FOR_INTERVAL;
+    let few = (few && run.settings.interval_percent.is_none()).then(|| {
+        format!(
+            "no interval (±): it takes two processes, or {FEWEST_FOR_INTERVAL} repetitions in one; the config \
+             says {repetitions}"
+        )
     });
     let stopped = result.stopped.iter().filter_map(|stopped| {
         let (test, repetitions) = (stopped.test, stopped.repetitions);
@@ -116,6 +125,18 @@ fn thermal(conditions: &Conditions, when: &str) -> Option<String> {
     (pressure != "nominal").then(|| format!("the machine was hot {when}: pressure {pressure}"))
 }
 
+/// Whether intervals leave out what a process has by luck.
+fn of_luck(rows: &[Row]) -> Option<String> {
+    let interval = |rate: Option<Estimate>| rate.is_some_and(|rate| rate.interval.is_some());
+    let alone = rows.iter().any(|row| {
+        let rates = [row.prefill_tokens_per_second, row.decode_tokens_per_second];
+        row.processes == 1 && rates.into_iter().any(interval)
+    });
+    alone.then(|| {
+        "one process a target: no interval (±) covers a process' luck (`processes` in [measure])".to_owned()
+    })
+}
+
 fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
     let case = format!("{} {}", row.target, row.test);
     let outliers = row
@@ -129,6 +150,15 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
     let drift = row.trend.filter(is_drift).map(|trend| {
         let change = change(trend.change);
         format!("{case} drifted: from the first repetition to the last, times {change}")
+    });
+    let spread = row.process_spread;
+    let lucky = spread.filter(|spread| spread.between >= LUCK && spread.between > spread.within);
+    let lucky = lucky.map(|spread| {
+        let (between, within) = (units::share(spread.between), units::share(spread.within));
+        format!(
+            "{case}: its processes differ by {between}, repetitions of one by {within}: more processes narrow \
+             the interval, more repetitions don't"
+        )
     });
     let of_case = |warmup: &&Warmup| warmup.target == row.target && warmup.test == row.test;
     let unsteady = result.warmups.iter().rev().find(of_case);
@@ -165,7 +195,7 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
     });
     let beyond = [beyond(&row.mfu, "prefill"), beyond(&row.mbu, "decode")];
     let mut warnings: Vec<String> = beyond.into_iter().flatten().collect();
-    let more = [outliers, drift, unsteady, leak, throttled, uneven];
+    let more = [outliers, lucky, drift, unsteady, leak, throttled, uneven];
     warnings.extend(more.into_iter().flatten());
     warnings
 }
@@ -241,14 +271,16 @@ fn why_beyond(result: &RunResult, row: &Row) -> &'static str {
     }
 }
 
-/// The growth of a worker's memory from the first repetition to the last, where it is no chance.
+/// The growth of a worker's memory from its first repetition to its last, where it is no chance.
 fn leak(result: &RunResult, row: &Row) -> Option<f64> {
     let mut samples = result.samples_of(&row.target, &row.test);
     if !samples.all(|sample| sample.peak_memory_since == PeakSince::Repetition) {
         return None;
     }
-    let peaks = metrics::values(Metric::PeakMemory, result, &row.target, &row.test);
-    let trend = Trend::of(&peaks)?;
+    // Memory begins anew with each process.
+    let peaks = values_by_process(Metric::PeakMemory, result, &row.target, &row.test);
+    let longest = peaks.iter().max_by_key(|process| process.len())?;
+    let trend = Trend::of(longest)?;
     (is_drift(&trend) && trend.change > 0.0).then_some(trend.change)
 }
 

@@ -122,10 +122,10 @@ fn intervals_that_pool_repetitions_of_processes_do_not() {
     let luck = LUCK.into_iter().find(|luck| luck.between > 0.0);
     let luck = luck.expect("some have luck");
     for method in [Method::Pooled, Method::Resampled] {
-        let (covered, _) = coverage_of(luck, (3, 2), method, 200);
+        let (covered, _) = coverage_of(luck, (3, 2), method, 500);
         assert!(covered < 0.92, "{covered}");
     }
-    let (covered, _) = coverage_of(luck, (1, 6), Method::Processes, 200);
+    let (covered, _) = coverage_of(luck, (1, 6), Method::Processes, 500);
     assert!(covered < 0.5, "one process can't tell: {covered}");
 }
 

@@ -15,6 +15,7 @@ mod lost_outputs;
 mod measure;
 mod outputs;
 mod precision;
+mod processes;
 mod report;
 mod run;
 mod schema;
