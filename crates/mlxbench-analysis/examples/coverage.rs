@@ -33,7 +33,6 @@ fn main() {
         "ratio of two",
         "repetitions pooled",
         "hierarchical bootstrap",
-        "mixed model",
     ];
     head.extend(of_default.map(|what| format!("{}: {what}", name(DEFAULT))));
     let columns = head.len() - 1;
@@ -49,7 +48,7 @@ fn main() {
         let mut cells = vec![luck.name.to_owned()];
         cells.extend(DESIGNS.map(with_width));
         cells.push(percent(ratio_coverage(luck, DEFAULT, EXPERIMENTS)));
-        let others = [Method::Pooled, Method::Resampled, Method::Mixed];
+        let others = [Method::Pooled, Method::Resampled];
         cells.extend(others.map(|method| percent(of(DEFAULT, method).0)));
         line(cells);
     }

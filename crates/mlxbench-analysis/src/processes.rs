@@ -8,9 +8,9 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use crate::stats::{CONFIDENCE, Estimate, FEWEST_FOR_INTERVAL, Interval, quantile, sorted};
 
 impl Estimate {
-    /// Estimates a figure from its finite samples by process, none of which is empty: the median of the processes' medians. `None` when
-    /// there are no samples. The samples of a single process are those of [`Estimate::of`]: the interval says
-    /// nothing of another process then.
+    /// Estimates a figure from its finite samples by process, none of which is empty: the median of the
+    /// processes' medians. `None` when there are no samples. The samples of a single process are those of
+    /// [`Estimate::of`]: the interval says nothing of another process then.
     ///
     /// Of five processes or more, the interval is that of [`Estimate::of`] over their medians. Two to four
     /// have too few medians to resample (a bootstrap of three covers 75 % at most): theirs is Student's interval of
@@ -21,7 +21,8 @@ impl Estimate {
         let units = Units::of(processes)?;
         let interval = match units.values.len() {
             few if few < FEWEST_FOR_INTERVAL => {
-                Logs::of(&units).and_then(|logs| student(logs.mean, logs.variance, logs.freedom))
+                let logs = Logs::of(&units);
+                logs.and_then(|logs| student(units.median, logs.mean, logs.variance, logs.freedom))
             }
             _ => Self::of(&units.values)?.interval,
         };
@@ -40,15 +41,17 @@ impl Estimate {
     /// Satterthwaite 1946) where one has fewer.
     pub fn of_ratio_of_processes(numerator: &[Vec<f64>], denominator: &[Vec<f64>]) -> Option<Self> {
         let (above, below) = (Units::of(numerator)?, Units::of(denominator)?);
+        let median = above.median / below.median;
         let n = |processes: &[Vec<f64>]| processes.iter().map(Vec::len).sum::<usize>();
         let interval = match above.values.len().min(below.values.len()) {
             few if few < FEWEST_FOR_INTERVAL => {
-                Logs::of(&above).zip(Logs::of(&below)).and_then(welch)
+                let logs = Logs::of(&above).zip(Logs::of(&below));
+                logs.and_then(|logs| welch(median, logs))
             }
             _ => Self::of_ratio(&above.values, &below.values)?.interval,
         };
         Some(Self {
-            median: above.median / below.median,
+            median,
             interval,
             n: n(numerator).min(n(denominator)),
         })
@@ -130,7 +133,7 @@ impl Units {
     }
 }
 
-/// Logarithms of units: their mean, its variance, and the degrees of freedom of that.
+/// Logarithms of units as shares of their median: their mean, its variance, and the degrees of freedom of that.
 struct Logs {
     mean: f64,
     variance: f64,
@@ -142,10 +145,12 @@ impl Logs {
     /// lognormal.
     fn of(units: &Units) -> Option<Self> {
         let n = units.values.len();
-        if n < 2 || (n < FEWEST_FOR_INTERVAL && !units.of_processes) {
+        let few = n < FEWEST_FOR_INTERVAL && !units.of_processes;
+        if n < 2 || few || units.values.iter().any(|&value| value <= 0.0) {
             return None;
         }
-        let logs = logs(&units.values)?;
+        let shares = units.values.iter().map(|value| value / units.median);
+        let logs = logs(&shares.collect::<Vec<f64>>())?;
         let mean = mean(&logs);
         let freedom = n as f64 - 1.0;
         let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
@@ -167,25 +172,25 @@ fn logs(values: &[f64]) -> Option<Vec<f64>> {
     values.iter().map(log).collect()
 }
 
-/// Student's interval around a mean of logarithms, of what they are logarithms of.
-fn student(mean: f64, variance: f64, freedom: f64) -> Option<Interval> {
+/// Student's interval around a mean of logarithms of shares of `median`.
+fn student(median: f64, mean: f64, variance: f64, freedom: f64) -> Option<Interval> {
     let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
     let reach = student.inverse_cdf(0.5 + CONFIDENCE / 2.0) * variance.sqrt();
     Some(Interval {
-        low: (mean - reach).exp(),
-        high: (mean + reach).exp(),
+        low: median * (mean - reach).exp(),
+        high: median * (mean + reach).exp(),
     })
 }
 
-/// The interval of the ratio of two figures.
-fn welch((above, below): (Logs, Logs)) -> Option<Interval> {
+/// The interval of a ratio of two figures, which is `median`.
+fn welch(median: f64, (above, below): (Logs, Logs)) -> Option<Interval> {
     let variance = above.variance + below.variance;
     let part = |logs: &Logs| logs.variance.powi(2) / logs.freedom;
     let freedom = variance.powi(2) / (part(&above) + part(&below));
     // Samples that are all alike leave no uncertainty, whatever its degrees of freedom.
     let fewest = above.freedom.min(below.freedom);
     let freedom = if freedom.is_nan() { fewest } else { freedom };
-    student(above.mean - below.mean, variance, freedom)
+    student(median, above.mean - below.mean, variance, freedom)
 }
 
 #[cfg(test)]
@@ -240,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn processes_that_are_all_alike_leave_no_doubt() {
+        let alike = vec![vec![0.1 + 0.2]; 3];
+        let estimate = Estimate::of_processes(&alike).unwrap();
+        let Interval { low, high } = estimate.interval.unwrap();
+        assert_eq!((low, high), (estimate.median, estimate.median));
+        let ratio = Estimate::of_ratio_of_processes(&alike, &alike).unwrap();
+        let Interval { low, high } = ratio.interval.unwrap();
+        assert_eq!((low, high), (1.0, 1.0));
+    }
+
+    #[test]
     fn ratios_of_few_processes_have_welchs_interval() {
         let above = [vec![100.0], vec![95.0], vec![104.0]];
         let below = [vec![50.0], vec![51.0], vec![49.0], vec![50.5]];
@@ -247,8 +263,6 @@ mod tests {
         assert_eq!(ratio.map(|ratio| ratio.n), Some(3));
         assert_close(ratio.unwrap().median, 100.0 / 50.25);
         assert_interval(ratio, (1.797022225044944, 2.1975429001280973));
-        let alike = vec![vec![7.0]; 3];
-        assert_interval(Estimate::of_ratio_of_processes(&alike, &alike), (1.0, 1.0));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Experiments whose worker processes differ by luck, and how often intervals cover the true figure.
 
 use mlxbench_analysis::stats::{quantile, sorted};
-use mlxbench_analysis::{Estimate, Interval, ProcessSpread};
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use mlxbench_analysis::{Estimate, Interval};
 
 use crate::noise::Noise;
 
@@ -112,9 +111,6 @@ pub(crate) enum Method {
     Pooled,
     /// The percentiles of medians of resampled repetitions of resampled processes.
     Resampled,
-    /// Student's of the mean, over processes where these differ by more than repetitions explain, else over all
-    /// repetitions.
-    Mixed,
     /// [`Estimate::of_processes`].
     Processes,
 }
@@ -135,7 +131,6 @@ pub(crate) fn coverage(
         let interval = match method {
             Method::Pooled => Estimate::of(&times.concat()).and_then(|all| all.interval),
             Method::Resampled => Some(resampled(&times, &mut draws)),
-            Method::Mixed => Some(mixed(&times)),
             Method::Processes => Estimate::of_processes(&times).and_then(|all| all.interval),
         };
         if let Some(Interval { low, high }) = interval {
@@ -180,24 +175,5 @@ fn resampled(times: &[Vec<f64>], draws: &mut Noise) -> Interval {
     Interval {
         low: end(0.025),
         high: end(0.975),
-    }
-}
-
-/// The interval of a model of variance components, the between-process one of which may be estimated as none.
-fn mixed(times: &[Vec<f64>]) -> Interval {
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let logs = |times: &Vec<f64>| times.iter().map(|time| time.ln()).collect::<Vec<f64>>();
-    let differ = ProcessSpread::of(times).is_none_or(|spread| spread.between > 0.0);
-    let units: Vec<f64> = match differ {
-        true => times.iter().map(|process| mean(&logs(process))).collect(),
-        false => times.iter().flat_map(logs).collect(),
-    };
-    let (centre, n) = (mean(&units), units.len() as f64);
-    let squares: f64 = units.iter().map(|unit| (unit - centre).powi(2)).sum();
-    let student = StudentsT::new(0.0, 1.0, n - 1.0).expect("there are several");
-    let reach = student.inverse_cdf(0.975) * (squares / (n - 1.0) / n).sqrt();
-    Interval {
-        low: (centre - reach).exp(),
-        high: (centre + reach).exp(),
     }
 }
