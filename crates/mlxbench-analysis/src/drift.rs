@@ -2,7 +2,7 @@
 
 use mlxbench_core::results::{Metric, PeakSince, RunResult};
 
-use crate::metrics;
+use crate::metrics::values_by_process;
 use crate::multiple;
 use crate::summary::{Row, Summary};
 use crate::trend::{CommonTrend, Trend};
@@ -86,7 +86,9 @@ fn memory_trend(result: &RunResult, row: &Row) -> Option<Trend> {
     if !samples.all(|sample| sample.peak_memory_since == PeakSince::Repetition) {
         return None;
     }
-    let peaks = metrics::values(Metric::PeakMemory, result, &row.target, &row.test);
+    // Memory begins anew with each process.
+    let peaks = values_by_process(Metric::PeakMemory, result, &row.target, &row.test);
+    let peaks = peaks.into_iter().max_by_key(Vec::len)?;
     let varies = peaks.windows(2).any(|pair| pair[0] != pair[1]);
     varies.then(|| Trend::of(&peaks)).flatten()
 }

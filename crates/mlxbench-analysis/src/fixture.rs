@@ -46,6 +46,7 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         test,
         repetition: 0,
         attempt: 0,
+        process: None,
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         finite: true,
@@ -104,6 +105,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
         },
         settings: Settings {
             repetitions: 3,
+            processes: None,
             max_repetitions: None,
             interval_percent: None,
             max_seconds: None,

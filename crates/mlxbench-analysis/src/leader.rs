@@ -3,7 +3,7 @@
 use mlxbench_core::Precision;
 use mlxbench_core::results::{Metric, RunResult, TargetId, Test, Verdict, Warmup};
 
-use crate::metrics;
+use crate::metrics::values_by_process;
 use crate::stats::Estimate;
 use crate::summary::{Row, RowStatus, Summary};
 
@@ -119,11 +119,11 @@ pub fn standings<'a>(
     let measured = measured.filter(|row| row.test == *test && rate(row).is_some());
     let mut measured: Vec<&Row> = measured.collect();
     measured.sort_by(|a, b| median(b).total_cmp(&median(a)));
-    let values = |row: &Row| metrics::values(metric, result, &row.target, &row.test);
+    let values = |row: &Row| values_by_process(metric, result, &row.target, &row.test);
     let leader = |ranked: &[&'a Row]| {
         let (&row, others) = ranked.split_first()?;
         let rivals = others.iter().filter_map(|&other| {
-            let ratio = Estimate::of_ratio(&values(row), &values(other))?;
+            let ratio = Estimate::of_ratio_of_processes(&values(row), &values(other))?;
             Some(Rival { row: other, ratio })
         });
         Some(Leader {

@@ -17,6 +17,7 @@
 //! | [`outliers`] | samples far from the rest, flagged and kept |
 //! | [`partings`] | where the tokens of timed tests part from the reference's |
 //! | [`positions`] | where latency jumps along a generation |
+//! | [`processes`] | figures over several worker processes, and how far these lie apart |
 //! | [`quantisation`] | what quantising the weights costs |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
 //! | [`smooth`] | times along lengths: smooth, or with steps and spikes |
@@ -40,6 +41,7 @@ pub mod multiple;
 pub mod outliers;
 pub mod partings;
 pub mod positions;
+pub mod processes;
 pub mod quantisation;
 pub mod roofline;
 pub mod smooth;
@@ -60,6 +62,7 @@ pub use history::history;
 pub use leader::{Lead, Leader, Rival, SetAside, Standings, Unfit, standings, unsteady_warmup};
 pub use outliers::{Fences, Outlier, Outliers};
 pub use positions::LatencyStep;
+pub use processes::ProcessSpread;
 pub use stats::{Estimate, Interval};
 pub use summary::{InterToken, Row, RowStatus, Summary, summarize};
 pub use sweeps::{Jump, Sweep};

@@ -30,6 +30,32 @@ pub fn values(metric: Metric, result: &RunResult, target: &TargetId, test: &Test
     }
 }
 
+/// [`values`] by the worker process that measured them, in the order in which the processes were started; none is
+/// empty. What a process has by luck is in all of its values: only processes are independent of each other.
+pub fn values_by_process(
+    metric: Metric,
+    result: &RunResult,
+    target: &TargetId,
+    test: &Test,
+) -> Vec<Vec<f64>> {
+    let nanos = |time: Nanos| time.0 as f64;
+    if metric == Metric::Load {
+        let loads = values(metric, result, target, test);
+        return loads.into_iter().map(|load| vec![load]).collect();
+    }
+    let idle = idle_watts(result, target);
+    let of_process = |samples: Vec<&Sample>| -> Vec<f64> {
+        let samples = samples.into_iter();
+        match metric {
+            Metric::InterToken => samples.flat_map(inter_token).map(nanos).collect(),
+            _ => samples.filter_map(|s| of_sample(metric, s, idle)).collect(),
+        }
+    };
+    let processes = result.processes_of(target, test).into_values();
+    let processes = processes.map(of_process);
+    processes.filter(|values| !values.is_empty()).collect()
+}
+
 /// What one repetition measured, in the unit of [`values`]; `None` for a figure that its test doesn't yield,
 /// and for [`Metric::InterToken`] and [`Metric::Load`], of which it has none or many. Energy takes the
 /// power of the device when idle.
@@ -211,6 +237,26 @@ mod tests {
         assert_eq!(values(Metric::InterToken), [10.0, 15.0, 20.0, 30.0]);
         assert_eq!(values(Metric::Load), [5e8]);
         assert_eq!(values(Metric::PeakMemory), [1024.0, 1024.0]);
+        assert!(values(Metric::DevicePeak).is_empty());
+    }
+
+    #[test]
+    fn values_stay_with_the_process_that_measured_them() {
+        let asked = test(8, 3);
+        let of_process = |process, token_ns| Sample {
+            process: Some(process),
+            ..sample(asked, token_ns)
+        };
+        let result = result(vec![
+            of_process(0, &[100, 110, 125]),
+            of_process(0, &[101, 121, 151]),
+            of_process(2, &[102, 112, 122]),
+        ]);
+        let values = |metric| values_by_process(metric, &result, &target(), &asked);
+        assert_eq!(values(Metric::Ttft), [vec![100.0, 101.0], vec![102.0]]);
+        let latencies = [vec![10.0, 15.0, 20.0, 30.0], vec![10.0, 10.0]];
+        assert_eq!(values(Metric::InterToken), latencies);
+        assert_eq!(values(Metric::Load), [[5e8]]);
         assert!(values(Metric::DevicePeak).is_empty());
     }
 }

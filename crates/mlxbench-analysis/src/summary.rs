@@ -13,11 +13,12 @@ use crate::metrics;
 use crate::outliers::Outliers;
 use crate::partings::{Tokens, tokens};
 use crate::positions::{LatencyStep, latency_steps};
+use crate::processes::{ProcessSpread, independent};
 use crate::quantisation;
 use crate::roofline::{
     DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
 };
-use crate::stats::{Estimate, percentile, sorted};
+use crate::stats::{Estimate, percentile, quantile, sorted};
 use crate::sweeps::{Sweep, sweeps};
 use crate::trend::{CommonTrend, Trend};
 
@@ -27,7 +28,8 @@ use crate::trend::{CommonTrend, Trend};
 pub struct Summary {
     /// The rows, target by target.
     pub rows: Vec<Row>,
-    /// Whether the whole machine grew slower or faster: the end-to-end times of all cases.
+    /// Whether the whole machine grew slower or faster: the end-to-end times of all cases; of the targets'
+    /// processes where there are several.
     pub drift: Option<CommonTrend>,
     /// Whether this may be compared with others.
     pub fingerprint: Fingerprint,
@@ -58,6 +60,12 @@ pub struct Row {
     pub repetitions: usize,
     /// Repetitions that the run took of this test in the end, or should have taken.
     pub planned_repetitions: usize,
+    /// Worker processes that these repetitions ran in. With one, no interval covers what another process' luck
+    /// would have made of the figure.
+    pub processes: usize,
+    /// How far end-to-end times lie apart between processes, and within one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_spread: Option<ProcessSpread>,
     /// [`Metric::Prefill`].
     pub prefill_tokens_per_second: Option<Estimate>,
     /// [`Metric::Decode`].
@@ -74,7 +82,8 @@ pub struct Row {
     pub tpot_ns: Option<Estimate>,
     /// Which end-to-end times lie far from the others.
     pub outliers: Option<Outliers>,
-    /// Whether end-to-end times drifted from repetition to repetition.
+    /// Whether end-to-end times drifted from repetition to repetition; from process to process where there are
+    /// several.
     pub trend: Option<Trend>,
     /// [`Metric::InterToken`], over all repetitions together.
     pub inter_token_ns: Option<InterToken>,
@@ -165,14 +174,11 @@ pub fn summarize(result: &RunResult) -> Summary {
         .targets
         .iter()
         .flat_map(|target| tests.iter().map(move |test| (target, test)));
-    let cases: Vec<(&TargetId, &Test)> = cases.collect();
-    let times = cases.iter();
-    let times = times.map(|(target, test)| metrics::values(Metric::EndToEnd, result, target, test));
-    let times: Vec<Vec<f64>> = times.collect();
-    let rows = cases.into_iter();
-    let rows: Vec<Row> = rows
+    let rows: Vec<Row> = cases
         .map(|(target, test)| row(result, target, test))
         .collect();
+    let times = result.run.targets.iter().flat_map(|t| levels(result, t));
+    let times: Vec<Vec<f64>> = times.collect();
     Summary {
         sweeps: sweeps(result, &rows),
         rows,
@@ -180,6 +186,38 @@ pub fn summarize(result: &RunResult) -> Summary {
         fingerprint: fingerprint(result),
         limits: device_limits(result),
     }
+}
+
+/// A target's end-to-end times in the order of their time, in series that are independent of each other: those of
+/// the repetitions of each test that one process ran; where there are several, one of the processes over all
+/// tests, since luck makes all of a process' repetitions slow.
+fn levels(result: &RunResult, target: &TargetId) -> Vec<Vec<f64>> {
+    let mut series = Vec::new();
+    let mut processes: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for test in &result.run.tests {
+        let of_test = result.processes_of(target, test).into_iter();
+        let times = of_test.map(|(process, samples)| {
+            let times = samples.into_iter().filter_map(metrics::end_to_end);
+            (process, times.map(|time| time.0 as f64).collect())
+        });
+        let times: Vec<(usize, Vec<f64>)> = times.collect();
+        if let [(_, only)] = times.as_slice() {
+            series.push(only.clone());
+            continue;
+        }
+        let median = |times: &[f64]| quantile(&sorted(times), 0.5);
+        let medians = times.iter().filter_map(|(_, times)| median(times));
+        let Some(usual) = median(&medians.collect::<Vec<f64>>()) else {
+            continue;
+        };
+        for (process, times) in times {
+            let level = median(&times).map(|time| time / usual);
+            processes.entry(process).or_default().extend(level);
+        }
+    }
+    let mean = |levels: Vec<f64>| levels.iter().sum::<f64>() / levels.len() as f64;
+    series.push(processes.into_values().map(mean).collect());
+    series
 }
 
 /// Repetitions that the run took of `test`, or should have taken.
@@ -190,12 +228,13 @@ fn planned_repetitions(result: &RunResult, test: &Test) -> usize {
 
 fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
     let samples: Vec<&Sample> = result.samples_of(target, test).collect();
-    let estimate = |metric: Metric| Estimate::of(&metrics::values(metric, result, target, test));
+    let by_process = |metric| metrics::values_by_process(metric, result, target, test);
+    let estimate = |metric: Metric| Estimate::of_processes(&by_process(metric));
     let prefill = estimate(Metric::Prefill);
     let decode = estimate(Metric::Decode);
     let share =
         |rate: &Option<Estimate>, per_rate: Option<f64>| Some(rate.as_ref()?.scaled(per_rate?));
-    let end_to_end = metrics::values(Metric::EndToEnd, result, target, test);
+    let times = by_process(Metric::EndToEnd);
     let reference = result.run.settings.reference.as_ref();
     Row {
         target: target.clone(),
@@ -205,11 +244,13 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         quantisation_cost: quantisation::cost_of(result, target),
         repetitions: samples.len(),
         planned_repetitions: planned_repetitions(result, test),
+        processes: times.len(),
+        process_spread: ProcessSpread::of(&times),
         mfu: share(&prefill, mfu_per_rate(result, target, test)),
         mbu: share(&decode, mbu_per_rate(result, target, test)),
         tpot_ns: estimate(Metric::Tpot),
-        outliers: Outliers::of(&end_to_end),
-        trend: Trend::of(&end_to_end),
+        outliers: Outliers::of(&times.concat()),
+        trend: Trend::of(&independent(&times)),
         memory_floor_bytes: memory_floor_bytes(result, target, test),
         watts: estimate(Metric::Power),
         joules_per_token: estimate(Metric::EnergyPerToken),

@@ -393,6 +393,10 @@ pub struct ModelFacts {
 pub struct Settings {
     /// Measured repetitions a case, at least.
     pub repetitions: usize,
+    /// Worker processes a target that they are spread over. Where absent, as in older results and with `--ab`, one
+    /// where workers are kept loaded together and one a repetition where they aren't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<usize>,
     /// Repetitions at most, while the intervals are wider than `interval_percent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_repetitions: Option<usize>,
@@ -432,12 +436,24 @@ pub struct Settings {
     pub residency: Residency,
 }
 
+impl Settings {
+    /// Worker processes a target that the repetitions are spread over; each has one at least.
+    pub fn processes(&self) -> usize {
+        let implied = match self.residency {
+            Residency::Together => 1,
+            Residency::OneAtATime => self.repetitions,
+        };
+        let processes = self.processes.unwrap_or(implied);
+        processes.clamp(1, self.repetitions.max(1))
+    }
+}
+
 /// Which workers hold their model in memory at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Residency {
     /// All, so that repetitions interleave without loading again.
     Together,
-    /// One: each turn of a target starts a worker and loads the model.
+    /// One: a target's worker is started for its turn, and ended by the next target's.
     OneAtATime,
 }

@@ -7,7 +7,7 @@ use mlxbench_core::results::{Residency, RunResult, Settings};
 use serde::Serialize;
 
 use crate::apart::{Apart, Facts};
-use crate::{Digest, quantisation};
+use crate::{Digest, quantisation, units};
 
 /// One line of its chart.
 #[derive(Serialize)]
@@ -85,8 +85,9 @@ fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<
                     value: estimate.median,
                     range: estimate.half_width().map(|half| format!("± {half:.3}")),
                     extra: format!(
-                        "median of {} repetitions on {}{}",
+                        "median of {} repetitions{} on {}{}",
                         estimate.n,
+                        units::in_processes(estimate.n, row.processes),
                         result.run.machine.cpu,
                         fidelity.as_deref().unwrap_or_default()
                     ),

@@ -8,8 +8,9 @@ use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
 use mlxbench_core::Nanos;
 use mlxbench_core::results::{ClockRange, Failure, RunResult, Sample, TargetFacts, TargetId, Test};
 
-/// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition.
-const COLUMNS: [&str; 53] = [
+/// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition; `process` in
+/// older results.
+const COLUMNS: [&str; 54] = [
     "run",
     "started",
     "model",
@@ -32,6 +33,7 @@ const COLUMNS: [&str; 53] = [
     "depth",
     "batch",
     "repetition",
+    "process",
     "started_at",
     "wall_ns",
     "finite",
@@ -147,6 +149,7 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
     let (prefill, decode) = (metrics::prefill_rate(sample), metrics::decode_rate(sample));
     let figures = [
         ("repetition", Some(sample.repetition.to_string())),
+        ("process", sample.process.map(|number| number.to_string())),
         ("finite", Some(sample.finite.to_string())),
         ("started_at", sample.started.map(|time| time.to_string())),
         ("wall_ns", nanos(sample.wall_ns)),

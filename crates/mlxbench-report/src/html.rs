@@ -103,10 +103,10 @@ fn method() -> Markup {
         section #method {
             h2 { "How this was measured" }
             ul {
-                li { "Every target runs in a process of its own, one after the other in turns, in an order that is drawn anew each round, so that a drift of the machine falls on all alike. Repetitions before the pace is steady don't count." }
+                li { "Every target runs in processes of its own, one after the other in turns, in an order that is drawn anew each round, so that a drift of the machine falls on all alike. Repetitions before the pace is steady don't count." }
                 li { "All get the same token ids and generate the same number of tokens, greedily. Where the config names a reference, their logits are compared with its logits over the same text before any figure counts." }
                 li { "Decode rate: (n - 1) / (t" sub { "n" } " - t" sub { "1" } "), the first token never counted. Prefill rate: tokens of the prompt / time to the first token." }
-                li { "Figures are medians over repetitions; ± and whiskers are 95 % intervals of the median, by the expanded percentile bootstrap. Tokens within a repetition are never pooled for them." }
+                li { "Figures are medians over a target's processes of the medians of their repetitions. ± and whiskers are 95 % intervals: Student's on the logarithms of two to four processes, the expanded percentile bootstrap of more; of a single process' repetitions where there is no other, and then its luck isn't in them. Tokens within a repetition are never pooled for them." }
                 li { "A ring in a chart of rates or latencies along a length marks a jump: the time there is a quarter longer or a fifth shorter than a smooth curve through the other lengths, by Pettitt's test at a significance of 1 %." }
                 li { "MBU and MFU are shares of the memory bandwidth and of the matrix-product rate that were measured on the same device in the same run; bytes and operations are counted from the model's shapes." }
                 li { "Peak memory is that of the whole process by the operating system's account, or the framework's own on the device where that is more. The floor is weights, keys and values." }

@@ -44,11 +44,26 @@ pub(crate) fn figure(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// How often a case is measured: `5 repetitions`, `5 to 30 repetitions`.
+/// How often a case is measured: `6 repetitions in 3 processes`, `6 to 30 repetitions in 3 processes or more`.
 pub(crate) fn repetitions(settings: &Settings) -> String {
+    let (least, processes) = (settings.repetitions, settings.processes());
     match settings.max_repetitions {
-        Some(most) => format!("{} to {most} repetitions", settings.repetitions),
-        None => format!("{} repetitions", settings.repetitions),
+        Some(most) if processes > 1 => {
+            let processes = in_processes(least, processes);
+            format!("{least} to {most} repetitions{processes} or more")
+        }
+        Some(most) => format!("{least} to {most} repetitions{}", in_processes(most, 1)),
+        None => format!("{least} repetitions{}", in_processes(least, processes)),
+    }
+}
+
+/// In how many worker processes so many repetitions were measured, after their number: ` in 3 processes`. Nothing
+/// for a single repetition.
+pub(crate) fn in_processes(repetitions: usize, processes: usize) -> String {
+    match processes {
+        _ if repetitions < 2 => String::new(),
+        1 => " in 1 process".into(),
+        several => format!(" in {several} processes"),
     }
 }
 

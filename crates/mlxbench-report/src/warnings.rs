@@ -16,6 +16,9 @@ const BUSY: f64 = 0.1;
 /// Share of a row's readings at the power limit that is worth a word.
 const LIMITED: f64 = 0.1;
 
+/// Standard deviation between processes that is worth a word where it exceeds that of repetitions.
+const LUCK: f64 = 0.05;
+
 /// One sentence a warning; none for a run as it should be.
 pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
     let Digest { result, summary } = digest;
@@ -25,6 +28,7 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
         let hot = thermal(after, "when the run ended");
         warnings.extend(hot);
     }
+    warnings.extend(of_luck(&summary.rows));
     warnings.extend(machine_drift(summary).map(|drift| {
         let change = change(drift.change);
         format!("the machine drifted: over the run, times {change} (all cases together)")
@@ -54,9 +58,13 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
         let times = result.resumed.len();
         format!("the run was gone on with later, {times} times: the machine may have changed")
     });
-    let repetitions = run.settings.repetitions;
-    let few = (repetitions < FEWEST_FOR_INTERVAL && run.settings.interval_percent.is_none()).then(|| {
-        format!("no interval (±): it takes {FEWEST_FOR_INTERVAL} repetitions, the config says {repetitions}")
+    let (repetitions, processes) = (run.settings.repetitions, run.settings.processes());
+    let few = processes == 1 && repetitions < FEWEST_FOR_INTERVAL;
+    let few = (few && run.settings.interval_percent.is_none()).then(|| {
+        format!(
+            "no interval (±): it takes two processes, or {FEWEST_FOR_INTERVAL} repetitions in one; the config \
+             says {repetitions}"
+        )
     });
     let stopped = result.stopped.iter().filter_map(|stopped| {
         let (test, repetitions) = (stopped.test, stopped.repetitions);
@@ -106,6 +114,18 @@ fn thermal(conditions: &Conditions, when: &str) -> Option<String> {
     (pressure != "nominal").then(|| format!("the machine was hot {when}: pressure {pressure}"))
 }
 
+/// Whether intervals leave out what a process has by luck.
+fn of_luck(rows: &[Row]) -> Option<String> {
+    let interval = |rate: Option<Estimate>| rate.is_some_and(|rate| rate.interval.is_some());
+    let alone = rows.iter().any(|row| {
+        let rates = [row.prefill_tokens_per_second, row.decode_tokens_per_second];
+        row.processes == 1 && rates.into_iter().any(interval)
+    });
+    alone.then(|| {
+        "one process a target: no interval (±) covers a process' luck (`processes` in [measure])".to_owned()
+    })
+}
+
 fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
     let case = format!("{} {}", row.target, row.test);
     let outliers = row
@@ -116,6 +136,15 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
             let all = row.repetitions;
             format!("{case}: {total} of {all} repetitions are outliers, {severe} of them severe")
         });
+    let spread = row.process_spread;
+    let lucky = spread.filter(|spread| spread.between >= LUCK && spread.between > spread.within);
+    let lucky = lucky.map(|spread| {
+        let (between, within) = (units::share(spread.between), units::share(spread.within));
+        format!(
+            "{case}: its processes differ by {between}, repetitions of one by {within}: more processes narrow \
+             the interval, more repetitions don't"
+        )
+    });
     let unsteady = unsteady_warmup(result, &row.target, &row.test).map(|warmup| {
         let times = warmup.end_to_end_ns.len();
         format!("{case} wasn't steady after {times} repetitions of warm-up")
@@ -144,7 +173,7 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
     });
     let beyond = [beyond(&row.mfu, "prefill"), beyond(&row.mbu, "decode")];
     let mut warnings: Vec<String> = beyond.into_iter().flatten().collect();
-    let more = [outliers, unsteady, throttled, uneven];
+    let more = [outliers, lucky, unsteady, throttled, uneven];
     warnings.extend(more.into_iter().flatten());
     warnings
 }

@@ -71,12 +71,18 @@ pub struct ModelConfig {
 pub struct MeasureConfig {
     /// Measured repetitions a case; at least, where `interval_percent` is given.
     pub repetitions: NonZeroUsize,
+    /// Worker processes a target that repetitions are spread over, as evenly as can be and each with one at least:
+    /// the luck that a process has for its whole life is then part of every interval. 1 where loading takes too
+    /// long: the report says that luck isn't covered. Each process is warmed up. With `--ab` each repetition has
+    /// a process, unless `residency` is `together`.
+    pub processes: NonZeroUsize,
     /// Go on until the 95 % interval of every rate of a test reaches no further than so many per
     /// cent of the median to either side.
     pub interval_percent: Option<f64>,
     /// The most repetitions then.
     pub max_repetitions: Option<NonZeroUsize>,
-    /// A test that has been measured for so long isn't repeated any more.
+    /// A test that has been measured for so long isn't repeated any more; looked at after each round, where
+    /// workers are loaded one at a time after each process.
     pub max_seconds: Option<f64>,
     /// Unmeasured repetitions before them, at least; 0 for none.
     pub warmup: usize,
@@ -112,7 +118,8 @@ impl Default for MeasureConfig {
     fn default() -> Self {
         let count = |n| NonZeroUsize::new(n).expect("written as a non-zero literal");
         Self {
-            repetitions: count(5),
+            repetitions: count(6),
+            processes: count(3),
             interval_percent: None,
             max_repetitions: None,
             max_seconds: None,

@@ -27,7 +27,7 @@ impl Runner<'_> {
         let reason = loop {
             (self.observe)(Event::Planned(cases.len() * ROUNDS_OF_BLOCK));
             for round in rounds..rounds + ROUNDS_OF_BLOCK {
-                self.round(cases, round)?;
+                self.rounds(cases, round..round + 1)?;
             }
             rounds += ROUNDS_OF_BLOCK;
             if self.is_decided(rounds, options) {

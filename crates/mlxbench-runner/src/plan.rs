@@ -168,6 +168,11 @@ pub fn plan(
         model,
         settings: Settings {
             repetitions: measure.repetitions.get(),
+            processes: match (sides, residency) {
+                (Some(_), Residency::OneAtATime) => None,
+                (Some(_), Residency::Together) => Some(1),
+                (None, _) => Some(measure.processes.get()),
+            },
             max_repetitions: measure.max_repetitions.map(Into::into),
             interval_percent: measure.interval_percent,
             max_seconds: measure.max_seconds,

@@ -66,6 +66,7 @@ impl Runner<'_> {
         self.record(Record::Warmup(Warmup {
             target: self.plan.targets[case.target].id.clone(),
             test: self.plan.tests[case.test].0,
+            process: self.process(case.target),
             end_to_end_ns: times,
             steady,
         }))?;
@@ -110,6 +111,7 @@ impl Runner<'_> {
                 test: self.plan.tests[case.test].0,
                 repetition,
                 attempt,
+                process: self.process(case.target),
                 started: Some(measured.started),
                 wall_ns: Some(measured.wall.into()),
                 token_ns: measured.generated.token_ns,

@@ -1,11 +1,13 @@
-//! The heart of a run: round after round in which targets take turns, until each test has been
-//! repeated often enough. Every case goes to the journal as it ends, and what fails costs its case
+//! The heart of a run: process after process of each target, and in these round after round in which targets
+//! take turns, until each test has been repeated often enough. Every case goes to the journal as it ends, and what fails costs its case
 //! and nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use jiff::Timestamp;
-use mlxbench_analysis::{Estimate, metrics};
+use mlxbench_analysis::Estimate;
+use mlxbench_analysis::metrics::values_by_process;
 use mlxbench_core::protocol::{Load, Loaded};
 use mlxbench_core::results::{
     Failure, FailureKind, Metric, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
@@ -18,6 +20,7 @@ use crate::journal::Journal;
 use crate::plan::{Introduced, Plan};
 use crate::power::Meters;
 use crate::process::{Worker, WorkerError};
+use crate::schedule::rounds_of;
 use crate::stop::{Progress, stop};
 use crate::{Error, Result, system};
 
@@ -36,6 +39,11 @@ impl Case {
             plan.targets[self.target].id, plan.tests[self.test].0
         )
     }
+}
+
+/// `cases` in one round.
+fn on(cases: &[Case], round: usize) -> impl Iterator<Item = (Case, usize)> {
+    cases.iter().map(move |&case| (case, round))
 }
 
 /// A run while it goes on.
@@ -116,7 +124,10 @@ impl<'a> Runner<'a> {
         self.check_equivalence(&targets)?;
         match &plan.until_decided {
             Some((options, most)) => self.until_decided(cases, options, *most)?,
-            None => self.as_often_as_planned(cases)?,
+            None => {
+                (self.observe)(Event::Planned(cases.len() * plan.settings.repetitions));
+                self.process_by_process(cases)?;
+            }
         }
         self.check_tokens(cases)?;
         self.record(Record::Finished {
@@ -126,90 +137,102 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn as_often_as_planned(&mut self, cases: &[Case]) -> Result<(), Stop> {
+    /// Each target's first process, then each one's second, until no test is repeated any more.
+    fn process_by_process(&mut self, cases: &[Case]) -> Result<(), Stop> {
         let settings = &self.plan.settings;
-        (self.observe)(Event::Planned(cases.len() * settings.repetitions));
-        match settings.residency {
-            Residency::Together => self.test_by_test(cases),
-            Residency::OneAtATime => self.target_by_target(cases),
-        }
-    }
-
-    /// Workers stay loaded: each test is repeated to its end before the next.
-    fn test_by_test(&mut self, cases: &[Case]) -> Result<(), Stop> {
-        for cases in cases.chunk_by(|a, b| a.test == b.test) {
-            if self.is_stopped(cases) {
-                continue;
-            }
-            let last = self.plan.settings.repetitions - 1;
-            for &case in cases {
-                if !self.is_measured(case, last) {
-                    self.warm_up(case)?;
-                }
-            }
-            for round in 0.. {
-                self.round(cases, round)?;
-                if self.stop_test(cases, round)? {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One worker at a time: a round takes each target through all tests before the next.
-    fn target_by_target(&mut self, cases: &[Case]) -> Result<(), Stop> {
-        let mut open: Vec<Case> = cases
-            .chunk_by(|a, b| a.test == b.test)
-            .filter(|cases| !self.is_stopped(cases))
-            .flatten()
-            .copied()
-            .collect();
-        for round in 0.. {
+        let by_test = cases.chunk_by(|a, b| a.test == b.test);
+        let mut open: Vec<&[Case]> = by_test.filter(|cases| !self.is_stopped(cases)).collect();
+        for process in 0.. {
             if open.is_empty() {
                 break;
             }
-            self.round(&open, round)?;
-            let mut stopped = BTreeSet::new();
-            for cases in open.chunk_by(|a, b| a.test == b.test) {
-                if self.stop_test(cases, round)? {
-                    stopped.insert(cases[0].test);
+            let rounds = rounds_of(process, settings);
+            let mut going_on = Vec::new();
+            match settings.residency {
+                Residency::Together => {
+                    if process > 0 && settings.processes() > 1 {
+                        self.end_workers();
+                    }
+                    for cases in open {
+                        if !self.test(cases, rounds.clone())? {
+                            going_on.push(cases);
+                        }
+                    }
+                }
+                Residency::OneAtATime => {
+                    self.plan_beyond(&open.concat(), rounds.clone());
+                    self.rounds(&open.concat(), rounds.clone())?;
+                    for cases in open {
+                        if !self.stop_test(cases, rounds.end - 1)? {
+                            going_on.push(cases);
+                        }
+                    }
                 }
             }
-            open.retain(|case| !stopped.contains(&case.test));
+            open = going_on;
         }
         Ok(())
     }
 
-    /// One repetition of each case, and what was throttled of them again.
-    pub(crate) fn round(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
-        let todo = |case: &&Case| !self.is_measured(**case, round);
-        let todo: Vec<Case> = cases.iter().filter(todo).copied().collect();
-        self.turns(&todo, round)?;
-        for _ in todo.len()..cases.len() {
-            (self.observe)(Event::StepDone);
-        }
-        loop {
-            let again = self.to_repeat(cases, round);
-            if again.is_empty() {
-                return Ok(());
+    /// The rounds of one test, while workers stay loaded. Returns whether the test ends with one of them.
+    fn test(&mut self, cases: &[Case], rounds: Range<usize>) -> Result<bool, Stop> {
+        for &case in cases {
+            if !rounds.clone().all(|round| self.is_measured(case, round)) {
+                self.warm_up(case)?;
             }
-            (self.observe)(Event::Planned(again.len()));
-            self.turns(&again, round)?;
+        }
+        for round in rounds {
+            self.plan_beyond(cases, round..round + 1);
+            self.rounds(cases, round..round + 1)?;
+            if self.stop_test(cases, round)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Tells of those of `rounds` that are more than the repetitions that are planned at least.
+    fn plan_beyond(&mut self, cases: &[Case], rounds: Range<usize>) {
+        let beyond = rounds.end.saturating_sub(self.plan.settings.repetitions);
+        if beyond > 0 {
+            (self.observe)(Event::Planned(cases.len() * beyond.min(rounds.len())));
         }
     }
 
-    /// One measurement of each case, target by target in the round's order.
-    fn turns(&mut self, cases: &[Case], round: usize) -> Result<(), Stop> {
-        let targets: BTreeSet<usize> = cases.iter().map(|case| case.target).collect();
+    /// One repetition of each case in each of `rounds`, and what was throttled of them again.
+    pub(crate) fn rounds(&mut self, cases: &[Case], rounds: Range<usize>) -> Result<(), Stop> {
+        let all = rounds.clone().flat_map(|round| on(cases, round));
+        let (done, todo): (Vec<_>, Vec<_>) = all.partition(|&(case, r)| self.is_measured(case, r));
+        self.turns(&todo)?;
+        for _ in done {
+            (self.observe)(Event::StepDone);
+        }
+        for round in rounds {
+            loop {
+                let again = self.to_repeat(cases, round);
+                if again.is_empty() {
+                    break;
+                }
+                (self.observe)(Event::Planned(again.len()));
+                self.turns(&on(&again, round).collect::<Vec<_>>())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One measurement of each case and round, target by target in the order of the first round.
+    fn turns(&mut self, todo: &[(Case, usize)]) -> Result<(), Stop> {
+        let Some(&(_, first)) = todo.first() else {
+            return Ok(());
+        };
+        let targets: BTreeSet<usize> = todo.iter().map(|(case, _)| case.target).collect();
         let targets: Vec<usize> = targets.into_iter().collect();
         if self.plan.settings.residency == Residency::OneAtATime {
-            // The target that ended the last round may begin this one: no process has a part in both.
-            self.workers.clear();
-            self.warm.clear();
+            // The target that ended the last turns may begin these: no process has a part in both.
+            self.end_workers();
         }
-        for target in self.order(&targets, round) {
-            for &case in cases.iter().filter(|case| case.target == target) {
+        for target in self.order(&targets, first) {
+            for &(case, round) in todo.iter().filter(|(case, _)| case.target == target) {
                 if self.interrupt.is_set() {
                     return Err(Stop::Interrupted);
                 }
@@ -218,6 +241,11 @@ impl<'a> Runner<'a> {
             }
         }
         Ok(())
+    }
+
+    fn end_workers(&mut self) {
+        self.workers.clear();
+        self.warm.clear();
     }
 
     /// Whether the test of `cases` ends with `round`.
@@ -241,9 +269,9 @@ impl<'a> Runner<'a> {
         let half_widths: Vec<Option<f64>> = live
             .iter()
             .flat_map(|target| [Metric::Prefill, Metric::Decode].map(|metric| (target, metric)))
-            .map(|(target, metric)| metrics::values(metric, &self.result, target, &test))
-            .filter(|values| !values.is_empty())
-            .map(|values| Estimate::of(&values)?.relative_half_width())
+            .map(|(target, metric)| values_by_process(metric, &self.result, target, &test))
+            .filter(|processes| !processes.is_empty())
+            .map(|processes| Estimate::of_processes(&processes)?.relative_half_width())
             .collect();
         let of_test = self.result.samples.iter().filter(|s| s.test == test);
         let seconds = of_test
@@ -255,9 +283,6 @@ impl<'a> Runner<'a> {
             half_widths: &half_widths,
         };
         let Some(reason) = stop(settings, &progress) else {
-            if round + 1 >= settings.repetitions {
-                (self.observe)(Event::Planned(cases.len()));
-            }
             return Ok(false);
         };
         self.record(Record::Stopped(Stopped {
@@ -371,6 +396,13 @@ impl<'a> Runner<'a> {
         worker.limit_memory(self.plan.memory_limit_bytes);
         worker.hello()?;
         Ok(worker)
+    }
+
+    /// Which of its target's processes the one of now is: an index into the load times.
+    pub(crate) fn process(&self, target: usize) -> Option<usize> {
+        let id = &self.plan.targets[target].id;
+        let facts = self.result.targets.iter().find(|facts| facts.id == *id);
+        facts?.load_ns.len().checked_sub(1)
     }
 
     /// The worker of a target that was made ready.

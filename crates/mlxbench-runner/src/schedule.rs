@@ -1,7 +1,11 @@
 //! The order of turns. Targets take turns (A B C B A C), so that drift of the machine falls on all
-//! alike; each round has an order of its own, so that none always follows the same other.
+//! alike; each round has an order of its own, so that none always follows the same other. Every few rounds all
+//! go on in new processes.
 
-use mlxbench_core::results::ROUNDS_OF_BLOCK;
+use std::ops::Range;
+
+use mlxbench_core::limits::REPETITIONS;
+use mlxbench_core::results::{ROUNDS_OF_BLOCK, Settings};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
@@ -27,11 +31,55 @@ pub(crate) fn there_and_back(targets: &[usize], seed: u64, round: usize) -> Vec<
     order
 }
 
+/// The rounds of each target's process number `process`, counted from 0. The processes share the repetitions as
+/// evenly as can be, the first ones with one more where they don't divide; what is measured beyond
+/// goes on at the same pace, up to the most repetitions.
+pub(crate) fn rounds_of(process: usize, settings: &Settings) -> Range<usize> {
+    let (repetitions, processes) = (settings.repetitions, settings.processes());
+    let most = settings.max_repetitions.unwrap_or(REPETITIONS);
+    let begin = |process: usize| (process * repetitions).div_ceil(processes);
+    begin(process)..begin(process + 1).min(most.max(begin(process) + 1))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::stop::tests::settings;
+
+    /// So many rounds each process of a run has.
+    fn shares(repetitions: usize, processes: usize, most: Option<usize>) -> Vec<usize> {
+        let settings = Settings {
+            repetitions,
+            processes: Some(processes),
+            max_repetitions: most,
+            ..settings()
+        };
+        let mut next = 0;
+        let rounds = (0..).map(|process| rounds_of(process, &settings));
+        let rounds = rounds.take_while(|rounds| rounds.start < most.unwrap_or(repetitions));
+        let share = |rounds: Range<usize>| {
+            assert_eq!(rounds.start, next, "none is left out");
+            next = rounds.end;
+            rounds.len()
+        };
+        rounds.map(share).collect()
+    }
+
+    #[test]
+    fn processes_share_the_repetitions_evenly() {
+        assert_eq!(shares(6, 3, None), [2, 2, 2]);
+        assert_eq!(shares(7, 3, None), [3, 2, 2]);
+        assert_eq!(shares(5, 1, None), [5]);
+        assert_eq!(shares(4, 4, None), [1, 1, 1, 1]);
+        assert_eq!(shares(2, 3, None), [1, 1], "none without a repetition");
+    }
+
+    #[test]
+    fn repetitions_beyond_the_least_get_processes_of_their_own() {
+        assert_eq!(shares(6, 3, Some(11)), [2, 2, 2, 2, 2, 1]);
+    }
 
     #[test]
     fn every_target_has_one_turn_in_a_round() {

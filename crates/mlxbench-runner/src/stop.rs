@@ -38,14 +38,15 @@ pub(crate) fn stop(settings: &Settings, progress: &Progress<'_>) -> Option<StopR
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use mlxbench_core::results::Residency;
 
     use super::*;
 
-    fn settings() -> Settings {
+    pub(crate) fn settings() -> Settings {
         Settings {
             repetitions: 5,
+            processes: None,
             max_repetitions: None,
             interval_percent: None,
             max_seconds: None,

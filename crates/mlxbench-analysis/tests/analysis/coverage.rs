@@ -2,6 +2,7 @@
 
 use mlxbench_analysis::Estimate;
 
+use crate::luck::{LUCK, Method, coverage as coverage_of, ratio_coverage};
 use crate::noise::Noise;
 
 const EXPERIMENTS: usize = 2_000;
@@ -96,4 +97,48 @@ fn intervals_of_pooled_tokens_do_not() {
     let tokens = |noise: &mut Noise| (0..5).flat_map(|_| latencies(noise)).collect::<Vec<f64>>();
     let covered = coverage(truth, 100, |noise| Estimate::of(&tokens(noise)));
     assert!(covered < 0.8, "{covered}");
+}
+
+#[test]
+fn intervals_cover_what_luck_makes_of_a_process() {
+    std::thread::scope(|scope| {
+        // In one process only where there is no luck.
+        let designs = [(2, 3), (3, 2), (3, 4), (4, 2), (5, 2), (10, 1)];
+        let single = LUCK.into_iter().filter(|luck| luck.between == 0.0);
+        let several = LUCK.into_iter();
+        let several = several.flat_map(|luck| designs.map(|design| (luck, design)));
+        for (luck, design) in single.map(|luck| (luck, (1, 6))).chain(several) {
+            scope.spawn(move || {
+                let (covered, _) = coverage_of(luck, design, Method::Processes, EXPERIMENTS);
+                let what = format!("{}, {design:?}", luck.name);
+                assert!((0.92..=0.98).contains(&covered), "{what}: {covered}");
+            });
+        }
+    });
+}
+
+#[test]
+fn intervals_that_pool_repetitions_of_processes_do_not() {
+    let luck = LUCK.into_iter().find(|luck| luck.between > 0.0);
+    let luck = luck.expect("some have luck");
+    for method in [Method::Pooled, Method::Resampled] {
+        let (covered, _) = coverage_of(luck, (3, 2), method, 500);
+        assert!(covered < 0.92, "{covered}");
+    }
+    let (covered, _) = coverage_of(luck, (1, 6), Method::Processes, 500);
+    assert!(covered < 0.5, "one process can't tell: {covered}");
+}
+
+#[test]
+fn intervals_of_ratios_cover_what_luck_makes_of_two_targets() {
+    for luck in LUCK {
+        for design in [(3, 2), (5, 2)] {
+            let covered = ratio_coverage(luck, design, EXPERIMENTS);
+            assert!(
+                (0.92..=0.993).contains(&covered),
+                "{}: {covered}",
+                luck.name
+            );
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod change_points;
 mod coverage;
 mod gate;
+mod luck;
 mod noise;
 mod statistics;
 mod sweeps;

@@ -92,6 +92,7 @@ impl RunResult {
 
 fn settings(settings: &Settings) -> Result<(), String> {
     at_most("repetitions", settings.repetitions, REPETITIONS)?;
+    at_most("processes", settings.processes.unwrap_or(0), REPETITIONS)?;
     at_most(
         "max_repetitions",
         settings.max_repetitions.unwrap_or(0),
@@ -157,6 +158,7 @@ pub(crate) fn shape(shape: &ProductShape) -> Result<(), String> {
 fn sample(sample: &Sample) -> Result<(), String> {
     at_most("repetition", sample.repetition, REPETITIONS)?;
     at_most("attempt", sample.attempt, REPETITIONS)?;
+    at_most("process", sample.process.unwrap_or(0), REPETITIONS)?;
     times("wall_ns", sample.wall_ns.as_slice())?;
     times("token_ns", &sample.token_ns)?;
     bytes("peak_memory_bytes", sample.peak_memory_bytes.unwrap_or(0))?;

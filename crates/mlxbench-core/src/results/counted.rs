@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{PowerMeter, RunResult, Sample, TargetId, Test};
+use super::{PowerMeter, Residency, RunResult, Sample, TargetId, Test};
 
 impl RunResult {
     /// A meter that turned out to be broken takes the energy that it told with it.
@@ -35,6 +35,29 @@ impl RunResult {
             false => is_last(sample),
         });
         counts.collect::<Vec<_>>().into_iter()
+    }
+
+    /// The repetitions of [`samples_of`](Self::samples_of) by the worker process that ran them: by its number
+    /// among the target's processes, in whose order they were started. What a process has by luck is in all of
+    /// its repetitions, so these aren't independent of each other; processes are.
+    pub fn processes_of(&self, target: &TargetId, test: &Test) -> BTreeMap<usize, Vec<&Sample>> {
+        let mut processes: BTreeMap<usize, Vec<&Sample>> = BTreeMap::new();
+        for sample in self.samples_of(target, test) {
+            let process = self.process_of(sample);
+            processes.entry(process).or_default().push(sample);
+        }
+        processes
+    }
+
+    /// Which of its target's processes ran a repetition. Older results don't say: there a worker ran all
+    /// repetitions, or one where workers were loaded one at a time.
+    fn process_of(&self, sample: &Sample) -> usize {
+        sample
+            .process
+            .unwrap_or_else(|| match self.run.settings.residency {
+                Residency::Together => 0,
+                Residency::OneAtATime => sample.repetition,
+            })
     }
 
     /// Every measurement of a target's test, those that don't count included.
@@ -87,6 +110,37 @@ mod tests {
         assert_eq!(counted(&some), [(0, 0)]);
         let all = [(0, 0, true), (0, 1, true), (1, 0, true)];
         assert_eq!(counted(&all), [(0, 1), (1, 0)]);
+    }
+
+    /// The repetitions of each process, of samples with (repetition, process).
+    fn by_process(residency: Residency, measured: &[(usize, Option<usize>)]) -> Vec<Vec<usize>> {
+        let mut result = old();
+        result.run.settings.residency = residency;
+        let one = result.samples[0].clone();
+        let samples = measured.iter().map(|&(repetition, process)| Sample {
+            repetition,
+            process,
+            ..one.clone()
+        });
+        result.samples = samples.collect();
+        let processes = result.processes_of(&one.target, &one.test).into_values();
+        let repetitions = |process: Vec<&Sample>| process.iter().map(|s| s.repetition).collect();
+        processes.map(repetitions).collect()
+    }
+
+    #[test]
+    fn repetitions_belong_to_the_process_that_ran_them() {
+        let told = [(0, Some(0)), (1, Some(0)), (2, Some(3)), (3, Some(1))];
+        let expected = [vec![0, 1], vec![3], vec![2]];
+        assert_eq!(by_process(Residency::Together, &told), expected);
+        assert_eq!(by_process(Residency::OneAtATime, &told), expected);
+    }
+
+    #[test]
+    fn older_results_had_one_process_or_one_a_repetition() {
+        let older = [(0, None), (1, None)];
+        assert_eq!(by_process(Residency::Together, &older), [[0, 1]]);
+        assert_eq!(by_process(Residency::OneAtATime, &older), [[0], [1]]);
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct Sample {
     /// The last one counts.
     #[serde(default, skip_serializing_if = "is_first")]
     pub attempt: usize,
+    /// Which of the target's worker processes ran it, an index into the `load_ns` of its
+    /// [`TargetFacts`](super::TargetFacts); absent in older results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<usize>,
     /// When the runner sent the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -87,6 +91,9 @@ pub struct Warmup {
     pub target: TargetId,
     /// Which test.
     pub test: Test,
+    /// Which of the target's worker processes, as in a [`Sample`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<usize>,
     /// The end-to-end time of each.
     pub end_to_end_ns: Vec<Nanos>,
     /// Whether the last two were alike.

@@ -10,7 +10,8 @@ use crate::external::{External, ExternalRow};
 use crate::{Digest, units};
 
 /// Columns that the other tables have no room for, before the verdict on the work.
-const MORE: [&str; 5] = [
+const MORE: [&str; 6] = [
+    "between processes",
     "latency p50",
     "latency p99",
     "memory floor",
@@ -79,7 +80,7 @@ pub(super) fn section(digests: &[Digest<'_>], others: &[External]) -> Markup {
                         }
                     }
                 }
-                p.hint { "± is the half of the 95 % interval of the median. Work: whether the target computed what the reference did." }
+                p.hint { "± is the half of the 95 % interval of the median. Between processes: the standard deviation of end-to-end times between a target's processes, less what repetitions explain. Work: whether the target computed what the reference did." }
                 @for external in files {
                     p.hint {
                         "External rows come from " (external.file) ", which " (external.tool)
@@ -207,7 +208,9 @@ fn own_cells(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
         row.inter_token_ns.as_ref().and_then(of)
     };
     let time = |ns: Option<f64>| (ns.map(units::time).unwrap_or_default(), ns);
+    let between = row.process_spread.map(|spread| spread.between);
     let more = [
+        (between.map(units::share).unwrap_or_default(), between),
         time(latency(|latency| latency.p50)),
         time(latency(|latency| latency.p99)),
         (

@@ -89,6 +89,7 @@ fn who_cannot_lead_is_named_with_the_reason() {
             test: result.run.tests[0],
             end_to_end_ns: [9, 6, 4, 2].map(|ms| Nanos(ms * 1_000_000)).into(),
             steady: false,
+            process: None,
         });
         result.equivalences[2].verdict = Verdict::Different;
     };

@@ -67,6 +67,7 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         test,
         repetition,
         attempt: 0,
+        process: None,
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         finite: true,

@@ -73,6 +73,7 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         test,
         repetition,
         attempt: 0,
+        process: None,
         tokens: vec![vec![7; token_ns.len()]],
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
@@ -159,6 +160,7 @@ pub(crate) fn run() -> RunResult {
         },
         settings: Settings {
             repetitions: 5,
+            processes: None,
             max_repetitions: None,
             interval_percent: None,
             max_seconds: None,
@@ -227,7 +229,7 @@ pub(crate) fn run() -> RunResult {
 }
 
 /// Raced targets: `targets` of three frameworks and some others, each measured in all `tests`,
-/// `repetitions` times, with a little noise that is always the same.
+/// `repetitions` times, two in each process, with a little noise that is always the same.
 pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunResult {
     const BACKENDS: [&str; 5] = ["candle", "mlx", "tch", "llama.cpp", "transformers"];
     const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
@@ -247,6 +249,7 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
     result.run.targets = ids.collect();
     result.run.settings.reference = result.run.targets.first().cloned();
     result.run.settings.repetitions = repetitions;
+    result.run.settings.processes = Some(repetitions.div_ceil(2));
     result.targets = result
         .run
         .targets
@@ -300,6 +303,7 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
             };
             result.samples.push(Sample {
                 target: target.clone(),
+                process: Some(repetition / 2),
                 timeline: (repetition < 2).then_some(timeline),
                 peak_memory_bytes: Some((at as u64 + 10) * 100_000_000 + 45_000_000),
                 ..sample(Dtype::F32, *test, repetition, tokens)

@@ -83,6 +83,7 @@ impl MeasureConfig {
         let timeout = self.timeout_seconds.get();
         at_most("timeout_seconds", timeout, TIME.as_secs() as usize)?;
         at_most("repetitions", self.repetitions.get(), REPETITIONS)?;
+        at_most("processes", self.processes.get(), REPETITIONS)?;
         let most = self.max_repetitions.map_or(0, Into::into);
         at_most("max_repetitions", most, REPETITIONS)?;
         at_most("warmup", self.warmup, REPETITIONS)?;

@@ -16,6 +16,7 @@ mod lost_outputs;
 mod measure;
 mod outputs;
 mod precision;
+mod processes;
 mod report;
 mod run;
 mod schema;

@@ -66,7 +66,8 @@ fn warm_up_goes_on_until_times_are_alike() {
 #[test]
 fn a_test_is_repeated_until_its_intervals_are_narrow() {
     let scene = Scene::new();
-    let rule = "[measure]\nrepetitions = 2\ninterval_percent = 1\nmax_repetitions = 9\n";
+    let rule =
+        "[measure]\nrepetitions = 2\nprocesses = 1\ninterval_percent = 1\nmax_repetitions = 9\n";
     scene.config(&format!("{rule}{TEST}{}", mock("mock", &[])));
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert!(run.status.success(), "{}", stderr(&run));
@@ -80,7 +81,8 @@ fn a_test_is_repeated_until_its_intervals_are_narrow() {
 #[test]
 fn wide_intervals_end_at_the_most_repetitions_and_the_table_says_so() {
     let scene = Scene::new();
-    let rule = "[measure]\nrepetitions = 2\ninterval_percent = 1\nmax_repetitions = 6\n";
+    let rule =
+        "[measure]\nrepetitions = 2\nprocesses = 1\ninterval_percent = 1\nmax_repetitions = 6\n";
     scene.config(&format!(
         "{rule}{TEST}{}",
         mock("mock", &["--slowdown-percent", "9"])
@@ -183,7 +185,7 @@ fn journal_of_a_hanging_run(scene: &Scene) -> String {
     std::fs::read_to_string(scene.written(".journal.jsonl")).unwrap()
 }
 
-const FOUR: &str = "[measure]\nrepetitions = 4\nmax_warmup = 1\n";
+const FOUR: &str = "[measure]\nrepetitions = 4\nprocesses = 1\nmax_warmup = 1\n";
 
 #[test]
 fn a_run_goes_on_from_wherever_its_journal_was_cut() {
@@ -252,7 +254,7 @@ fn journal(result: &Value, samples: &[Value]) -> String {
 #[test]
 fn a_resumed_run_stops_where_it_would_have_stopped() {
     let scene = Scene::new();
-    let rule = "[measure]\nrepetitions = 5\nmax_warmup = 1\nmax_seconds = 3\n";
+    let rule = "[measure]\nrepetitions = 5\nprocesses = 1\nmax_warmup = 1\nmax_seconds = 3\n";
     scene.config(&format!("{rule}{TEST}{}", mock("mock", &[])));
     assert!(scene.mlxbench(&["run", "config.toml"]).status.success());
     // Four repetitions of a second: a kill came before it was noted that the time is over.

@@ -4,7 +4,7 @@ use std::process::{Child, Command};
 
 use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
 
-const TWO: &str = "[measure]\nrepetitions = 2\nmax_warmup = 1\n";
+const TWO: &str = "[measure]\nrepetitions = 2\nprocesses = 1\nmax_warmup = 1\n";
 
 fn config(scene: &Scene, targets: &[String]) {
     scene.config(&format!("{TWO}{TEST}{}", targets.concat()));

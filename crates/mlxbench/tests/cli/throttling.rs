@@ -12,7 +12,8 @@ const COOL: &str = r#"{"clock_mhz": 1980, "memory_clock_mhz": 2619, "temperature
 const HOT: &str = r#"{"clock_mhz": 900, "temperature_celsius": 91.0, "throttle_reasons": ["hw_slowdown", "hw_thermal_slowdown"]}"#;
 
 /// Three repetitions after one of warm-up.
-const MEASURE: &str = "[measure]\nrepetitions = 3\nmax_warmup = 1\nthrottle_pause_seconds = 0.01\n";
+const MEASURE: &str =
+    "[measure]\nrepetitions = 3\nprocesses = 1\nmax_warmup = 1\nthrottle_pause_seconds = 0.01\n";
 
 /// Writes the state before the run, and one a generation: the last stays.
 fn device(scene: &Scene, before: &str, states: &[&str]) {
@@ -162,7 +163,8 @@ fn a_slow_clock_without_a_reason_is_measured_again() {
 fn a_pair_is_measured_again_on_both_sides() {
     let scene = Scene::new();
     device(&scene, COOL, &[HOT, COOL]);
-    let measure = "[measure]\nrepetitions = 5\nwarmup = 0\nthrottle_pause_seconds = 0.01\n";
+    let measure =
+        "[measure]\nrepetitions = 5\nprocesses = 1\nwarmup = 0\nthrottle_pause_seconds = 0.01\n";
     scene.config(&format!("{measure}{TEST}{}", heater(&[])));
     let program = worker("mlxbench-worker-mock");
     let side = format!("'{}' --device-states states", program.display());
@@ -194,7 +196,7 @@ fn a_pair_is_measured_again_on_both_sides() {
 fn a_kill_before_the_second_measurement_loses_nothing() {
     let scene = Scene::new();
     device(&scene, COOL, &[COOL, HOT, COOL]);
-    let measure = "[measure]\nrepetitions = 2\nmax_warmup = 1\nthrottle_pause_seconds = 0.01\n";
+    let measure = "[measure]\nrepetitions = 2\nprocesses = 1\nmax_warmup = 1\nthrottle_pause_seconds = 0.01\n";
     scene.config(&format!(
         "{measure}{TEST}{}",
         heater(&["--fault", "hang@3"])
@@ -245,7 +247,7 @@ fn a_meter_that_reads_0_w_under_load_gives_no_energy() {
     let sound = r#"{"watts": 50.0, "period_ms": 20}"#;
     let dead = r#"{"watts": 0.0, "period_ms": 20}"#;
     device(&scene, sound, &[sound, dead]);
-    let measure = "[measure]\nrepetitions = 2\nwarmup = 0\n";
+    let measure = "[measure]\nrepetitions = 2\nprocesses = 1\nwarmup = 0\n";
     let slow = heater(&["--real-time", "--step-ns", "100000000"]);
     scene.config(&format!("{measure}{TEST}{slow}"));
     let output = run(&scene, &["run", "config.toml"]);

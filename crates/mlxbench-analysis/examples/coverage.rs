@@ -1,0 +1,55 @@
+//! Do the intervals of medians cover what they say where each worker process has its own luck? Prints the
+//! table in METHODOLOGY.md:
+//!
+//! ```text
+//! cargo run --release -p mlxbench-analysis --example coverage
+//! ```
+
+#[path = "../tests/analysis/luck.rs"]
+mod luck;
+#[path = "../tests/analysis/noise/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "of its modules this takes the random numbers alone"
+)]
+mod noise;
+
+use luck::{LUCK, Method, SHAPES, coverage, ratio_coverage};
+
+const EXPERIMENTS: usize = 10_000;
+
+/// Processes, and repetitions in each.
+const DESIGNS: [(usize, usize); 6] = [(1, 6), (2, 3), (3, 2), (3, 4), (5, 2), (10, 1)];
+
+/// The default.
+const DEFAULT: (usize, usize) = (3, 2);
+
+fn main() {
+    let line = |cells: Vec<String>| println!("| {} |", cells.join(" | "));
+    let name = |(processes, repetitions)| format!("{processes} x {repetitions}");
+    let mut head = vec!["luck and noise".to_owned()];
+    head.extend(DESIGNS.map(name));
+    let of_default = [
+        "ratio of two",
+        "repetitions pooled",
+        "hierarchical bootstrap",
+    ];
+    head.extend(of_default.map(|what| format!("{}: {what}", name(DEFAULT))));
+    let columns = head.len() - 1;
+    line(head);
+    println!("| --- |{}", " ---: |".repeat(columns));
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    for luck in LUCK.into_iter().chain(SHAPES) {
+        let of = |design, method| coverage(luck, design, method, EXPERIMENTS);
+        let with_width = |design| {
+            let (covers, width) = of(design, Method::Processes);
+            format!("{}, ± {}", percent(covers), percent(width))
+        };
+        let mut cells = vec![luck.name.to_owned()];
+        cells.extend(DESIGNS.map(with_width));
+        cells.push(percent(ratio_coverage(luck, DEFAULT, EXPERIMENTS)));
+        let others = [Method::Pooled, Method::Resampled];
+        cells.extend(others.map(|method| percent(of(DEFAULT, method).0)));
+        line(cells);
+    }
+}
