@@ -2,7 +2,7 @@
 
 use mlxbench_analysis::Estimate;
 
-use crate::luck::{LUCK, Method, coverage as coverage_of, ratio_coverage};
+use crate::luck::{LUCK, Method, SHAPES, coverage as coverage_of, ratio_coverage};
 use crate::noise::Noise;
 
 const EXPERIMENTS: usize = 2_000;
@@ -107,7 +107,9 @@ fn intervals_cover_what_luck_makes_of_a_process() {
         let single = LUCK.into_iter().filter(|luck| luck.between == 0.0);
         let several = LUCK.into_iter();
         let several = several.flat_map(|luck| designs.map(|design| (luck, design)));
-        for (luck, design) in single.map(|luck| (luck, (1, 6))).chain(several) {
+        let shapes = SHAPES.map(|luck| (luck, (3, 2)));
+        let single = single.map(|luck| (luck, (1, 6)));
+        for (luck, design) in single.chain(several).chain(shapes) {
             scope.spawn(move || {
                 let (covered, _) = coverage_of(luck, design, Method::Processes, EXPERIMENTS);
                 let what = format!("{}, {design:?}", luck.name);
