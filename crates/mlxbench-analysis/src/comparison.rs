@@ -18,6 +18,7 @@ use crate::evidence::{
     Evidence, Margins, Pairs, Resemblance, RunSpread, Samples, judge, repetitions,
 };
 use crate::fingerprint::{Difference, DifferenceKind, differences};
+use crate::processes::independent;
 use crate::roofline::stream_rate;
 use crate::stats::{Estimate, Interval};
 
@@ -350,9 +351,13 @@ impl Comparing<'_> {
             (Some(_), _) => (None, None),
             (None, false) => {
                 let earlier = self.earlier.iter();
-                let earlier = earlier.map(|run| values(&metric.figures(run, target, test)));
-                let runs: Vec<Vec<f64>> = earlier.chain([values(&before)]).collect();
-                unpaired(&runs, &after)
+                // Repetitions of a process share its luck: of several processes, these are what is compared.
+                let units = |run: &RunResult| independent(&metric.by_process(run, target, test));
+                let runs: Vec<Vec<f64>> = earlier
+                    .map(|run| units(run))
+                    .chain([units(self.base)])
+                    .collect();
+                unpaired(&runs, &units(self.new))
             }
             (None, true) => paired(&before, &after, rounds_of_block(self.new)),
         };
@@ -455,11 +460,10 @@ fn of_metric<'a>(
     own.map(|(_, samples)| samples)
 }
 
-fn unpaired(base: &[Vec<f64>], new: &[Figure]) -> (Option<Estimate>, Option<Measured>) {
-    let new = values(new);
-    let samples = Samples::of_runs(base, &new);
+fn unpaired(base: &[Vec<f64>], new: &[f64]) -> (Option<Estimate>, Option<Measured>) {
+    let samples = Samples::of_runs(base, new);
     (
-        Estimate::of_ratio(&new, &base.concat()),
+        Estimate::of_ratio(new, &base.concat()),
         samples.map(Measured::Apart),
     )
 }

@@ -326,6 +326,7 @@ mod tests {
         let warmup = |times: &[u64], steady| Warmup {
             target: "b/cpu/f32".parse().unwrap(),
             test: test(8, 2),
+            process: None,
             end_to_end_ns: times.iter().copied().map(Nanos).collect(),
             steady,
         };

@@ -90,6 +90,24 @@ impl Compared {
         };
         result.samples_of(target, test).filter_map(figure).collect()
     }
+
+    /// The same by the worker processes that ran the repetitions, in the order in which these were started.
+    pub(super) fn by_process(
+        self,
+        result: &RunResult,
+        target: &TargetId,
+        test: &Test,
+    ) -> Vec<Vec<f64>> {
+        let figures = self.figures(result, target, test);
+        let of = |samples: Vec<&Sample>| {
+            let own = figures
+                .iter()
+                .filter(|figure| samples.iter().any(|s| s.repetition == figure.round));
+            own.map(|figure| figure.value).collect::<Vec<f64>>()
+        };
+        let processes = result.processes_of(target, test).into_values().map(of);
+        processes.filter(|own| !own.is_empty()).collect()
+    }
 }
 
 /// What one repetition measured.

@@ -62,6 +62,28 @@ fn a_slower_build_fails_the_gate_and_a_faster_one_passes() {
     assert!(1.09 < interval.low && interval.high < 1.13);
 }
 
+/// `run` with its repetitions spread over so many processes.
+fn spread_over(processes: usize, mut run: RunResult) -> RunResult {
+    let each = run.samples.len() / processes;
+    for sample in &mut run.samples {
+        sample.process = Some(sample.repetition / each);
+    }
+    run
+}
+
+#[test]
+fn processes_are_what_is_compared_not_their_repetitions() {
+    let compared = |processes| {
+        let [base, new] = [1000, 1200].map(|step| spread_over(processes, run(step)));
+        decode(&compare(&base, &new, &Options::default()))
+            .change
+            .clone()
+    };
+    // All six of a process may be slow by its luck, and two of two are by a chance of one in six.
+    assert!(matches!(compared(2), Change::Inconclusive { .. }));
+    assert_eq!(compared(3), Change::Worse);
+}
+
 #[test]
 fn the_same_build_is_the_same() {
     let same = compare(&run(1000), &run(1010), &Options::default());

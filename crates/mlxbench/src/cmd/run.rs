@@ -280,22 +280,26 @@ fn until_decided(plan: &mut Plan, args: &Args) {
     }
 }
 
-/// As many repetitions as decide a comparison with a baseline, if the config has fewer.
+/// As many repetitions as decide a comparison with a baseline, if the config has fewer, each in a process of its
+/// own, unless the config says one for all.
 fn repeat_enough(plan: &mut Plan, quiet: bool) {
     let Settings {
         repetitions,
+        processes,
         max_repetitions,
         ..
     } = &mut plan.settings;
-    if *repetitions >= ENOUGH_REPETITIONS {
-        return;
+    if *repetitions < ENOUGH_REPETITIONS {
+        if !quiet {
+            tell(format_args!(
+                "--baseline: {ENOUGH_REPETITIONS} repetitions in place of {repetitions}, so that changes can be told"
+            ));
+        }
+        *repetitions = ENOUGH_REPETITIONS;
     }
-    if !quiet {
-        tell(format_args!(
-            "--baseline: {ENOUGH_REPETITIONS} repetitions in place of {repetitions}, so that changes can be told"
-        ));
+    if let Some(processes) = processes.as_mut().filter(|processes| **processes > 1) {
+        *processes = *repetitions;
     }
-    *repetitions = ENOUGH_REPETITIONS;
     *max_repetitions = max_repetitions.map(|most| most.max(ENOUGH_REPETITIONS));
 }
 
