@@ -371,13 +371,36 @@ impl Comparing<'_> {
                 target: target.clone(),
                 test: *test,
                 metric,
-                base: Estimate::of(&values(&before)),
-                new: Estimate::of(&values(&after)),
+                base: self.estimate(metric, self.base, target, test),
+                new: self.estimate(metric, self.new, target, test),
                 ratio,
                 bounds: None,
                 change,
             },
             measured,
+        }
+    }
+
+    /// A result's figure as reports have it; of pairs over all rounds.
+    fn estimate(
+        &self,
+        metric: Compared,
+        result: &RunResult,
+        target: &TargetId,
+        test: &Test,
+    ) -> Option<Estimate> {
+        match self.paired {
+            true => Estimate::of(&values(&metric.figures(result, target, test))),
+            false => Estimate::of_processes(&metric.by_process(result, target, test)),
+        }
+    }
+
+    /// How many repetitions count as one: those of a process, where the new result has several of a target.
+    fn repetitions_of_unit(&self, row: &ComparedRow) -> usize {
+        let processes = row.metric.by_process(self.new, &row.target, &row.test);
+        match (self.paired, processes.len()) {
+            (true, _) | (_, 0 | 1) => 1,
+            (false, count) => processes.concat().len().div_ceil(count),
         }
     }
 
@@ -401,7 +424,8 @@ impl Comparing<'_> {
             let row = &mut rows[at];
             let seen = row.ratio.map_or(f64::NAN, |ratio| ratio.median.ln());
             row.bounds = judged.interval(evidence);
-            let repetitions = repetitions(evidence, seen, margins);
+            let each = self.repetitions_of_unit(row);
+            let repetitions = repetitions(evidence, seen, margins).map(|units| units * each);
             row.change = change(judged.place, row.metric.higher_is_better(), repetitions);
         }
     }

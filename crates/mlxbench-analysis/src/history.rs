@@ -65,7 +65,7 @@ impl Series {
         sound.filter_map(move |point| Some((point, figure(&point.row)?)))
     }
 
-    /// Where a figure's median changed its level, at the [significance](significance) of all series that
+    /// Where a figure's median changed its level, at the [`significance`] of all series that
     /// are looked at: the point of the new level, and the change.
     pub fn changes(&self, figure: Figure, significance: f64) -> Vec<(&Point, ChangePoint)> {
         let figures: Vec<(&Point, Estimate)> = self.figures(figure).collect();

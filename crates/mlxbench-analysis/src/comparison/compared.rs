@@ -17,7 +17,7 @@ pub enum Compared {
     /// [`Metric::Ttft`]: of a test with a prompt the inverse of its prefill rate.
     Ttft,
     /// The 99th percentile of the inter-token latencies of each repetition that has
-    /// [enough of them](fewest_for_percentile): 368.
+    /// [enough of them](crate::stats::fewest_for_percentile): 368.
     LatencyP99,
     /// The most memory that was held in a repetition, by the process or on its device.
     Memory,

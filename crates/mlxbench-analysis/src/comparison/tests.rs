@@ -79,9 +79,9 @@ fn processes_are_what_is_compared_not_their_repetitions() {
             .change
             .clone()
     };
-    // All six of a process may be slow by its luck, and two of two are by a chance of one in six.
+    // All repetitions of a process may be slow by its luck, and two of two are by a chance of one in six.
     assert!(matches!(compared(2), Change::Inconclusive { .. }));
-    assert_eq!(compared(3), Change::Worse);
+    assert_eq!(compared(6), Change::Worse);
 }
 
 #[test]

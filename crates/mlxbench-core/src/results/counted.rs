@@ -52,12 +52,10 @@ impl RunResult {
     /// Which of its target's processes ran a repetition. Older results don't say: there a worker ran all
     /// repetitions, or one where workers were loaded one at a time.
     fn process_of(&self, sample: &Sample) -> usize {
-        sample
-            .process
-            .unwrap_or_else(|| match self.run.settings.residency {
-                Residency::Together => 0,
-                Residency::OneAtATime => sample.repetition,
-            })
+        sample.process.unwrap_or(match self.run.settings.residency {
+            Residency::Together => 0,
+            Residency::OneAtATime => sample.repetition,
+        })
     }
 
     /// Every measurement of a target's test, those that don't count included.

@@ -10,7 +10,9 @@ use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
 /// Ten repetitions of a mock on a virtual clock: its times are exact.
 fn config(scene: &Scene, step_ns: &str) {
     let target = mock("mock", &["--step-ns", step_ns]);
-    scene.config(&format!("[measure]\nrepetitions = 10\n{TEST}{target}"));
+    scene.config(&format!(
+        "[measure]\nrepetitions = 10\nprocesses = 10\n{TEST}{target}"
+    ));
 }
 
 /// Runs the config with a mock of this step into `out`.

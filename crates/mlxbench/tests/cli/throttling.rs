@@ -188,7 +188,7 @@ fn a_pair_is_measured_again_on_both_sides() {
     );
     let throttled = samples.iter().filter(|sample| sample["throttled"] == true);
     assert_eq!(throttled.count(), 1);
-    let rounds = result["run"]["settings"]["repetitions"].as_u64().unwrap();
+    let rounds = result["stopped"][0]["repetitions"].as_u64().unwrap();
     assert_eq!(samples.len() as u64, 2 * rounds + 2);
 }
 

@@ -235,7 +235,7 @@ fn apart(
     let mut run = |change: [f64; ROWS]| -> Vec<[f64; ROWS]> {
         let mut machine = Machine::new(of, noise);
         let repetition = |at: usize| {
-            if at > 0 && at % repetitions.div_ceil(processes) == 0 {
+            if at > 0 && at.is_multiple_of(repetitions.div_ceil(processes)) {
                 machine.start_process(noise);
             }
             let rates = machine.repetition(noise);
