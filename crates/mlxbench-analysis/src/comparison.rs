@@ -92,6 +92,8 @@ pub struct Comparison {
     /// How many repetitions both results should have, where they have so few that no row could be decided whatever
     /// they measured.
     pub too_few: Option<usize>,
+    /// Whether one of two runs had a single process of a target, whose luck can't be told from a change.
+    pub single_process: bool,
     /// What ended a run of two sides that is measured until it is decided.
     pub stopped: Option<Stopped>,
     /// How much the repetitions of each figure resemble those before them.
@@ -299,6 +301,10 @@ impl Comparing<'_> {
             let (target, test) = case;
             Some(format!("{target} {test}: {}", self.fails_in_both(case)?))
         });
+        let single = |run: &RunResult| {
+            let mut own = standing::cases(run).into_iter();
+            own.any(|(target, test)| run.processes_of(&target, &test).len() == 1)
+        };
         Comparison {
             failing: failing.collect(),
             base: Origin::of(base),
@@ -307,6 +313,7 @@ impl Comparing<'_> {
             options: self.options.clone(),
             judged,
             too_few: hopeless.then_some(ENOUGH_REPETITIONS),
+            single_process: !self.paired && (single(base) || single(new)),
             stopped: self.stopped(),
             resemblances,
             spreads,

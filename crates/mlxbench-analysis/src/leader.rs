@@ -1,5 +1,7 @@
 //! Which target is fastest within each precision, and of all; by how much, with what certainty.
 
+use std::collections::BTreeMap;
+
 use mlxbench_core::Precision;
 use mlxbench_core::results::{Metric, RunResult, TargetId, Test, Verdict, Warmup};
 
@@ -183,15 +185,25 @@ impl Unfit {
     }
 }
 
-/// The last warm-up of a case, where its times still changed when it ended. One time alone can't tell.
+/// The last warm-up of a case's process, where in more than half of its processes the times still changed when
+/// warm-up ended. One time alone can't tell.
 pub fn unsteady_warmup<'a>(
     result: &'a RunResult,
     target: &TargetId,
     test: &Test,
 ) -> Option<&'a Warmup> {
-    let mut warmups = result.warmups.iter().rev();
-    let last = warmups.find(|warmup| warmup.target == *target && warmup.test == *test)?;
-    (!last.steady && last.end_to_end_ns.len() > 1).then_some(last)
+    let own = result.warmups.iter();
+    let own = own.filter(|warmup| warmup.target == *target && warmup.test == *test);
+    let last: BTreeMap<Option<usize>, &Warmup> =
+        own.map(|warmup| (warmup.process, warmup)).collect();
+    let unsteady = last
+        .values()
+        .filter(|last| !last.steady && last.end_to_end_ns.len() > 1);
+    let unsteady: Vec<&&Warmup> = unsteady.collect();
+    unsteady
+        .last()
+        .filter(|_| 2 * unsteady.len() > last.len())
+        .map(|warmup| **warmup)
 }
 
 #[cfg(test)]

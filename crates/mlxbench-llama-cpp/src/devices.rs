@@ -21,20 +21,33 @@ pub(crate) enum Place {
     },
 }
 
+impl Place {
+    fn of(gpu: &LlamaBackendDevice) -> Self {
+        Self::Gpu {
+            index: gpu.index,
+            int8: gpu.backend != METAL,
+        }
+    }
+}
+
 /// The devices of this machine, GPUs first.
 pub(crate) fn all() -> Vec<DeviceSupport> {
     let cpu = list_llama_ggml_backend_devices()
         .into_iter()
         .find(|device| device.device_type == LlamaBackendDeviceType::Cpu);
-    let gpus = gpus()
-        .into_iter()
-        .map(|(name, gpu)| (name, Some(gpu.description)));
-    gpus.chain([("cpu".to_owned(), cpu.map(|device| device.description))])
-        .filter_map(|(name, description)| {
+    let cpu = cpu.map(|device| device.description);
+    let gpus = gpus().into_iter().map(|(name, gpu)| {
+        let place = Place::of(&gpu);
+        (name, Some(gpu.description), place)
+    });
+    gpus.chain([("cpu".to_owned(), cpu, Place::Cpu)])
+        .filter_map(|(name, description, place)| {
             Some(DeviceSupport {
                 device: name.parse().ok()?,
                 description,
-                precisions: Precision::ALL.map(support).into(),
+                precisions: Precision::ALL
+                    .map(|precision| support(precision, place))
+                    .into(),
             })
         })
         .collect()
@@ -67,10 +80,10 @@ fn gpus() -> Vec<(String, LlamaBackendDevice)> {
     named
 }
 
-fn support(precision: Precision) -> PrecisionSupport {
+fn support(precision: Precision, place: Place) -> PrecisionSupport {
     PrecisionSupport {
         precision,
-        unsupported: check(precision).err().map(|error| error.to_string()),
+        unsupported: check(precision, place).err().map(|error| error.to_string()),
     }
 }
 
@@ -78,17 +91,22 @@ fn support(precision: Precision) -> PrecisionSupport {
 ///
 /// # Errors
 /// [`Error::Unsupported`].
-pub(crate) fn check(precision: Precision) -> Result<()> {
-    let why = match (precision.weights(), precision.compute()) {
-        (WeightFormat::Native, Dtype::F32 | Dtype::F16) => return Ok(()),
-        (WeightFormat::Native, Dtype::Bf16) => {
-            "llama.cpp computes in f32 and keeps keys and values in f16 or f32 here"
+pub(crate) fn check(precision: Precision, place: Place) -> Result<()> {
+    let why = match (precision.weights(), precision.compute(), place) {
+        // `kernel_mul_mm` of ggml's Metal library.
+        (WeightFormat::Native, Dtype::F32, Place::Gpu { int8: false, .. }) => {
+            "on Metal llama.cpp rounds to f16 what it multiplies: write native-f16, its default"
         }
-        _ => "llama.cpp takes the weights of a GGUF file as they are",
+        (WeightFormat::Native, Dtype::F32 | Dtype::F16, _) => return Ok(()),
+        (WeightFormat::Native, Dtype::Bf16, _) => {
+            "llama.cpp keeps keys and values in f16 or f32 here: write native-f16, its default, or native-f32"
+        }
+        _ => {
+            "llama.cpp takes the weights of a GGUF file as they are: write native-f16, its default, or \
+             native-f32"
+        }
     };
-    Err(Error::Unsupported(format!(
-        "{why}: write native-f16 (its default) or native-f32"
-    )))
+    Err(Error::Unsupported(why.into()))
 }
 
 /// Where the device called `device` is.
@@ -106,10 +124,7 @@ pub(crate) fn place(device: &Device) -> Result<Place> {
         named.is_ok_and(|named| (named.kind(), named.index()) == (device.kind(), device.index()))
     });
     match known {
-        Some((_, gpu)) => Ok(Place::Gpu {
-            index: gpu.index,
-            int8: gpu.backend != METAL,
-        }),
+        Some((_, gpu)) => Ok(Place::of(gpu)),
         None => {
             let mut names: Vec<&str> = gpus.iter().map(|(name, _)| name.as_str()).collect();
             names.push("cpu");

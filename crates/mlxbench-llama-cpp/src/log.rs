@@ -4,14 +4,11 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::Mutex;
 
-use llama_cpp_sys_2::{
-    GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_WARN, ggml_log_level, llama_log_set,
-};
+use llama_cpp_sys_2::{GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_WARN, ggml_log_level, llama_log_set};
 use mlxbench_core::Error;
 
-static COMPLAINTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-/// Complaints that are kept.
-const KEPT: usize = 3;
+/// The last warning and the last error.
+static COMPLAINTS: Mutex<[Option<String>; 2]> = Mutex::new([None, None]);
 
 /// Takes llama.cpp's log.
 pub(crate) fn take_over() {
@@ -20,33 +17,37 @@ pub(crate) fn take_over() {
 }
 
 unsafe extern "C" fn receive(level: ggml_log_level, text: *const c_char, _data: *mut c_void) {
-    if !matches!(level, GGML_LOG_LEVEL_WARN | GGML_LOG_LEVEL_ERROR) || text.is_null() {
-        // A line's continuation, of a complaint too, is a detail.
-        debug_assert!(level <= GGML_LOG_LEVEL_CONT);
+    let weight = match level {
+        GGML_LOG_LEVEL_WARN => 0,
+        GGML_LOG_LEVEL_ERROR => 1,
+        _ => return,
+    };
+    if text.is_null() {
         return;
     }
     // SAFETY: llama.cpp passes a string that ends with a zero.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    let Ok(mut complaints) = COMPLAINTS.lock() else {
-        return;
-    };
-    complaints.push(text.trim().to_owned());
-    let superfluous = complaints.len().saturating_sub(KEPT);
-    complaints.drain(..superfluous);
+    if let Ok(mut complaints) = COMPLAINTS.lock() {
+        complaints[weight] = Some(text.trim().to_owned());
+    }
 }
 
 /// Forgets what was said before.
 pub(crate) fn forget() {
     if let Ok(mut complaints) = COMPLAINTS.lock() {
-        complaints.clear();
+        *complaints = [None, None];
     }
 }
 
 /// llama.cpp's failure in its own words, those of its log before those of its bindings.
 pub(crate) fn failure(bindings: impl std::fmt::Display) -> Error {
-    let complaints = COMPLAINTS.lock().map(|complaints| complaints.join("; "));
-    match complaints {
-        Ok(said) if !said.is_empty() => Error::framework(format!("{said} ({bindings})")),
-        _ => Error::framework(bindings),
+    let complaints = COMPLAINTS.lock();
+    let said = complaints.ok().and_then(|complaints| {
+        let [warning, error] = &*complaints;
+        error.clone().or_else(|| warning.clone())
+    });
+    match said {
+        Some(said) => Error::framework(format!("{said} ({bindings})")),
+        None => Error::framework(bindings),
     }
 }

@@ -1,5 +1,6 @@
 //! A loaded model and its context.
 
+use std::fs::File;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
@@ -28,7 +29,6 @@ const MICRO_BATCH: usize = 512;
 
 /// A model in llama.cpp.
 pub(crate) struct LlamaModel {
-    library: Rc<LlamaBackend>,
     config: GemmaConfig,
     loaded: Loaded,
     storage: Storage,
@@ -38,8 +38,10 @@ pub(crate) struct LlamaModel {
     shape: Option<ContextShape>,
     /// Tokens a row that were appended.
     position: usize,
-    /// Passes that left logits.
+    /// Passes so far: the logits are those of the last.
     passes: u64,
+    /// Outlives what was made with it.
+    library: Rc<LlamaBackend>,
 }
 
 self_cell!(
@@ -74,12 +76,17 @@ impl LlamaModel {
         placement: &Placement,
         threads: usize,
     ) -> Result<Self> {
-        devices::check(placement.precision)?;
         let place = devices::place(&placement.device)?;
+        devices::check(placement.precision, place)?;
         let file = checkpoint.gguf_file().ok_or_else(|| {
             Error::Unsupported(
                 "llama.cpp runs GGUF files, and this model comes from none: name gguf:FILE".into(),
             )
+        })?;
+        File::open(file).map_err(|error| {
+            let message =
+                format!("the model was imported from it, and its blocks are asked for: {error}");
+            Error::model(file, message)
         })?;
         let storage = storage::of(file, placement.precision.compute(), place)?;
         let params = LlamaModelParams::default();
@@ -103,7 +110,6 @@ impl LlamaModel {
             ));
         }
         Ok(Self {
-            library,
             config,
             loaded: Loaded::new(weights, |_| None),
             storage,
@@ -113,6 +119,7 @@ impl LlamaModel {
             shape: None,
             position: 0,
             passes: 0,
+            library,
         })
     }
 
@@ -174,6 +181,8 @@ impl LlamaModel {
             }
             last.push(self.batch.n_tokens() - 1);
         }
+        self.passes += 1;
+        log::forget();
         let batch = &mut self.batch;
         self.loaded.with_dependent_mut(|_, context| {
             let context = context.as_mut().expect("made with the shape");
@@ -187,7 +196,6 @@ impl LlamaModel {
     /// caller, so it is done here, on the host.
     fn choose(&mut self, ids: &[TokenId], rows: usize) -> Result<Output> {
         let last = self.append(ids, rows, true)?;
-        self.passes += 1;
         let tokens = self.loaded.with_dependent(|_, context| {
             let context = context.as_ref().expect("made with the shape");
             last.iter()
@@ -231,6 +239,7 @@ impl Model for LlamaModel {
 
     fn reset(&mut self, context: ContextShape) -> Result<()> {
         self.position = 0;
+        self.passes += 1;
         if self.shape == Some(context) {
             self.loaded.with_dependent_mut(|_, context| {
                 context

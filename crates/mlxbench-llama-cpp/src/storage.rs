@@ -5,8 +5,9 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use llama_cpp_sys_2::{
-    ggml_is_quantized, gguf_context, gguf_free, gguf_get_n_tensors, gguf_get_tensor_name,
-    gguf_get_tensor_size, gguf_get_tensor_type, gguf_init_from_file, gguf_init_params,
+    ggml_is_quantized, gguf_context, gguf_find_key, gguf_free, gguf_get_n_tensors,
+    gguf_get_tensor_name, gguf_get_tensor_size, gguf_get_tensor_type, gguf_init_from_file,
+    gguf_init_params,
 };
 use mlxbench_core::gemma::{Activations, Storage};
 use mlxbench_core::{Dtype, Error, Result};
@@ -20,10 +21,16 @@ const TABLES: [&str; 2] = ["token_embd.weight", "output.weight"];
 /// Reads how `file` keeps its weights, for keys and values in `kv_cache`.
 ///
 /// # Errors
-/// When it is no GGUF file, and [`Error::Unsupported`] when no matrix in it is quantised: then nothing is
-/// `native` about its weights.
+/// When it is no GGUF file, and [`Error::Unsupported`] for a part of a split one and when no matrix in it is
+/// quantised: then nothing is `native` about its weights.
 pub(crate) fn of(file: &Path, kv_cache: Dtype, place: Place) -> Result<Storage> {
     let header = Header::open(file)?;
+    if header.has(c"split.count") {
+        return Err(Error::Unsupported(format!(
+            "{}: files in parts aren't implemented here: join them (llama-gguf-split --merge)",
+            file.display()
+        )));
+    }
     let mut storage = Storage {
         layers_bytes: 0,
         tables_bytes: 0,
@@ -85,6 +92,11 @@ impl Header {
         let header = NonNull::new(header);
         let header = header.ok_or_else(|| log::failure("llama.cpp can't read the file's header"));
         header.map(Self)
+    }
+
+    fn has(&self, key: &CStr) -> bool {
+        // SAFETY: the header is live, and the key ends with a zero.
+        unsafe { gguf_find_key(self.0.as_ptr(), key.as_ptr()) >= 0 }
     }
 
     fn tensors(&self) -> impl Iterator<Item = Entry> {

@@ -208,6 +208,7 @@ fn to_go_on_with(folder: &Path, settings: &Settings) -> Result<(PathBuf, RunResu
         )));
     }
     known.repetitions = settings.repetitions;
+    known.processes = settings.processes;
     known.max_repetitions = settings.max_repetitions;
     result.stopped.clear();
     Ok((journal::beside(&file), result))

@@ -28,8 +28,11 @@ impl RunSpread {
         let (mut runs, mut variances) = (usize::MAX, Vec::new());
         for row in rows {
             let of_row: Vec<&[f64]> = row.base_runs().collect();
-            runs = runs.min(of_row.len());
-            variances.extend(between(&of_row));
+            // A row that is new in the newest run says nothing of how runs differ.
+            if let Some(variance) = between(&of_row) {
+                runs = runs.min(of_row.len());
+                variances.push(variance);
+            }
         }
         if variances.is_empty() {
             return Self::UNKNOWN;

@@ -50,12 +50,16 @@ impl RunResult {
     }
 
     /// Which of its target's processes ran a repetition. Older results don't say: there a worker ran all
-    /// repetitions, or one where workers were loaded one at a time.
+    /// repetitions, or one where workers were loaded one at a time. Where one process was asked for, another that
+    /// took its place tells nothing of how processes differ.
     fn process_of(&self, sample: &Sample) -> usize {
-        sample.process.unwrap_or(match self.run.settings.residency {
-            Residency::Together => 0,
-            Residency::OneAtATime => sample.repetition,
-        })
+        let settings = &self.run.settings;
+        match (settings.processes, sample.process, settings.residency) {
+            (Some(1), ..) => 0,
+            (_, Some(process), _) => process,
+            (_, None, Residency::Together) => 0,
+            (_, None, Residency::OneAtATime) => sample.repetition,
+        }
     }
 
     /// Every measurement of a target's test, those that don't count included.

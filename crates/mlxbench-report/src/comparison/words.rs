@@ -250,6 +250,12 @@ pub(super) fn cautions(comparison: &Comparison) -> Vec<String> {
             shift.what
         ));
     }
+    if comparison.single_process {
+        cautions.push(
+            "one process a target: its luck passes for a change. `processes` in [measure], or mlxbench run --ab"
+                .to_owned(),
+        );
+    }
     let list = |what: &str, cases: &[String]| match cases {
         [] => None,
         cases => Some(format!("{what}: {}", cases.join(", "))),

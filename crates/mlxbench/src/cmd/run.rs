@@ -119,6 +119,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let mut config = Config::read(&args.config)?;
     if let Some(repetitions) = args.repetitions {
         let measure = &mut config.measure;
+        if args.resume && measure.processes.get() > 1 {
+            // What is added comes at the pace of what is there.
+            let processes = repetitions.get() * measure.processes.get();
+            let processes = processes.div_ceil(measure.repetitions.get());
+            measure.processes = measure
+                .processes
+                .max(NonZeroUsize::new(processes).unwrap_or(NonZeroUsize::MIN));
+        }
         measure.repetitions = repetitions;
         measure.max_repetitions = measure.max_repetitions.map(|most| most.max(repetitions));
     }
@@ -142,8 +150,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     }
     if sides.is_some() {
         until_decided(&mut plan, &args);
-    } else if base.is_some() && args.repetitions.is_none() {
-        repeat_enough(&mut plan, args.json);
+    } else if base.is_some() {
+        if args.repetitions.is_none() {
+            repeat_enough(&mut plan, args.json);
+        }
+        spread_out(&mut plan);
     }
     if !args.json {
         introduce(&plan, config.measure.residency.is_none());
@@ -280,27 +291,31 @@ fn until_decided(plan: &mut Plan, args: &Args) {
     }
 }
 
-/// As many repetitions as decide a comparison with a baseline, if the config has fewer, each in a process of its
-/// own, unless the config says one for all.
+/// As many repetitions as decide a comparison with a baseline, if the config has fewer.
 fn repeat_enough(plan: &mut Plan, quiet: bool) {
     let Settings {
         repetitions,
-        processes,
         max_repetitions,
         ..
     } = &mut plan.settings;
-    if *repetitions < ENOUGH_REPETITIONS {
-        if !quiet {
-            tell(format_args!(
-                "--baseline: {ENOUGH_REPETITIONS} repetitions in place of {repetitions}, so that changes can be told"
-            ));
-        }
-        *repetitions = ENOUGH_REPETITIONS;
+    if *repetitions >= ENOUGH_REPETITIONS {
+        return;
     }
-    if let Some(processes) = processes.as_mut().filter(|processes| **processes > 1) {
-        *processes = *repetitions;
+    if !quiet {
+        tell(format_args!(
+            "--baseline: {ENOUGH_REPETITIONS} repetitions in place of {repetitions}, so that changes can be told"
+        ));
     }
+    *repetitions = ENOUGH_REPETITIONS;
     *max_repetitions = max_repetitions.map(|most| most.max(ENOUGH_REPETITIONS));
+}
+
+/// A process for each repetition, as a comparison of two runs needs, unless the config says one for all.
+fn spread_out(plan: &mut Plan) {
+    let settings = &mut plan.settings;
+    if let Some(processes) = settings.processes.as_mut().filter(|count| **count > 1) {
+        *processes = settings.repetitions;
+    }
 }
 
 /// A number of repetitions that a result can hold.

@@ -14,7 +14,7 @@ use mlxbench_runner::journal;
 use serde::{Deserialize, Serialize};
 
 use super::group::Group;
-use super::worktree::{git, said};
+use super::worktree::{forget_git, git, said};
 use crate::cmd::gate;
 use crate::exit::Exit;
 
@@ -211,6 +211,7 @@ impl Trial {
         let mut build = Command::new("sh");
         build.args(["-c", &self.build]).current_dir(tree);
         build.env("MLXBENCH_REPOSITORY", &self.repository);
+        forget_git(&mut build);
         let built = group.status(&mut build).context("sh")?;
         let worker = tree.join(&self.worker);
         Ok(match (built.success(), worker.is_file()) {
@@ -257,7 +258,9 @@ impl Trial {
         run.current_dir(&self.folder).arg("run").arg(&self.config);
         run.arg("--ab").arg(&self.good_worker).arg(worker);
         run.arg("--out").arg(&out);
-        run.args(["--threshold", &self.threshold.to_string()]);
+        let threshold = self.threshold.to_string();
+        run.args(["--threshold", &threshold, "--memory-threshold", &threshold]);
+        forget_git(&mut run);
         let (filter, metrics) = match &self.criterion {
             None => (self.filter.clone(), self.metrics.join(",")),
             Some(known) => (

@@ -90,14 +90,42 @@ impl Worktree {
         trial: &Path,
     ) -> anyhow::Result<Option<String>> {
         said(git(&self.path).args(["bisect", "start", bad, good]))?;
+        // The commit after the good one needs no step, and git would take one.
+        let (first, untold) = self.known()?;
+        if untold == [first.as_str()] {
+            return Ok(Some(first));
+        }
         let program = std::env::current_exe()?;
         let mut run = git(&self.path);
         run.args(["bisect", "run"])
             .arg(program)
             .arg("bisect-step")
             .arg(trial);
-        group.status(&mut run).context("git bisect run")?;
+        let ended = group.status(&mut run).context("git bisect run")?;
         // Its exit code isn't the same in all versions of git; what it knows is.
+        let (first, untold) = self.known()?;
+        if untold == [first.as_str()] {
+            return Ok(Some(first));
+        }
+        let skipped = [
+            "for-each-ref",
+            "--format=%(objectname)",
+            "refs/bisect/skip-*",
+        ];
+        let skipped = said(git(&self.path).args(skipped))?;
+        let is_skipped = |commit: &String| skipped.lines().any(|line| line == commit);
+        if untold
+            .iter()
+            .any(|commit| *commit != first && !is_skipped(commit))
+            || untold.is_empty()
+        {
+            bail!("`git bisect run` broke off ({ended}); what it tried stands above");
+        }
+        Ok(None)
+    }
+
+    /// The earliest commit that is known to be bad, and all that may be the first bad one.
+    fn known(&self) -> anyhow::Result<(String, Vec<String>)> {
         let first = said(git(&self.path).args(["rev-parse", "--verify", "refs/bisect/bad"]))?;
         let untold = [
             "rev-list",
@@ -106,7 +134,7 @@ impl Worktree {
             "--glob=refs/bisect/good-*",
         ];
         let untold = said(git(&self.path).args(untold))?;
-        Ok((untold == first).then_some(first))
+        Ok((first, untold.lines().map(str::to_owned).collect()))
     }
 }
 
@@ -128,10 +156,21 @@ pub(super) fn git(folder: &Path) -> Command {
     let mut git = Command::new("git");
     git.current_dir(folder)
         .args(["-c", "core.hooksPath=/dev/null"]);
-    for own in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
-        git.env_remove(own);
-    }
+    forget_git(&mut git);
     git
+}
+
+/// Keeps from `command` what a git that we are a step of tells its own.
+pub(super) fn forget_git(command: &mut Command) {
+    for own in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_PREFIX",
+        "GIT_CONFIG_PARAMETERS",
+    ] {
+        command.env_remove(own);
+    }
 }
 
 /// What a git command prints, less its newline.
