@@ -19,7 +19,7 @@ use luck::{LUCK, Method, SHAPES, coverage, ratio_coverage};
 const EXPERIMENTS: usize = 10_000;
 
 /// Processes, and repetitions in each.
-const DESIGNS: [(usize, usize); 6] = [(1, 6), (2, 3), (3, 2), (3, 4), (5, 2), (10, 1)];
+const DESIGNS: [(usize, usize); 7] = [(1, 6), (2, 3), (3, 2), (3, 4), (5, 1), (5, 2), (10, 1)];
 
 /// The default.
 const DEFAULT: (usize, usize) = (3, 2);

@@ -16,10 +16,12 @@ const GATES: usize = 500;
 /// Gates of a build that is slower in one row, and of one that is slower by the threshold.
 const FEWER_GATES: usize = 200;
 
-const MODES: [Mode; 4] = [
+const MODES: [Mode; 6] = [
     Mode::Together,
     Mode::Apart(5, 1),
     Mode::Apart(10, 1),
+    Mode::Apart(6, 3),
+    Mode::Apart(5, 5),
     Mode::Apart(10, 10),
 ];
 

@@ -1,6 +1,7 @@
 //! What changed between two results, row by row, and a gate over all rows.
 
 mod compared;
+mod measured;
 mod origin;
 mod standing;
 #[cfg(test)]
@@ -14,11 +15,8 @@ use mlxbench_core::results::{
 };
 use serde::Serialize;
 
-use crate::evidence::{
-    Evidence, Margins, Pairs, Resemblance, RunSpread, Samples, judge, repetitions,
-};
+use crate::evidence::{Evidence, Margins, Resemblance, RunSpread, Samples, judge, repetitions};
 use crate::fingerprint::{Difference, DifferenceKind, differences};
-use crate::processes::independent;
 use crate::roofline::stream_rate;
 use crate::stats::{Estimate, Interval};
 
@@ -26,13 +24,12 @@ pub use compared::Compared;
 pub use origin::Origin;
 pub use verdict::{Change, Gate, change};
 
-use compared::Figure;
+use measured::{Measured, of_metric, paired, rounds_of_block, unpaired};
 use standing::{Case, case_measured, cases, is_missing};
 use verdict::gate;
 
 /// Changes of memory by fewer bytes than these are none, whatever share they are: a process' allocator,
-/// threads and libraries take more or less from start to start, and all repetitions of a run share one
-/// start.
+/// threads and libraries take more or less from start to start, and repetitions share a few starts.
 pub const LEAST_MEMORY_BYTES: f64 = (16 << 20) as f64;
 
 /// Repetitions of both results that decide what is 10 % apart at 2 % of noise, by the simulation in
@@ -102,6 +99,8 @@ pub struct Comparison {
     pub spreads: BTreeMap<Compared, RunSpread>,
     /// Runs that the base is made of.
     pub base_runs: usize,
+    /// Runs of the base that were measured in other circumstances than the newest, and say nothing here.
+    pub left_out: usize,
     /// What isn't the same in both.
     pub differences: Vec<Difference>,
     /// What the machine itself did, without any framework, that lies apart by more than the threshold.
@@ -163,14 +162,19 @@ pub fn compare_runs(
     options: &Options,
 ) -> Comparison {
     let alike = |run: &&RunResult| differences(run, base).is_empty();
-    Comparing {
+    let alike: Vec<&RunResult> = earlier.iter().filter(alike).collect();
+    let left_out = earlier.len() - alike.len();
+    let comparing = Comparing {
         base,
-        earlier: earlier.iter().filter(alike).collect(),
+        earlier: alike,
         new,
         paired: false,
         options,
+    };
+    Comparison {
+        left_out,
+        ..comparing.compare()
     }
-    .compare()
 }
 
 /// Compares side b of a run with its side a. `None` when the run has no such sides.
@@ -231,14 +235,6 @@ struct Draft {
     row: ComparedRow,
     /// What is judged.
     measured: Option<Measured>,
-}
-
-/// What was measured of a row.
-enum Measured {
-    /// In two runs.
-    Apart(Samples),
-    /// In one run, block by block.
-    Together(Pairs),
 }
 
 impl Comparing<'_> {
@@ -318,6 +314,7 @@ impl Comparing<'_> {
             resemblances,
             spreads,
             base_runs: 1 + self.earlier.len(),
+            left_out: 0,
             gate: gate(&rows, &vanished),
             rows,
             differences,
@@ -354,20 +351,21 @@ impl Comparing<'_> {
         };
         let gone = || apart("the new result has no such figure");
         let settled = settled.or_else(|| after.is_empty().then(gone));
-        let (ratio, measured) = match (&settled, self.paired) {
-            (Some(_), _) => (None, None),
-            (None, false) => {
-                let earlier = self.earlier.iter();
-                // Repetitions of a process share its luck: of several processes, these are what is compared.
-                let units = |run: &RunResult| independent(&metric.by_process(run, target, test));
-                let runs: Vec<Vec<f64>> = earlier
-                    .map(|run| units(run))
-                    .chain([units(self.base)])
-                    .collect();
-                unpaired(&runs, &units(self.new))
+        let (shown, ratio, measured) = match self.paired {
+            true => paired(&before, &after, rounds_of_block(self.new)),
+            false => {
+                let by_process = |run| metric.by_process(run, target, test);
+                let earlier = self.earlier.iter().map(|run| by_process(run));
+                let base: Vec<_> = earlier.chain([by_process(self.base)]).collect();
+                unpaired(&base, &by_process(self.new))
             }
-            (None, true) => paired(&before, &after, rounds_of_block(self.new)),
         };
+        // What can't be compared has no ratio.
+        let (ratio, measured) = match settled {
+            Some(_) => (None, None),
+            None => (ratio, measured),
+        };
+        let [base, new] = shown;
         let change = match (settled, &measured) {
             (Some(settled), _) => settled,
             (None, None) => apart("no block of rounds has it on both sides"),
@@ -378,27 +376,13 @@ impl Comparing<'_> {
                 target: target.clone(),
                 test: *test,
                 metric,
-                base: self.estimate(metric, self.base, target, test),
-                new: self.estimate(metric, self.new, target, test),
+                base,
+                new,
                 ratio,
                 bounds: None,
                 change,
             },
             measured,
-        }
-    }
-
-    /// A result's figure as reports have it; of pairs over all rounds.
-    fn estimate(
-        &self,
-        metric: Compared,
-        result: &RunResult,
-        target: &TargetId,
-        test: &Test,
-    ) -> Option<Estimate> {
-        match self.paired {
-            true => Estimate::of(&values(&metric.figures(result, target, test))),
-            false => Estimate::of_processes(&metric.by_process(result, target, test)),
         }
     }
 
@@ -464,57 +448,4 @@ impl Comparing<'_> {
         let beyond = |shift: &MachineShift| (shift.ratio - 1.0).abs() > self.options.threshold;
         shifts.filter(beyond).collect()
     }
-}
-
-fn values(figures: &[Figure]) -> Vec<f64> {
-    figures.iter().map(|figure| figure.value).collect()
-}
-
-/// Rounds whose order one coin decides: two, there and back, where the run drew them so.
-fn rounds_of_block(result: &RunResult) -> usize {
-    let sides = result.run.sides.as_ref();
-    match sides.and_then(|sides| sides.sequence.as_ref()) {
-        Some(_) => ROUNDS_OF_BLOCK,
-        None => 1,
-    }
-}
-
-/// What was measured of the rows of one figure.
-fn of_metric<'a>(
-    apart: &'a [(usize, Samples)],
-    rows: &[ComparedRow],
-    metric: Compared,
-) -> impl Iterator<Item = &'a Samples> {
-    let own = apart
-        .iter()
-        .filter(move |(at, _)| rows[*at].metric == metric);
-    own.map(|(_, samples)| samples)
-}
-
-fn unpaired(base: &[Vec<f64>], new: &[f64]) -> (Option<Estimate>, Option<Measured>) {
-    let samples = Samples::of_runs(base, new);
-    (
-        Estimate::of_ratio(new, &base.concat()),
-        samples.map(Measured::Apart),
-    )
-}
-
-fn paired(
-    base: &[Figure],
-    new: &[Figure],
-    rounds_of_block: usize,
-) -> (Option<Estimate>, Option<Measured>) {
-    let mut blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for before in base {
-        if let Some(after) = new.iter().find(|after| after.round == before.round) {
-            let block = blocks.entry(before.round / rounds_of_block).or_default();
-            block.push(after.value / before.value);
-        }
-    }
-    let ratios: Vec<f64> = blocks.values().flatten().copied().collect();
-    // The sign of half a block isn't a coin's.
-    blocks.retain(|_, ratios| ratios.len() == rounds_of_block);
-    let blocks: Vec<Vec<f64>> = blocks.into_values().collect();
-    let pairs = Pairs::new(&blocks, rounds_of_block);
-    (Estimate::of(&ratios), pairs.map(Measured::Together))
 }

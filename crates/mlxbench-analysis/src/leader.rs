@@ -107,7 +107,7 @@ impl<'a> Leader<'a> {
 }
 
 /// The standings of `test` by the median of `metric`, a rate that `rate` takes from a row. A target that
-/// did other work than the reference, whose logits weren't finite or whose warm-up never became steady
+/// computes something different from the reference, whose logits weren't finite or whose warm-up never became steady
 /// is set aside.
 pub fn standings<'a>(
     result: &RunResult,

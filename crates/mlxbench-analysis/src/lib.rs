@@ -49,6 +49,7 @@ pub mod stats;
 pub mod summary;
 pub mod sweeps;
 pub mod trend;
+mod variance;
 
 pub use change_points::{ChangePoint, Pettitt, change_points, change_points_at};
 pub use chips::published_bandwidth;

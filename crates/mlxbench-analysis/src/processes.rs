@@ -6,6 +6,7 @@ use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::stats::{CONFIDENCE, Estimate, FEWEST_FOR_INTERVAL, Interval, quantile, sorted};
+use crate::variance::{Components, logs, mean};
 
 impl Estimate {
     /// Estimates a figure from its finite samples by process, none of which is empty: the median of the
@@ -68,34 +69,13 @@ pub struct ProcessSpread {
 }
 
 impl ProcessSpread {
-    /// The components of variance of the logarithms, from a one-way analysis of variance with groups of unequal
-    /// sizes (Searle, Casella & McCulloch, *Variance Components*, 1992, section 3.6). `None` with a single
-    /// process or without a second repetition in any, and where a sample isn't positive.
+    /// Of the logarithms. `None` with a single process or without a second repetition in any, and where a sample
+    /// isn't positive.
     pub fn of(processes: &[Vec<f64>]) -> Option<Self> {
-        let groups: Vec<Vec<f64>> = processes
-            .iter()
-            .map(|process| logs(process))
-            .collect::<Option<_>>()?;
-        let sizes = groups.iter().map(|group| group.len() as f64);
-        let (k, n) = (groups.len() as f64, sizes.clone().sum::<f64>());
-        if k < 2.0 || n <= k {
-            return None;
-        }
-        let grand = groups.iter().flatten().sum::<f64>() / n;
-        let means = groups.iter().map(|group| mean(group));
-        let among: f64 = means
-            .clone()
-            .zip(sizes.clone())
-            .map(|(mean, size)| size * (mean - grand).powi(2))
-            .sum();
-        let inside: f64 = groups
-            .iter()
-            .zip(means)
-            .flat_map(|(group, mean)| group.iter().map(move |log| (log - mean).powi(2)))
-            .sum();
-        let within = inside / (n - k);
-        let size = (n - sizes.map(|size| size * size).sum::<f64>() / n) / (k - 1.0);
-        let between = (among / (k - 1.0) - within) / size;
+        let groups: Option<Vec<Vec<f64>>> = processes.iter().map(|process| logs(process)).collect();
+        let groups = groups?;
+        let told = groups.iter().any(|group| group.len() > 1);
+        let Components { between, within } = Components::of(&groups).filter(|_| told)?;
         Some(Self {
             between: between.max(0.0).sqrt(),
             within: within.sqrt(),
@@ -105,7 +85,7 @@ impl ProcessSpread {
 
 /// What is independent of each other, in the order of time: the medians of processes, or the samples of a single
 /// one. No process is empty.
-pub(crate) fn independent(processes: &[Vec<f64>]) -> Vec<f64> {
+pub fn independent(processes: &[Vec<f64>]) -> Vec<f64> {
     match processes {
         [only] => only.clone(),
         several => {
@@ -160,16 +140,6 @@ impl Logs {
             freedom,
         })
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// `None` where one isn't positive.
-fn logs(values: &[f64]) -> Option<Vec<f64>> {
-    let log = |&value: &f64| (value > 0.0).then(|| value.ln());
-    values.iter().map(log).collect()
 }
 
 /// Student's interval around a mean of logarithms of shares of `median`.

@@ -93,7 +93,7 @@ fn support(precision: Precision, place: Place) -> PrecisionSupport {
 /// [`Error::Unsupported`].
 pub(crate) fn check(precision: Precision, place: Place) -> Result<()> {
     let why = match (precision.weights(), precision.compute(), place) {
-        // `kernel_mul_mm` of ggml's Metal library.
+        // As the source of ggml's `kernel_mul_mm` has it; not measured.
         (WeightFormat::Native, Dtype::F32, Place::Gpu { int8: false, .. }) => {
             "on Metal llama.cpp rounds to f16 what it multiplies: write native-f16, its default"
         }

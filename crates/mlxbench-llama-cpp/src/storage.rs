@@ -60,8 +60,8 @@ pub(crate) fn of(file: &Path, kv_cache: Dtype, place: Place) -> Result<Storage> 
     }
 }
 
-/// ggml rounds what it multiplies by blocks to 8 bits on the CPU (`ggml_vec_dot_q4_0_q8_0` and the like) and,
-/// in `mmvq.cu` and `mmq.cu`, on CUDA; the kernels of Metal dequantise the weights instead.
+/// By its sources ggml rounds what it multiplies by blocks to 8 bits on the CPU (`ggml_vec_dot_q4_0_q8_0` and the
+/// like) and, in `mmvq.cu` and `mmq.cu`, on CUDA; the kernels of Metal dequantise the weights instead.
 fn activations(place: Place) -> Activations {
     match place {
         Place::Cpu | Place::Gpu { int8: true, .. } => Activations::Int8,

@@ -335,7 +335,7 @@ fn sentence(costs: &[String]) -> String {
 fn of_set_aside(aside: &SetAside<'_>) -> String {
     let reason = match aside.reason {
         Unfit::NotFinite => "its logits aren't finite".to_owned(),
-        Unfit::Different => "it did other work than the reference".to_owned(),
+        Unfit::Different => "it computes something different from the reference".to_owned(),
         Unfit::Unsteady { warmups } => {
             format!("its times still changed after {warmups} repetitions of warm-up")
         }

@@ -56,7 +56,7 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
     });
     let resumed = (!result.resumed.is_empty()).then(|| {
         let times = result.resumed.len();
-        format!("the run was gone on with later, {times} times: the machine may have changed")
+        format!("the run was continued later, {times} times: the machine may have changed")
     });
     let (repetitions, processes) = (run.settings.repetitions, run.settings.processes());
     let few = processes == 1 && repetitions < FEWEST_FOR_INTERVAL;

@@ -199,8 +199,14 @@ fn to_go_on_with(folder: &Path, settings: &Settings) -> Result<(PathBuf, RunResu
     let Ok((file, mut result)) = newest_result(folder) else {
         return Err(nothing);
     };
+    if result.run.sides.is_some() {
+        return Err(Error::Resume(format!(
+            "nothing to resume: {} is of --ab and came to its end",
+            file.display()
+        )));
+    }
     let known = &mut result.run.settings;
-    if known.repetitions >= settings.repetitions || result.run.sides.is_some() {
+    if known.repetitions >= settings.repetitions {
         return Err(Error::Resume(format!(
             "nothing to resume: {} came to its end, with {} repetitions; --repetitions asks for more",
             file.display(),

@@ -8,7 +8,9 @@ use mlxbench_analysis::comparison::Options;
 use mlxbench_analysis::evidence::Pairs;
 use mlxbench_analysis::{Change, ComparedRow, compare_sides};
 use mlxbench_core::limits::REPETITIONS;
-use mlxbench_core::results::{ROUNDS_OF_BLOCK, Record, Sequence, StopReason, Stopped};
+use mlxbench_core::results::{
+    ROUNDS_OF_BLOCK, Record, Sequence, StopReason, Stopped, TargetId, Test,
+};
 
 use crate::event::{Event, Progress};
 use crate::rounds::{Case, Runner, Stop};
@@ -23,14 +25,24 @@ impl Runner<'_> {
         most: Duration,
     ) -> Result<(), Stop> {
         let begun = Instant::now();
-        let mut rounds = 0;
+        // A block that was cut short counts for nothing: what its other half met is gone.
+        let measured = self
+            .result
+            .samples
+            .iter()
+            .map(|sample| sample.repetition + 1);
+        let mut rounds = measured
+            .max()
+            .unwrap_or(0)
+            .next_multiple_of(ROUNDS_OF_BLOCK);
         let reason = loop {
-            (self.observe)(Event::Planned(cases.len() * ROUNDS_OF_BLOCK));
+            let pairs = self.whole_pairs(cases);
+            (self.observe)(Event::Planned(pairs.len() * ROUNDS_OF_BLOCK));
             for round in rounds..rounds + ROUNDS_OF_BLOCK {
-                self.rounds(cases, round..round + 1)?;
+                self.rounds(&pairs, round..round + 1)?;
             }
             rounds += ROUNDS_OF_BLOCK;
-            if self.is_decided(rounds, options) {
+            if self.is_decided(rounds, &self.whole_pairs(cases), options) {
                 break StopReason::Decided;
             }
             if begun.elapsed() >= most {
@@ -51,20 +63,46 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Looks at all rows, and tells how near they are to being decided.
-    fn is_decided(&mut self, rounds: usize, options: &Options) -> bool {
+    /// Those of `cases` of which neither side is set aside: one alone says nothing.
+    fn whole_pairs(&self, cases: &[Case]) -> Vec<Case> {
+        let lost = cases.iter().filter(|case| self.is_set_aside(**case));
+        let lost: BTreeSet<_> = lost.map(|case| self.pair(*case)).collect();
+        let whole = cases.iter().copied();
+        whole
+            .filter(|case| !lost.contains(&self.pair(*case)))
+            .collect()
+    }
+
+    /// What a case is called whichever its side.
+    fn pair(&self, case: Case) -> (Test, TargetId) {
+        let target = TargetId {
+            side: None,
+            ..self.plan.targets[case.target].id.clone()
+        };
+        (self.plan.tests[case.test].0, target)
+    }
+
+    /// Looks at the rows of `cases`, and tells how near they are to being decided.
+    fn is_decided(&mut self, rounds: usize, cases: &[Case], options: &Options) -> bool {
+        let pairs: BTreeSet<_> = cases.iter().map(|case| self.pair(*case)).collect();
+        if pairs.is_empty() {
+            return true;
+        }
         if rounds < Pairs::fewest_rounds(ROUNDS_OF_BLOCK) {
             return false;
         }
         let Some(comparison) = compare_sides(&self.result, options) else {
             return true;
         };
-        let rows = &comparison.rows;
-        let open = |row: &&ComparedRow| matches!(row.change, Change::Inconclusive { .. });
+        let rows = comparison.rows.iter();
+        let rows = rows.filter(|row| pairs.contains(&(row.test, row.target.clone())));
+        let rows: Vec<&ComparedRow> = rows.collect();
+        let open = |row: &&&ComparedRow| matches!(row.change, Change::Inconclusive { .. });
         let widest = rows
             .iter()
             .filter(open)
-            .max_by(|a, b| width(a).total_cmp(&width(b)));
+            .max_by(|a, b| width(a).total_cmp(&width(b)))
+            .copied();
         (self.observe)(Event::Looked(&Progress {
             rounds,
             decided: rows.iter().filter(|row| !open(row)).count(),

@@ -1,5 +1,6 @@
 use mlxbench_core::results::{Equivalence, Failure, FailureKind, Fidelity, Sample, Verdict};
 
+use super::compared::Figure;
 use super::standing::OTHER_THAN_BASE;
 use super::*;
 use crate::fixture::{result, sample, target, test};
@@ -82,6 +83,26 @@ fn processes_are_what_is_compared_not_their_repetitions() {
     // All repetitions of a process may be slow by its luck, and two of two are by a chance of one in six.
     assert!(matches!(compared(2), Change::Inconclusive { .. }));
     assert_eq!(compared(6), Change::Worse);
+}
+
+#[test]
+fn a_single_process_is_told_whose_luck_passes_for_a_change() {
+    let told = |base: RunResult, new| compare(&base, &new, &Options::default()).single_process;
+    assert!(told(run(1000), run(1000)));
+    assert!(told(spread_over(6, run(1000)), run(1000)));
+    assert!(!told(spread_over(6, run(1000)), spread_over(6, run(1000))));
+}
+
+#[test]
+fn a_base_of_several_runs_is_all_of_them_and_those_of_another_machine_are_left_out() {
+    let mut other = run(3000);
+    other.run.machine.cpu = "another".into();
+    let earlier = [run(1400), run(1200), other];
+    let comparison = compare_runs(&run(1000), &earlier, &run(1200), &Options::default());
+    assert_eq!((comparison.base_runs, comparison.left_out), (3, 1));
+    let row = decode(&comparison);
+    let change = row.new.unwrap().median / row.base.unwrap().median;
+    assert!((change / row.ratio.unwrap().median - 1.0).abs() < 0.01);
 }
 
 #[test]
@@ -453,15 +474,15 @@ fn half_a_block_of_two_sides_counts_for_nothing() {
             .collect()
     };
     let (base, new) = (figures(&[10.0; 5]), figures(&[9.0; 5]));
-    let (ratio, whole) = paired(&base, &new, 2);
+    let (_, ratio, whole) = paired(&base, &new, 2);
     assert_eq!(ratio.unwrap().n, 5);
-    let (_, even) = paired(&base[..4], &new[..4], 2);
+    let (.., even) = paired(&base[..4], &new[..4], 2);
     let blocks = |measured: Option<Measured>| match measured {
         Some(Measured::Together(pairs)) => pairs,
         _ => panic!("pairs"),
     };
     assert_eq!(blocks(whole), blocks(even));
-    assert!(paired(&base[..1], &new[..1], 2).1.is_none());
+    assert!(paired(&base[..1], &new[..1], 2).2.is_none());
 }
 
 #[test]

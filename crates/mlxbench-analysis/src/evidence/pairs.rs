@@ -20,6 +20,7 @@
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::{Claim, Evidence, LEVEL, PLANNED_POWER};
+use crate::variance::{logs, mean};
 
 /// The largest share of the wealth that is staked: what is lost in a block by an outlier can be won back.
 const STAKE: f64 = 0.95;
@@ -31,8 +32,8 @@ const SLOPES: [f64; 5] = [3.0, 10.0, 30.0, 100.0, 300.0];
 /// Beyond this distance of its logarithm every ratio is equally far for all bettors.
 const FAR: f64 = 10.0;
 
-/// How many standard errors a claim's distance is when a sequence decides, by the simulation in
-/// `examples/gate.rs`.
+/// How many standard errors a claim's distance is when a sequence of agreeing rows decides, about: it serves
+/// plans, not claims.
 const REACH: f64 = 3.2;
 
 /// Log ratios of blocks, new over base, in the order in which they were measured.
@@ -46,11 +47,9 @@ impl Pairs {
     /// The ratios of blocks of so many rounds: each the mean of the logarithms of its rounds' ratios. `None` when
     /// there are none, or one isn't positive.
     pub fn new(blocks: &[Vec<f64>], rounds_of_block: usize) -> Option<Self> {
-        let mean =
-            |block: &Vec<f64>| block.iter().map(|r| r.ln()).sum::<f64>() / block.len() as f64;
-        let blocks: Vec<f64> = blocks.iter().map(mean).collect();
-        let usable = !blocks.is_empty() && blocks.iter().all(|log| log.is_finite());
-        usable.then_some(Self {
+        let of_block = |block: &Vec<f64>| logs(block).map(|logs| mean(&logs));
+        let blocks: Vec<f64> = blocks.iter().map(of_block).collect::<Option<_>>()?;
+        (!blocks.is_empty()).then_some(Self {
             blocks,
             rounds_of_block,
         })
@@ -122,8 +121,7 @@ impl Evidence for Pairs {
     }
 
     fn planned(&self, distance: f64) -> f64 {
-        let n = self.blocks.len() as f64;
-        let mean = self.blocks.iter().sum::<f64>() / n;
+        let (n, mean) = (self.blocks.len() as f64, mean(&self.blocks));
         let squares = self
             .blocks
             .iter()

@@ -15,6 +15,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::counts::{choose, mann_whitney_rank};
 use super::{Claim, Evidence, LEVEL, PLANNED_POWER, Resemblance, RunSpread};
+use crate::variance::{logs, mean};
 
 /// Deals that are looked at: all where there are no more, else so many that are drawn.
 const DEALS: usize = 2_000;
@@ -40,9 +41,9 @@ impl Samples {
     /// The same of several runs of the base.
     pub fn of_runs(base: &[Vec<f64>], new: &[f64]) -> Option<Self> {
         Some(Self {
-            base: logs(&base.concat())?,
+            base: logs(&base.concat()).filter(|logs| !logs.is_empty())?,
             runs: base.iter().map(Vec::len).filter(|run| *run > 0).collect(),
-            new: logs(new)?,
+            new: logs(new).filter(|logs| !logs.is_empty())?,
             resemblance: Resemblance::NONE,
             spread: RunSpread::UNKNOWN,
         })
@@ -169,8 +170,7 @@ impl Evidence for Samples {
 
     fn planned(&self, distance: f64) -> f64 {
         let variance = |logs: &[f64]| {
-            let n = logs.len() as f64;
-            let mean = logs.iter().sum::<f64>() / n;
+            let (n, mean) = (logs.len() as f64, mean(logs));
             logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)
         };
         let variance = variance(&self.base) + variance(&self.new);
@@ -277,11 +277,6 @@ fn combinations(all: usize, chosen: usize) -> Vec<Vec<bool>> {
         ways.extend(with(true, combinations(all - 1, chosen - 1)));
     }
     ways
-}
-
-fn logs(figures: &[f64]) -> Option<Vec<f64>> {
-    let logs: Vec<f64> = figures.iter().map(|figure| figure.ln()).collect();
-    (!logs.is_empty() && logs.iter().all(|log| log.is_finite())).then_some(logs)
 }
 
 #[cfg(test)]

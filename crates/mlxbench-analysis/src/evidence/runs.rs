@@ -4,6 +4,7 @@ use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::{LEVEL, Samples};
+use crate::variance::Components;
 
 /// The spread between runs: a day's machine, and what the processes of a run have by luck.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -21,17 +22,16 @@ impl RunSpread {
         deviation: 0.0,
     };
 
-    /// Of the bases of many rows: the mean of each row's variance of its runs' means, less the part that
-    /// their repetitions make up (analysis of variance with one random factor: Searle, Casella & McCulloch,
-    /// *Variance Components*, 1992, section 3.6).
+    /// Of the bases of many rows: the mean of each row's variance between runs, less the part that their
+    /// repetitions make up.
     pub fn of<'a>(rows: impl IntoIterator<Item = &'a Samples>) -> Self {
         let (mut runs, mut variances) = (usize::MAX, Vec::new());
         for row in rows {
             let of_row: Vec<&[f64]> = row.base_runs().collect();
             // A row that is new in the newest run says nothing of how runs differ.
-            if let Some(variance) = between(&of_row) {
+            if let Some(components) = Components::of(&of_row) {
                 runs = runs.min(of_row.len());
-                variances.push(variance);
+                variances.push(components.between);
             }
         }
         if variances.is_empty() {
@@ -54,28 +54,6 @@ impl RunSpread {
         let t = StudentsT::new(0.0, 1.0, runs - 1.0).expect("one degree of freedom at least");
         t.inverse_cdf(1.0 - LEVEL) * self.deviation * (1.0 + 1.0 / runs).sqrt()
     }
-}
-
-/// The variance between runs; `None` of fewer than two.
-fn between(runs: &[&[f64]]) -> Option<f64> {
-    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
-    let squares = |x: &[f64]| {
-        let mean = mean(x);
-        x.iter().map(|x| (x - mean).powi(2)).sum::<f64>()
-    };
-    let count = runs.len();
-    if count < 2 {
-        return None;
-    }
-    let means: Vec<f64> = runs.iter().map(|run| mean(run)).collect();
-    let all = runs.iter().map(|run| run.len()).sum::<usize>();
-    let within = runs.iter().map(|run| squares(run)).sum::<f64>() / (all - count).max(1) as f64;
-    let of_mean = runs
-        .iter()
-        .map(|run| within / run.len() as f64)
-        .sum::<f64>()
-        / count as f64;
-    Some(squares(&means) / (count - 1) as f64 - of_mean)
 }
 
 #[cfg(test)]

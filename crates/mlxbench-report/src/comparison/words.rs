@@ -250,6 +250,12 @@ pub(super) fn cautions(comparison: &Comparison) -> Vec<String> {
             shift.what
         ));
     }
+    if comparison.left_out > 0 {
+        cautions.push(format!(
+            "{} of the base's runs were measured in other circumstances than its newest and are left out",
+            comparison.left_out
+        ));
+    }
     if comparison.single_process {
         cautions.push(
             "one process a target: its luck passes for a change. `processes` in [measure], or mlxbench run --ab"

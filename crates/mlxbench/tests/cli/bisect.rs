@@ -106,6 +106,34 @@ fn a_commit_that_does_not_build_is_skipped() {
 }
 
 #[test]
+fn the_commit_after_the_good_one_is_measured_once() {
+    let (scene, commits) = scene(&[FAST, SLOW]);
+    let output = bisect(&scene, &commits[0], "HEAD");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let first = format!("First bad commit: {}\n", commits[1]);
+    assert!(stdout(&output).starts_with(&first), "{}", stdout(&output));
+    let tried = format!("{}: bad, ", commits[1]);
+    assert_eq!(stderr(&output).matches(&tried).count(), 1);
+    assert_untouched(&scene, &commits[1]);
+}
+
+#[test]
+fn a_search_that_breaks_off_is_no_answer() {
+    let (scene, commits) = scene(&[FAST, FAST, FAST, SLOW, SLOW]);
+    // The commit in the middle takes the config with it: no further one could be measured.
+    let wreck = format!(
+        "if grep -q 'Change 2' source; then rm \"$MLXBENCH_REPOSITORY/../config.toml\"; fi; {BUILD}"
+    );
+    let output = command(&scene, &commits[0], "HEAD", &wreck)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(said.contains("`git bisect run` broke off"), "{said}");
+    assert_untouched(&scene, &commits[4]);
+}
+
+#[test]
 fn a_bad_commit_that_is_no_slower_is_refused() {
     let (scene, commits) = scene(&[FAST, FAST]);
     let output = bisect(&scene, &commits[0], &commits[1]);

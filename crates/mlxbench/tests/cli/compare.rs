@@ -330,6 +330,47 @@ fn two_sides_that_cannot_be_decided_end_with_their_minutes() {
 }
 
 #[test]
+fn a_side_whose_worker_is_lost_for_good_ends_the_search() {
+    let scene = Scene::new();
+    config(&scene, "10000000");
+    let program = worker("mlxbench-worker-mock").display().to_string();
+    // Noisy enough for many rounds; of side b every process from the 24th on dies.
+    let noisy = format!(
+        "n=$(cat SIDE 2>/dev/null || echo 0); echo $((n + 1)) > SIDE; \
+         [ $n -ge LAST ] && exec {program} --fault die@1; exec {program} --step-ns $((10000000 + n * LAST % 7 * 4000000))"
+    );
+    for (side, last) in [("a", "1002"), ("b", "24")] {
+        let script = noisy.replace("SIDE", side).replace("LAST", last);
+        fs::write(
+            scene.path(&format!("{side}.sh")),
+            format!("#!/bin/sh\n{script}\n"),
+        )
+        .unwrap();
+    }
+    let run = [
+        "run",
+        "config.toml",
+        "--ab",
+        "sh a.sh",
+        "sh b.sh",
+        "--metric",
+        "decode",
+        "--max-minutes",
+        "1",
+    ];
+    let run = scene.mlxbench(&run);
+    let result = scene.result();
+    let rounds = result["stopped"][0]["repetitions"].as_u64().unwrap();
+    assert!((20..40).contains(&rounds), "{rounds}: {}", stderr(&run));
+    assert_eq!(
+        run.status.code(),
+        Some(3),
+        "the new side failed: {}",
+        stderr(&run)
+    );
+}
+
+#[test]
 fn a_finished_result_is_added_to() {
     let scene = Scene::new();
     let target = mock("mock", &["--step-ns", "10000000"]);

@@ -135,6 +135,47 @@ fn repetitions_beyond_the_least_come_in_further_processes() {
 }
 
 #[test]
+fn what_is_added_to_a_result_comes_in_processes_of_as_many_repetitions() {
+    let scene = Scene::new();
+    let rule = "[measure]\nrepetitions = 4\nprocesses = 2\nmax_warmup = 1\n";
+    scene.config(&format!("{rule}{TEST}{}", mock("mock", &[])));
+    for more in [&[][..], &["--resume", "--repetitions", "8"]] {
+        let run = scene.mlxbench(&[&["run", "config.toml"][..], more].concat());
+        assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    }
+    let mut expected = SPREAD.to_vec();
+    expected.extend([(6, 3), (7, 3)]);
+    assert_eq!(processes(&scene.result(), "mock"), expected);
+}
+
+#[test]
+fn a_run_against_a_baseline_has_a_process_for_each_repetition() {
+    let scene = Scene::new();
+    let config = format!("[measure]\nmax_warmup = 1\n{TEST}{}", mock("mock", &[]));
+    scene.config(&config);
+    let base = scene.mlxbench(&["run", "config.toml", "--out", "base"]);
+    assert_eq!(base.status.code(), Some(0), "{}", stderr(&base));
+    for (arguments, count) in [(&[][..], 10), (&["--repetitions", "7"], 7)] {
+        let run = [
+            "run",
+            "config.toml",
+            "--baseline",
+            "base/scene",
+            "--out",
+            "new",
+        ];
+        let run = scene.mlxbench(&[&run[..], arguments].concat());
+        assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+        let file = std::fs::read_dir(scene.path("new/scene")).unwrap().next();
+        let file = file.unwrap().unwrap().path();
+        let result = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        std::fs::remove_file(file).unwrap();
+        let each: Vec<(u64, u64)> = (0..count).map(|at| (at, at)).collect();
+        assert_eq!(processes(&result, "mock"), each);
+    }
+}
+
+#[test]
 fn the_report_says_where_luck_is_not_covered() {
     let shown = |measure: &str| {
         let scene = Scene::new();

@@ -1,6 +1,7 @@
 //! Gates over rows whose noise is known.
 
 use mlxbench_analysis::evidence::{Margins, Pairs, Place, Resemblance, RunSpread, Samples, judge};
+use mlxbench_analysis::processes::independent;
 
 use crate::noise::Noise;
 
@@ -232,23 +233,30 @@ fn apart(
     change: [f64; ROWS],
     noise: &mut Noise,
 ) -> Vec<Place> {
-    let mut run = |change: [f64; ROWS]| -> Vec<[f64; ROWS]> {
+    // Of each row the repetitions by process, as comparisons take them.
+    let mut run = |change: [f64; ROWS]| -> [Vec<f64>; ROWS] {
         let mut machine = Machine::new(of, noise);
-        let repetition = |at: usize| {
-            if at > 0 && at.is_multiple_of(repetitions.div_ceil(processes)) {
+        let mut rows: [Vec<Vec<f64>>; ROWS] = std::array::from_fn(|_| Vec::new());
+        for at in 0..repetitions {
+            let begins = at.is_multiple_of(repetitions.div_ceil(processes));
+            if begins && at > 0 {
                 machine.start_process(noise);
             }
             let rates = machine.repetition(noise);
-            std::array::from_fn(|row| (rates[row] + change[row]).exp())
-        };
-        (0..repetitions).map(repetition).collect()
+            for ((row, rate), change) in rows.iter_mut().zip(rates).zip(change) {
+                if begins {
+                    row.push(Vec::new());
+                }
+                row.last_mut().expect("begun").push((rate + change).exp());
+            }
+        }
+        rows.map(|row| independent(&row))
     };
     let bases: Vec<_> = (0..bases).map(|_| run([0.0; ROWS])).collect();
     let new = run(change);
-    let of_row = |run: &Vec<[f64; ROWS]>, row: usize| run.iter().map(|r| r[row]).collect();
     let samples = (0..ROWS).map(|row| {
-        let bases: Vec<Vec<f64>> = bases.iter().map(|base| of_row(base, row)).collect();
-        Samples::of_runs(&bases, &of_row(&new, row)).expect("rates are positive")
+        let bases: Vec<Vec<f64>> = bases.iter().map(|base| base[row].clone()).collect();
+        Samples::of_runs(&bases, &new[row]).expect("rates are positive")
     });
     let samples: Vec<Samples> = samples.collect();
     let (resemblance, spread) = (Resemblance::of(&samples), RunSpread::of(&samples));

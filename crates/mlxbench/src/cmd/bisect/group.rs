@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -45,25 +45,19 @@ impl Group {
         state.is_some_and(|state| state.ended.load(Ordering::SeqCst))
     }
 
-    /// Runs `command`, whose output goes to stderr.
+    /// Runs `command`, whose output goes to stderr, until it ends or a signal ends it.
     pub(super) fn status(&self, command: &mut Command) -> io::Result<ExitStatus> {
-        command.stdout(io::stderr()).stderr(Stdio::inherit());
-        Ok(self.finish(command)?.status)
-    }
-
-    /// Runs `command` until it ends or a signal ends it.
-    fn finish(&self, command: &mut Command) -> io::Result<Output> {
-        command.stdin(Stdio::null());
+        command.stdin(Stdio::null()).stdout(io::stderr());
         let Some(state) = &self.0 else {
-            return command.spawn()?.wait_with_output();
+            return command.status();
         };
         if self.was_ended() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let child = command.process_group(0).spawn()?;
+        let mut child = command.process_group(0).spawn()?;
         state.running.store(child.id() as i32, Ordering::SeqCst);
-        let output = child.wait_with_output();
+        let ended = child.wait();
         state.running.store(0, Ordering::SeqCst);
-        output
+        ended
     }
 }
