@@ -71,9 +71,9 @@ def faults(folder, native, minimum):
             if not (libraries / library).is_file():
                 yield f"{name} loads {library}, which {wheel}'s wheel doesn't have"
             yield from needs(libraries / library, libraries, name)
-        # A checkout's target/release, its examples and tests, and a release's bin.
-        for up in ("..", "../..", "../../.."):
-            rpath = f"@loader_path/{up}/.native/lib/{wheel}/lib"
+        # A checkout's target/release, its examples and tests, a release's bin; and the bin of a Python package.
+        places = [f"{up}/.native" for up in ("..", "../..", "../../..")]
+        for rpath in [f"@loader_path/{place}/lib/{wheel}/lib" for place in places] + [f"@loader_path/../../{wheel}/lib"]:
             if rpath not in executable.rpaths:
                 yield f"{name} doesn't look into {rpath}: it has {executable.rpaths}"
         for rpath in executable.rpaths:

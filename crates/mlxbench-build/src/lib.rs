@@ -37,7 +37,8 @@ pub fn export_versions(packages: &[(&str, &str)]) {
 
 /// Lets programs find the libraries of `framework` at run time: in `.native/lib/<framework>/lib` of
 /// a folder above the program, where scripts/setup puts them in a checkout and the start script in a
-/// release; and in `lib_dir`, where the build found them, unless the programs are for another machine:
+/// release; in the Python package of its name, beside the package `mlxbench` that has the programs in
+/// `bin`; and in `lib_dir`, where the build found them, unless the programs are for another machine:
 /// `MLXBENCH_RELOCATABLE` is set, or the target isn't the host.
 ///
 /// # Panics
@@ -52,6 +53,7 @@ pub fn export_rpaths(framework: &str, lib_dir: &Path) {
         let up = "../".repeat(depth);
         println!("cargo::rustc-link-arg=-Wl,-rpath,{here}/{up}.native/lib/{framework}/lib");
     }
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{here}/../../{framework}/lib");
     println!("cargo::rerun-if-env-changed=MLXBENCH_RELOCATABLE");
     let relocatable = env::var_os("MLXBENCH_RELOCATABLE").is_some();
     if variable("HOST") == variable("TARGET") && !relocatable {

@@ -28,6 +28,7 @@
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
 pub mod baselines;
+pub mod bundled;
 pub mod config;
 mod equivalence;
 mod error;

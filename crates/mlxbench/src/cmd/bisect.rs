@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use mlxbench_analysis::Compared;
 use mlxbench_core::text::tell;
+use mlxbench_runner::bundled::config_file;
 use mlxbench_runner::config::Config;
 
 use self::group::Group;
@@ -87,7 +88,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
-    Config::read(&args.config)?;
+    let config = config_file(&args.config).map_err(anyhow::Error::msg)?;
+    Config::read(&config)?;
     let repository = Repository::at(&args.repository)?;
     let [good, bad] = [&args.good, &args.bad].map(|rev| repository.commit(rev));
     let (good, bad) = (good?, bad?);
@@ -109,7 +111,7 @@ fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
     let good_tree = Worktree::add(&repository, folder.path().join("good"), &good)?;
     let tree = Worktree::add(&repository, folder.path().join("candidate"), &bad)?;
     let mut trial = Trial {
-        config: std::path::absolute(&args.config)?,
+        config: std::path::absolute(&config)?,
         folder: std::env::current_dir()?,
         repository: repository.root().to_owned(),
         build: args.build.clone(),

@@ -16,6 +16,7 @@ use mlxbench_core::results::{
 use mlxbench_core::text::tell;
 use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::baselines::Baselines;
+use mlxbench_runner::bundled::config_file;
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute, lets_through};
 use mlxbench_runner::interrupt::Interrupt;
@@ -42,7 +43,7 @@ use crate::output::{Progress, print, terminal_width};
 A config can name programs: a backend's `command`, `source = \"script:PROGRAM\"`. They run as you, so
 treat a config from somebody else as you would treat their script: read it first.")]
 pub(crate) struct Args {
-    /// The benchmark's TOML file.
+    /// The benchmark's TOML file, or the name of one that mlxbench comes with: `quick`.
     config: PathBuf,
     /// Run only cases whose name contains this; a case is named `candle/cpu/f32 pp64+tg16`.
     #[arg(long, value_name = "PATTERN")]
@@ -113,9 +114,10 @@ pub(crate) struct Args {
     gate: GateArgs,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::default();
     super::set_on_signals(&interrupt)?;
+    args.config = config_file(&args.config).map_err(anyhow::Error::msg)?;
     let mut config = Config::read(&args.config)?;
     if let Some(repetitions) = args.repetitions {
         let measure = &mut config.measure;

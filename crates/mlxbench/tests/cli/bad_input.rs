@@ -23,6 +23,12 @@ fn a_config_that_is_not_there_or_not_toml_is_named() {
     let message = refusal(&scene.mlxbench(&["run", "nowhere.toml"]));
     assert!(message.contains("nowhere.toml"), "{message}");
     assert_eq!(message.matches("No such file").count(), 1, "{message}");
+    // The programs under test lie in a checkout, which has the configs that mlxbench comes with.
+    let message = refusal(&scene.mlxbench(&["run", "quik"]));
+    assert!(
+        message.contains("`quik`") && message.contains(" quick"),
+        "{message}"
+    );
     std::fs::write(scene.path("config.toml"), "name = \n").unwrap();
     let message = run_refusal(&scene);
     assert!(
