@@ -17,7 +17,7 @@ const CONFIG: &str = r#"{"model_type": "gemma3_text", "vocab_size": 8, "hidden_s
     "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 1,
     "num_key_value_heads": 1, "head_dim": 2, "max_position_embeddings": 32}"#;
 
-fn specs() -> Vec<TensorSpec> {
+pub(crate) fn specs() -> Vec<TensorSpec> {
     GemmaConfig::from_json(CONFIG).unwrap().tensors()
 }
 
@@ -66,7 +66,7 @@ fn spec(name: &str) -> TensorSpec {
     specs().into_iter().find(|spec| spec.name == name).unwrap()
 }
 
-fn folder_with(specs: &[TensorSpec]) -> TempDir {
+pub(crate) fn folder_with(specs: &[TensorSpec]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), CONFIG).unwrap();
     write(

@@ -1,6 +1,7 @@
 //! Tests of the contract from outside.
 
 mod checkpoint;
+mod example;
 mod fuzz;
 mod mock_worker;
 mod packed;
