@@ -49,10 +49,14 @@ pub struct Plan {
     pub name: String,
     /// What the config says of itself.
     pub description: Option<String>,
+    /// The config as TOML.
+    pub config: String,
     /// The model.
     pub model: ModelFacts,
     /// How to measure.
     pub settings: Settings,
+    /// Whether nobody said which workers are loaded together: the machine's memory decided.
+    pub residency_by_memory: bool,
     /// Tests with the ids that all workers get.
     pub tests: Vec<(Test, Prompt)>,
     /// Targets, those that can't run here included.
@@ -113,9 +117,9 @@ pub struct Introduced {
     pub device_description: Option<String>,
 }
 
-/// Plans `config`, read from `config_path`: fetches or makes the model, checks it, makes the ids
-/// and asks every worker what it can do here; `watch` is told how far a model is. With `sides`, the targets of their backend are run with
-/// each of them, and no others.
+/// Plans `config`, read from `config_path`, for its first model ([`Config::of_each_model`] has one of each): fetches
+/// or makes the model, checks it, makes the ids and asks every worker what it can do here; `watch` is told how far
+/// a model is. With `sides`, the targets of their backend are run with each of them, and no others.
 ///
 /// # Errors
 /// When the model can't be had or used, a test doesn't fit it, two targets are the same, or the two
@@ -127,7 +131,7 @@ pub fn plan(
     watch: Watch<'_>,
 ) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
-    let (model, packed, gemma) = resolve_model(&config.model, base, watch)?;
+    let (model, packed, gemma) = resolve_model(config.models.first(), base, watch)?;
     let source = prompt_source(config, base, &model, &gemma)?;
     let tests = tests(config, &source, &gemma)?;
     let mut answers = Answers::new(config, config_path);
@@ -165,7 +169,9 @@ pub fn plan(
     Ok(Plan {
         name: config.name.clone(),
         description: config.description.clone(),
+        config: config.to_toml(),
         model,
+        residency_by_memory: measure.residency.is_none(),
         settings: Settings {
             repetitions: measure.repetitions.get(),
             processes: match (sides, residency) {

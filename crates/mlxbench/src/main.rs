@@ -25,6 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(cmd::run::Args),
+    Bench(cmd::bench::Args),
     Generate(cmd::generate::Args),
     Report(cmd::report::Args),
     Compare(cmd::compare::Args),
@@ -40,8 +41,9 @@ enum Verb {
 
 fn main() -> ExitCode {
     cmd::bear_file_size_limits();
-    let outcome = match Cli::parse().verb {
+    let outcome = match Cli::parse_from(cmd::bench::with_long_pairs(std::env::args_os())).verb {
         Verb::Run(args) => cmd::run::run(args),
+        Verb::Bench(args) => cmd::bench::run(args),
         Verb::Generate(args) => cmd::generate::run(args),
         Verb::Report(args) => cmd::report::run(args),
         Verb::Compare(args) => cmd::compare::run(&args),

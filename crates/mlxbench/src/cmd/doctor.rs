@@ -16,11 +16,10 @@ use mlxbench_runner::system::gauge::Reading;
 use mlxbench_runner::system::{self, Survey};
 use serde::Serialize;
 
+use super::BACKENDS;
 use crate::exit::Exit;
 use crate::output::print;
 
-/// The backends that mlxbench comes with.
-const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 const PREFIX: &str = "mlxbench-worker-";
 /// How long each device's meter is looked at: some are updated ten times a second.
 const POWER_TIME: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! The verbs, one file each, and what several of them share.
 
 pub(crate) mod baseline;
+pub(crate) mod bench;
 pub(crate) mod bisect;
 pub(crate) mod compare;
 pub(crate) mod doctor;
@@ -12,12 +13,16 @@ pub(crate) mod run;
 pub(crate) mod schema;
 
 mod gate;
+mod measure;
 
 use mlxbench_core::results::Harness;
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::process::kill_all;
 
 use crate::exit::Exit;
+
+/// The backends that mlxbench comes with.
+const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 
 /// How models are named.
 const MODEL_HELP: &str =

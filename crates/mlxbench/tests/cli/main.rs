@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod bench;
 mod bisect;
 mod compare;
 mod equivalence;
