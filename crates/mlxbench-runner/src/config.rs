@@ -80,6 +80,11 @@ impl ModelConfig {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         last.replace(|c| !plain(c), "-")
     }
+
+    /// Whether it may have learnt a language: random weights have nothing to lose by being quantised.
+    pub(crate) fn has_text(&self) -> bool {
+        !self.source.starts_with("synthetic:")
+    }
 }
 
 /// `[measure]`

@@ -3,7 +3,9 @@
 
 mod check;
 mod chunk;
+mod forecast;
 mod passages;
+mod rates;
 mod targets;
 
 use std::io::Read;
@@ -29,6 +31,7 @@ use crate::{Error, Result, system};
 
 pub use check::Check;
 use check::check;
+pub use forecast::{Forecast, Origin, Outlook, forecast};
 pub use passages::Passages;
 use targets::{Answers, both_sides, settle, targets};
 
@@ -133,7 +136,11 @@ pub fn plan(
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, packed, gemma) = resolve_model(config.models.first(), base, watch)?;
     let source = prompt_source(config, base, &model, &gemma)?;
-    let tests = tests(config, &source, &gemma)?;
+    let tests = listed(config, Some(&gemma))?;
+    let tests: Vec<(Test, Prompt)> = tests
+        .into_iter()
+        .map(|test| (test, source.prompt(&test, &gemma)))
+        .collect();
     let mut answers = Answers::new(config, config_path);
     let targets = match sides {
         None => targets(config, config_path, &mut answers)?,
@@ -163,7 +170,7 @@ pub fn plan(
         // apart get a process of their own in each round.
         .unwrap_or_else(|| match sides {
             Some(_) => Residency::OneAtATime,
-            None => residency(&targets, &tests, &gemma),
+            None => residency(&targets, &sizes, &gemma),
         });
     let measure = &config.measure;
     Ok(Plan {
@@ -282,13 +289,16 @@ fn resolve(source: &str, base: &Path, watch: Watch<'_>) -> Result<PathBuf> {
     if let Some(program) = source.strip_prefix("script:") {
         return run_script(&base.join(program));
     }
-    let source: Source = source.parse()?;
-    let source = match source {
+    Ok(self::source(source, base)?.resolve(watch)?)
+}
+
+/// A source by its name, relative paths in it relative to the config.
+fn source(name: &str, base: &Path) -> Result<Source> {
+    Ok(match name.parse()? {
         Source::Folder(folder) => Source::Folder(base.join(folder)),
         Source::Gguf(file) => Source::Gguf(base.join(file)),
         other => other,
-    };
-    Ok(source.resolve(watch)?)
+    })
 }
 
 fn run_script(program: &Path) -> Result<PathBuf> {
@@ -352,11 +362,8 @@ fn prompt_source(
     }
 }
 
-fn tests(
-    config: &Config,
-    source: &PromptSource,
-    gemma: &GemmaConfig,
-) -> Result<Vec<(Test, Prompt)>> {
+/// The tests of a config; where the model's shapes are known, seen to fit them.
+fn listed(config: &Config, gemma: Option<&GemmaConfig>) -> Result<Vec<Test>> {
     let tests: Vec<Test> = config
         .tests
         .iter()
@@ -368,20 +375,14 @@ fn tests(
             tests[twice]
         ))));
     }
-    tests
-        .into_iter()
-        .map(|test| {
-            let needed = test.row_tokens();
-            if needed > gemma.max_position_embeddings {
-                return Err(Error::Core(CoreError::Invalid(format!(
-                    "test {test} needs {needed} tokens of context, the model has {}",
-                    gemma.max_position_embeddings
-                ))));
-            }
-            let prompt = source.prompt(&test, gemma);
-            Ok((test, prompt))
-        })
-        .collect()
+    let context = gemma.map_or(usize::MAX, |gemma| gemma.max_position_embeddings);
+    if let Some(test) = tests.iter().find(|test| test.row_tokens() > context) {
+        return Err(Error::Core(CoreError::Invalid(format!(
+            "test {test} needs {} tokens of context, the model has {context}",
+            test.row_tokens()
+        ))));
+    }
+    Ok(tests)
 }
 
 /// One test of each combination of a `[[test]]`'s values.
@@ -409,21 +410,22 @@ fn expand(config: &TestConfig, mode: Mode) -> Vec<Test> {
 }
 
 /// All workers together where their weights and caches fit, else one at a time.
-fn residency(targets: &[Target], tests: &[(Test, Prompt)], gemma: &GemmaConfig) -> Residency {
-    let cache = |target: &Target| {
-        let bytes = |test: &Test| {
-            let dtype = target.id.placement.precision.kv_cache();
-            gemma.kv_cache_bytes(dtype, test.rows(), test.row_tokens())
-        };
-        tests.iter().map(|(test, _)| bytes(test)).max().unwrap_or(0)
-    };
+fn residency(targets: &[Target], tests: &[Test], gemma: &GemmaConfig) -> Residency {
     let usable = targets.iter().filter(|target| target.worker.is_ok());
     let needed: u64 = usable
-        .map(|target| gemma.weights_bytes(target.id.placement.precision) + cache(target))
+        .map(|target| needed_bytes(target, tests, gemma))
         .sum();
     if needed as f64 <= system::machine().memory_bytes as f64 * MEMORY_SHARE {
         Residency::Together
     } else {
         Residency::OneAtATime
     }
+}
+
+/// Bytes that a target needs at least: weights and the largest KV cache.
+fn needed_bytes(target: &Target, tests: &[Test], gemma: &GemmaConfig) -> u64 {
+    let precision = target.id.placement.precision;
+    let cache =
+        |test: &Test| gemma.kv_cache_bytes(precision.kv_cache(), test.rows(), test.row_tokens());
+    gemma.weights_bytes(precision) + tests.iter().map(cache).max().unwrap_or(0)
 }

@@ -10,6 +10,7 @@
 //! | `memory` | `memory_bytes`, `peak_memory_bytes` of a process, `reset_peak` |
 //! | `power` | `Meter`: the energy that the machine spends |
 
+mod disk;
 mod energy;
 pub mod gauge;
 mod lock;
@@ -27,6 +28,7 @@ mod test_device;
 #[path = "macos/tools.rs"]
 mod tools;
 
+pub use disk::free_bytes;
 pub(crate) use energy::{EnergyMeter, Idle, Measure, idle};
 pub use lock::{LockError, MachineLock};
 pub use machine::{conditions, cores, machine};

@@ -18,6 +18,7 @@ use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::system::MachineLock;
 
 use super::BACKENDS;
+use super::forecast;
 use super::measure::{measure, plans, table};
 use crate::exit::Exit;
 use crate::output::print;
@@ -102,6 +103,9 @@ pub(crate) struct Args {
     /// What is printed: text, or any other format of `mlxbench report`.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: String,
+    /// Say what would run, how long about, and what memory and disk it would need; measure nothing.
+    #[arg(long, conflicts_with = "print_config")]
+    dry_run: bool,
     /// Print the config that `mlxbench run` would take, and measure nothing.
     #[arg(long)]
     print_config: bool,
@@ -129,6 +133,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     }
     let quiet = format == Format::Json;
+    if args.dry_run {
+        let configs = config.of_each_model();
+        return forecast::show(&configs, Path::new(HERE), &args.out, None, quiet);
+    }
     let lock = MachineLock::acquire(&config.name)?;
     let plans = plans(&config.of_each_model(), Path::new(HERE), None, quiet)?;
     let options = Options {

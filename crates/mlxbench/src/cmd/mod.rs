@@ -12,6 +12,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
 
+mod forecast;
 mod gate;
 mod measure;
 

@@ -21,6 +21,7 @@ use mlxbench_runner::plan::Plan;
 use mlxbench_runner::system::MachineLock;
 
 use super::baseline::{DEFAULT_FOLDER, this_machine};
+use super::forecast;
 use super::gate::GateArgs;
 use super::measure::{measure, of_models, plans, table};
 use crate::exit::Exit;
@@ -55,6 +56,9 @@ pub(crate) struct Args {
     /// what --repetitions asks for beyond it.
     #[arg(long)]
     resume: bool,
+    /// Say what would run, how long about, and what memory and disk it would need; measure nothing.
+    #[arg(long, conflicts_with_all = ["resume", "base"])]
+    dry_run: bool,
     /// Measured repetitions a case, in place of the config's.
     #[arg(long, value_name = "N", value_parser = repetitions, conflicts_with = "ab")]
     repetitions: Option<NonZeroUsize>,
@@ -145,6 +149,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             "{option} is about one model, and the config has several: name one with --model {}",
             another.models.first().short_name()
         );
+    }
+    if args.dry_run {
+        let filter = args.filter.as_deref();
+        return forecast::show(&configs, &args.config, &args.out, filter, args.json);
     }
     let bases = bases(&args)?;
     let base = bases.first();

@@ -140,3 +140,66 @@ fn letters_that_make_no_sense_are_answered() {
     }
     assert!(!scene.path("results").exists());
 }
+
+#[test]
+fn a_dry_run_says_what_would_be_and_starts_nothing() {
+    let scene = Scene::new();
+    let letters = [
+        "-m",
+        "model,synthetic:gemma-3-270m,hf:someone/else",
+        "-p",
+        "8",
+        "-n",
+        "5",
+    ];
+    let dry = bench(&scene, &[&letters[..], &["--dry-run"]].concat());
+    assert_eq!(dry.status.code(), Some(0), "{}", stderr(&dry));
+    let told = stdout(&dry);
+    for answer in [
+        "model        model, in ",
+        "made first: 511.",
+        "hf:someone/else, fetched first",
+        "pp8, tg5",
+        "mock/cpu/f32",
+        "(a guess)",
+        "of a CPU",
+        "Nothing was fetched, made or measured.",
+    ] {
+        assert!(told.contains(answer), "{answer}: {told}");
+    }
+    assert!(!scene.path("results").exists() && !scene.path("cache").exists());
+
+    // With a result of this machine it is no guess any more.
+    let letters = ["-m", "model", "-p", "0", "-n", "0", "-pg", "16,5"];
+    let run = bench(&scene, &letters);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let dry = bench(
+        &scene,
+        &[&letters[..], &["--dry-run", "-o", "json"]].concat(),
+    );
+    let told: serde_json::Value = serde_json::from_slice(&dry.stdout).unwrap();
+    let by = told[0]["targets"][0]["by"].as_str().unwrap();
+    assert!(by.starts_with("results/bench/"), "{by}");
+    let [least, most] = [0, 1].map(|at| told[0]["seconds"][at].as_f64().unwrap());
+    assert!(0.0 < least && least < most, "{least} {most}");
+}
+
+#[test]
+fn a_dry_run_names_what_can_not_run_here() {
+    let scene = Scene::new();
+    scene.config(&format!(
+        "{TEST}[[target]]\nbackend = \"absent\"\ndtypes = [\"f32\"]\noptional = true\n{}device = \"mps\"\n",
+        mock("mock", &[]).split_inclusive("[backend").next().unwrap().trim_end_matches("[backend")
+    ));
+    let dry = scene.mlxbench(&["run", "config.toml", "--dry-run"]);
+    assert_eq!(dry.status.code(), Some(0), "{}", stderr(&dry));
+    let told = stdout(&dry);
+    assert!(
+        told.contains("left out: the worker `mlxbench-worker-absent`"),
+        "{told}"
+    );
+    assert!(
+        told.contains("fails: mock has no device `mps` here"),
+        "{told}"
+    );
+}
