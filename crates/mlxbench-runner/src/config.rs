@@ -382,7 +382,11 @@ impl Config {
         models.iter().map(alone).collect()
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads and checks the text of a config.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?"));
             format!("{error}{}", hint.unwrap_or_default())

@@ -235,7 +235,7 @@ fn checked<T>(value: Result<T, String>) -> Result<T> {
 }
 
 /// The most memory that one worker may hold where nobody says.
-fn worker_memory(machine_bytes: u64) -> u64 {
+pub(crate) fn worker_memory(machine_bytes: u64) -> u64 {
     match machine_bytes {
         0 => u64::MAX,
         bytes => (bytes as f64 * WORKER_MEMORY_SHARE) as u64,

@@ -34,6 +34,7 @@ enum Verb {
     Bisect(cmd::bisect::Args),
     #[command(hide = true)]
     BisectStep(cmd::bisect::StepArgs),
+    Init(cmd::init::Args),
     Doctor(cmd::doctor::Args),
     Model(cmd::model::Args),
     Schema(cmd::schema::Args),
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Verb::History(args) => cmd::history::run(&args),
         Verb::Bisect(args) => cmd::bisect::run(&args),
         Verb::BisectStep(args) => return cmd::bisect::step(&args).into(),
+        Verb::Init(args) => cmd::init::run(&args),
         Verb::Doctor(args) => cmd::doctor::run(&args),
         Verb::Model(args) => cmd::model::run(args),
         Verb::Schema(args) => cmd::schema::run(&args),

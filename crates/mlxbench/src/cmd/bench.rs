@@ -17,7 +17,7 @@ use mlxbench_runner::execute::Options;
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::system::MachineLock;
 
-use super::BACKENDS;
+use super::backends::BACKENDS;
 use super::forecast;
 use super::measure::{measure, plans, table};
 use crate::exit::Exit;

@@ -7,11 +7,13 @@ pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod history;
+pub(crate) mod init;
 pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
 
+mod backends;
 mod forecast;
 mod gate;
 mod measure;
@@ -21,9 +23,6 @@ use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::process::kill_all;
 
 use crate::exit::Exit;
-
-/// The backends that mlxbench comes with.
-const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 
 /// How models are named.
 const MODEL_HELP: &str =

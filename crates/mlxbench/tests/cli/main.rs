@@ -11,6 +11,7 @@ mod compare;
 mod equivalence;
 mod field;
 mod field_gguf;
+mod first_hour;
 mod generate;
 mod interrupts;
 mod lost_outputs;
