@@ -123,6 +123,7 @@ pub(crate) fn result(samples: Vec<Sample>) -> RunResult {
         },
         tests: vec![test(8, 2)],
         prompts_sha256: None,
+        config: None,
         targets: vec![target()],
         sides: None,
     });

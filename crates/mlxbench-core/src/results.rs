@@ -298,6 +298,10 @@ pub struct Run {
     /// The two workers that the run compares, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sides: Option<Sides>,
+    /// The config as TOML, with what the command line changed: `mlxbench run` takes it to measure this again.
+    /// Paths in it are relative to the folder of the config that was run; absent in older results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
 }
 
 /// The commands of the workers of each [`Side`].

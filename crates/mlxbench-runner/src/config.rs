@@ -13,36 +13,38 @@ use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{Residency, TargetId};
 use mlxbench_core::{Device, Precision};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 pub use sweep::Sweep;
 
 /// A benchmark: a model, tests and targets.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Names the folder of its results; letters, digits, `.`, `_` and `-`.
     pub name: String,
     /// What it measures and why, for readers of the report.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Which model.
-    pub model: ModelConfig,
+    /// Which model, or several: each is measured by itself and has a result of its own.
+    #[serde(rename = "model")]
+    pub models: Sweep<ModelConfig>,
     /// How to measure.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub measure: MeasureConfig,
     /// How the limits of the machine are measured.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub roofline: RooflineConfig,
     /// Against what every target is checked before it is timed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub equivalence: EquivalenceConfig,
     /// What shows the cost of quantised weights.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub quantisation: QuantisationConfig,
     /// What to prompt with; random token ids when absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub prompt: PromptConfig,
     /// The workloads.
     #[serde(rename = "test")]
@@ -51,22 +53,42 @@ pub struct Config {
     #[serde(rename = "target")]
     pub targets: Vec<TargetConfig>,
     /// Commands of workers that aren't found by their name.
-    #[serde(default, rename = "backend")]
+    #[serde(
+        default,
+        rename = "backend",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub backends: BTreeMap<String, BackendConfig>,
 }
 
 /// `[model]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// A folder, `hf:owner/name[@revision]`, `gguf:FILE` or `synthetic:PRESET[@seed]`.
     pub source: String,
     /// Taken, and said so in the result, when the source can't be had.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
 }
 
+impl ModelConfig {
+    /// What tells it from other models in the name of a folder: the last part of its source.
+    pub fn short_name(&self) -> String {
+        let source = self.source.trim_end_matches('/');
+        let last = source.rsplit(['/', ':']).next().unwrap_or(source);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        last.replace(|c| !plain(c), "-")
+    }
+
+    /// Whether it may have learnt a language: random weights have nothing to lose by being quantised.
+    pub(crate) fn has_text(&self) -> bool {
+        !self.source.starts_with("synthetic:")
+    }
+}
+
 /// `[measure]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MeasureConfig {
     /// Measured repetitions a case; at least, where `interval_percent` is given.
@@ -78,11 +100,14 @@ pub struct MeasureConfig {
     pub processes: NonZeroUsize,
     /// Go on until the 95 % interval of every rate of a test reaches no further than so many per
     /// cent of the median to either side.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_percent: Option<f64>,
     /// The most repetitions then.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_repetitions: Option<NonZeroUsize>,
     /// A test that has been measured for so long isn't repeated any more; looked at after each round, where
     /// workers are loaded one at a time after each process.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<f64>,
     /// Unmeasured repetitions before them, at least; 0 for none.
     pub warmup: usize,
@@ -94,8 +119,10 @@ pub struct MeasureConfig {
     /// The most tokens appended at once; when absent 2,048 as in mlx-lm, or fewer where the attention
     /// scores of so many would take too much of the machine's memory. A GPU's own memory isn't looked at: give a
     /// smaller one where that is short.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<NonZeroUsize>,
     /// CPU threads; as many as there are physical cores when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<NonZeroUsize>,
     /// Seed of random prompts and of the order in which targets take turns.
     pub seed: u64,
@@ -109,8 +136,10 @@ pub struct MeasureConfig {
     /// Rest before that.
     pub throttle_pause_seconds: f64,
     /// A worker that holds more memory is killed; 90 % of the machine's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory_bytes: Option<u64>,
     /// Which workers hold their model at the same time; by the machine's memory when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub residency: Option<Residency>,
 }
 
@@ -140,7 +169,7 @@ impl Default for MeasureConfig {
 }
 
 /// `[roofline]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RooflineConfig {
     /// Whether products and streams are timed before the run, so that rates can be shown as a
@@ -160,7 +189,7 @@ impl Default for RooflineConfig {
 }
 
 /// `[equivalence]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EquivalenceConfig {
     /// `BACKEND/DEVICE/DTYPE` of the target that the others are compared with, among the config's
@@ -171,6 +200,7 @@ pub struct EquivalenceConfig {
     /// The most tokens of a row of the longest test, those in the cache included, that come before
     /// them. When absent 64 more than the larger one of `chunk` and the model's window, so that
     /// tests which go past these are checked past them.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<NonZeroUsize>,
 }
 
@@ -186,11 +216,12 @@ impl Default for EquivalenceConfig {
 }
 
 /// `[quantisation]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuantisationConfig {
     /// A text file, relative to the config, over which quantised weights are compared with full precision;
     /// a text of mlxbench's own when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<PathBuf>,
     /// Positions at which they are compared, rounded up to whole passages of 192; 0 leaves the comparison
     /// out, and its figures. Each passage takes 0.2 GB of temporary files with Gemma 3's vocabulary.
@@ -220,33 +251,48 @@ impl EquivalenceConfig {
 }
 
 /// `[prompt]`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptConfig {
     /// A text, repeated or cut to each test's number of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// A file that holds the text; relative to the config.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
 }
 
 /// `[[test]]`; a list in place of a value makes one test of each.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestConfig {
     /// Tokens handed over when the clock starts; 0 measures decode alone.
-    #[serde(default = "zero")]
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub prompt_tokens: Sweep<usize>,
     /// Tokens to generate; 0 measures prefill alone.
-    #[serde(default = "zero")]
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub generate_tokens: Sweep<usize>,
     /// Tokens in the cache before the clock starts.
-    #[serde(default = "zero")]
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub depth: Sweep<usize>,
     /// Rows.
-    #[serde(default = "one")]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub batch: Sweep<NonZeroUsize>,
     /// When the host waits for a token; `[measure]`'s when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Sweep<Mode>>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_zero(value: &Sweep<usize>) -> bool {
+    *value == zero()
+}
+
+fn is_one(value: &Sweep<NonZeroUsize>) -> bool {
+    *value == one()
 }
 
 fn zero() -> Sweep<usize> {
@@ -258,25 +304,27 @@ fn one() -> Sweep<NonZeroUsize> {
 }
 
 /// `[[target]]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetConfig {
     /// `candle`, `tch`, `mlx`, `mock` or a name of `[backend.NAME]`.
     pub backend: String,
     /// The device; the best that the backend finds when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
     /// One target each: `f32`, `bf16`, `f16`, or weights x compute where weights are quantised:
     /// `q4-bf16`, `q8-f32`, and `native-bf16` for those of a quantised checkpoint.
     pub dtypes: Vec<Precision>,
     /// CPU threads, one target each; `[measure]`'s when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<Sweep<NonZeroUsize>>,
     /// Whether the run is fine without it, where the machine lacks the worker or the device.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub optional: bool,
 }
 
 /// `[backend.NAME]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackendConfig {
     /// Program and arguments of a worker that speaks the protocol.
@@ -297,7 +345,48 @@ impl Config {
         })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// `config` if it makes sense; `path` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), when a value makes no sense.
+    pub fn checked(config: Self, path: &Path) -> Result<Self> {
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(message) => Err(Error::Config {
+                path: path.to_owned(),
+                message,
+            }),
+        }
+    }
+
+    /// The config as TOML, which [`read`](Self::read) takes; sections with their defaults are left out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("its keys are strings, and its numbers are those of TOML")
+    }
+
+    /// A config of each model: of several each has the config's name with the model's, so that each has its own
+    /// results.
+    pub fn of_each_model(&self) -> Vec<Self> {
+        let models = self.models.values();
+        let alone = |model: &ModelConfig| {
+            let name = match models.len() {
+                1 => self.name.clone(),
+                _ => format!("{}-{}", self.name, model.short_name()),
+            };
+            Self {
+                name,
+                models: Sweep::one(model.clone()),
+                ..self.clone()
+            }
+        };
+        models.iter().map(alone).collect()
+    }
+
+    /// Reads and checks the text of a config.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?"));
             format!("{error}{}", hint.unwrap_or_default())

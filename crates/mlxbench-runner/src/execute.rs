@@ -142,6 +142,7 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
             .map(|target| target.id.clone())
             .collect(),
         sides: plan.sides.clone(),
+        config: Some(plan.config.clone()),
     };
     if !options.resume {
         let stem = run.started.strftime(STEM).to_string();
@@ -154,6 +155,8 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
         started: run.started,
         conditions: run.conditions.clone(),
         power: run.power.clone(),
+        // What matters of it is compared part by part.
+        config: run.config.clone(),
         ..result.run.clone()
     };
     if then != run {

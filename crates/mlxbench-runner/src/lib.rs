@@ -5,6 +5,7 @@
 //! | [`baselines`] | results to compare later ones with, by machine and name |
 //! | [`config`] | the TOML file, with errors that name line and nearest key |
 //! | [`plan`] | config and model to tests, targets and prompts |
+//! | [`fit`] | which models fit the memory |
 //! | [`prompt`] | token ids, made once for all workers |
 //! | [`locate`] | where a backend's worker program is |
 //! | [`interrupt`] | the user's wish that the run end |
@@ -34,6 +35,7 @@ mod equivalence;
 mod error;
 pub mod event;
 pub mod execute;
+pub mod fit;
 pub mod interrupt;
 pub mod journal;
 pub mod locate;

@@ -3,7 +3,9 @@
 
 mod check;
 mod chunk;
+mod forecast;
 mod passages;
+mod rates;
 mod targets;
 
 use std::io::Read;
@@ -29,6 +31,7 @@ use crate::{Error, Result, system};
 
 pub use check::Check;
 use check::check;
+pub use forecast::{Forecast, Origin, Outlook, forecast};
 pub use passages::Passages;
 use targets::{Answers, both_sides, settle, targets};
 
@@ -49,10 +52,14 @@ pub struct Plan {
     pub name: String,
     /// What the config says of itself.
     pub description: Option<String>,
+    /// The config as TOML.
+    pub config: String,
     /// The model.
     pub model: ModelFacts,
     /// How to measure.
     pub settings: Settings,
+    /// Whether nobody said which workers are loaded together: the machine's memory decided.
+    pub residency_by_memory: bool,
     /// Tests with the ids that all workers get.
     pub tests: Vec<(Test, Prompt)>,
     /// Targets, those that can't run here included.
@@ -113,9 +120,9 @@ pub struct Introduced {
     pub device_description: Option<String>,
 }
 
-/// Plans `config`, read from `config_path`: fetches or makes the model, checks it, makes the ids
-/// and asks every worker what it can do here; `watch` is told how far a model is. With `sides`, the targets of their backend are run with
-/// each of them, and no others.
+/// Plans `config`, read from `config_path`, for its first model ([`Config::of_each_model`] has one of each): fetches
+/// or makes the model, checks it, makes the ids and asks every worker what it can do here; `watch` is told how far
+/// a model is. With `sides`, the targets of their backend are run with each of them, and no others.
 ///
 /// # Errors
 /// When the model can't be had or used, a test doesn't fit it, two targets are the same, or the two
@@ -127,9 +134,13 @@ pub fn plan(
     watch: Watch<'_>,
 ) -> Result<Plan> {
     let base = config_path.parent().unwrap_or(Path::new(""));
-    let (model, packed, gemma) = resolve_model(&config.model, base, watch)?;
+    let (model, packed, gemma) = resolve_model(config.models.first(), base, watch)?;
     let source = prompt_source(config, base, &model, &gemma)?;
-    let tests = tests(config, &source, &gemma)?;
+    let tests = listed(config, Some(&gemma))?;
+    let tests: Vec<(Test, Prompt)> = tests
+        .into_iter()
+        .map(|test| (test, source.prompt(&test, &gemma)))
+        .collect();
     let mut answers = Answers::new(config, config_path);
     let targets = match sides {
         None => targets(config, config_path, &mut answers)?,
@@ -159,13 +170,15 @@ pub fn plan(
         // apart get a process of their own in each round.
         .unwrap_or_else(|| match sides {
             Some(_) => Residency::OneAtATime,
-            None => residency(&targets, &tests, &gemma),
+            None => residency(&targets, &sizes, &gemma),
         });
     let measure = &config.measure;
     Ok(Plan {
         name: config.name.clone(),
         description: config.description.clone(),
+        config: config.to_toml(),
         model,
+        residency_by_memory: measure.residency.is_none(),
         settings: Settings {
             repetitions: measure.repetitions.get(),
             processes: match (sides, residency) {
@@ -222,7 +235,7 @@ fn checked<T>(value: Result<T, String>) -> Result<T> {
 }
 
 /// The most memory that one worker may hold where nobody says.
-fn worker_memory(machine_bytes: u64) -> u64 {
+pub(crate) fn worker_memory(machine_bytes: u64) -> u64 {
     match machine_bytes {
         0 => u64::MAX,
         bytes => (bytes as f64 * WORKER_MEMORY_SHARE) as u64,
@@ -276,13 +289,16 @@ fn resolve(source: &str, base: &Path, watch: Watch<'_>) -> Result<PathBuf> {
     if let Some(program) = source.strip_prefix("script:") {
         return run_script(&base.join(program));
     }
-    let source: Source = source.parse()?;
-    let source = match source {
+    Ok(self::source(source, base)?.resolve(watch)?)
+}
+
+/// A source by its name, relative paths in it relative to the config.
+fn source(name: &str, base: &Path) -> Result<Source> {
+    Ok(match name.parse()? {
         Source::Folder(folder) => Source::Folder(base.join(folder)),
         Source::Gguf(file) => Source::Gguf(base.join(file)),
         other => other,
-    };
-    Ok(source.resolve(watch)?)
+    })
 }
 
 fn run_script(program: &Path) -> Result<PathBuf> {
@@ -346,11 +362,8 @@ fn prompt_source(
     }
 }
 
-fn tests(
-    config: &Config,
-    source: &PromptSource,
-    gemma: &GemmaConfig,
-) -> Result<Vec<(Test, Prompt)>> {
+/// The tests of a config; where the model's shapes are known, seen to fit them.
+fn listed(config: &Config, gemma: Option<&GemmaConfig>) -> Result<Vec<Test>> {
     let tests: Vec<Test> = config
         .tests
         .iter()
@@ -362,20 +375,14 @@ fn tests(
             tests[twice]
         ))));
     }
-    tests
-        .into_iter()
-        .map(|test| {
-            let needed = test.row_tokens();
-            if needed > gemma.max_position_embeddings {
-                return Err(Error::Core(CoreError::Invalid(format!(
-                    "test {test} needs {needed} tokens of context, the model has {}",
-                    gemma.max_position_embeddings
-                ))));
-            }
-            let prompt = source.prompt(&test, gemma);
-            Ok((test, prompt))
-        })
-        .collect()
+    let context = gemma.map_or(usize::MAX, |gemma| gemma.max_position_embeddings);
+    if let Some(test) = tests.iter().find(|test| test.row_tokens() > context) {
+        return Err(Error::Core(CoreError::Invalid(format!(
+            "test {test} needs {} tokens of context, the model has {context}",
+            test.row_tokens()
+        ))));
+    }
+    Ok(tests)
 }
 
 /// One test of each combination of a `[[test]]`'s values.
@@ -403,21 +410,22 @@ fn expand(config: &TestConfig, mode: Mode) -> Vec<Test> {
 }
 
 /// All workers together where their weights and caches fit, else one at a time.
-fn residency(targets: &[Target], tests: &[(Test, Prompt)], gemma: &GemmaConfig) -> Residency {
-    let cache = |target: &Target| {
-        let bytes = |test: &Test| {
-            let dtype = target.id.placement.precision.kv_cache();
-            gemma.kv_cache_bytes(dtype, test.rows(), test.row_tokens())
-        };
-        tests.iter().map(|(test, _)| bytes(test)).max().unwrap_or(0)
-    };
+fn residency(targets: &[Target], tests: &[Test], gemma: &GemmaConfig) -> Residency {
     let usable = targets.iter().filter(|target| target.worker.is_ok());
     let needed: u64 = usable
-        .map(|target| gemma.weights_bytes(target.id.placement.precision) + cache(target))
+        .map(|target| needed_bytes(target, tests, gemma))
         .sum();
     if needed as f64 <= system::machine().memory_bytes as f64 * MEMORY_SHARE {
         Residency::Together
     } else {
         Residency::OneAtATime
     }
+}
+
+/// Bytes that a target needs at least: weights and the largest KV cache.
+fn needed_bytes(target: &Target, tests: &[Test], gemma: &GemmaConfig) -> u64 {
+    let precision = target.id.placement.precision;
+    let cache =
+        |test: &Test| gemma.kv_cache_bytes(precision.kv_cache(), test.rows(), test.row_tokens());
+    gemma.weights_bytes(precision) + tests.iter().map(cache).max().unwrap_or(0)
 }

@@ -25,6 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(cmd::run::Args),
+    Bench(cmd::bench::Args),
     Generate(cmd::generate::Args),
     Report(cmd::report::Args),
     Compare(cmd::compare::Args),
@@ -33,6 +34,7 @@ enum Verb {
     Bisect(cmd::bisect::Args),
     #[command(hide = true)]
     BisectStep(cmd::bisect::StepArgs),
+    Init(cmd::init::Args),
     Doctor(cmd::doctor::Args),
     Model(cmd::model::Args),
     Schema(cmd::schema::Args),
@@ -40,8 +42,9 @@ enum Verb {
 
 fn main() -> ExitCode {
     cmd::bear_file_size_limits();
-    let outcome = match Cli::parse().verb {
+    let outcome = match Cli::parse_from(cmd::bench::with_long_pairs(std::env::args_os())).verb {
         Verb::Run(args) => cmd::run::run(args),
+        Verb::Bench(args) => cmd::bench::run(args),
         Verb::Generate(args) => cmd::generate::run(args),
         Verb::Report(args) => cmd::report::run(args),
         Verb::Compare(args) => cmd::compare::run(&args),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Verb::History(args) => cmd::history::run(&args),
         Verb::Bisect(args) => cmd::bisect::run(&args),
         Verb::BisectStep(args) => return cmd::bisect::step(&args).into(),
+        Verb::Init(args) => cmd::init::run(&args),
         Verb::Doctor(args) => cmd::doctor::run(&args),
         Verb::Model(args) => cmd::model::run(args),
         Verb::Schema(args) => cmd::schema::run(&args),

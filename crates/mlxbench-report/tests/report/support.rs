@@ -178,6 +178,7 @@ pub(crate) fn run() -> RunResult {
         },
         tests: vec![PREFILL, BOTH],
         prompts_sha256: None,
+        config: None,
         targets: vec![target(Dtype::F32), target(Dtype::F16)],
         sides: None,
     });

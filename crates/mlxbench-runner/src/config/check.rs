@@ -19,6 +19,18 @@ impl Config {
                 self.name
             ));
         }
+        let names: Vec<String> = self
+            .of_each_model()
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
+        if let Some(at) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
+            return Err(format!(
+                "two [[model]] have {:?} as the last part of their source, which names the folder of their \
+                 results: leave one out, or run it from another config",
+                self.models.values()[at].short_name()
+            ));
+        }
         if self.tests.is_empty() {
             return Err("no [[test]]: write at least one, such as prompt_tokens = 64".into());
         }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{IntoDeserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The values of a key: one, or several of which each makes a case of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +19,28 @@ impl<T> Sweep<T> {
         Self(vec![value])
     }
 
+    /// Several values, `None` of none.
+    pub fn several(values: Vec<T>) -> Option<Self> {
+        (!values.is_empty()).then_some(Self(values))
+    }
+
+    /// The first value.
+    pub fn first(&self) -> &T {
+        self.0.first().expect("a sweep has a value at least")
+    }
+
     /// The values, at least one.
     pub fn values(&self) -> &[T] {
         &self.0
+    }
+}
+
+impl<T: Serialize> Serialize for Sweep<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [value] => value.serialize(serializer),
+            values => values.serialize(serializer),
+        }
     }
 }
 
@@ -51,6 +70,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Sweep<T>, E> {
         T::deserialize(value.into_deserializer()).map(Sweep::one)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sweep<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Sweep::one)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Sweep<T>, A::Error> {

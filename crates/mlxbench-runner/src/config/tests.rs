@@ -78,6 +78,43 @@ fn a_value_may_be_a_list() {
 }
 
 #[test]
+fn several_models_are_a_config_each() {
+    let model = "[model]\nsource = \"synthetic:gemma-3-270m\"\n";
+    let two = "[[model]]\nsource = \"hf:google/gemma-3-1b-pt@main\"\n[[model]]\nsource = \"some/gemma 2b/\"\n";
+    let config = Config::parse(&GOOD.replace(model, two)).unwrap();
+    let each = config.of_each_model();
+    let names: Vec<&str> = each.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["good-gemma-3-1b-pt-main", "good-gemma-2b"]);
+    assert_eq!(each[1].models.values().len(), 1);
+    assert_eq!(each[1].models.first().source, "some/gemma 2b/");
+    let alone = Config::parse(GOOD).unwrap();
+    assert_eq!(alone.of_each_model(), [alone]);
+    let twice = "[[model]]\nsource = \"a/m\"\n[[model]]\nsource = \"b/m\"\n";
+    let message = refusal(&GOOD.replace(model, twice));
+    assert!(message.contains("\"m\" as the last part"), "{message}");
+    let message = refusal(&GOOD.replace(model, "[[model]]\nsorce = \"a\"\n"));
+    assert!(message.contains("did you mean `source`?"), "{message}");
+}
+
+#[test]
+fn a_config_that_was_written_is_read_as_it_was() {
+    let swept = GOOD.replace("prompt_tokens = 64", "prompt_tokens = [64, 512]");
+    let full = format!(
+        "{swept}device = \"cuda:1\"\nthreads = [1, 2]\noptional = true\n[[target]]\nbackend = \"own\"\n\
+         dtypes = [\"q4-bf16\", \"native-f32\"]\n[backend.own]\ncommand = [\"./worker\", \"a b\"]\n[measure]\n\
+         interval_percent = 2.0\nmax_seconds = 9.5\nmode = \"synchronous\"\nresidency = \"one_at_a_time\"\n\
+         [prompt]\ntext = \"\\\"é\\n\"\n"
+    );
+    for text in [GOOD, &swept, &full] {
+        let config = Config::parse(text).unwrap();
+        let written = config.to_toml();
+        assert_eq!(Config::parse(&written).unwrap(), config, "{written}");
+    }
+    let written = Config::parse(GOOD).unwrap().to_toml();
+    assert!(!written.contains("[measure]"), "{written}");
+}
+
+#[test]
 fn numbers_that_no_machine_can_do_are_refused_by_name() {
     for line in [
         "delay_seconds = -1.0",

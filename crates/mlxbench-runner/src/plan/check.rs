@@ -10,7 +10,7 @@ use crate::prompt::{Prompt, PromptSource};
 use crate::{Error, Result};
 
 /// Rows that are checked together: what mixes rows up, or masks by the first, shows with two.
-const ROWS: usize = 2;
+pub(super) const ROWS: usize = 2;
 
 /// Tokens of a row at least: the begin token alone would make all rows the same.
 const FEWEST: usize = 8;
@@ -81,7 +81,12 @@ pub(super) fn check(
 
 /// Tokens of a row in the cache and handed over: those of the longest test, cut to the limit, with
 /// tokens in the cache if any test has some.
-fn lengths(config: &Config, chunk: usize, tests: &[Test], gemma: &GemmaConfig) -> (usize, usize) {
+pub(super) fn lengths(
+    config: &Config,
+    chunk: usize,
+    tests: &[Test],
+    gemma: &GemmaConfig,
+) -> (usize, usize) {
     let windows = gemma
         .layers
         .iter()

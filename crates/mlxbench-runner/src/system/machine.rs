@@ -32,6 +32,13 @@ pub fn machine() -> Machine {
     }
 }
 
+/// Memory that programs could be given now without others being swapped out; `None` where the system doesn't say.
+pub fn available_memory_bytes() -> Option<u64> {
+    let wanted = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(wanted).ok()?;
+    Some(system.available_memory()).filter(|&bytes| bytes > 0)
+}
+
 /// What state the machine is in now, which takes [`MINIMUM_CPU_UPDATE_INTERVAL`] to see.
 pub fn conditions() -> Conditions {
     Conditions {

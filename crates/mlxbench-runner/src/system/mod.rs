@@ -8,8 +8,10 @@
 //! | `gauge` | `open`: the sensors of a device that isn't NVIDIA's |
 //! | `conditions` | `power_source`, `low_power_mode`, `thermal_pressure`, `frequency_governor`: what state it is in |
 //! | `memory` | `memory_bytes`, `peak_memory_bytes` of a process, `reset_peak` |
+//! | `packages` | `openblas`, `performance_governor`: commands that mend what is amiss |
 //! | `power` | `Meter`: the energy that the machine spends |
 
+mod disk;
 mod energy;
 pub mod gauge;
 mod lock;
@@ -27,11 +29,13 @@ mod test_device;
 #[path = "macos/tools.rs"]
 mod tools;
 
+pub use disk::free_bytes;
 pub(crate) use energy::{EnergyMeter, Idle, Measure, idle};
 pub use lock::{LockError, MachineLock};
-pub use machine::{conditions, cores, machine};
-pub use nvidia::process_memory_bytes;
+pub use machine::{available_memory_bytes, conditions, cores, machine};
+pub use nvidia::{gpus as nvidia_gpus, process_memory_bytes};
 pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};
+pub use os::packages;
 pub use os::power::Meter;
 pub(crate) use readings::DeviceSampler;
 pub use sampler::MemorySampler;

@@ -141,9 +141,7 @@ pub fn process_memory_bytes(index: usize, pid: u32) -> Option<u64> {
 /// NVML's handle of CUDA's device `index`. The two count GPUs alike where all are of one kind;
 /// elsewhere CUDA puts the fastest first unless `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
 fn device(index: usize) -> Result<Device<'static>, String> {
-    static NVML: OnceLock<Result<Nvml, String>> = OnceLock::new();
-    let init = || Nvml::init().map_err(|error| format!("no NVIDIA driver answers: {error}"));
-    let nvml = NVML.get_or_init(init).as_ref().map_err(String::clone)?;
+    let nvml = nvml()?;
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let name = visible_name(visible.as_deref(), index)
         .ok_or_else(|| format!("CUDA_VISIBLE_DEVICES hides GPU {index}"))?;
@@ -152,6 +150,18 @@ fn device(index: usize) -> Result<Device<'static>, String> {
         Err(_) => nvml.device_by_uuid(name),
     };
     found.map_err(|error| format!("GPU {index}: {error}"))
+}
+
+fn nvml() -> Result<&'static Nvml, String> {
+    static NVML: OnceLock<Result<Nvml, String>> = OnceLock::new();
+    let init = || Nvml::init().map_err(|error| format!("no NVIDIA driver answers: {error}"));
+    NVML.get_or_init(init).as_ref().map_err(String::clone)
+}
+
+/// NVIDIA GPUs of this machine, whether or not CUDA may use them.
+pub fn gpus() -> usize {
+    let count = nvml().ok().and_then(|nvml| nvml.device_count().ok());
+    count.map_or(0, |count| count as usize)
 }
 
 /// The number or UUID of CUDA's device `index`, with `visible` as `CUDA_VISIBLE_DEVICES`. Source: the

@@ -1,36 +1,38 @@
-//! `mlxbench doctor`: which backends, devices and dtypes can be used here, and why not the others.
+//! `mlxbench doctor`: what can be measured here, what is missing, and the command that mends it.
+
+mod advice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mlxbench_core::Device;
 use mlxbench_core::backend::PrecisionSupport;
-use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{Conditions, Machine, PowerSource};
+use mlxbench_models::cache;
+use mlxbench_runner::fit::{CONTEXT, Fit, fits};
 use mlxbench_runner::interrupt::Interrupt;
-use mlxbench_runner::locate::worker_command;
-use mlxbench_runner::process::Worker;
 use mlxbench_runner::system::gauge::Reading;
 use mlxbench_runner::system::{self, Survey};
 use serde::Serialize;
 
+use super::backends::{Backend, ask};
 use crate::exit::Exit;
 use crate::output::print;
+use advice::{Advice, missing, unsteady};
 
-/// The backends that mlxbench comes with.
-const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
-const PREFIX: &str = "mlxbench-worker-";
 /// How long each device's meter is looked at: some are updated ten times a second.
 const POWER_TIME: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Show what can be measured on this machine.
+/// Show what can be measured on this machine, what is missing, and how to get it.
 #[derive(clap::Args)]
-#[command(after_help = "Example:
-  mlxbench doctor --json")]
+#[command(after_help = "Examples:
+  mlxbench doctor
+  mlxbench doctor --check && mlxbench run bench-configs/quick.toml")]
 pub(crate) struct Args {
+    /// Exit with 1 when something is missing.
+    #[arg(long)]
+    check: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -41,43 +43,41 @@ struct Findings {
     mlxbench: mlxbench_core::results::Harness,
     machine: Machine,
     conditions: Conditions,
+    /// Memory that programs could be given now.
+    available_memory_bytes: Option<u64>,
+    /// Room for models that are made.
+    free_disk_bytes: Option<u64>,
     backends: BTreeMap<String, Backend>,
     /// What meters and sensors tell of each backend's devices.
     devices: BTreeMap<String, Survey>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Backend {
-    Usable(Hello),
-    Missing(String),
+    /// The largest preset in a few precisions.
+    fits: Vec<Fit>,
+    /// What isn't there, and how to get it.
+    missing: Vec<Advice>,
+    /// What makes figures unsteady.
+    unsteady: Vec<Advice>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::default();
     super::set_on_signals(&interrupt)?;
-    let ask = |backend: &str| -> Result<Hello, String> {
-        let command = worker_command(backend, None)?;
-        let mut worker = Worker::start(&command, TIMEOUT, interrupt.clone())
-            .map_err(|error| error.to_string())?;
-        worker.hello().map_err(|error| error.to_string())
-    };
-    let names: BTreeSet<String> = BACKENDS
-        .map(str::to_owned)
-        .into_iter()
-        .chain(others())
-        .collect();
-    let backends = names.into_iter().map(|name| {
-        let found = ask(&name).map_or_else(Backend::Missing, Backend::Usable);
-        (name, found)
-    });
-    let backends: BTreeMap<String, Backend> = backends.collect();
+    // Before workers are started, which are a load of their own.
+    let conditions = system::conditions();
+    let available_memory_bytes = system::available_memory_bytes();
+    let backends = ask(&interrupt);
+    let machine = system::machine();
+    let cache = cache::folder().ok();
     let findings = Findings {
         devices: devices(&backends),
+        missing: missing(&backends),
+        unsteady: unsteady(&conditions),
         backends,
         mlxbench: super::harness(),
-        machine: system::machine(),
-        conditions: system::conditions(),
+        fits: fits(machine.memory_bytes),
+        machine,
+        conditions,
+        available_memory_bytes,
+        free_disk_bytes: cache.as_deref().and_then(system::free_bytes),
     };
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(&findings)?)
@@ -85,16 +85,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         describe(&findings)?
     };
     print(text.as_bytes())?;
-    Ok(Exit::Fine)
+    Ok(match args.check && !findings.missing.is_empty() {
+        true => Exit::Regression,
+        false => Exit::Fine,
+    })
 }
 
 /// What can be read of the devices that the backends found.
 fn devices(backends: &BTreeMap<String, Backend>) -> BTreeMap<String, Survey> {
-    let usable = backends.values().filter_map(|backend| match backend {
-        Backend::Usable(hello) => Some(&hello.devices),
-        Backend::Missing(_) => None,
-    });
-    let found = usable.flatten().map(|support| support.device.hardware());
+    let usable = backends.values().filter_map(Backend::usable);
+    let found = usable
+        .flat_map(|hello| &hello.devices)
+        .map(|support| support.device.hardware());
     let found: BTreeSet<Device> = found.chain([Device::cpu()]).collect();
     let surveyed = found.into_iter();
     surveyed
@@ -157,23 +159,6 @@ fn words(reading: &Reading) -> String {
     .join(", ")
 }
 
-/// Workers beside the executable that mlxbench doesn't come with.
-fn others() -> Vec<String> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.to_owned()));
-    let entries = beside.and_then(|folder: PathBuf| std::fs::read_dir(folder).ok());
-    let files = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name());
-    files
-        .filter_map(|name| name.to_str()?.strip_prefix(PREFIX).map(str::to_owned))
-        .filter(|name| !name.contains('.'))
-        .collect()
-}
-
 /// Precisions that can be used, and those that can't for the same reason, together.
 fn alike(precisions: &[PrecisionSupport]) -> Vec<(Vec<String>, Option<&str>)> {
     let mut groups: Vec<(Vec<String>, Option<&str>)> = Vec::new();
@@ -192,27 +177,64 @@ fn alike(precisions: &[PrecisionSupport]) -> Vec<(Vec<String>, Option<&str>)> {
 }
 
 fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
-    let Findings {
-        mlxbench,
-        machine,
-        conditions,
-        backends,
-        devices,
-    } = findings;
     let mut text = String::new();
-    let commit = mlxbench.commit.as_deref().unwrap_or("unknown commit");
+    let build = &findings.mlxbench;
+    let commit = build.commit.as_deref().unwrap_or("unknown commit");
     writeln!(
         text,
         "mlxbench {} ({commit}, {})",
-        mlxbench.version, mlxbench.profile
+        build.version, build.profile
     )?;
+    of_machine(&mut text, findings)?;
+    for (device, survey) in &findings.devices {
+        writeln!(text, "{device}")?;
+        for line in told(survey) {
+            writeln!(text, "  {line}")?;
+        }
+    }
+    for (name, backend) in &findings.backends {
+        of_backend(&mut text, name, backend)?;
+    }
+    writeln!(
+        text,
+        "\nlargest that fits, with {CONTEXT} tokens of context:"
+    )?;
+    for Fit { precision, largest } in &findings.fits {
+        let largest = largest
+            .as_ref()
+            .map(|model| format!("{} ({})", model.preset, size(model.needed_bytes)));
+        let largest = largest.as_deref().unwrap_or("none");
+        writeln!(text, "  {:<8} {largest}", precision.to_string())?;
+    }
+    writeln!(text)?;
+    for (what, advice) in [
+        ("missing", &findings.missing),
+        ("unsteady", &findings.unsteady),
+    ] {
+        for Advice { problem, remedy } in advice {
+            let remedy = remedy.as_ref().map(|remedy| format!("\n  {remedy}"));
+            writeln!(text, "{what}: {problem}{}", remedy.unwrap_or_default())?;
+        }
+    }
+    if findings.missing.is_empty() {
+        writeln!(text, "nothing is missing")?;
+    }
+    Ok(text)
+}
+
+fn of_machine(text: &mut String, findings: &Findings) -> std::fmt::Result {
+    let Findings {
+        machine,
+        conditions,
+        ..
+    } = findings;
     writeln!(
         text,
         "{} on {}, {} cores, {}",
         machine.cpu,
         machine.os,
         machine.physical_cores.unwrap_or(machine.logical_cores),
-        humansize::format_size(machine.memory_bytes, humansize::BINARY)
+        size(machine.memory_bytes)
     )?;
     if let Some(performance) = machine.performance_cores {
         writeln!(text, "{performance} performance cores")?;
@@ -221,50 +243,74 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
         let cores = gpu.cores.map(|cores| format!(", {cores} cores"));
         writeln!(text, "GPU: {}{}", gpu.name, cores.unwrap_or_default())?;
     }
-    match conditions.power_source {
-        Some(PowerSource::Battery) => writeln!(text, "on battery")?,
-        Some(PowerSource::Mains) => writeln!(text, "on mains power")?,
-        None => {}
+    let unknown = || "unknown".to_owned();
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(unknown, size);
+    let busy = conditions
+        .cpu_busy
+        .map(|share| format!("{:.0} %", 100.0 * share));
+    let power = conditions.power_source.map(|source| match source {
+        PowerSource::Battery => "battery".to_owned(),
+        PowerSource::Mains => "mains".to_owned(),
+    });
+    let low = conditions
+        .low_power_mode
+        .map(|on| if on { "on" } else { "off" }.to_owned());
+    let state = [
+        ("memory available", bytes(findings.available_memory_bytes)),
+        ("disk free for models", bytes(findings.free_disk_bytes)),
+        ("CPU busy", busy.unwrap_or_else(unknown)),
+        (
+            "governor",
+            conditions
+                .frequency_governor
+                .clone()
+                .unwrap_or_else(unknown),
+        ),
+        ("power source", power.unwrap_or_else(unknown)),
+        ("low-power mode", low.unwrap_or_else(unknown)),
+        (
+            "thermal pressure",
+            conditions.thermal_pressure.clone().unwrap_or_else(unknown),
+        ),
+    ];
+    let state = state.map(|(what, value)| format!("{what} {value}"));
+    let (room, condition) = state.split_at(2);
+    writeln!(text, "{}\n{}", room.join(", "), condition.join(", "))
+}
+
+fn of_backend(text: &mut String, name: &str, backend: &Backend) -> std::fmt::Result {
+    let hello = match backend {
+        Backend::Missing(reason) => return writeln!(text, "\n{name}: not usable: {reason}"),
+        Backend::Usable(hello) => hello,
+    };
+    let identity = &hello.identity;
+    write!(
+        text,
+        "\n{name}: {} {}",
+        identity.framework, identity.version
+    )?;
+    for (library, version) in &identity.libraries {
+        write!(text, ", {library} {version}")?;
     }
-    if conditions.low_power_mode == Some(true) {
-        writeln!(text, "in low-power mode")?;
-    }
-    if let Some(pressure) = &conditions.thermal_pressure {
-        writeln!(text, "thermal pressure: {pressure}")?;
-    }
-    for (device, survey) in devices {
-        writeln!(text, "{device}")?;
-        for line in told(survey) {
-            writeln!(text, "  {line}")?;
+    writeln!(text)?;
+    for support in &hello.devices {
+        let description = support.description.as_deref().unwrap_or_default();
+        writeln!(
+            text,
+            "{}",
+            format!("  {} {description}", support.device).trim_end()
+        )?;
+        for (precisions, unsupported) in alike(&support.precisions) {
+            let verdict = match unsupported {
+                Some(reason) => format!("no: {reason}"),
+                None => "yes".into(),
+            };
+            writeln!(text, "    {}: {verdict}", precisions.join(", "))?;
         }
     }
-    for (name, backend) in backends {
-        match backend {
-            Backend::Missing(reason) => writeln!(text, "\n{name}: not usable: {reason}")?,
-            Backend::Usable(hello) => {
-                let identity = &hello.identity;
-                write!(
-                    text,
-                    "\n{name}: {} {}",
-                    identity.framework, identity.version
-                )?;
-                for (library, version) in &identity.libraries {
-                    write!(text, ", {library} {version}")?;
-                }
-                writeln!(text)?;
-                for support in &hello.devices {
-                    let description = support.description.as_deref().unwrap_or_default();
-                    writeln!(text, "  {} {description}", support.device)?;
-                    for (precisions, unsupported) in alike(&support.precisions) {
-                        let verdict = match unsupported {
-                            Some(reason) => format!("no: {reason}"),
-                            None => "yes".into(),
-                        };
-                        writeln!(text, "    {}: {verdict}", precisions.join(", "))?;
-                    }
-                }
-            }
-        }
-    }
-    Ok(text)
+    Ok(())
+}
+
+fn size(bytes: u64) -> String {
+    humansize::format_size(bytes, humansize::BINARY)
 }

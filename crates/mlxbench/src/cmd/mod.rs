@@ -1,17 +1,22 @@
 //! The verbs, one file each, and what several of them share.
 
 pub(crate) mod baseline;
+pub(crate) mod bench;
 pub(crate) mod bisect;
 pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod history;
+pub(crate) mod init;
 pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
 
+mod backends;
+mod forecast;
 mod gate;
+mod measure;
 
 use mlxbench_core::results::Harness;
 use mlxbench_runner::interrupt::Interrupt;

@@ -10,25 +10,24 @@ use mlxbench_analysis::comparison::ENOUGH_REPETITIONS;
 use mlxbench_analysis::evidence::{LEVEL, Pairs};
 use mlxbench_analysis::{Comparison, compare_runs, compare_sides};
 use mlxbench_core::limits::REPETITIONS;
-use mlxbench_core::results::{
-    ROUNDS_OF_BLOCK, Residency, RunResult, Sample, Sequence, Settings, Sides,
-};
+use mlxbench_core::results::{ROUNDS_OF_BLOCK, RunResult, Sample, Sequence, Settings, Sides};
 use mlxbench_core::text::tell;
-use mlxbench_report::{Beside, ComparisonFormat, Format, render_comparison};
+use mlxbench_report::{ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::baselines::Baselines;
 use mlxbench_runner::bundled::config_file;
 use mlxbench_runner::config::Config;
-use mlxbench_runner::execute::{End, Options, Outcome, execute, lets_through};
+use mlxbench_runner::execute::{Options, lets_through};
 use mlxbench_runner::interrupt::Interrupt;
-use mlxbench_runner::plan::{Plan, plan};
+use mlxbench_runner::plan::Plan;
 use mlxbench_runner::system::MachineLock;
 
 use super::baseline::{DEFAULT_FOLDER, this_machine};
+use super::forecast;
 use super::gate::GateArgs;
+use super::measure::{measure, of_models, plans, table};
 use crate::exit::Exit;
-use crate::making::Making;
 use crate::outfile::Outputs;
-use crate::output::{Progress, print, terminal_width};
+use crate::output::print;
 
 /// Run a benchmark and write its result.
 #[derive(clap::Args)]
@@ -48,6 +47,9 @@ pub(crate) struct Args {
     /// Run only cases whose name contains this; a case is named `candle/cpu/f32 pp64+tg16`.
     #[arg(long, value_name = "PATTERN")]
     filter: Option<String>,
+    /// Of a config with several models, measure only those whose source contains this.
+    #[arg(long, value_name = "PATTERN")]
+    model: Option<String>,
     /// Folder of results: the run's files go to the subfolder of the config's name.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -55,6 +57,9 @@ pub(crate) struct Args {
     /// what --repetitions asks for beyond it.
     #[arg(long)]
     resume: bool,
+    /// Say what would run, how long about, and what memory and disk it would need; measure nothing.
+    #[arg(long, conflicts_with_all = ["resume", "base"])]
+    dry_run: bool,
     /// Measured repetitions a case, in place of the config's.
     #[arg(long, value_name = "N", value_parser = repetitions, conflicts_with = "ab")]
     repetitions: Option<NonZeroUsize>,
@@ -140,26 +145,35 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
         inputs.into_iter().flatten().chain(baselines),
     ))?;
     args.gate.check()?;
+    let configs = of_models(&config, args.model.as_deref())?;
+    if let (Some(option), [_, another, ..]) = (of_one_model(&args), configs.as_slice()) {
+        bail!(
+            "{option} is about one model, and the config has several: name one with --model {}",
+            another.models.first().short_name()
+        );
+    }
+    if args.dry_run {
+        let filter = args.filter.as_deref();
+        return forecast::show(&configs, &args.config, &args.out, filter, args.json);
+    }
     let bases = bases(&args)?;
     let base = bases.first();
     let sides = sides(&args);
     // Before a model is made or a worker started: both would be measured by a run that goes on.
     let lock = MachineLock::acquire(&config.name)?;
-    let making = Making::new(args.json);
-    let mut plan = plan(&config, &args.config, sides.as_ref(), &making.watch())?;
-    if let Some(base) = base {
-        has_something_of(base, &plan)?;
-    }
-    if sides.is_some() {
-        until_decided(&mut plan, &args);
-    } else if base.is_some() {
-        if args.repetitions.is_none() {
-            repeat_enough(&mut plan, args.json);
+    let mut plans = plans(&configs, &args.config, sides.as_ref(), args.json)?;
+    for plan in &mut plans {
+        if let Some(base) = base {
+            has_something_of(base, plan)?;
         }
-        spread_out(&mut plan);
-    }
-    if !args.json {
-        introduce(&plan, config.measure.residency.is_none());
+        if sides.is_some() {
+            until_decided(plan, &args);
+        } else if base.is_some() {
+            if args.repetitions.is_none() {
+                repeat_enough(plan, args.json);
+            }
+            spread_out(plan);
+        }
     }
     let options = Options {
         out: args.out.clone(),
@@ -167,48 +181,35 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
         filter: args.filter.clone(),
         harness: super::harness(),
     };
-    let mut progress = Progress::new(args.json);
-    let outcome = execute(&plan, &lock, &options, &interrupt, &mut |event| {
-        progress.show(&event)
-    })?;
+    let measured = measure(&plans, &lock, &options, &interrupt, args.json)?;
     drop(lock);
-    progress.finish();
-    let format = match args.json {
-        true => Format::Json,
-        false => Format::Terminal {
-            width: terminal_width(),
-        },
-    };
-    let table = mlxbench_report::render(
-        std::slice::from_ref(&outcome.result),
-        &Beside::default(),
-        format,
-    );
-    // The table goes out even when the result file could not be written.
-    let printed = print(&table);
-    let mut exit = conclude(&outcome, args.json);
-    if let Err(error) = printed {
-        // The run is measured and kept: what it came to is told all the same.
-        tell(format_args!("error: the table can't be printed: {error:#}"));
-        exit = if exit == Exit::Fine {
-            Exit::Degraded
-        } else {
-            exit
-        };
-    }
+    let format = if args.json { Format::Json } else { table() };
+    let exit = measured.show(format, args.json);
     let options = args.gate.options();
-    let comparison = match bases.split_first() {
-        Some((base, earlier)) => Some(compare_runs(base, earlier, &outcome.result, &options)),
-        None => compare_sides(&outcome.result, &options),
+    let comparison = match (bases.split_first(), measured.results.as_slice()) {
+        (Some((base, earlier)), [result]) => Some(compare_runs(base, earlier, result, &options)),
+        (None, [result]) => compare_sides(result, &options),
+        _ => None,
     };
     match comparison {
-        Some(comparison) if matches!(outcome.end, End::Finished(_)) => {
+        Some(comparison) if measured.finished() => {
             let gate = show(&comparison, &args);
             // What got worse goes before what failed: a GPU that is missing must not hide it.
             Ok(if gate == Exit::Fine { exit } else { gate })
         }
         _ => Ok(exit),
     }
+}
+
+/// The option that several models at once make no sense with.
+fn of_one_model(args: &Args) -> Option<&'static str> {
+    let options = [
+        ("--ab", args.ab.is_some()),
+        ("--baseline", !args.baseline.is_empty()),
+        ("--resume", args.resume),
+    ];
+    let given = options.into_iter().find(|(_, given)| *given);
+    given.map(|(name, _)| name)
 }
 
 /// What to compare with, read before anything is run.
@@ -366,50 +367,5 @@ fn show(comparison: &Comparison, args: &Args) -> Exit {
     match exit {
         Exit::Fine if written.is_err() || shown.is_err() => Exit::Degraded,
         exit => exit,
-    }
-}
-
-fn introduce(plan: &Plan, residency_by_memory: bool) {
-    tell(format_args!(
-        "model: {} in {}",
-        plan.model.source,
-        plan.model.folder.display()
-    ));
-    if let Some(reason) = &plan.model.fallback_reason {
-        tell(format_args!("the config's fallback was taken: {reason}"));
-    }
-    let one_at_a_time = plan.settings.residency == Residency::OneAtATime;
-    if one_at_a_time && residency_by_memory && plan.sides.is_none() {
-        tell("memory is too small for all models together: workers are loaded one at a time");
-    }
-}
-
-fn conclude(outcome: &Outcome, quiet: bool) -> Exit {
-    match &outcome.end {
-        End::Finished(path) => {
-            if !quiet {
-                tell(format_args!("result: {}", path.display()));
-            }
-            if outcome.failed {
-                Exit::Degraded
-            } else {
-                Exit::Fine
-            }
-        }
-        End::Interrupted(journal) => {
-            tell(format_args!(
-                "interrupted: {} repetitions are kept in {}; go on with --resume",
-                outcome.result.samples.len(),
-                journal.display()
-            ));
-            Exit::Interrupted
-        }
-        End::OutputFailed(error) => {
-            tell(format_args!(
-                "error: results can't be written: {error}; the run stopped, what was measured is \
-                 printed above, and what was written before can go on with --resume"
-            ));
-            Exit::Degraded
-        }
     }
 }

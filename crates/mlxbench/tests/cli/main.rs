@@ -5,11 +5,13 @@
 )]
 
 mod bad_input;
+mod bench;
 mod bisect;
 mod compare;
 mod equivalence;
 mod field;
 mod field_gguf;
+mod first_hour;
 mod generate;
 mod interrupts;
 mod lost_outputs;

@@ -105,6 +105,17 @@ impl Scene {
             .unwrap()
     }
 
+    /// The only result in a folder.
+    pub(crate) fn only(&self, folder: &str) -> Value {
+        let files = std::fs::read_dir(self.path(folder)).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let results: Vec<PathBuf> = files
+            .filter(|path| path.to_string_lossy().ends_with("Z.json"))
+            .collect();
+        assert_eq!(results.len(), 1, "{results:?}");
+        serde_json::from_slice(&std::fs::read(&results[0]).unwrap()).unwrap()
+    }
+
     /// The result file.
     pub(crate) fn result(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.written("Z.json")).unwrap()).unwrap()

@@ -5,4 +5,5 @@ pub(super) mod facts;
 pub(super) mod gauge;
 mod macmon;
 pub(super) mod memory;
+pub mod packages;
 pub(super) mod power;

@@ -1,0 +1,354 @@
+//! What a run would be: its cases, about how long it would take, and what memory and disk it would need. Nothing is
+//! fetched, made or loaded for it; workers are asked what they can do here.
+
+use std::path::{Path, PathBuf};
+
+use mlxbench_core::checkpoint::read_config;
+use mlxbench_core::gemma::PRESETS;
+use mlxbench_core::results::{Residency, TargetId, Test};
+use mlxbench_core::{Dtype, GemmaConfig};
+use mlxbench_models::source::Source;
+use serde::Serialize;
+
+use super::rates::{Known, Rates};
+use super::{Answers, Target, check, chunk, listed, needed_bytes, residency, settle, targets};
+use crate::config::{Config, MeasureConfig};
+use crate::execute::lets_through;
+use crate::{Error, Result, system};
+
+/// Bytes of weights that a worker reads and converts a second, at least, where files are cached.
+const LOADED_PER_SECOND: f64 = 1e9;
+
+/// Products that are timed for each target, for prompts and for a step.
+const PROBES: f64 = 16.0;
+
+/// A run that wasn't started.
+#[derive(Debug, Serialize)]
+pub struct Forecast {
+    /// The config's name.
+    pub name: String,
+    /// The model, as the config names it.
+    pub source: String,
+    /// Where its files come from.
+    pub origin: Origin,
+    /// The tests that would be run.
+    pub tests: Vec<Test>,
+    /// The targets.
+    pub targets: Vec<Outlook>,
+    /// What all workers that hold their models at the same time need at least; `None` where the shapes of the model
+    /// aren't known yet.
+    pub memory_bytes: Option<u64>,
+    /// What the machine has.
+    pub machine_memory_bytes: u64,
+    /// Which workers are loaded at the same time.
+    pub residency: Option<Residency>,
+    /// Seconds from the first worker's start to the result: least and most that are likely.
+    pub seconds: Option<[f64; 2]>,
+}
+
+/// Where a model's files come from.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Origin {
+    /// They are on this machine.
+    Here {
+        /// Their folder.
+        folder: PathBuf,
+    },
+    /// They are fetched from the hub.
+    Fetched {
+        /// How much that is about, where the model is one of the presets.
+        bytes: Option<u64>,
+    },
+    /// They are made.
+    Made {
+        /// How large they are.
+        bytes: u64,
+    },
+    /// They are imported from a GGUF file.
+    Imported {
+        /// How large that is.
+        file_bytes: u64,
+    },
+    /// A script brings them.
+    Script,
+}
+
+/// A target's part of a run.
+#[derive(Debug, Serialize)]
+pub struct Outlook {
+    /// Which.
+    pub target: TargetId,
+    /// Why it can't run here.
+    pub unusable: Option<String>,
+    /// Whether the run is fine without it.
+    pub optional: bool,
+    /// Weights and the largest KV cache.
+    pub memory_bytes: Option<u64>,
+    /// Seconds: least and most that are likely.
+    pub seconds: Option<[f64; 2]>,
+    /// The earlier result that the seconds come from; `None` where they are a guess.
+    pub by: Option<PathBuf>,
+}
+
+/// What a run of `config`, read from `config_path`, would be for its first model. Earlier results in `out` tell how
+/// fast targets are here.
+///
+/// # Errors
+/// When a test or target is listed twice, or a test doesn't fit the model.
+pub fn forecast(
+    config: &Config,
+    config_path: &Path,
+    out: &Path,
+    filter: Option<&str>,
+) -> Result<Forecast> {
+    let base = config_path.parent().unwrap_or(Path::new(""));
+    let source = &config.models.first().source;
+    let (origin, gemma) = origin(source, base)?;
+    let tests = listed(config, gemma.as_ref())?;
+    let mut answers = Answers::new(config, config_path);
+    let targets = targets(config, config_path, &mut answers)?;
+    let lets = |target: &Target, test: &Test| {
+        filter.is_none_or(|filter| lets_through(filter, &target.id, test))
+    };
+    let targets: Vec<Target> = targets
+        .into_iter()
+        .filter(|target| tests.iter().any(|test| lets(target, test)))
+        .collect();
+    let machine = system::machine();
+    let known = Known::read(out, &machine);
+    let reference = config.equivalence.reference()?.map(|id| Target {
+        worker: settle(&id, answers.of(&id.backend)),
+        id,
+        optional: true,
+    });
+
+    let outlook = |target: &Target| {
+        let usable = gemma.as_ref().filter(|_| target.worker.is_ok());
+        let rates = known.rates(&target.id, &machine);
+        let own: Vec<Test> = tests
+            .iter()
+            .copied()
+            .filter(|test| lets(target, test))
+            .collect();
+        let work = |gemma| Work {
+            config,
+            gemma,
+            chunk: chunk::chunk(&config.measure, &tests, gemma, machine.memory_bytes),
+            target: &target.id,
+            rates: &rates,
+        };
+        Outlook {
+            target: target.id.clone(),
+            unusable: target.worker.as_ref().err().map(|(_, why)| why.clone()),
+            optional: target.optional,
+            memory_bytes: usable.map(|gemma| needed_bytes(target, &tests, gemma)),
+            seconds: usable.map(|gemma| work(gemma).seconds(&own, &tests)),
+            by: rates.by.clone(),
+        }
+    };
+    let outlooks: Vec<Outlook> = targets.iter().map(outlook).collect();
+    let of_reference = reference
+        .filter(|reference| reference.worker.is_ok())
+        .map(|reference| {
+            let rates = known.rates(&reference.id, &machine);
+            let gemma = gemma.as_ref()?;
+            let work = Work {
+                config,
+                gemma,
+                chunk: chunk::chunk(&config.measure, &tests, gemma, machine.memory_bytes),
+                target: &reference.id,
+                rates: &rates,
+            };
+            Some(work.check(&tests) + work.load())
+        });
+    let checked = of_reference.flatten().unwrap_or(0.0);
+    let residency = gemma.as_ref().map(|gemma| {
+        let of_config = config.measure.residency;
+        of_config.unwrap_or_else(|| residency(&targets, &tests, gemma))
+    });
+    let needed = outlooks.iter().filter_map(|outlook| outlook.memory_bytes);
+    let memory_bytes = residency.map(|residency| match residency {
+        Residency::Together => needed.sum(),
+        Residency::OneAtATime => needed.max().unwrap_or(0),
+    });
+    let seconds = gemma.as_ref().map(|_| {
+        let parts = outlooks.iter().filter_map(|outlook| outlook.seconds);
+        parts.fold([checked, checked], |[least, most], [a, b]| {
+            [least + a, most + b]
+        })
+    });
+    Ok(Forecast {
+        name: config.name.clone(),
+        source: source.clone(),
+        origin,
+        tests,
+        targets: outlooks,
+        memory_bytes,
+        machine_memory_bytes: machine.memory_bytes,
+        residency,
+        seconds,
+    })
+}
+
+/// Where the files of a source come from, and the model's shapes where they are known already.
+fn origin(source: &str, base: &Path) -> Result<(Origin, Option<GemmaConfig>)> {
+    if source.starts_with("script:") {
+        return Ok((Origin::Script, None));
+    }
+    let source = super::source(source, base)?;
+    if let Ok(folder) = source.local() {
+        let gemma = read_config(&folder)?;
+        return Ok((Origin::Here { folder }, Some(gemma)));
+    }
+    let bf16 = |gemma: &GemmaConfig| gemma.weights_bytes(Dtype::Bf16.into());
+    Ok(match &source {
+        Source::Folder(folder) => {
+            // It says what is wrong with it.
+            read_config(folder)?;
+            (
+                Origin::Here {
+                    folder: folder.clone(),
+                },
+                None,
+            )
+        }
+        Source::Gguf(file) => {
+            let meta = file.metadata().map_err(|error| Error::io(file, error))?;
+            let file_bytes = meta.len();
+            (Origin::Imported { file_bytes }, None)
+        }
+        Source::Synthetic { preset, .. } => {
+            let gemma = preset.config();
+            (
+                Origin::Made {
+                    bytes: bf16(&gemma),
+                },
+                Some(gemma),
+            )
+        }
+        Source::Hub { repo, .. } => {
+            let preset = PRESETS.iter().find(|preset| preset.hub == *repo);
+            let gemma = preset.map(|preset| preset.config());
+            (
+                Origin::Fetched {
+                    bytes: gemma.as_ref().map(bf16),
+                },
+                gemma,
+            )
+        }
+    })
+}
+
+/// What a target has to do.
+struct Work<'a> {
+    config: &'a Config,
+    gemma: &'a GemmaConfig,
+    chunk: usize,
+    target: &'a TargetId,
+    rates: &'a Rates,
+}
+
+impl Work<'_> {
+    /// Seconds of all that a target does for `own` of the run's tests: least and most that are likely.
+    fn seconds(&self, own: &[Test], tests: &[Test]) -> [f64; 2] {
+        let MeasureConfig {
+            repetitions,
+            processes,
+            max_repetitions,
+            max_seconds,
+            warmup,
+            max_warmup,
+            delay_seconds,
+            ..
+        } = &self.config.measure;
+        let processes = processes.get().min(repetitions.get());
+        let probe = &self.config.roofline;
+        let probed = if probe.probe {
+            PROBES * probe.seconds
+        } else {
+            0.0
+        };
+        let checked = match self.config.equivalence.reference() {
+            Ok(Some(_)) => self.check(tests) + self.load(),
+            _ => 0.0,
+        };
+        let before = self.load() * processes as f64 + probed + checked;
+        let [faster, slower] = self.rates.spread();
+        let most = max_repetitions.unwrap_or(*repetitions).get();
+        let measured = |test: &Test| {
+            let once = self.repetition(test);
+            let of = |repetitions: usize, warmups: usize, factor: f64| {
+                let counted = repetitions as f64 * (once * factor + delay_seconds);
+                counted + (processes * warmups) as f64 * once * factor
+            };
+            let longest = of(most, (*max_warmup).max(*warmup), slower);
+            let longest = match max_seconds {
+                Some(seconds) if most > repetitions.get() => {
+                    longest.min(*seconds + of(1, *max_warmup, slower))
+                }
+                _ => longest,
+            };
+            [of(repetitions.get(), *warmup, faster), longest]
+        };
+        own.iter().map(measured).fold(
+            [before * faster, before * slower],
+            |[least, most], [a, b]| [least + a, most + b],
+        )
+    }
+
+    /// Seconds of one repetition, the filling of the cache before it included.
+    fn repetition(&self, test: &Test) -> f64 {
+        let prefill = |depth: usize, tokens: usize| self.prefill(test.rows(), depth, tokens);
+        let storage = self.gemma.storage(self.target.placement.precision);
+        let decoded = self
+            .gemma
+            .decode_bytes(&storage, test.rows(), test.context(), test.steps());
+        let filled = if test.depth() > 0 {
+            prefill(0, test.depth())
+        } else {
+            0.0
+        };
+        filled
+            + prefill(test.depth(), test.prompt_tokens().max(1))
+            + decoded / self.rates.bytes_per_second
+    }
+
+    /// Seconds of a prefill: its products, and weights read once a chunk.
+    fn prefill(&self, rows: usize, depth: usize, tokens: usize) -> f64 {
+        let operations = self
+            .gemma
+            .prefill_operations(rows, depth, tokens, self.chunk);
+        let weights = self.gemma.weights_bytes(self.target.placement.precision);
+        let read = (tokens.div_ceil(self.chunk) as u64 * weights) as f64;
+        operations as f64 / self.rates.operations_per_second + read / self.rates.bytes_per_second
+    }
+
+    /// Seconds of the check before the run, what quantised weights cost included.
+    fn check(&self, tests: &[Test]) -> f64 {
+        let (depth, prompt) = check::lengths(self.config, self.chunk, tests, self.gemma);
+        let positions = self
+            .config
+            .equivalence
+            .positions
+            .get()
+            .div_ceil(check::ROWS);
+        let storage = self.gemma.storage(self.target.placement.precision);
+        let steps = self
+            .gemma
+            .decode_bytes(&storage, check::ROWS, depth + prompt, positions);
+        let quantised = self.target.placement.precision.scheme().is_some();
+        let passages = match quantised && self.config.models.first().has_text() {
+            true => self.prefill(1, 0, 2 * self.config.quantisation.positions),
+            false => 0.0,
+        };
+        self.prefill(check::ROWS, 0, depth + prompt)
+            + steps / self.rates.bytes_per_second
+            + passages
+    }
+
+    /// Seconds until a worker holds the model.
+    fn load(&self) -> f64 {
+        self.gemma.weights_bytes(self.target.placement.precision) as f64 / LOADED_PER_SECOND
+    }
+}

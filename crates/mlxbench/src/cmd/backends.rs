@@ -1,0 +1,69 @@
+//! What the backends of this build say they can do here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mlxbench_core::protocol::Hello;
+use mlxbench_runner::interrupt::Interrupt;
+use mlxbench_runner::locate::worker_command;
+use mlxbench_runner::process::Worker;
+use serde::Serialize;
+
+/// The backends that mlxbench comes with.
+pub(crate) const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
+
+const PREFIX: &str = "mlxbench-worker-";
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What a backend's worker said, or why there is none.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Backend {
+    Usable(Hello),
+    Missing(String),
+}
+
+impl Backend {
+    /// What its worker said.
+    pub(crate) fn usable(&self) -> Option<&Hello> {
+        match self {
+            Self::Usable(hello) => Some(hello),
+            Self::Missing(_) => None,
+        }
+    }
+}
+
+/// Asks every backend that mlxbench comes with, and every other whose worker lies beside this program.
+pub(crate) fn ask(interrupt: &Interrupt) -> BTreeMap<String, Backend> {
+    let ask = |backend: &str| -> Result<Hello, String> {
+        let command = worker_command(backend, None)?;
+        let mut worker = Worker::start(&command, TIMEOUT, interrupt.clone())
+            .map_err(|error| error.to_string())?;
+        worker.hello().map_err(|error| error.to_string())
+    };
+    let known = BACKENDS.map(str::to_owned).into_iter();
+    let names: BTreeSet<String> = known.chain(others()).collect();
+    let backends = names.into_iter().map(|name| {
+        let found = ask(&name).map_or_else(Backend::Missing, Backend::Usable);
+        (name, found)
+    });
+    backends.collect()
+}
+
+/// Workers beside the executable that mlxbench doesn't come with.
+fn others() -> Vec<String> {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.to_owned()));
+    let entries = beside.and_then(|folder: PathBuf| std::fs::read_dir(folder).ok());
+    let files = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name());
+    files
+        .filter_map(|name| name.to_str()?.strip_prefix(PREFIX).map(str::to_owned))
+        .filter(|name| !name.contains('.'))
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! What `run` and `bench` share: a config to plans, plans to results, results to what is printed.
+
+use std::path::Path;
+
+use anyhow::bail;
+use mlxbench_core::results::{Residency, RunResult, Sides};
+use mlxbench_core::text::tell;
+use mlxbench_report::{Beside, Format};
+use mlxbench_runner::config::Config;
+use mlxbench_runner::execute::{End, Options, Outcome, execute};
+use mlxbench_runner::interrupt::Interrupt;
+use mlxbench_runner::plan::{Plan, plan};
+use mlxbench_runner::system::MachineLock;
+
+use crate::exit::Exit;
+use crate::making::Making;
+use crate::output::{Progress, print, terminal_width};
+
+/// A plan of each model, all of them before anything is measured: what is wrong with the last one is told at once.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plans(
+    configs: &[Config],
+    path: &Path,
+    sides: Option<&Sides>,
+    quiet: bool,
+) -> anyhow::Result<Vec<Plan>> {
+    let of_model = |config: &Config| Ok(plan(config, path, sides, &Making::new(quiet).watch())?);
+    configs.iter().map(of_model).collect()
+}
+
+/// The configs of the models whose source contains `pattern`, or of all.
+///
+/// # Errors
+/// When no model's does.
+pub(crate) fn of_models(config: &Config, pattern: Option<&str>) -> anyhow::Result<Vec<Config>> {
+    let pattern = pattern.unwrap_or_default();
+    let mut configs = config.of_each_model();
+    configs.retain(|one| one.models.first().source.contains(pattern));
+    if configs.is_empty() {
+        let sources = config.models.values().iter();
+        let sources: Vec<&str> = sources.map(|model| model.source.as_str()).collect();
+        bail!(
+            "--model {pattern:?} matches none of the config's models: {}",
+            sources.join(", ")
+        );
+    }
+    Ok(configs)
+}
+
+/// What came of plans, model by model.
+pub(crate) struct Measured {
+    /// All that was measured, up to the model at which the run was cut short.
+    pub(crate) results: Vec<RunResult>,
+    ends: Vec<(End, bool)>,
+}
+
+impl Measured {
+    /// Whether every model came to its end.
+    pub(crate) fn finished(&self) -> bool {
+        self.ends
+            .iter()
+            .all(|(end, _)| matches!(end, End::Finished(_)))
+    }
+
+    /// Prints the results together and says where they are; what the exit code is.
+    pub(crate) fn show(&self, format: Format, quiet: bool) -> Exit {
+        let table = mlxbench_report::render(&self.results, &Beside::default(), format);
+        // The table goes out even when a result file could not be written.
+        let printed = print(&table);
+        let ends = self.ends.iter().zip(&self.results);
+        let exits = ends.map(|((end, failed), result)| conclude(end, *failed, result, quiet));
+        let exit = exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Fine);
+        match printed {
+            Ok(()) => exit,
+            Err(error) => {
+                // The run is measured and kept: what it came to is told all the same.
+                tell(format_args!("error: the table can't be printed: {error:#}"));
+                match exit {
+                    Exit::Fine => Exit::Degraded,
+                    exit => exit,
+                }
+            }
+        }
+    }
+}
+
+/// Runs plan after plan, until one is cut short.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) fn measure(
+    plans: &[Plan],
+    lock: &MachineLock,
+    options: &Options,
+    interrupt: &Interrupt,
+    quiet: bool,
+) -> anyhow::Result<Measured> {
+    let mut measured = Measured {
+        results: Vec::new(),
+        ends: Vec::new(),
+    };
+    for plan in plans {
+        if !quiet {
+            introduce(plan);
+        }
+        let mut progress = Progress::new(quiet);
+        let Outcome {
+            result,
+            end,
+            failed,
+        } = execute(plan, lock, options, interrupt, &mut |event| {
+            progress.show(&event);
+        })?;
+        progress.finish();
+        measured.results.push(result);
+        measured.ends.push((end, failed));
+        if !measured.finished() {
+            break;
+        }
+    }
+    Ok(measured)
+}
+
+/// The table that a person reads.
+pub(crate) fn table() -> Format {
+    Format::Terminal {
+        width: terminal_width(),
+    }
+}
+
+fn introduce(plan: &Plan) {
+    tell(format_args!(
+        "model: {} in {}",
+        plan.model.source,
+        plan.model.folder.display()
+    ));
+    if let Some(reason) = &plan.model.fallback_reason {
+        tell(format_args!("the config's fallback was taken: {reason}"));
+    }
+    let one_at_a_time = plan.settings.residency == Residency::OneAtATime;
+    if one_at_a_time && plan.residency_by_memory && plan.sides.is_none() {
+        tell("memory is too small for all models together: workers are loaded one at a time");
+    }
+}
+
+fn conclude(end: &End, failed: bool, result: &RunResult, quiet: bool) -> Exit {
+    match end {
+        End::Finished(path) => {
+            if !quiet {
+                tell(format_args!("result: {}", path.display()));
+            }
+            if failed { Exit::Degraded } else { Exit::Fine }
+        }
+        End::Interrupted(journal) => {
+            tell(format_args!(
+                "interrupted: {} repetitions are kept in {}; go on with --resume",
+                result.samples.len(),
+                journal.display()
+            ));
+            Exit::Interrupted
+        }
+        End::OutputFailed(error) => {
+            tell(format_args!(
+                "error: results can't be written: {error}; the run stopped, what was measured is \
+                 printed above, and what was written before can go on with --resume"
+            ));
+            Exit::Degraded
+        }
+    }
+}
