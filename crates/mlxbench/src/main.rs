@@ -34,6 +34,7 @@ enum Verb {
     #[command(hide = true)]
     BisectStep(cmd::bisect::StepArgs),
     Doctor(cmd::doctor::Args),
+    Ops(cmd::ops::Args),
     Model(cmd::model::Args),
     Schema(cmd::schema::Args),
 }
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Bisect(args) => cmd::bisect::run(&args),
         Verb::BisectStep(args) => return cmd::bisect::step(&args).into(),
         Verb::Doctor(args) => cmd::doctor::run(&args),
+        Verb::Ops(args) => cmd::ops::run(&args),
         Verb::Model(args) => cmd::model::run(args),
         Verb::Schema(args) => cmd::schema::run(&args),
     };

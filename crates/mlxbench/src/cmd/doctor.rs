@@ -20,13 +20,13 @@ use crate::exit::Exit;
 use crate::output::print;
 
 /// The backends that mlxbench comes with.
-const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
+pub(super) const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 const PREFIX: &str = "mlxbench-worker-";
 /// How long each device's meter is looked at: some are updated ten times a second.
 const POWER_TIME: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Show what can be measured on this machine.
+/// Show what can be measured on this machine. `mlxbench ops` tries which operations work on its devices.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   mlxbench doctor --json")]

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod history;
 pub(crate) mod model;
+pub(crate) mod ops;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
