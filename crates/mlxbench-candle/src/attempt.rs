@@ -113,7 +113,7 @@ impl Place<'_> {
         }
     }
 
-    /// Numbers in the dtype; rounded by nobody, since they are exact in it.
+    /// Numbers in the dtype, in which those of cases are exact.
     fn put(&self, tensor: &trial::Tensor) -> Result<Tensor> {
         let shape = tensor.shape.as_slice();
         let made = match &tensor.numbers {

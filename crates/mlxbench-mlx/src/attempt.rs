@@ -126,7 +126,7 @@ impl Place {
         }
     }
 
-    /// Numbers in the dtype; rounded by nobody, since they are exact in it.
+    /// Numbers in the dtype, in which those of cases are exact.
     fn put(&self, tensor: &trial::Tensor) -> Result<Array> {
         let shape = shape(tensor);
         let made = match &tensor.numbers {

@@ -120,7 +120,7 @@ impl Place {
         }
     }
 
-    /// Numbers in the dtype; rounded by nobody, since they are exact in it.
+    /// Numbers in the dtype, in which those of cases are exact.
     fn put(&self, tensor: &trial::Tensor) -> Result<Tensor, TchError> {
         let made = match &tensor.numbers {
             Numbers::Int(numbers) => Tensor::f_from_slice(numbers)?,

@@ -186,7 +186,7 @@ const CASES: [Case; 29] = [
     },
     Case {
         name: "product-36864-columns",
-        about: "36,864 columns, as Gemma 2 27B's down projection: MPS was wrong beyond 32,768",
+        about: "36,864 columns, as Gemma 2 27B's down projection: reported wrong on MPS beyond 32,768",
         elements: FLOATS,
         make: |element| product(element, &[2, 36_864], &[3, 36_864]),
     },
@@ -228,7 +228,7 @@ const CASES: [Case; 29] = [
     },
     Case {
         name: "attention-causal-gqa",
-        about: "both",
+        about: "the causal flag with four heads on two",
         elements: FLOATS,
         make: |element| attention(element, [4, 2], [17, 17], Sees::Causal),
     },

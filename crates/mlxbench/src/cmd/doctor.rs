@@ -266,5 +266,9 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
             }
         }
     }
+    writeln!(
+        text,
+        "\nmlxbench ops tries which operations work on these devices"
+    )?;
     Ok(text)
 }

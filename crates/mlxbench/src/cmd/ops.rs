@@ -30,8 +30,8 @@ use crate::output::print;
   mlxbench ops --format json > mac.json              # to be laid beside another machine's
   mlxbench ops mac.json h100.json -o ops.html
 
-Exit codes: 0 where all that was tried is ok or missing, 3 where anything is wrong or crashes, 2 where nothing
-could be tried.")]
+Exit codes: 0 where all that was tried is ok or missing, 3 where anything is wrong or
+crashes, 2 where nothing could be tried.")]
 pub(crate) struct Args {
     /// What `ops --format json` printed, of one machine each: shown side by side, and nothing is tried.
     #[arg(value_name = "FILE.json", conflicts_with_all = ["backend", "device", "dtype", "op", "timeout"])]
