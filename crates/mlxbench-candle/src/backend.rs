@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, utils};
 use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
+use mlxbench_core::trial::{self, ElementType, Program};
 use mlxbench_core::{
     Backend, Checkpoint, Error, Placement, Precision, Result, Scheme, WeightFormat,
 };
 
+use crate::attempt;
 use crate::quantised;
 use crate::weights::{self, Weights};
 use crate::{GemmaModel, Product};
@@ -110,6 +112,19 @@ impl Backend for CandleBackend {
         let device = usable(placement)?;
         Product::random(shape, copies, placement.precision.compute(), &device)
             .map_err(Error::framework)
+    }
+
+    fn tries(&self) -> &'static [&'static str] {
+        &Program::OPS
+    }
+
+    fn attempt(
+        &mut self,
+        program: &Program,
+        element: ElementType,
+        device: &mlxbench_core::Device,
+    ) -> Result<trial::Tensor> {
+        attempt::run(program, element, &self::device(device)?).map_err(Error::framework)
     }
 }
 

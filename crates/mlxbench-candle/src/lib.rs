@@ -13,9 +13,11 @@
 //! | `readback` | how tokens come to the host |
 //! | `cuda` | with the feature `cuda`: what candle leaves to its user there |
 //! | `product` | a product alone, for probes |
+//! | `attempt` | single operations, for the matrix of what works |
 //! | `model` | the whole: embeddings, layers, output projection |
 //! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
 
+mod attempt;
 mod attention;
 mod backend;
 mod cache;

@@ -103,7 +103,7 @@ impl Quantised {
     }
 
     /// `codes` on `device`.
-    fn of(codes: &Codes, device: &Device) -> Result<Self> {
+    pub(crate) fn of(codes: &Codes, device: &Device) -> Result<Self> {
         let mut bytes = Vec::new();
         pack(codes, &mut bytes);
         Self::of_bytes(bytes, format(codes.scheme), codes.columns, device)

@@ -6,6 +6,7 @@
 //! | [`masks`] | masks written out by hand |
 //! | [`rewind`] | models that go back and on, against models that never went further |
 //! | [`ops`] | every op of `mlxbench-ops` once |
+//! | [`trials`] | every operation of the matrix once |
 //! | [`refusals`] | what a backend says that it can't do |
 //! | [`timing`] | what a token's time may hold |
 
@@ -15,5 +16,6 @@ pub mod ops;
 pub mod refusals;
 pub mod rewind;
 pub mod timing;
+pub mod trials;
 
 pub use golden::Golden;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gemma::Storage;
 use crate::product::ProductShape;
+use crate::trial::{ElementType, Program, Tensor};
 use crate::{Checkpoint, Device, GemmaConfig, Placement, Precision, Result, TokenBatch, TokenId};
 
 /// A framework.
@@ -52,6 +53,29 @@ pub trait Backend {
         copies: usize,
         placement: &Placement,
     ) -> Result<Self::Product>;
+
+    /// The operations that [`Backend::attempt`] knows, of [`Program::OPS`].
+    fn tries(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Runs `program` on `device` in `element` by the framework's own operation, and brings what comes out to the
+    /// host. Its inputs fit one another ([`Program::check`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] or [`crate::Error::Framework`] when the framework can't, in its own words;
+    /// never what another device or dtype gives.
+    fn attempt(
+        &mut self,
+        program: &Program,
+        element: ElementType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let op = program.op();
+        Err(crate::Error::Unsupported(format!(
+            "this worker doesn't try {op} ({element}, {device})"
+        )))
+    }
 }
 
 /// `x W^T`, done as the adapter's models do it.

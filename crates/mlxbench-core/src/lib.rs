@@ -10,6 +10,7 @@
 //! | [`checkpoint`] | memory-mapped safetensors in the Hugging Face layout, checked before use |
 //! | [`quantise`] | weight matrices as codes with scales, the same in every framework |
 //! | [`generate`] | the one generation loop: prefill, decode, pipelining, timestamps |
+//! | [`trial`] | small programs that tell which operations work on a device |
 //! | [`probe`] | the timing of single products: how fast a device can be |
 //! | [`score`] | teacher forcing: logits over a given text |
 //! | [`logits_file`] | logits on disk |
@@ -40,6 +41,7 @@ pub mod results;
 pub mod score;
 pub mod text;
 mod tokens;
+pub mod trial;
 mod units;
 pub mod worker;
 

@@ -14,6 +14,7 @@ use crate::clock::{Clock, VirtualClock};
 use crate::gemma::preset;
 use crate::probe::ProductShape;
 use crate::text::tell;
+use crate::trial::{ElementType, Program, Tensor};
 use crate::{
     Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Precision, Result, TokenBatch,
     TokenId,
@@ -75,6 +76,9 @@ pub struct Script {
     /// What goes wrong, as KIND@N: at the N-th generation, counted from 1, warm-up included.
     #[arg(long)]
     pub fault: Option<Fault>,
+    /// What goes wrong with a trial, as KIND@OP or KIND@OP/DTYPE.
+    #[arg(long, env = "MLXBENCH_MOCK_TRIAL_FAULTS", value_delimiter = ',')]
+    pub trial_faults: Vec<TrialFault>,
 }
 
 /// A scripted fault.
@@ -120,6 +124,59 @@ impl FromStr for Fault {
                 "`{s}`: write die@N, hang@N, fail@N or not-finite@N"
             ))
         })
+    }
+}
+
+/// A scripted fault of a trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialFault {
+    kind: TrialFaultKind,
+    op: String,
+    /// In which dtype; in all where it doesn't say.
+    element: Option<ElementType>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TrialFaultKind {
+    /// The first number that comes out is off by one.
+    Wrong,
+    /// The framework has no such operation.
+    Missing,
+    /// The process kills itself.
+    Die,
+    /// Nothing comes back.
+    Hang,
+}
+
+impl FromStr for TrialFault {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let wrong = || {
+            Error::Invalid(format!(
+                "`{s}`: write wrong@OP, missing@OP, die@OP or hang@OP, with /DTYPE behind it or not"
+            ))
+        };
+        let (kind, of) = s.split_once('@').ok_or_else(wrong)?;
+        let kind = match kind {
+            "wrong" => TrialFaultKind::Wrong,
+            "missing" => TrialFaultKind::Missing,
+            "die" => TrialFaultKind::Die,
+            "hang" => TrialFaultKind::Hang,
+            _ => return Err(wrong()),
+        };
+        let (op, element) = match of.split_once('/') {
+            Some((op, element)) => (op, Some(element.parse()?)),
+            None => (of, None),
+        };
+        match Program::OPS.contains(&op) {
+            true => Ok(Self {
+                kind,
+                op: op.into(),
+                element,
+            }),
+            false => Err(wrong()),
+        }
     }
 }
 
@@ -194,6 +251,54 @@ impl Backend for MockBackend {
         Ok(MockProduct {
             time: Nanos((reading.max(multiplying) * 1e9) as u64),
             clock: self.clock.clone(),
+        })
+    }
+
+    fn tries(&self) -> &'static [&'static str] {
+        &Program::OPS
+    }
+
+    /// What should come out, rounded to the dtype, but for scripted faults.
+    fn attempt(
+        &mut self,
+        program: &Program,
+        element: ElementType,
+        _device: &Device,
+    ) -> Result<Tensor> {
+        let expected = program.expected(element)?;
+        let mut numbers = expected.numbers;
+        let mut faults = self.script.trial_faults.iter();
+        let fault = faults.find(|fault| {
+            let here = fault.element.is_none_or(|of| of == element);
+            here && fault.op == program.op()
+        });
+        match fault.map(|fault| fault.kind) {
+            None => {}
+            Some(TrialFaultKind::Wrong) => numbers[0] += 1.0,
+            Some(TrialFaultKind::Missing) => {
+                return Err(Error::Framework(format!(
+                    "mock: no kernel for {} in {element}, as scripted",
+                    program.op()
+                )));
+            }
+            Some(TrialFaultKind::Die) => {
+                tell("mock: dying as scripted");
+                std::process::abort();
+            }
+            Some(TrialFaultKind::Hang) => loop {
+                std::thread::park();
+            },
+        }
+        let is_index = matches!(program, Program::Argmax { .. });
+        Ok(match element == ElementType::I64 || is_index {
+            true => Tensor::ints(
+                expected.shape,
+                numbers.into_iter().map(|x| x as i64).collect(),
+            ),
+            false => {
+                let rounded = numbers.into_iter().map(|x| element.round(x as f32));
+                Tensor::floats(expected.shape, rounded.collect())
+            }
         })
     }
 }

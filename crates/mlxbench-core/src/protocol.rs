@@ -11,7 +11,8 @@ use crate::gemma::Storage;
 use crate::generate::Mode;
 use crate::probe::ProductShape;
 use crate::text::quotable;
-use crate::{Error, Nanos, Placement, Scheme, TokenBatch, TokenId};
+use crate::trial::{ElementType, Program, Tensor};
+use crate::{Device, Error, Nanos, Placement, Scheme, TokenBatch, TokenId};
 
 /// The version of this protocol. Messages of another version are refused.
 pub const VERSION: u32 = 3;
@@ -33,6 +34,8 @@ pub enum Request {
     Score(Score),
     /// Time a product with a weight matrix; needs no model; answered by [`Reply::Probed`].
     Probe(Probe),
+    /// Run a small program and give what comes out; needs no model; answered by [`Reply::Tried`].
+    Try(Try),
 }
 
 /// Which model to load, and how.
@@ -111,8 +114,19 @@ pub struct Probe {
     pub least_ns: Nanos,
 }
 
+/// A small program, to be run by the framework's own operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Try {
+    /// Where.
+    pub device: Device,
+    /// In which dtype; indices, ids and masks are integers in any case.
+    pub dtype: ElementType,
+    /// What.
+    pub program: Program,
+}
+
 /// What the worker answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Reply {
     /// Who the worker is.
@@ -127,6 +141,11 @@ pub enum Reply {
     Probed {
         /// Time of one product, mean over the copies of the fastest turn.
         product_ns: Nanos,
+    },
+    /// The program ran.
+    Tried {
+        /// What came out.
+        output: Tensor,
     },
     /// The request could not be met. The worker stays ready for others.
     Error {
@@ -146,6 +165,9 @@ pub struct Hello {
     pub identity: Identity,
     /// The devices of this machine, best first.
     pub devices: Vec<DeviceSupport>,
+    /// The operations that [`Request::Try`] may name; none where the worker doesn't know this request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tries: Vec<String>,
 }
 
 /// A model is ready.

@@ -13,7 +13,7 @@ use crate::limits::{THREADS, at_most};
 use crate::logits_file::LogitsWriter;
 use crate::probe::fastest;
 use crate::protocol::{
-    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
+    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
 };
 use crate::results::check;
 use crate::score::{Forced, score};
@@ -95,6 +95,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             Ok(Request::Generate(generate)) => self.generate(&generate),
             Ok(Request::Score(score)) => self.score(&score),
             Ok(Request::Probe(probe)) => self.probe(&probe),
+            Ok(Request::Try(attempt)) => self.attempt(&attempt),
             Err(error) => Err(Error::Invalid(format!("not a request: {error}"))),
         };
         answer.unwrap_or_else(Reply::from)
@@ -111,6 +112,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             protocol: VERSION,
             identity: self.backend.identity()?,
             devices: self.backend.devices(),
+            tries: self.backend.tries().iter().map(|&op| op.into()).collect(),
         }))
     }
 
@@ -192,6 +194,17 @@ impl<B: Backend, C: Clock> Session<B, C> {
         let mut product = self.backend.product(shape, copies, &request.placement)?;
         let product_ns = fastest(&mut product, &self.clock, copies, least_ns)?;
         Ok(Reply::Probed { product_ns })
+    }
+
+    fn attempt(&mut self, request: &Try) -> Result<Reply> {
+        request.program.check()?;
+        let Try {
+            device,
+            dtype,
+            program,
+        } = request;
+        let output = self.backend.attempt(program, *dtype, device)?;
+        Ok(Reply::Tried { output })
     }
 
     fn generate(&mut self, request: &Generate) -> Result<Reply> {
@@ -305,6 +318,21 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_run_and_one_whose_inputs_do_not_fit_is_refused() {
+        let attempt = |shape: &str| {
+            let x = format!(r#"{{"shape": {shape}, "numbers": {{"float": [1.5, -2.0]}}}}"#);
+            session().answer(&format!(
+                r#"{{"type": "try", "device": "cpu", "dtype": "f32", "program": {{"op": "cumsum", "x": {x}}}}}"#
+            ))
+        };
+        let output = crate::trial::Tensor::floats([1, 2], vec![1.5, -0.5]);
+        assert_eq!(attempt("[1, 2]"), Reply::Tried { output });
+        let (kind, message) = error(attempt("[3, 2]"));
+        assert_eq!(kind, ErrorKind::Invalid);
+        assert!(message.contains("x is of shape [3, 2]"), "{message}");
+    }
+
+    #[test]
     fn products_alone_are_never_of_codes() {
         for precision in ["q8-f32", "native-bf16"] {
             let line = serde_json::json!({"type": "probe", "copies": 1, "least_ns": 1,
@@ -360,7 +388,7 @@ mod tests {
         let numbers = prop::collection::vec(hostile_number(), 6);
         // The mock's clock stands nearly still: no probe for hours.
         let least_ns = prop_oneof![Just(0), Just(10), Just(u64::MAX)];
-        (0..4, rows, numbers, least_ns).prop_map(|(kind, rows, n, least_ns)| match kind {
+        (0..5, rows, numbers, least_ns).prop_map(|(kind, rows, n, least_ns)| match kind {
             0 => format!(r#"{{"type": "hello", "protocol": {}}}"#, n[0]),
             1 => format!(
                 r#"{{"type": "load", "model": "/nowhere", "placement": {{"device": "cpu", "precision": "f32"}}, "threads": {}}}"#,
@@ -369,6 +397,10 @@ mod tests {
             2 => format!(
                 r#"{{"type": "generate", "prompt": {rows:?}, "context": {rows:?}, "new_tokens": {}, "chunk": {}, "mode": "pipelined", "stop": [{}]}}"#,
                 n[0], n[1], n[2]
+            ),
+            3 => format!(
+                r#"{{"type": "try", "device": "cpu", "dtype": "f32", "program": {{"op": "top-k", "k": {}, "x": {{"shape": [{}, {}], "numbers": {{"float": [{}, null]}}}}}}}}"#,
+                n[0], n[1], n[2], n[3]
             ),
             _ => format!(
                 r#"{{"type": "probe", "placement": {{"device": "cpu", "precision": "f32"}}, "shape": {{"rows": {}, "in_features": {}, "out_features": {}}}, "copies": {}, "least_ns": {least_ns}}}"#,

@@ -7,12 +7,13 @@ use mlx_rs::error::Exception;
 use mlx_rs::{Array, Stream, with_stream};
 use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
-use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result};
+use mlxbench_core::trial::{self, ElementType, Program};
+use mlxbench_core::{Backend, Checkpoint, Device, Error, Placement, Precision, Result};
 
 use crate::devices::{self, Devices};
 use crate::quantised::{self, Way};
 use crate::weights::{self, Weights};
-use crate::{GemmaModel, Product, blas};
+use crate::{GemmaModel, Product, attempt, blas};
 
 /// The MLX framework.
 #[derive(Debug, Default)]
@@ -83,6 +84,20 @@ impl Backend for MlxBackend {
         let random =
             || Product::random(shape, copies, placement.precision.compute(), stream.clone());
         with_stream(&stream, random).map_err(framework)
+    }
+
+    fn tries(&self) -> &'static [&'static str] {
+        &Program::OPS
+    }
+
+    fn attempt(
+        &mut self,
+        program: &Program,
+        element: ElementType,
+        device: &Device,
+    ) -> Result<trial::Tensor> {
+        let stream = Devices::found().stream(device)?;
+        attempt::run(program, element, &stream).map_err(framework)
     }
 }
 

@@ -15,9 +15,11 @@
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
 //! | `product` | a product alone, for probes |
+//! | `attempt` | single operations, for the matrix of what works |
 //! | `model` | the whole: embeddings, layers, output projection |
 //! | `model::ops` | the model's ops alone, for `cargo bench --bench ops` |
 
+mod attempt;
 mod attention;
 mod backend;
 mod blas;

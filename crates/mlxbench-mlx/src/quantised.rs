@@ -190,7 +190,7 @@ impl Quantised {
     }
 
     /// `codes`, multiplied in `dtype`.
-    fn of(codes: &Codes, dtype: Dtype) -> Result<Self> {
+    pub(crate) fn of(codes: &Codes, dtype: Dtype) -> Result<Self> {
         let mut matrix = Self::empty(
             codes.scheme,
             [codes.rows() as u64, codes.columns as u64],

@@ -28,6 +28,7 @@
 //! | `partings` | tokens of timed tests beside the reference's |
 //! | `race` | who is fastest, in each precision and of all |
 //! | `quantisation` | what quantised weights cost, and how they are kept |
+//! | `trials` | which operations work where |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
 //! | `written` | whether a file is one that mlxbench wrote |
@@ -58,6 +59,7 @@ mod quantisation;
 mod race;
 mod splice;
 mod terminal;
+mod trials;
 mod units;
 mod warnings;
 mod written;
@@ -75,6 +77,7 @@ pub use comparison::{ComparisonFormat, render_comparison, row_standing};
 pub use history::History;
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
+pub use trials::{trials_page, trials_text};
 pub use written::Written;
 
 /// What [`render`] makes.

@@ -1,6 +1,7 @@
 //! Telling a file that mlxbench wrote earlier, which may be written again, from any other, which may
 //! not: a config, a result, somebody's notes.
 
+use mlxbench_core::trial::Matrix;
 use serde_json::Value;
 
 use crate::{ComparisonFormat, Format, Picture};
@@ -14,6 +15,8 @@ pub enum Written {
     Comparison(ComparisonFormat),
     /// A chart.
     Chart(Picture),
+    /// [`Matrix`](mlxbench_core::trial::Matrix) in JSON.
+    Matrix,
 }
 
 impl Written {
@@ -37,6 +40,7 @@ impl Written {
             Self::Comparison(ComparisonFormat::Annotations) => "a comparison for GitHub",
             Self::Chart(Picture::Svg) => "a chart in SVG",
             Self::Chart(Picture::Png) => "a picture in PNG",
+            Self::Matrix => "a matrix of operations",
         }
     }
 
@@ -105,6 +109,7 @@ impl Written {
                 text.starts_with("<?xml") && has_line("<testsuites name=\"mlxbench\"")
             }
             Self::Comparison(ComparisonFormat::Annotations) => text.starts_with("::"),
+            Self::Matrix => Matrix::from_json(text).is_ok(),
             Self::Chart(_) => text.starts_with("<svg class=\"chart\" role=\"img\""),
         }
     }

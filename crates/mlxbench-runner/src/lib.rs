@@ -26,6 +26,7 @@
 //! | `scratch` | folders for temporary files |
 //! | `power` | what a device spent and told during a repetition, and what it draws when idle |
 //! | `throttle` | which repetitions are marked as throttled, and measured again |
+//! | [`trials`] | which operations work on a backend's devices |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
 pub mod baselines;
@@ -56,6 +57,7 @@ mod stop;
 mod stream;
 pub mod system;
 mod throttle;
+pub mod trials;
 
 pub use error::{Error, Result};
 

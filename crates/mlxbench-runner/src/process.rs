@@ -22,9 +22,10 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, VERSION,
+    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
 };
 use mlxbench_core::results::{FailureKind, Timeline};
+use mlxbench_core::trial::Tensor;
 use mlxbench_core::{Device, Nanos};
 
 use crate::interrupt::{Interrupt, POLL};
@@ -189,6 +190,17 @@ impl Worker {
     pub fn probe(&mut self, probe: Probe) -> Result<Nanos, WorkerError> {
         match self.request(&Request::Probe(probe))? {
             Reply::Probed { product_ns } => replies::time(product_ns),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has a small program run, and gives what came out.
+    ///
+    /// # Errors
+    /// When the worker can't.
+    pub fn attempt(&mut self, attempt: Try) -> Result<Tensor, WorkerError> {
+        match self.request(&Request::Try(attempt))? {
+            Reply::Tried { output } => Ok(output),
             other => Err(unexpected(&other)),
         }
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport};
 use mlxbench_core::probe::ProductShape;
+use mlxbench_core::trial::{self, ElementType, Program};
 use mlxbench_core::{Backend, Checkpoint, Error, Placement, Precision, Result, WeightFormat};
 use tch::{Cuda, Device, TchError, Tensor, utils};
 
 use crate::inference::inference;
 use crate::weights::{self, Weights};
-use crate::{GemmaModel, Product, graph, quantised, shim};
+use crate::{GemmaModel, Product, attempt, graph, quantised, shim};
 
 /// The way of handing over steps by replay of CUDA graphs.
 const GRAPH: &str = "graph";
@@ -89,6 +90,20 @@ impl Backend for TchBackend {
         let device = usable(placement)?;
         let random = || Product::random(shape, copies, placement.precision.compute(), device);
         inference(random).map_err(framework)
+    }
+
+    fn tries(&self) -> &'static [&'static str] {
+        &Program::OPS
+    }
+
+    fn attempt(
+        &mut self,
+        program: &Program,
+        element: ElementType,
+        device: &mlxbench_core::Device,
+    ) -> Result<trial::Tensor> {
+        let device = self::device(device)?;
+        inference(|| attempt::run(program, element, device)).map_err(framework)
     }
 }
 

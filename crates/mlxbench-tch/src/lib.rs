@@ -12,6 +12,7 @@
 //! | `forms`, `flash`, `mask` | the forms in which attention is computed |
 //! | `kernels` | which of them are right here, tried at load |
 //! | `product` | a product alone, for probes |
+//! | `attempt` | single operations, for the matrix of what works |
 //! | `network` | the whole: embeddings, layers, output projection |
 //! | `step` | a step whose position and lengths are on the device |
 //! | `graph`, `replays` | CUDA graphs, and decode by their replay |
@@ -21,6 +22,7 @@
 //! | `inference` | libtorch's inference mode |
 //! | `shim` | what libtorch can tell and tch doesn't ask |
 
+mod attempt;
 mod attention;
 mod backend;
 mod cache;

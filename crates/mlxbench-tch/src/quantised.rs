@@ -300,7 +300,9 @@ impl Quantised {
 const AT_ONCE: i64 = 1 << 19;
 
 /// An error of ours where libtorch's are: without a word in front of its own.
-fn not_libtorchs(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TchError {
+pub(crate) fn not_libtorchs(
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> TchError {
     TchError::Io(std::io::Error::other(error))
 }
 

@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Regression = 1,
     /// The command, a config or a file is wrong; nothing was run.
     Usage = 2,
-    /// Measured, but a target failed or computed something different.
+    /// Measured, but a target failed or computed something different; or an operation was wrong or crashed.
     Degraded = 3,
     /// Interrupted by the user; what was measured is kept.
     Interrupted = 130,
@@ -26,7 +26,8 @@ Exit codes:
        be told, or stands on a worse level (`history --fail-on worse`); or a document is stale
        (`report --splice DOC --check`); or too many commits were skipped to name one (`bisect`)
   2    the command, a config or a file is wrong; nothing was run
-  3    measured, but a target failed or computed something different
+  3    measured, but a target failed or computed something different; or an operation was wrong or
+       crashed (`ops`)
   130  interrupted; what was measured is kept";
 
 impl From<Exit> for ExitCode {

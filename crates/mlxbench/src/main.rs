@@ -36,6 +36,7 @@ enum Verb {
     BisectStep(cmd::bisect::StepArgs),
     Init(cmd::init::Args),
     Doctor(cmd::doctor::Args),
+    Ops(cmd::ops::Args),
     Model(cmd::model::Args),
     Schema(cmd::schema::Args),
 }
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Verb::BisectStep(args) => return cmd::bisect::step(&args).into(),
         Verb::Init(args) => cmd::init::run(&args),
         Verb::Doctor(args) => cmd::doctor::run(&args),
+        Verb::Ops(args) => cmd::ops::run(&args),
         Verb::Model(args) => cmd::model::run(args),
         Verb::Schema(args) => cmd::schema::run(&args),
     };

@@ -6,3 +6,4 @@ mod ops;
 mod quantised;
 mod refusals;
 mod timing;
+mod trials;

@@ -7,10 +7,13 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 mod devtools;
+#[path = "../report/matrices.rs"]
+mod matrices;
 mod page;
 mod reports;
 #[path = "../report/support.rs"]
 mod support;
+mod trials;
 
 use page::{Page, Scheme};
 

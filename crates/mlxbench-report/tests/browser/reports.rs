@@ -30,7 +30,7 @@ fn everything() -> RunResult {
 
 /// Opens a page in all widths and schemes and lists what is wrong with it in any.
 #[track_caller]
-fn assert_good_everywhere(name: &str, html: &str) {
+pub(crate) fn assert_good_everywhere(name: &str, html: &str) {
     let mut findings = Vec::new();
     for width in [320, 1024, 1920] {
         for scheme in [Scheme::Light, Scheme::Dark] {

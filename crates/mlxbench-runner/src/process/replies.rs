@@ -241,6 +241,7 @@ pub(super) fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Generated(_) => "generated",
         Reply::Scored => "scored",
         Reply::Probed { .. } => "probed",
+        Reply::Tried { .. } => "tried",
         Reply::Error { .. } => "error",
     };
     wrong(format!("the worker answered `{name}` out of turn"))

@@ -5,3 +5,4 @@ mod ops;
 mod quantised;
 mod refusals;
 mod timing;
+mod trials;

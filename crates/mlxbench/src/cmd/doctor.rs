@@ -24,7 +24,7 @@ use advice::{Advice, missing, unsteady};
 /// How long each device's meter is looked at: some are updated ten times a second.
 const POWER_TIME: Duration = Duration::from_secs(1);
 
-/// Show what can be measured on this machine, what is missing, and how to get it.
+/// Show what can be measured on this machine, what is missing, and how to get it. `mlxbench ops` tries which operations work on its devices.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mlxbench doctor
@@ -219,6 +219,10 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     if findings.missing.is_empty() {
         writeln!(text, "nothing is missing")?;
     }
+    writeln!(
+        text,
+        "mlxbench ops tries which operations work on these devices"
+    )?;
     Ok(text)
 }
 

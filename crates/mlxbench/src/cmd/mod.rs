@@ -9,6 +9,7 @@ pub(crate) mod generate;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod model;
+pub(crate) mod ops;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;

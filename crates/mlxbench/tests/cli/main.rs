@@ -16,6 +16,7 @@ mod generate;
 mod interrupts;
 mod lost_outputs;
 mod measure;
+mod ops;
 mod outputs;
 mod precision;
 mod processes;

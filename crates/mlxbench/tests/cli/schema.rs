@@ -19,7 +19,7 @@ fn schema(of: &str) -> Value {
 #[test]
 fn the_published_schemas_are_those_of_the_types() {
     let scene = Scene::new();
-    for of in ["config", "result"] {
+    for of in ["config", "result", "ops"] {
         let printed = stdout(&scene.mlxbench(&["schema", of]));
         let path = repository().join(format!("schemas/{of}.json"));
         let published = std::fs::read_to_string(&path).unwrap_or_default();

@@ -1,0 +1,245 @@
+//! Which operations work where: one machine's matrix, or several side by side with what differs marked.
+//!
+//! | module | its subject |
+//! |---|---|
+//! | `text` | for a terminal, in blocks of 80 columns |
+//! | `page` | for a browser |
+
+mod page;
+mod text;
+
+use std::collections::BTreeMap;
+
+use mlxbench_core::results::Machine;
+use mlxbench_core::trial::{Case, Cell, ElementType, Matrix, Outcome};
+
+/// The matrices in text.
+pub fn trials_text(matrices: &[Matrix]) -> String {
+    text::render(&Table::of(matrices))
+}
+
+/// The matrices as a page.
+pub fn trials_page(matrices: &[Matrix]) -> Vec<u8> {
+    page::render(&Table::of(matrices)).into_bytes()
+}
+
+/// What both forms show.
+struct Table<'a> {
+    matrices: &'a [Matrix],
+    /// Names of rows: those that this mlxbench knows in its order, then others.
+    rows: Vec<&'a str>,
+    /// The devices, those of the same backend and name beside one another.
+    groups: Vec<Group<'a>>,
+}
+
+/// A device of a backend on a machine.
+struct Group<'a> {
+    /// Which of the matrices it is of.
+    machine: usize,
+    backend: &'a str,
+    device: String,
+    /// The dtypes that were tried.
+    columns: Vec<ElementType>,
+    cells: BTreeMap<(&'a str, ElementType), &'a Outcome>,
+}
+
+impl<'a> Table<'a> {
+    fn of(matrices: &'a [Matrix]) -> Self {
+        let mut groups = Vec::new();
+        for (machine, matrix) in matrices.iter().enumerate() {
+            for backend in &matrix.backends {
+                for device in &backend.devices {
+                    groups.push(Group::of(
+                        machine,
+                        &backend.backend,
+                        &device.device.to_string(),
+                        &device.cells,
+                    ));
+                }
+            }
+        }
+        groups.sort_by_key(|group| (group.backend, group.device.clone(), group.machine));
+        let known = Case::all().iter().map(|case| case.name);
+        let named = groups
+            .iter()
+            .flat_map(|group| group.cells.keys().map(|(op, _)| *op));
+        let mut rows: Vec<&str> = Vec::new();
+        for row in known.chain(named) {
+            let tried = groups
+                .iter()
+                .any(|group| group.cells.keys().any(|(op, _)| *op == row));
+            if tried && !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+        Self {
+            matrices,
+            rows,
+            groups,
+        }
+    }
+
+    /// Whether another machine found something else for the same backend, device, operation and dtype.
+    fn differs(&self, group: &Group<'_>, op: &str, element: ElementType) -> bool {
+        let Some(here) = group.cells.get(&(op, element)) else {
+            return false;
+        };
+        let same =
+            |other: &&Group<'_>| other.backend == group.backend && other.device == group.device;
+        let others = self.groups.iter().filter(same);
+        let mut found = others.filter_map(|other| other.cells.get(&(op, element)));
+        found.any(|other| other.name() != here.name())
+    }
+
+    /// Cells that another machine has otherwise.
+    fn differences(&self) -> usize {
+        let cells = self.groups.iter().flat_map(|group| {
+            let cells = group.cells.keys();
+            cells.filter(|(op, element)| self.differs(group, op, *element))
+        });
+        cells.count()
+    }
+
+    /// `A` for the first machine of several, nothing for a single one.
+    fn letter(&self, machine: usize) -> String {
+        match self.matrices.len() {
+            1 => String::new(),
+            // As the columns of a spreadsheet, as far as anybody lays machines side by side.
+            _ => match u8::try_from(machine).ok().filter(|machine| *machine < 26) {
+                Some(machine) => char::from(b'A' + machine).to_string(),
+                None => format!("#{}", machine + 1),
+            },
+        }
+    }
+
+    /// `A tch/mps`.
+    fn label(&self, group: &Group<'_>) -> String {
+        let letter = self.letter(group.machine);
+        format!("{letter} {}/{}", group.backend, group.device)
+            .trim_start()
+            .to_owned()
+    }
+
+    /// What isn't `ok`, the same words of a device together.
+    fn details(&self) -> Vec<Detail<'_>> {
+        let mut details: Vec<Detail<'_>> = Vec::new();
+        for (at, group) in self.groups.iter().enumerate() {
+            for &op in &self.rows {
+                for &element in &group.columns {
+                    let Some(outcome) = group.cells.get(&(op, element)) else {
+                        continue;
+                    };
+                    let Some(message) = outcome.message() else {
+                        continue;
+                    };
+                    let of = |known: &&mut Detail<'_>| {
+                        known.group == at
+                            && known.status == outcome.name()
+                            && known.message == message
+                    };
+                    match details.iter_mut().find(of) {
+                        Some(known) => known.add(op, element),
+                        None => details.push(Detail {
+                            group: at,
+                            status: outcome.name(),
+                            message,
+                            cells: vec![(op, vec![element])],
+                        }),
+                    }
+                }
+            }
+        }
+        // What gives wrong numbers without a word comes first.
+        let order = ["wrong", "crashes", "missing", "unknown"];
+        details.sort_by_key(|detail| order.iter().position(|status| *status == detail.status));
+        details
+    }
+
+    /// `2 wrong, 90 ok` of one machine.
+    fn counts(&self, machine: usize) -> String {
+        let order = ["ok", "wrong", "crashes", "missing", "unknown"];
+        let counts = self.matrices[machine].counts();
+        let told = order.iter().filter_map(|status| {
+            let count = counts.get(status)?;
+            Some(format!("{count} {status}"))
+        });
+        let told: Vec<String> = told.collect();
+        match told.is_empty() {
+            true => "nothing was tried".into(),
+            false => told.join(", "),
+        }
+    }
+
+    /// Backends of one machine that were not tried, with the reason.
+    fn untried(&self, machine: usize) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let backends = self.matrices[machine].backends.iter();
+        backends.filter_map(|of| Some((of.backend.as_str(), of.untried.as_deref()?)))
+    }
+}
+
+impl<'a> Group<'a> {
+    fn of(machine: usize, backend: &'a str, device: &str, cells: &'a [Cell]) -> Self {
+        let tried = |element: &ElementType| cells.iter().any(|cell| cell.dtype == *element);
+        Self {
+            machine,
+            backend,
+            device: device.to_owned(),
+            columns: ElementType::ALL.into_iter().filter(tried).collect(),
+            cells: cells
+                .iter()
+                .map(|cell| ((cell.op.as_str(), cell.dtype), &cell.outcome))
+                .collect(),
+        }
+    }
+}
+
+/// Cells of a device about which there is the same to say.
+struct Detail<'a> {
+    /// Of [`Table::groups`].
+    group: usize,
+    status: &'static str,
+    message: &'a str,
+    cells: Vec<(&'a str, Vec<ElementType>)>,
+}
+
+impl<'a> Detail<'a> {
+    fn add(&mut self, op: &'a str, element: ElementType) {
+        match self.cells.iter_mut().find(|(known, _)| *known == op) {
+            Some((_, elements)) => elements.push(element),
+            None => self.cells.push((op, vec![element])),
+        }
+    }
+
+    /// `sort (f32, f16), top-k (f32)`.
+    fn cells(&self) -> String {
+        let cells = self.cells.iter().map(|(op, elements)| {
+            let names: Vec<&str> = elements.iter().map(|element| element.name()).collect();
+            format!("{op} ({})", names.join(", "))
+        });
+        cells.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// `Apple M2 Max, macOS 15.1, 32 GiB`.
+fn machine(machine: &Machine) -> String {
+    let memory = humansize::format_size(machine.memory_bytes, humansize::BINARY);
+    format!("{}, {}, {memory}", machine.cpu, machine.os)
+}
+
+/// `PyTorch 2.13.0, MLX 0.32.0`, and by which mlxbench.
+fn versions(matrix: &Matrix) -> String {
+    let frameworks = matrix.backends.iter().filter_map(|of| {
+        let identity = of.identity.as_ref()?;
+        Some(format!("{} {}", identity.framework, identity.version))
+    });
+    let harness = &matrix.mlxbench;
+    let commit = harness.commit.iter().map(|commit| format!("({commit})"));
+    let ours: Vec<String> = [format!("mlxbench {}", harness.version)]
+        .into_iter()
+        .chain(commit)
+        .collect();
+    frameworks
+        .chain([ours.join(" ")])
+        .collect::<Vec<_>>()
+        .join(", ")
+}

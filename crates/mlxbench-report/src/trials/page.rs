@@ -1,0 +1,172 @@
+//! Matrices for a browser: one page without a script, which asks the network for nothing.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use mlxbench_core::trial::{Case, ElementType};
+
+use super::{Group, Table, machine, versions};
+use crate::units::is_unprintable;
+
+const STYLE: &str = include_str!("page.css");
+
+/// What the page may do: nothing but show itself.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+
+pub(super) fn render(table: &Table<'_>) -> String {
+    let title = "Which operations work";
+    let document = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                link rel="icon" href="data:,";
+                title { (title) " - mlxbench" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    p class="brand" { "mlxbench" }
+                    h1 { (title) }
+                }
+                main {
+                    (machines(table))
+                    (matrix(table))
+                    (details(table))
+                    (glossary(table))
+                }
+            }
+        }
+    };
+    // What others wrote is escaped already; this is what escaping leaves.
+    let unprintable = |character: char| character != '\n' && is_unprintable(character);
+    document.into_string().replace(unprintable, "\u{fffd}")
+}
+
+fn machines(table: &Table<'_>) -> Markup {
+    html! {
+        ul class="machines" {
+            @for (at, of) in table.matrices.iter().enumerate() {
+                @let letter = table.letter(at);
+                li {
+                    @if !letter.is_empty() { b { (letter) } ": " }
+                    (machine(&of.machine)) ". " (versions(of)) ", " (of.started.strftime("%Y-%m-%d %H:%M UTC"))
+                    ": " (table.counts(at)) "."
+                    @for (backend, reason) in table.untried(at) {
+                        " " (backend) " wasn't tried: " (reason) "."
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn matrix(table: &Table<'_>) -> Markup {
+    if table.groups.is_empty() {
+        return html! { p { "No operation was tried." } };
+    }
+    let differences = table.differences();
+    html! {
+        div class="scroll" tabindex="0" role="region" aria-label="The matrix" {
+            table {
+                caption {
+                    "Each operation by the framework's own function, against plain Rust in f64."
+                    @if differences > 0 {
+                        " ≠: not the same on all machines (" (differences) " cells)."
+                    }
+                }
+                thead {
+                    tr {
+                        th scope="col" rowspan="2" { "operation" }
+                        @for group in &table.groups {
+                            th scope="colgroup" class="first" colspan=(group.columns.len()) { (table.label(group)) }
+                        }
+                    }
+                    tr {
+                        @for group in &table.groups {
+                            @for (at, element) in group.columns.iter().enumerate() {
+                                th scope="col" class=[(at == 0).then_some("first")] { (element) }
+                            }
+                        }
+                    }
+                }
+                tbody {
+                    @for row in &table.rows {
+                        tr {
+                            th scope="row" { (row) }
+                            @for group in &table.groups {
+                                @for (at, &element) in group.columns.iter().enumerate() {
+                                    (cell(table, group, row, element, at == 0))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cell(
+    table: &Table<'_>,
+    group: &Group<'_>,
+    row: &str,
+    element: ElementType,
+    first: bool,
+) -> Markup {
+    let first = if first { " first" } else { "" };
+    let Some(outcome) = group.cells.get(&(row, element)) else {
+        return html! { td class={ "none" (first) } { "-" } };
+    };
+    let differs = table.differs(group, row, element);
+    let mark = if differs { " differs" } else { "" };
+    html! {
+        td class={ (outcome.name()) (mark) (first) } title=[outcome.message()] {
+            (outcome.name())
+            @if differs { " ≠" }
+        }
+    }
+}
+
+fn details(table: &Table<'_>) -> Markup {
+    let details = table.details();
+    html! {
+        h2 { "What isn't ok" }
+        @if details.is_empty() { p { "Nothing: all that was tried is ok." } }
+        @else {
+            dl {
+                @for detail in &details {
+                    dt {
+                        b class=(detail.status) { (detail.status) } " on "
+                        (table.label(&table.groups[detail.group])) ": " (detail.cells())
+                    }
+                    dd { (detail.message) }
+                }
+            }
+        }
+    }
+}
+
+fn glossary(table: &Table<'_>) -> Markup {
+    let known = Case::all()
+        .iter()
+        .filter(|case| table.rows.contains(&case.name));
+    html! {
+        h2 { "What the words mean" }
+        ul {
+            li { b { "ok" } ": every number is as near to the right one as the dtype allows." }
+            li { b { "wrong" } ": one isn't; the worst is quoted with its limit." }
+            li { b { "missing" } ": the framework refuses, in its own words." }
+            li { b { "crashes" } ": the process died, or gave no answer in time." }
+            li { b { "unknown" } ": the worker doesn't know the operation. " b { "-" } ": there is no such trial." }
+        }
+        h2 { "What is tried" }
+        dl class="ops" {
+            @for case in known {
+                dt { (case.name) }
+                dd { (case.about) }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Which operations work where, as people see it.
+
+use mlxbench_core::trial::{ElementType, Outcome};
+use mlxbench_report::{trials_page, trials_text};
+
+use crate::matrices::{matrix, two};
+
+#[test]
+fn one_machine_in_text() {
+    insta::assert_snapshot!(trials_text(&two()[..1]));
+}
+
+#[test]
+fn two_machines_in_text() {
+    insta::assert_snapshot!(trials_text(&two()));
+}
+
+#[test]
+fn no_line_is_wider_than_80_columns() {
+    let many: Vec<_> = two().into_iter().cycle().take(5).collect();
+    for count in 1..=many.len() {
+        let text = trials_text(&many[..count]);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{text}");
+        assert!(text.contains("A server") == (count > 1), "{text}");
+    }
+}
+
+/// Of the cells of the CPU, which both have: min and max in i64, the attention in f16, top-k in f16. That in bf16 is
+/// wrong on both.
+#[test]
+fn what_differs_is_marked_on_both_machines_and_nothing_else() {
+    let text = trials_text(&two());
+    assert_eq!(
+        text.matches("* ").count() + text.matches("*\n").count(),
+        2 * 4,
+        "{text}"
+    );
+    let page = String::from_utf8(trials_page(&two())).unwrap();
+    assert_eq!(page.matches(" differs").count(), 2 * 4);
+    let alone = String::from_utf8(trials_page(&two()[..1])).unwrap();
+    assert_eq!(alone.matches(" differs").count(), 0);
+}
+
+#[test]
+fn words_of_others_stay_words() {
+    let message = "<script>alert(1)</script>\u{202e}\u{1b}[2J".to_owned();
+    let hostile = matrix(
+        "<b>cpu</b>",
+        None,
+        &[("sort", ElementType::F32, Outcome::Missing { message })],
+    );
+    let page = String::from_utf8(trials_page(&[hostile])).unwrap();
+    assert!(
+        !page.contains("<script") && !page.contains("<b>cpu"),
+        "{page}"
+    );
+    assert!(!page.contains(['\u{202e}', '\u{1b}']), "{page}");
+}
+
+#[test]
+fn an_operation_of_another_version_gets_a_row() {
+    let mut newer = matrix("A server", None, &[]);
+    newer.backends[1].devices[0].cells[0].op = "fft".into();
+    let text = trials_text(&[newer]);
+    let fft = text.lines().find(|line| line.starts_with("fft "));
+    assert_eq!(
+        fft.map(|line| line.split_whitespace().count()),
+        Some(5),
+        "{text}"
+    );
+}
