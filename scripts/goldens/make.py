@@ -3,7 +3,7 @@
 Run by hand, in any Python with torch, transformers, numpy and safetensors, from the repository's
 root, after changing a config.json under crates/mlxbench-conformance/goldens:
 
-    python scripts/goldens/make.py
+    python scripts/goldens/make.py [PREFIX...]
 
 Each folder there holds a config.json; beside it this writes golden.safetensors. Each folder of
 goldens-quantised beside it gets q8.safetensors and q4.safetensors: of the model whose matrices are the
@@ -39,8 +39,8 @@ def prompt_length(case):
     return 282 if case.endswith("-long") else 21
 
 
-def weight(name, shape):
-    """SplitMix64 seeded by the name's FNV-1a hash, as f32 in [-1, 1), times a scale."""
+def weight(name, shape, mean=0):
+    """SplitMix64 seeded by the name's FNV-1a hash, as f32 in [-1, 1), times a scale; vectors around `mean`."""
     seed = 0xCBF29CE484222325
     for byte in name.encode():
         seed = (seed ^ byte) * 0x100000001B3 % 2**64
@@ -51,35 +51,45 @@ def weight(name, shape):
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     uniform = (z >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - np.float32(1)
+    offset = np.float32(0)
     if name == "model.embed_tokens.weight":
         scale = np.float32(0.25)
-    elif len(shape) == 1:  # norms and biases
-        scale = np.float32(0.5)
+    elif len(shape) == 1:  # norms and biases, and what else Gemma 4 multiplies by
+        scale, offset = np.float32(0.5), np.float32(mean)
     else:
-        scale = np.sqrt(np.float32(6) / np.float32(shape[1]))
-    return torch.from_numpy((uniform * scale).reshape(shape))
+        scale = np.sqrt(np.float32(6) / np.float32(shape[-1]))
+    return torch.from_numpy((uniform * scale + offset).reshape(shape))
 
 
-TABLES = ["model.embed_tokens.weight", "lm_head.weight"]
+EIGHT_BITS = ("embed_tokens.weight", "lm_head.weight", "embed_tokens_per_layer.weight", "router.proj.weight")
 
 
 def dequantised(name, matrix, scheme):
-    """A matrix by its codes; tables are in q8 always."""
-    scheme = "q8" if name in TABLES else scheme
-    codes, scale = quantise.SCHEMES[scheme](matrix.numpy())
-    block = matrix.shape[1] if scheme == "q8" else 64
-    return torch.from_numpy(codes * np.repeat(scale, block, 1)[:, : matrix.shape[1]])
+    """A matrix, or matrices below one another, by its codes; tables and routers are in q8 always."""
+    scheme = "q8" if name.endswith(EIGHT_BITS) else scheme
+    columns = matrix.shape[-1]
+    codes, scale = quantise.SCHEMES[scheme](matrix.reshape(-1, columns).numpy())
+    block = columns if scheme == "q8" else 64
+    return torch.from_numpy(codes * np.repeat(scale, block, 1)[:, :columns]).reshape(matrix.shape)
+
+
+def tensors(model):
+    """Parameters, tied ones once, and the numbers that Gemma 4 multiplies a layer by."""
+    yield from model.named_parameters()
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name.endswith("layer_scalar"))
 
 
 def load(folder, scheme=None):
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    mean = 1 if config.model_type.startswith("gemma4") else 0  # its norms have no offset
     model = AutoModelForCausalLM.from_config(
-        config, attn_implementation="eager", dtype=torch.float64 if scheme else torch.float32
+        config, attn_implementation="eager", experts_implementation="eager",
+        dtype=torch.float64 if scheme else torch.float32
     )
     with torch.no_grad():
-        for name, parameter in model.named_parameters():  # tied ones once
-            value = weight(name, tuple(parameter.shape))
-            if scheme and value.ndim == 2:
+        for name, parameter in tensors(model):
+            value = weight(name, tuple(parameter.shape), mean)
+            if scheme and value.ndim > 1:
                 value = dequantised(name, value, scheme)
             parameter.copy_(value)
     return model.eval()
@@ -111,10 +121,16 @@ def write(model, path):
     print(f"{path.parent.name} {path.stem}: greedy {tokens[length:]}, logits within {abs(logits).max():.2f}")
 
 
+def folders(root):
+    """Those whose names begin with one of the arguments; all without any."""
+    wanted = tuple(sys.argv[1:]) or ("",)
+    return sorted(path.parent for path in root.glob("*/config.json") if path.parent.name.startswith(wanted))
+
+
 def main():
-    for folder in sorted(path.parent for path in GOLDENS.glob("*/config.json")):
+    for folder in folders(GOLDENS):
         write(load(folder), folder / "golden.safetensors")
-    for folder in sorted(path.parent for path in QUANTISED.glob("*/config.json")):
+    for folder in folders(QUANTISED):
         for scheme in quantise.SCHEMES:
             write(load(folder, scheme), folder / f"{scheme}.safetensors")
 

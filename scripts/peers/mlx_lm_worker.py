@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.metadata
+import json
 
 import mlx.core as mx
 import mlx_lm.utils
@@ -11,7 +12,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx.utils import tree_map
 from pathlib import Path
 
-from protocol import Clock, Unsupported, chunks, columns, dtype_of, serve
+from protocol import Clock, Unsupported, chunks, columns, dtype_of, serve, skipped
 
 DTYPES = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}
 # What the mlx adapter calls MLX's GPU.
@@ -56,7 +57,9 @@ class Worker:
         # generate_step's own stream is of the device that was the default at import, the GPU where there is one.
         self.stream = mx.new_thread_local_stream(mx.default_device())
         self.model = model
-        return set_blas_threads(threads), "own"
+        # generate_step evaluates caches alone, and layers that share one write none: see METHODOLOGY.md.
+        config = json.loads((Path(folder) / "config.json").read_text())
+        return set_blas_threads(threads), "own", skipped(config, "last position only (lazy evaluation)")
 
     def generate(self, request):
         prompt, context = request["prompt"], request.get("context")

@@ -1,7 +1,7 @@
 """The worker's side of the protocol (crates/mlxbench-core/PROTOCOL.md), for peers in Python.
 
 A peer gives `serve` an object with `hello()`, `load(folder, placement, threads)` that returns the
-number of threads in effect and what a read of a token waits for, `generate(request)` that returns the
+number of threads in effect, what a read of a token waits for and the ways of doing a part of the work, `generate(request)` that returns the
 keys of its reply, and `score(request)` that yields an array of f32 logits, of shape [rows, vocab], for
 each position.
 """
@@ -74,9 +74,9 @@ def answer(worker, request):
         if request.get("dequantised"):
             raise Unsupported("this peer doesn't dequantise: name another reference")
         clock = Clock()
-        threads, reads = worker.load(
+        threads, reads, kernels = worker.load(
             request["model"], request["placement"], request.get("threads"))
-        return {"type": "loaded", "load_ns": clock.now(), "threads": threads, "reads": reads}
+        return {"type": "loaded", "load_ns": clock.now(), "threads": threads, "reads": reads, "kernels": kernels}
     if kind == "generate":
         if "logits" in request or request.get("stop"):
             raise Unsupported("this peer writes no logits and knows no stop tokens")
@@ -109,6 +109,13 @@ def write_logits(path, positions, count):
                 text += b" " * (-len(text) % 8)
                 file.write(struct.pack("<Q", len(text)) + text)
             file.write(logits.tobytes())
+
+
+def skipped(config, words):
+    """The label of what a library leaves out of a prompt in layers that share KV caches; none without such."""
+    config = config.get("text_config") or config
+    shares = config.get("num_kv_shared_layers")
+    return {"prompt in layers that share KV": words} if shares else {}
 
 
 def columns(rows, start, end=None):

@@ -11,7 +11,7 @@ import numpy
 import torch
 import transformers
 
-from protocol import Clock, columns, dtype_of, serve
+from protocol import Clock, columns, dtype_of, serve, skipped
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 GRAPH = "+graph"
@@ -119,7 +119,9 @@ class Worker:
         self.reads = {"cpu": "immediate", "cuda": "own"}.get(self.device.type, "in_order")
         if self.reads == "own":
             self.way_out = torch.cuda.Stream(self.device)
-        return torch.get_num_threads(), self.reads
+        # logits_to_keep reaches down to them.
+        kernels = skipped(model.config.to_dict(), "last position of each chunk only")
+        return torch.get_num_threads(), self.reads, kernels
 
     def synchronize(self):
         if self.device.type == "cuda":

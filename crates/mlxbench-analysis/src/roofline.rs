@@ -117,9 +117,9 @@ pub fn prefill_work(result: &RunResult, target: &TargetId, test: &Test) -> Optio
     let tokens = (rows * prompt) as f64;
     let chunk = result.run.settings.chunk;
     let chunks = prompt.div_ceil(chunk.max(1));
-    let cache = config.kv_cache_bytes(storage.kv_cache, rows, depth + prompt);
+    let cache = config.kv_read_bytes(storage.kv_cache, rows, depth + prompt);
     let unread = chunks.saturating_sub(1) as f64 * config.unread_by_chunks(&storage) as f64;
-    let weights = chunks as f64 * storage.weights_bytes() as f64;
+    let weights = chunks as f64 * storage.multiplied_bytes() as f64;
     let bytes = weights - unread + cache as f64;
     let operations = config.prefill_operations(rows, depth, prompt, chunk);
     test.yields(Metric::Prefill).then(|| Work {

@@ -33,7 +33,7 @@ pub(crate) fn is_fused(
 #[derive(Debug)]
 pub struct Attention {
     spec: AttentionSpec,
-    /// Queries, keys and values in one product.
+    /// Queries, and keys and values of the layer's own, in one product.
     qkv_proj: Linear,
     o_proj: Linear,
 }
@@ -47,33 +47,28 @@ impl parts::Attention<Candle> for Attention {
     ) -> Result<Self> {
         let linear =
             |modules: &[&str], columns| weights.linear(names, modules, columns, attention.bias);
-        let KeysValues::Own = attention.keys_values;
-        let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         Ok(Self {
             spec: attention.clone(),
-            qkv_proj: linear(&qkv, hidden)?,
+            qkv_proj: linear(attention.keys_values.projections(), hidden)?,
             o_proj: linear(&["self_attn.o_proj"], attention.query_width())?,
         })
     }
 
     fn project(&self, x: &Tensor) -> Result<Heads<Tensor>> {
         let qkv = self.qkv_proj.forward(x)?;
-        let (heads, kv_heads) = (self.spec.heads, self.spec.kv_heads);
+        let keys_values = self.spec.keys_values.are_own();
+        let keys_values = keys_values.then(|| self.split_keys_values(&qkv, self.spec.heads));
         Ok(Heads {
-            queries: self.split(&qkv, 0, heads)?,
-            keys: self.split(&qkv, heads, kv_heads)?,
-            values: self.split(&qkv, heads + kv_heads, kv_heads)?,
+            queries: self.split(&qkv, 0, self.spec.heads)?,
+            keys_values: keys_values.transpose()?,
         })
     }
 
     fn project_keys_values(&self, x: &Tensor) -> Result<[Tensor; 2]> {
-        let (queries, both) = (self.spec.query_width(), 2 * self.spec.kv_width());
-        let kv = self.qkv_proj.rows(queries, both)?.forward(x)?;
-        let kv_heads = self.spec.kv_heads;
-        Ok([
-            self.split(&kv, 0, kv_heads)?,
-            self.split(&kv, kv_heads, kv_heads)?,
-        ])
+        let queries = self.spec.query_width();
+        let own = self.spec.projected_width() - queries;
+        let kv = self.qkv_proj.rows(queries, own)?.forward(x)?;
+        self.split_keys_values(&kv, 0)
     }
 
     fn attend(
@@ -84,7 +79,10 @@ impl parts::Attention<Candle> for Attention {
     ) -> Result<Tensor> {
         let (queries, mask) = (&heads.queries, span.mask.as_ref());
         let (location, tokens) = (queries.device().location(), queries.dim(2)?);
-        let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
+        let (keys, values) = match &heads.keys_values {
+            Some([keys, values]) => cache.append(&span.append, keys, values)?,
+            None => cache.read(&span.append)?,
+        };
         let mixed = match is_fused(location, queries.dtype(), tokens, &self.spec) {
             true => self.fused(queries, &keys, &values, mask)?,
             false => self.plain(queries, &keys, &values, mask)?,
@@ -106,6 +104,17 @@ impl Attention {
             .narrow(2, first, heads)?
             .transpose(1, 2)?
             .contiguous()
+    }
+
+    /// Keys and values in `x`, as [`Attention::split`] takes it, from the head `first` on.
+    fn split_keys_values(&self, x: &Tensor, first: usize) -> Result<[Tensor; 2]> {
+        let kv_heads = self.spec.kv_heads;
+        let keys = self.split(x, first, kv_heads)?;
+        let values = match self.spec.keys_values {
+            KeysValues::OneProjection => keys.clone(),
+            _ => self.split(x, first + kv_heads, kv_heads)?,
+        };
+        Ok([keys, values])
     }
 
     /// By candle's one kernel. A single token must see all that is read: the kernel takes no mask then.

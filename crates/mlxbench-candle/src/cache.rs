@@ -44,9 +44,15 @@ impl Cache<Candle> for KvCache {
                     .force_contiguous()?;
                 buffer.slice_set(&kept, 2, 0)?;
             }
-            buffer.slice_set(new, 2, append.write.start)?;
-            buffer.narrow(2, append.read.start, append.read.len())
+            buffer.slice_set(new, 2, append.write.start)
         };
-        Ok((write(&self.keys, keys)?, write(&self.values, values)?))
+        write(&self.keys, keys)?;
+        write(&self.values, values)?;
+        self.read(append)
+    }
+
+    fn read(&self, append: &Append) -> Result<(Tensor, Tensor)> {
+        let entries = |buffer: &Tensor| buffer.narrow(2, append.read.start, append.read.len());
+        Ok((entries(&self.keys)?, entries(&self.values)?))
     }
 }

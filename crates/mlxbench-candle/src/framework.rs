@@ -10,8 +10,10 @@ use mlxbench_core::gemma::pass::{self, Pass};
 
 use crate::attention::{Attention, is_fused};
 use crate::cache::KvCache;
+use crate::experts::Experts;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
+use crate::per_layer::PerLayerInput;
 use crate::rope::Rope;
 use crate::weights::Weights;
 
@@ -55,6 +57,9 @@ impl Framework for Candle {
     type Cache = KvCache;
     type Attention = Attention;
     type Mlp = Mlp;
+    type Experts = Experts;
+    type PerLayerInput = PerLayerInput;
+    type Scalar = f64;
 
     fn error(error: candle_core::Error) -> Error {
         Error::framework(error)
@@ -66,6 +71,14 @@ impl Framework for Candle {
 
     fn add(x: Tensor, y: Tensor) -> candle_core::Result<Tensor> {
         x + y
+    }
+
+    fn scalar(weights: &Weights<'_>, name: &str) -> candle_core::Result<f64> {
+        weights.number(name)
+    }
+
+    fn scale(x: Tensor, by: &f64) -> candle_core::Result<Tensor> {
+        x * *by
     }
 
     fn mask(

@@ -1,4 +1,4 @@
-//! The candle adapter: Gemma 1, 2 and 3 against candle's tensor API, on the CPU and, through the
+//! The candle adapter: Gemma 1 to 4 against candle's tensor API, on the CPU and, through the
 //! features `metal` and `cuda`, on GPUs. The feature `accelerate` puts Apple's BLAS under the CPU.
 //!
 //! | module | its subject |
@@ -9,7 +9,8 @@
 //! | `quantised` | weights as codes, in candle's blocks |
 //! | `gguf` | blocks of a GGUF file, as they are |
 //! | `linear` | products with a weight matrix |
-//! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `norm`, `rope`, `cache`, `attention`, `mlp`, `experts` | the parts of a layer |
+//! | `per_layer` | embeddings of tokens for each layer |
 //! | `readback` | how tokens come to the host |
 //! | `cuda` | with the feature `cuda`: what candle leaves to its user there |
 //! | `product` | a product alone, for probes |
@@ -23,12 +24,14 @@ mod backend;
 mod cache;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod experts;
 mod framework;
 mod gguf;
 mod linear;
 mod mlp;
 mod model;
 mod norm;
+mod per_layer;
 mod product;
 mod quantised;
 mod readback;

@@ -1,6 +1,6 @@
 //! The gated MLP (GeGLU).
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use mlxbench_core::gemma::{LayerNames, parts};
 
 use crate::framework::Candle;
@@ -30,13 +30,7 @@ impl parts::Mlp<Candle> for Mlp {
     }
 
     fn gated(&self, gate_up: &Tensor) -> Result<Tensor> {
-        let half = |index| gate_up.narrow(2, index * self.width, self.width);
-        let (gate, up) = (half(0)?, half(1)?);
-        match gate_up.device() {
-            // On the CPU candle's element-wise operations use all threads on contiguous tensors only.
-            Device::Cpu => geglu(&gate.contiguous()?, &up.contiguous()?),
-            _ => geglu(&gate, &up),
-        }
+        gated(gate_up, self.width)
     }
 
     fn down(&self, gated: &Tensor) -> Result<Tensor> {
@@ -44,8 +38,19 @@ impl parts::Mlp<Candle> for Mlp {
     }
 }
 
+/// The gated half of both projections, of shape `[..., 2 * width]`.
+pub(crate) fn gated(gate_up: &Tensor, width: usize) -> Result<Tensor> {
+    let half = |index| gate_up.narrow(D::Minus1, index * width, width);
+    let (gate, up) = (half(0)?, half(1)?);
+    match gate_up.device() {
+        // On the CPU candle's element-wise operations use all threads on contiguous tensors only.
+        Device::Cpu => geglu(&gate.contiguous()?, &up.contiguous()?),
+        _ => geglu(&gate, &up),
+    }
+}
+
 /// `gelu(gate) * up`. In 16 bits candle rounds inside its GELU; the reference rounds once, at the end.
-fn geglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+pub(crate) fn geglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.to_dtype(DType::F32)?.gelu()?.to_dtype(up.dtype())? * up
 }
 

@@ -15,6 +15,7 @@ pub use ops::Session;
 use crate::framework::{Candle, Place};
 use crate::linear::{Linear, Weight, splits_rows};
 use crate::norm::RmsNorm;
+use crate::per_layer::PerLayerEmbeddings;
 use crate::quantised;
 use crate::readback::{Readback, Ready};
 use crate::weights::{self, Weights};
@@ -28,6 +29,7 @@ pub struct GemmaModel {
     /// Shape `[vocab_size, hidden_size]`.
     embedding: Weight,
     embedding_scale: f64,
+    per_layer: Option<PerLayerEmbeddings>,
     decoder: Decoder<Candle>,
     norm: RmsNorm,
     lm_head: Linear,
@@ -44,6 +46,15 @@ pub struct Output {
     ready: Ready,
     /// Shape `[batch, vocab_size]`, in the model's dtype.
     logits: Tensor,
+}
+
+/// What goes into the layers.
+struct Entry {
+    /// The tokens' embeddings, of shape `[batch, tokens, hidden_size]`.
+    x: Tensor,
+    /// Those for each layer, where there are any.
+    inputs: Vec<Tensor>,
+    spans: Spans<Candle>,
 }
 
 impl GemmaModel {
@@ -63,12 +74,17 @@ impl GemmaModel {
                 lm_head
             }
         };
+        let per_layer = PerLayerEmbeddings::load(weights)?;
         let decoder = Decoder::load(config, weights, place.clone())?;
-        let norm = RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?;
+        let norm = RmsNorm::load(weights, &config.final_norm())?;
         let storage = weights.are_quantised().then(|| Storage {
             layers_bytes: weights.layers_bytes(),
             tables_bytes,
             others_bytes: weights.others_bytes(),
+            experts_bytes: weights.experts_bytes(),
+            per_layer_bytes: per_layer
+                .as_ref()
+                .map_or(0, PerLayerEmbeddings::table_bytes),
             kv_cache: weights.dtype(),
             activations: quantised::activations(weights.device),
         });
@@ -79,6 +95,7 @@ impl GemmaModel {
             place,
             embedding,
             embedding_scale: config.embedding_scale(weights.dtype()),
+            per_layer,
             norm,
             lm_head: Linear::new(lm_head, None),
             storage,
@@ -86,22 +103,27 @@ impl GemmaModel {
     }
 
     /// What goes into the layers for `ids`, of shape `[batch, tokens]`, and their spans.
-    fn enter(&mut self, ids: &Tensor) -> Result<(Tensor, Spans<Candle>)> {
+    fn enter(&mut self, ids: &Tensor) -> Result<Entry> {
         let (batch, tokens) = ids.dims2().map_err(Error::framework)?;
         let spans = self.decoder.advance(batch, tokens)?;
-        let embed = || {
-            let embedded = self
-                .embedding
-                .lookup(&ids.flatten_all()?, self.place.dtype)?;
-            embedded.reshape((batch, tokens, ()))? * self.embedding_scale
+        let embed = || -> candle_core::Result<_> {
+            let ids = ids.flatten_all()?;
+            let embedded = self.embedding.lookup(&ids, self.place.dtype)?;
+            let x = (embedded.reshape((batch, tokens, ()))? * self.embedding_scale)?;
+            let inputs = match &self.per_layer {
+                Some(per_layer) => per_layer.forward(&ids, &x)?,
+                None => Vec::new(),
+            };
+            Ok((x, inputs))
         };
-        Ok((embed().map_err(Error::framework)?, spans))
+        let (x, inputs) = embed().map_err(Error::framework)?;
+        Ok(Entry { x, inputs, spans })
     }
 
     /// Appends `ids`, of shape `[batch, tokens]`, to the KV cache, with the logits that follow.
     fn append(&mut self, ids: &Tensor) -> Result<Output> {
-        let (x, spans) = self.enter(ids)?;
-        let hidden = self.decoder.run(x, &spans);
+        let Entry { x, inputs, spans } = self.enter(ids)?;
+        let hidden = self.decoder.run(x, &inputs, &spans);
         let output = hidden.and_then(|hidden| self.project(&hidden));
         output.map_err(Error::framework)
     }
@@ -167,8 +189,9 @@ impl Model for GemmaModel {
 
     fn prefill(&mut self, tokens: &TokenBatch) -> Result<()> {
         let ids = self.upload(tokens)?;
-        let (x, spans) = self.enter(&ids)?;
-        self.decoder.fill(x, &spans).map_err(Error::framework)
+        let Entry { x, inputs, spans } = self.enter(&ids)?;
+        let filled = self.decoder.fill(x, &inputs, &spans);
+        filled.map(drop).map_err(Error::framework)
     }
 
     fn forward(&mut self, tokens: &TokenBatch) -> Result<Output> {

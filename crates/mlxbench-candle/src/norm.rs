@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::ops::rms_norm;
+use mlxbench_core::gemma::NormSpec;
 use mlxbench_core::gemma::parts::Norm;
 
 use crate::framework::Candle;
@@ -10,16 +11,16 @@ use crate::weights::Weights;
 /// One kernel of candle's, in the model's dtype: METHODOLOGY.md says why.
 #[derive(Debug)]
 pub struct RmsNorm {
-    /// `1 + weight`, of shape `[width]`.
+    /// What is multiplied by, of shape `[width]`.
     factor: Tensor,
     eps: f32,
 }
 
 impl Norm<Candle> for RmsNorm {
-    fn load(weights: &Weights<'_>, name: &str, eps: f64) -> Result<Self> {
+    fn load(weights: &Weights<'_>, spec: &NormSpec) -> Result<Self> {
         Ok(Self {
-            factor: weights.norm(name)?,
-            eps: eps as f32,
+            factor: weights.norm(spec)?,
+            eps: spec.eps as f32,
         })
     }
 

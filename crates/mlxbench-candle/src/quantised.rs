@@ -102,6 +102,25 @@ impl Quantised {
         Self::of_bytes(bytes, format, columns, device)
     }
 
+    /// The matrices below one another in the tensor called `name`, as many as `count`, each for itself: candle
+    /// can't multiply by a part of one.
+    pub(crate) fn load_each(
+        checkpoint: &Checkpoint,
+        name: &str,
+        scheme: Scheme,
+        [count, columns]: [usize; 2],
+        device: &Device,
+    ) -> Result<Vec<Self>> {
+        let format = format(scheme.of_tensor(name));
+        let mut bytes = Vec::new();
+        for codes in checkpoint.codes(name, scheme) {
+            pack(&codes.map_err(Error::msg)?, &mut bytes);
+        }
+        let each = bytes.chunks(bytes.len() / count);
+        each.map(|bytes| Self::of_bytes(bytes.to_vec(), format, columns, device))
+            .collect()
+    }
+
     /// `codes` on `device`.
     pub(crate) fn of(codes: &Codes, device: &Device) -> Result<Self> {
         let mut bytes = Vec::new();

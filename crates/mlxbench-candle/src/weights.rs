@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 use mlxbench_core::checkpoint::Element;
-use mlxbench_core::gemma::LayerNames;
+use mlxbench_core::gemma::{LayerNames, NormSpec};
 use mlxbench_core::{Checkpoint, Dtype, Precision, WeightFormat};
 
 use crate::gguf::Gguf;
@@ -34,6 +34,7 @@ pub struct Weights<'a> {
     /// Where the weights are taken as a GGUF file has them.
     gguf: Option<Gguf>,
     layers_bytes: Cell<u64>,
+    experts_bytes: Cell<u64>,
     others_bytes: Cell<u64>,
 }
 
@@ -52,6 +53,7 @@ impl<'a> Weights<'a> {
             precision,
             gguf: native.then(|| Gguf::open(checkpoint)).transpose()?,
             layers_bytes: Cell::default(),
+            experts_bytes: Cell::default(),
             others_bytes: Cell::default(),
         })
     }
@@ -69,6 +71,11 @@ impl<'a> Weights<'a> {
     /// Bytes of the matrices of layers that were loaded.
     pub(crate) fn layers_bytes(&self) -> u64 {
         self.layers_bytes.get()
+    }
+
+    /// Of those, bytes of experts.
+    pub(crate) fn experts_bytes(&self) -> u64 {
+        self.experts_bytes.get()
     }
 
     /// Bytes of the norms and biases that were loaded.
@@ -108,6 +115,13 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// The product with the matrix called `name` alone.
+    pub(crate) fn product(&self, name: &str, columns: usize) -> Result<Linear> {
+        let weight = self.matrix(&[name], columns)?;
+        add(&self.layers_bytes, weight.bytes());
+        Ok(Linear::new(weight, None))
+    }
+
     /// The outputs of all modules of a layer, one below the other in one product.
     pub(crate) fn linear(
         &self,
@@ -130,14 +144,55 @@ impl<'a> Weights<'a> {
         Ok(Linear::new(weight, bias))
     }
 
-    /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
-    pub(crate) fn norm(&self, name: &str) -> Result<Tensor> {
-        let mut factor = self.checkpoint.tensor(name).to_vec::<f32>();
-        factor.iter_mut().for_each(|weight| *weight += 1.0);
-        let width = factor.len();
-        let factor = Tensor::from_vec(factor, width, self.device)?.to_dtype(dtype(self.dtype()))?;
-        add(&self.others_bytes, bytes(&factor));
+    /// An RMSNorm's factor, `scale * (offset + weight)` formed in f32, in the model's dtype. Shape `[width]`.
+    pub(crate) fn norm(&self, spec: &NormSpec) -> Result<Tensor> {
+        let mut factor = match &spec.weight {
+            Some(name) => self.checkpoint.tensor(name).to_vec::<f32>(),
+            None => vec![0.0; spec.width],
+        };
+        let (offset, scale) = (spec.offset as f32, spec.scale as f32);
+        let formed = factor.iter_mut();
+        formed.for_each(|weight| *weight = scale * (offset + *weight));
+        let factor = Tensor::from_vec(factor, spec.width, self.device)?;
+        let factor = factor.to_dtype(dtype(self.dtype()))?;
+        if spec.weight.is_some() {
+            add(&self.others_bytes, bytes(&factor));
+        }
         Ok(factor)
+    }
+
+    /// The one number of the tensor called `name`, rounded to the model's dtype.
+    pub(crate) fn number(&self, name: &str) -> Result<f64> {
+        let number = self.vector(name)?.to_dtype(DType::F64)?;
+        number.squeeze(0)?.to_scalar()
+    }
+
+    /// All numbers of the tensor called `name`, in the model's dtype. Shape `[elements]`.
+    pub(crate) fn vector(&self, name: &str) -> Result<Tensor> {
+        let vector = self.plain(&[name], 1)?.flatten_all()?;
+        add(&self.others_bytes, bytes(&vector));
+        Ok(vector)
+    }
+
+    /// The products with the matrices of `count` experts in the tensor called `name`.
+    pub(crate) fn experts(&self, name: &str, [count, columns]: [usize; 2]) -> Result<Vec<Linear>> {
+        let weights: Vec<Weight> = match self.precision.weights() {
+            WeightFormat::Quantised(scheme) => {
+                let (checkpoint, shape) = (self.checkpoint, [count, columns]);
+                let each = Quantised::load_each(checkpoint, name, scheme, shape, self.device)?;
+                each.into_iter().map(Weight::Quantised).collect()
+            }
+            _ => {
+                let all = self.plain(&[name], columns)?;
+                let each = all.chunk(count, 0)?;
+                each.into_iter().map(Weight::Plain).collect()
+            }
+        };
+        let bytes = weights.iter().map(Weight::bytes).sum();
+        add(&self.layers_bytes, bytes);
+        add(&self.experts_bytes, bytes);
+        let linear = |weight| Linear::new(weight, None);
+        Ok(weights.into_iter().map(linear).collect())
     }
 
     fn stack<T: Element + WithDType>(

@@ -245,21 +245,32 @@ impl Golden {
             .map_err(|error| Error::io(&config, error))?;
         let specs = self.config.tensors();
         let bytes = |spec: &TensorSpec| -> Vec<u8> {
-            let elements = weight(spec).into_iter();
+            let elements = weight(spec, &self.config).into_iter();
             let altered = elements.map(|element| alter(&spec.name, element));
             altered.flat_map(f32::to_le_bytes).collect()
         };
         let weights: Vec<Vec<u8>> = specs.iter().map(bytes).collect();
+        let prefix = self.prefix()?;
         let views = specs.iter().zip(&weights).map(|(spec, bytes)| {
             let view = TensorView::new(safetensors::Dtype::F32, spec.shape.clone(), bytes);
             (
-                &spec.name,
+                spec.name.replacen("model.", prefix, 1),
                 view.expect("the bytes were made from the shape"),
             )
         });
         let path = folder.join(mlxbench_core::checkpoint::SINGLE_FILE);
         safetensors::serialize_to_file(views, None, &path)
             .map_err(|error| Error::model(&path, error.to_string()))
+    }
+
+    /// What the names of tensors begin with: in multimodal files the text model is a part of the model.
+    fn prefix(&self) -> Result<&'static str> {
+        let path = self.folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+        Ok(match text.contains("\"text_config\"") {
+            true => "model.language_model.",
+            false => "model.",
+        })
     }
 
     /// Loads the golden's weights: those that are kept, or else made and written to a folder for this purpose.
@@ -351,19 +362,20 @@ pub(crate) fn rotated(tokens: &[TokenId], by: usize) -> Vec<TokenId> {
 }
 
 /// The elements of a golden's tensor: SplitMix64 seeded by the FNV-1a hash of its name, as f32 in
-/// [-1, 1), times a scale. The same to the bit as `weight` of `scripts/goldens/make.py`.
-fn weight(spec: &TensorSpec) -> Vec<f32> {
+/// [-1, 1), times a scale, and 1 for what multiplies without an offset. The same to the bit as `weight` of
+/// `scripts/goldens/make.py`.
+fn weight(spec: &TensorSpec, config: &GemmaConfig) -> Vec<f32> {
     let seed = spec
         .name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });
-    let scale = match spec.shape[..] {
-        _ if spec.name == "model.embed_tokens.weight" => 0.25,
-        [_, columns] => (6.0 / columns as f32).sqrt(),
-        _ => 0.5,
+    let (scale, offset) = match spec.columns() {
+        _ if spec.name == "model.embed_tokens.weight" => (0.25, 0.0),
+        Some(columns) => ((6.0 / columns as f32).sqrt(), 0.0),
+        None => (0.5, 1.0 - config.norm_offset as f32),
     };
     let elements = numbers(seed).take(spec.elements() as usize);
-    elements.map(|element| element * scale).collect()
+    elements.map(|element| element * scale + offset).collect()
 }

@@ -33,9 +33,10 @@ impl Scheme {
         }
     }
 
-    /// What the tensor called `name` is quantised to: tables, with a row for each token, to [`Scheme::Q8`].
+    /// What the tensor called `name` is quantised to: tables, with a row for each token, and routers to
+    /// [`Scheme::Q8`].
     pub fn of_tensor(self, name: &str) -> Self {
-        match crate::gemma::is_table(name) {
+        match crate::gemma::has_8_bits(name) {
             true => Self::Q8,
             false => self,
         }

@@ -116,7 +116,7 @@ impl Reader<'_, '_> {
         let (rope_theta, rope_local_theta) = self.rope_bases()?;
         let (attention_cap, final_cap) = match self.generation {
             Generation::Gemma2 => (Some(50.0), Some(30.0)),
-            Generation::Gemma1 | Generation::Gemma3 => (None, None),
+            _ => (None, None),
         };
         Ok(FlatConfig {
             generation: self.generation,
@@ -146,6 +146,7 @@ impl Reader<'_, '_> {
                     .unwrap_or(2),
             ),
             eos_token_ids: self.end_tokens(vocab_size)?,
+            gemma4: None,
         })
     }
 
@@ -199,7 +200,7 @@ impl Reader<'_, '_> {
             // Its keys stay unread: a Gemma 1 that asks for windows is refused.
             Generation::Gemma1 => return Ok((vec![LayerKind::Global; layers], None)),
             Generation::Gemma2 => Some(4096),
-            Generation::Gemma3 => None,
+            _ => None,
         };
         let key = self.key("attention.sliding_window");
         let window = self

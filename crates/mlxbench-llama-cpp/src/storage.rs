@@ -31,13 +31,7 @@ pub(crate) fn of(file: &Path, kv_cache: Dtype, place: Place) -> Result<Storage> 
             file.display()
         )));
     }
-    let mut storage = Storage {
-        layers_bytes: 0,
-        tables_bytes: 0,
-        others_bytes: 0,
-        kv_cache,
-        activations: activations(place),
-    };
+    let mut storage = Storage::empty(kv_cache, activations(place));
     let mut quantised = false;
     for tensor in header.tensors() {
         quantised |= tensor.quantised;

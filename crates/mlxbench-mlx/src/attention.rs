@@ -5,7 +5,7 @@ use mlx_rs::error::Result;
 use mlx_rs::fast::{ScaledDotProductAttentionMask, scaled_dot_product_attention};
 use mlx_rs::ops::softmax_axis;
 use mlxbench_core::gemma::parts::{self, Cache, Heads, Span};
-use mlxbench_core::gemma::{AttentionSpec, KeysValues, LayerNames};
+use mlxbench_core::gemma::{AttentionSpec, LayerNames};
 
 use crate::cache::KvCache;
 use crate::framework::Mlx;
@@ -36,11 +36,11 @@ pub struct Attention {
     o_proj: Linear,
 }
 
-/// The products to queries, keys and values.
+/// The products to queries, and to keys and values of the layer's own.
 #[derive(Debug)]
 enum Projections {
     /// On the CPU: OpenBLAS has a fast path for small products, which one over all would miss.
-    Apart([Linear; 3]),
+    Apart(Vec<Linear>),
     /// On a GPU, where each product is a launch.
     Stacked {
         all: Linear,
@@ -58,33 +58,37 @@ impl Projections {
         })
     }
 
-    /// Queries, keys and values of `x`.
-    fn forward(&self, x: &Array, kv_width: i32) -> Result<[Array; 3]> {
+    /// Queries, and keys and values, each of `kv_width`, of `x`.
+    fn forward(&self, x: &Array, kv_width: i32) -> Result<Vec<Array>> {
         match self {
-            Self::Apart([q, k, v]) => Ok([q.forward(x)?, k.forward(x)?, v.forward(x)?]),
+            Self::Apart(each) => each.iter().map(|linear| linear.forward(x)).collect(),
             Self::Stacked {
                 all, query_width, ..
-            } => parted(&all.forward(x)?, &[*query_width, query_width + kv_width]),
+            } => parted(&all.forward(x)?, *query_width, kv_width),
         }
     }
 
     /// Keys and values of `x` alone.
-    fn keys_values(&self, x: &Array, kv_width: i32) -> Result<[Array; 2]> {
+    fn keys_values(&self, x: &Array, kv_width: i32) -> Result<Vec<Array>> {
         match self {
-            Self::Apart([_, k, v]) => Ok([k.forward(x)?, v.forward(x)?]),
-            Self::Stacked { keys_values, .. } => parted(&keys_values.forward(x)?, &[kv_width]),
+            Self::Apart(each) => each[1..].iter().map(|linear| linear.forward(x)).collect(),
+            Self::Stacked { keys_values, .. } => {
+                parted(&keys_values.forward(x)?, kv_width, kv_width)
+            }
         }
     }
 }
 
-/// The parts of the last axis of `x` that begin at 0 and at `starts`, each in memory of its own: as views
+/// The parts of the last axis of `x`, one of width `first` and others of `width`, each in memory of its own: as views
 /// they gave wrong numbers on CUDA where no norm stands before the rotation. Those of a single token in a
 /// single row aren't copied.
-fn parted<const N: usize>(x: &Array, starts: &[i32]) -> Result<[Array; N]> {
-    let parts = x.split_at_indices(starts, -1)?;
-    let parts = parts.iter().map(Array::contiguous);
-    let parts = parts.collect::<Result<Vec<_>>>()?;
-    Ok(parts.try_into().expect("a part more than starts"))
+fn parted(x: &Array, first: i32, width: i32) -> Result<Vec<Array>> {
+    let starts: Vec<i32> = (first..x.dim(-1)).step_by(width as usize).collect();
+    let parts = match starts.is_empty() {
+        true => vec![x.clone()],
+        false => x.split_at_indices(&starts, -1)?,
+    };
+    parts.iter().map(Array::contiguous).collect()
 }
 
 impl parts::Attention<Mlx> for Attention {
@@ -96,13 +100,13 @@ impl parts::Attention<Mlx> for Attention {
     ) -> Result<Self> {
         let linear =
             |modules: &[&str], columns| weights.linear(names, modules, columns, attention.bias);
-        let KeysValues::Own = attention.keys_values;
-        let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-        let qkv_proj = match weights.gpu {
-            true => Projections::stacked(linear(&qkv, hidden)?, attention.query_width() as i32)?,
+        let modules = attention.keys_values.projections();
+        // One product alone has nothing to be stacked on.
+        let qkv_proj = match weights.gpu && modules.len() > 1 {
+            true => Projections::stacked(linear(modules, hidden)?, attention.query_width() as i32)?,
             false => {
-                let [q, k, v] = qkv.map(|module| linear(&[module], hidden));
-                Projections::Apart([q?, k?, v?])
+                let each = modules.iter().map(|module| linear(&[module], hidden));
+                Projections::Apart(each.collect::<Result<_>>()?)
             }
         };
         Ok(Self {
@@ -117,23 +121,27 @@ impl parts::Attention<Mlx> for Attention {
     }
 
     fn project(&self, x: &Array) -> Result<Heads<Array>> {
-        let [queries, keys, values] = self.qkv_proj.forward(x, self.kv_width())?;
+        let parts = self.qkv_proj.forward(x, self.kv_width())?;
         Ok(Heads {
-            queries: self.split(&queries)?,
-            keys: self.split(&keys)?,
-            values: self.split(&values)?,
+            queries: self.split(&parts[0])?,
+            keys_values: match &parts[1..] {
+                [] => None,
+                own => Some(self.split_keys_values(own)?),
+            },
         })
     }
 
     fn project_keys_values(&self, x: &Array) -> Result<[Array; 2]> {
-        let [keys, values] = self.qkv_proj.keys_values(x, self.kv_width())?;
-        Ok([self.split(&keys)?, self.split(&values)?])
+        self.split_keys_values(&self.qkv_proj.keys_values(x, self.kv_width())?)
     }
 
     fn attend(&self, heads: &Heads<Array>, span: &Span<Mlx>, cache: &mut KvCache) -> Result<Array> {
         let (batch, tokens) = (heads.queries.dim(0), heads.queries.dim(2));
         let queries = &heads.queries;
-        let (keys, values) = cache.append(&span.append, &heads.keys, &heads.values)?;
+        let (keys, values) = match &heads.keys_values {
+            Some([keys, values]) => cache.append(&span.append, keys, values)?,
+            None => cache.read(&span.append)?,
+        };
 
         let mixed = match &self.softcap {
             Some(softcap) => self.capped(softcap, queries, &keys, &values, &span.mask)?,
@@ -161,6 +169,16 @@ impl parts::Attention<Mlx> for Attention {
 impl Attention {
     fn kv_width(&self) -> i32 {
         self.kv_heads * self.head_dim
+    }
+
+    /// The heads of keys and values, which may be of one projection.
+    fn split_keys_values(&self, own: &[Array]) -> Result<[Array; 2]> {
+        let keys = self.split(&own[0])?;
+        let values = match own.get(1) {
+            Some(values) => self.split(values)?,
+            None => keys.clone(),
+        };
+        Ok([keys, values])
     }
 
     /// The heads of `x`, of shape `[batch, tokens, heads * head_dim]`. Those of a single token are in
@@ -229,7 +247,7 @@ mod tests {
         let all = linear(&stack(&weights), &stack(&biases));
         let apart = [0, 1, 2].map(|index| linear(&weights[index], &biases[index]));
         [
-            Projections::Apart(apart),
+            Projections::Apart(apart.into()),
             Projections::stacked(all, WIDTHS[0]).unwrap(),
         ]
     }

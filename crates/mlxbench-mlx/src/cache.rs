@@ -42,11 +42,16 @@ impl Cache<Mlx> for KvCache {
                 buffer.try_index_mut((.., .., front, ..), kept)?;
             }
             let target = append.write.start as i32..append.write.end as i32;
-            buffer.try_index_mut((.., .., target, ..), new)?;
-            entries(buffer, &append.read)
+            buffer.try_index_mut((.., .., target, ..), new)
         };
-        let keys = write(&mut self.keys, keys)?;
-        Ok((keys, write(&mut self.values, values)?))
+        write(&mut self.keys, keys)?;
+        write(&mut self.values, values)?;
+        self.read(append)
+    }
+
+    fn read(&self, append: &Append) -> Result<(Array, Array)> {
+        let read = |buffer| entries(buffer, &append.read);
+        Ok((read(&self.keys)?, read(&self.values)?))
     }
 }
 

@@ -13,8 +13,10 @@ use mlxbench_core::gemma::pass::{self, Pass};
 use crate::attention::{Attention, Mask};
 use crate::backend;
 use crate::cache::KvCache;
+use crate::experts::Experts;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
+use crate::per_layer::PerLayerInput;
 use crate::rope::Rope;
 use crate::weights::Weights;
 
@@ -39,6 +41,10 @@ impl Framework for Mlx {
     type Cache = KvCache;
     type Attention = Attention;
     type Mlp = Mlp;
+    type Experts = Experts;
+    type PerLayerInput = PerLayerInput;
+    /// In the model's dtype, of shape `[1]`.
+    type Scalar = Array;
 
     fn error(error: Exception) -> Error {
         backend::framework(error)
@@ -50,6 +56,14 @@ impl Framework for Mlx {
 
     fn add(x: Array, y: Array) -> Result<Array> {
         x.add(y)
+    }
+
+    fn scalar(weights: &Weights<'_>, name: &str) -> Result<Array> {
+        weights.vector(name)
+    }
+
+    fn scale(x: Array, by: &Array) -> Result<Array> {
+        x.multiply(by)
     }
 
     fn mask(pass: &Pass, attention: &AttentionSpec, place: &Place) -> Result<Mask> {

@@ -1,4 +1,4 @@
-//! The MLX adapter: Gemma 1, 2 and 3 through mlx-rs, on the CPU and on the GPU that the loaded MLX
+//! The MLX adapter: Gemma 1 to 4 through mlx-rs, on the CPU and on the GPU that the loaded MLX
 //! library is made for (Metal on Apple silicon, CUDA on NVIDIA). Which one that is, only the
 //! library knows: the code is the same.
 //!
@@ -13,7 +13,8 @@
 //! | `fused` | chains of element-wise operations, compiled to one kernel |
 //! | `framework` | what the layers ask of MLX beside their parts |
 //! | `linear` | products with a weight matrix |
-//! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `norm`, `rope`, `cache`, `attention`, `mlp`, `experts` | the parts of a layer |
+//! | `per_layer` | embeddings of tokens for each layer |
 //! | `product` | a product alone, for probes |
 //! | `attempt` | single operations, for the matrix of what works |
 //! | `model` | the whole: embeddings, layers, output projection |
@@ -26,12 +27,14 @@ mod blas;
 mod cache;
 mod devices;
 mod environment;
+mod experts;
 mod framework;
 mod fused;
 mod linear;
 mod mlp;
 mod model;
 mod norm;
+mod per_layer;
 mod product;
 mod quantised;
 mod rope;

@@ -2,7 +2,7 @@
 
 use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::indexing::TryIndexOp;
-use mlx_rs::ops::{addmm, concatenate};
+use mlx_rs::ops::{addmm, concatenate, gather_mm};
 use mlx_rs::{Array, Dtype};
 
 use crate::quantised::Quantised;
@@ -123,6 +123,38 @@ impl Linear {
             }
             (weight, Some(bias)) => weight.product(x)?.add(bias),
             (weight, None) => weight.product(x),
+        }
+    }
+}
+
+/// Matrices of the same shape, of which each row takes the one that it names.
+#[derive(Debug)]
+pub(crate) enum Gathered {
+    /// Shape `[count, in_features, out_features]`: a view.
+    Plain(Array),
+    /// Shapes as of one matrix, behind `count`.
+    Quantised(Quantised),
+}
+
+impl Gathered {
+    /// `count` matrices that lie below one another in `weight`.
+    pub(crate) fn new(weight: Weight, count: i32) -> Result<Self> {
+        match weight {
+            Weight::Plain { weight, .. } => {
+                let each = weight.reshape(&[count, -1, weight.dim(1)])?;
+                Ok(Self::Plain(each.swap_axes(1, 2)?))
+            }
+            Weight::Quantised(weight) => weight.parted(count).map(Self::Quantised),
+            Weight::Mixed(_) => Err(Exception::custom("experts are one tensor")),
+        }
+    }
+
+    /// `x W^T` with the matrices `indices`, of shape `[tokens, k]`, for `x` of shape `[tokens, k or 1, 1,
+    /// in_features]`. Shape `[tokens, k, 1, out_features]`. `sorted`: the indices rise.
+    pub(crate) fn product(&self, x: &Array, indices: &Array, sorted: bool) -> Result<Array> {
+        match self {
+            Self::Plain(weights) => gather_mm(x, weights, None, indices, sorted),
+            Self::Quantised(weights) => weights.gathered_product(x, indices, sorted),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::framework::{Mlx, Place};
 use crate::fused::SoftCap;
 use crate::linear::{Linear, Weight};
 use crate::norm::RmsNorm;
+use crate::per_layer::PerLayerEmbeddings;
 use crate::quantised;
 use crate::weights::{self, Weights};
 
@@ -37,6 +38,7 @@ pub struct GemmaModel {
     embedding: Weight,
     /// A scalar in the model's dtype.
     embedding_scale: Array,
+    per_layer: Option<PerLayerEmbeddings>,
     decoder: Decoder<Mlx>,
     norm: RmsNorm,
     lm_head: Linear,
@@ -53,6 +55,15 @@ pub struct Output {
     tokens: Array,
     /// Shape `[batch, vocab_size]`, in the model's dtype.
     logits: Array,
+}
+
+/// What goes into the layers.
+struct Entry {
+    /// The tokens' embeddings, of shape `[batch, tokens, hidden_size]`.
+    x: Array,
+    /// Those for each layer, where there are any.
+    inputs: Vec<Array>,
+    spans: Spans<Mlx>,
 }
 
 impl GemmaModel {
@@ -74,12 +85,17 @@ impl GemmaModel {
             }
         };
         let embedding_scale = Array::from_f32(config.embedding_scale(weights.dtype) as f32);
+        let per_layer = PerLayerEmbeddings::load(weights)?;
         let decoder = Decoder::load(config, weights, place)?;
-        let norm = RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?;
+        let norm = RmsNorm::load(weights, &config.final_norm())?;
         let storage = weights.quantised.map(|_| Storage {
             layers_bytes: weights.layers_bytes(),
             tables_bytes,
             others_bytes: weights.others_bytes(),
+            experts_bytes: weights.experts_bytes(),
+            per_layer_bytes: per_layer
+                .as_ref()
+                .map_or(0, PerLayerEmbeddings::table_bytes),
             kv_cache: weights.dtype,
             activations: Activations::Kept,
         });
@@ -94,6 +110,7 @@ impl GemmaModel {
             place,
             embedding,
             embedding_scale: embedding_scale.as_dtype(place.dtype)?,
+            per_layer,
             norm,
             lm_head: Linear::new(lm_head, None),
             final_softcap: config.final_logit_softcapping.map(SoftCap::new),
@@ -103,26 +120,34 @@ impl GemmaModel {
     }
 
     /// What goes into the layers for `ids`, of shape `[batch, tokens]`, and their spans.
-    fn enter(&mut self, ids: &Array) -> Result<(Array, Spans<Mlx>)> {
+    fn enter(&mut self, ids: &Array) -> Result<Entry> {
         let (batch, tokens) = (ids.dim(0) as usize, ids.dim(1) as usize);
         let spans = self.decoder.advance(batch, tokens)?;
-        let embedded = self.embedding.lookup(ids, self.place.dtype);
-        let scaled = embedded.and_then(|x| x.multiply(&self.embedding_scale));
-        Ok((scaled.map_err(framework)?, spans))
+        let embed = || -> MlxResult<_> {
+            let embedded = self.embedding.lookup(ids, self.place.dtype)?;
+            let x = embedded.multiply(&self.embedding_scale)?;
+            let inputs = match &self.per_layer {
+                Some(per_layer) => per_layer.forward(ids, &x)?,
+                None => Vec::new(),
+            };
+            Ok((x, inputs))
+        };
+        let (x, inputs) = embed().map_err(framework)?;
+        Ok(Entry { x, inputs, spans })
     }
 
     /// Appends `ids`, of shape `[batch, tokens]`, to the KV cache, with the logits that follow.
     fn append(&mut self, ids: &Array) -> Result<Output> {
-        let (x, spans) = self.enter(ids)?;
-        let hidden = self.decoder.run(x, &spans);
+        let Entry { x, inputs, spans } = self.enter(ids)?;
+        let hidden = self.decoder.run(x, &inputs, &spans);
         let output = hidden.and_then(|hidden| self.project(&hidden));
         output.map_err(framework)
     }
 
-    /// Has MLX compute the KV caches, and so all that they are made from.
-    fn evaluate_caches(&self) -> Result<()> {
+    /// Has MLX compute the KV caches, and so all that they are made from, and `beside`.
+    fn evaluate_caches(&self, beside: Option<&Array>) -> Result<()> {
         let caches = self.decoder.caches().iter();
-        eval(caches.flat_map(KvCache::arrays)).map_err(framework)
+        eval(caches.flat_map(KvCache::arrays).chain(beside)).map_err(framework)
     }
 
     /// The last position of `hidden`, of shape `[batch, tokens, hidden_size]`, projected. Its
@@ -172,15 +197,16 @@ impl Model for GemmaModel {
         memory::reset_peak_memory().map_err(framework)?;
         with_stream(&self.stream.clone(), || {
             self.decoder.reset(context).map_err(framework)?;
-            self.evaluate_caches()
+            self.evaluate_caches(None)
         })
     }
 
     fn prefill(&mut self, tokens: &TokenBatch) -> Result<()> {
         with_stream(&self.stream.clone(), || {
-            let (x, spans) = self.enter(&upload(tokens))?;
-            self.decoder.fill(x, &spans).map_err(framework)?;
-            self.evaluate_caches()?;
+            let Entry { x, inputs, spans } = self.enter(&upload(tokens))?;
+            let last = self.decoder.fill(x, &inputs, &spans).map_err(framework)?;
+            // Caches alone would leave out the layers that write none, which other frameworks run.
+            self.evaluate_caches(Some(&last))?;
             memory::clear_cache().map_err(framework)
         })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
-use mlx_rs::ops::{concatenate, dequantize, quantized_matmul, zeros_dtype};
+use mlx_rs::ops::{concatenate, dequantize, gather_qmm, quantized_matmul, zeros_dtype};
 use mlx_rs::{Array, Dtype as MlxDtype, Stream, with_stream};
 use mlxbench_core::checkpoint::{Affine, Packed, Tensor};
 use mlxbench_core::quantise::Codes;
@@ -65,7 +65,7 @@ fn group(scheme: Scheme, columns: usize) -> Option<usize> {
 /// [`Error::Unsupported`], naming the first tensor that can't.
 pub(crate) fn check_shapes(config: &GemmaConfig, scheme: Scheme) -> mlxbench_core::Result<()> {
     for tensor in config.tensors() {
-        if let &[rows, columns] = tensor.shape.as_slice()
+        if let &[.., rows, columns] = tensor.shape.as_slice()
             && group(scheme.of_tensor(&tensor.name), columns).is_none()
         {
             return Err(Error::Unsupported(format!(
@@ -269,6 +269,40 @@ impl Quantised {
             true,
             self.group,
             self.format.bits as i32,
+        )?;
+        y.as_dtype(x.dtype())
+    }
+
+    /// As `count` matrices that lie below one another in this one, of the same memory.
+    pub(crate) fn parted(&self, count: i32) -> Result<Self> {
+        let each = |array: &Array| array.reshape(&[count, -1, array.dim(1)]);
+        Ok(Self {
+            words: each(&self.words)?,
+            scales: each(&self.scales)?,
+            biases: each(&self.biases)?,
+            ..*self
+        })
+    }
+
+    /// `x W^T` with those matrices of [`Quantised::parted`] that `indices` name: see
+    /// [`Gathered::product`](crate::linear::Gathered::product).
+    pub(crate) fn gathered_product(
+        &self,
+        x: &Array,
+        indices: &Array,
+        sorted: bool,
+    ) -> Result<Array> {
+        let y = gather_qmm(
+            x.as_dtype(self.scales.dtype())?,
+            &self.words,
+            &self.scales,
+            &self.biases,
+            None,
+            indices,
+            true,
+            self.group,
+            self.format.bits as i32,
+            sorted,
         )?;
         y.as_dtype(x.dtype())
     }

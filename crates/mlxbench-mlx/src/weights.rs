@@ -6,10 +6,10 @@ use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::indexing::TryIndexMutOp;
 use mlx_rs::ops::zeros_dtype;
 use mlx_rs::{Array, Dtype as MlxDtype};
-use mlxbench_core::gemma::LayerNames;
+use mlxbench_core::gemma::{LayerNames, NormSpec};
 use mlxbench_core::{Checkpoint, Dtype};
 
-use crate::linear::{Linear, Weight};
+use crate::linear::{Gathered, Linear, Weight};
 use crate::quantised::{Quantised, Way};
 
 /// MLX's name for `dtype`.
@@ -31,6 +31,7 @@ pub struct Weights<'a> {
     /// How matrices are kept, where they are quantised.
     pub(crate) quantised: Option<Way>,
     layers_bytes: Cell<u64>,
+    experts_bytes: Cell<u64>,
     others_bytes: Cell<u64>,
 }
 
@@ -47,6 +48,7 @@ impl<'a> Weights<'a> {
             gpu,
             quantised,
             layers_bytes: Cell::default(),
+            experts_bytes: Cell::default(),
             others_bytes: Cell::default(),
         }
     }
@@ -54,6 +56,11 @@ impl<'a> Weights<'a> {
     /// Bytes of the matrices of layers that were loaded.
     pub(crate) fn layers_bytes(&self) -> u64 {
         self.layers_bytes.get()
+    }
+
+    /// Of those, bytes of experts.
+    pub(crate) fn experts_bytes(&self) -> u64 {
+        self.experts_bytes.get()
     }
 
     /// Bytes of the norms and biases that were loaded.
@@ -132,15 +139,42 @@ impl<'a> Weights<'a> {
         Ok(Linear::new(weight, bias))
     }
 
-    /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
-    pub(crate) fn norm(&self, name: &str) -> Result<Array> {
+    /// An RMSNorm's factor, `scale * (offset + weight)` formed in f32, in the model's dtype, of shape `[width]`.
+    /// `None` where there is no weight.
+    pub(crate) fn norm(&self, spec: &NormSpec) -> Result<Option<Array>> {
+        let Some(name) = &spec.weight else {
+            return Ok(None);
+        };
         let weight = self
             .stacked(&[name], 1, MlxDtype::Float32)?
             .reshape(&[-1])?;
-        let factor = weight.add(Array::from_f32(1.0))?;
+        let [offset, scale] = [spec.offset, spec.scale].map(|x| Array::from_f32(x as f32));
+        let factor = weight.add(offset)?.multiply(scale)?;
         let factor = evaluated(factor.as_dtype(dtype(self.dtype))?)?;
         add(&self.others_bytes, bytes(&factor));
-        Ok(factor)
+        Ok(Some(factor))
+    }
+
+    /// All numbers of the tensor called `name`, in the model's dtype. Shape `[elements]`.
+    pub(crate) fn vector(&self, name: &str) -> Result<Array> {
+        let vector = self.plain(&[name], 1)?.reshape(&[-1])?;
+        add(&self.others_bytes, bytes(&vector));
+        Ok(vector)
+    }
+
+    /// The product with the matrix called `name` alone.
+    pub(crate) fn product(&self, name: &str, columns: usize) -> Result<Linear> {
+        let weight = self.matrix(&[name], columns)?;
+        add(&self.layers_bytes, weight.bytes());
+        Ok(Linear::new(weight, None))
+    }
+
+    /// The matrices of `count` experts in the tensor called `name`.
+    pub(crate) fn experts(&self, name: &str, [count, columns]: [usize; 2]) -> Result<Gathered> {
+        let weight = self.matrix(&[name], columns)?;
+        add(&self.layers_bytes, weight.bytes());
+        add(&self.experts_bytes, weight.bytes());
+        Gathered::new(weight, axis(count as u64)?)
     }
 
     /// The rows of all tensors called `names`, one tensor below the other, in `dtype`. They are copied

@@ -53,6 +53,9 @@ pub struct Need {
     pub dtype: Dtype,
     /// Bytes of the weights.
     pub weights_bytes: u64,
+    /// Of these, bytes that each decoded token reads: neither experts that it doesn't go through nor other rows of
+    /// tables that are looked up.
+    pub weights_read_bytes: u64,
     /// Bytes of the KV cache, by tokens of context.
     pub kv_cache: Vec<KvCacheNeed>,
 }
@@ -82,6 +85,7 @@ pub fn describe(folder: &Path) -> Result<Description> {
     let need = |dtype| Need {
         dtype,
         weights_bytes: config.weights_bytes(dtype.into()),
+        weights_read_bytes: config.weights_read_bytes(&config.storage(dtype.into())),
         kv_cache: contexts
             .iter()
             .map(|&context| KvCacheNeed {
@@ -157,23 +161,8 @@ impl fmt::Display for Description {
             Some(window) => writeln!(f, ", {} with a window of {window}", windows.len())?,
             None => writeln!(f)?,
         }
-        // The layers of all models so far are alike in their shapes.
-        if let Some(LayerSpec {
-            attention,
-            mlp_width,
-            ..
-        }) = config.layers.first()
-        {
-            writeln!(
-                f,
-                "attention     {} heads of {}, {} for keys and values",
-                attention.heads, attention.head_dim, attention.kv_heads
-            )?;
-            writeln!(
-                f,
-                "widths        {} hidden, {mlp_width} MLP",
-                config.hidden_size
-            )?;
+        for (label, text) in self.shapes() {
+            writeln!(f, "{label:<13} {text}")?;
         }
         writeln!(f, "vocabulary    {}", config.vocab_size)?;
         writeln!(f, "context       {} tokens", config.max_position_embeddings)?;
@@ -193,19 +182,62 @@ impl fmt::Display for Description {
                 )
             });
             let caches: Vec<String> = caches.collect();
-            let weights = size(need.weights_bytes);
-            writeln!(
-                f,
-                "  {:<5} {weights} of weights, {}",
-                need.dtype,
-                caches.join(", ")
-            )?;
+            let mut weights = format!("{} of weights", size(need.weights_bytes));
+            if need.weights_read_bytes < need.weights_bytes {
+                let read = size(need.weights_read_bytes);
+                weights += &format!(" ({read} read per decoded token)");
+            }
+            writeln!(f, "  {:<5} {weights}, {}", need.dtype, caches.join(", "))?;
         }
         self.provenance(f)
     }
 }
 
 impl Description {
+    /// Labels and values of what the layers are made of.
+    fn shapes(&self) -> Vec<(&'static str, String)> {
+        let config = &self.config;
+        let layers = &config.layers;
+        let mut heads: Vec<String> = Vec::new();
+        for LayerSpec { attention, .. } in layers {
+            let text = format!(
+                "{} heads of {}, {} for keys and values",
+                attention.heads, attention.head_dim, attention.kv_heads
+            );
+            if !heads.contains(&text) {
+                heads.push(text);
+            }
+        }
+        let mut widths: Vec<String> = Vec::new();
+        for layer in layers {
+            let width = layer.mlp_width.to_string();
+            if !widths.contains(&width) {
+                widths.push(width);
+            }
+        }
+        let widths = format!("{} hidden, {} MLP", config.hidden_size, widths.join(" or "));
+        let mut shapes = vec![("attention", heads.join("; ")), ("widths", widths)];
+        let sharing = layers
+            .iter()
+            .filter(|layer| !layer.attention.keys_values.are_own());
+        match sharing.count() {
+            0 => {}
+            count => shapes.push(("KV cache", format!("{count} layers share another's"))),
+        }
+        if let Some(table) = &config.per_layer {
+            let text = format!("{} wide, a table of {}", table.width, table.vocab_size);
+            shapes.push(("per layer", text));
+        }
+        if let Some(experts) = layers.iter().find_map(|layer| layer.experts) {
+            let text = format!(
+                "{} of width {}, {} per token",
+                experts.count, experts.width, experts.top_k
+            );
+            shapes.push(("experts", text));
+        }
+        shapes
+    }
+
     /// The facts with their keys, the keys that weren't used, the warnings.
     fn provenance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "derived from config.json and the weights:")?;
@@ -238,5 +270,71 @@ impl Description {
             writeln!(f, "warning: {warning}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::UNWATCHED;
+    use crate::synth;
+
+    fn described(json: &str) -> Description {
+        let config = GemmaConfig::from_json(json).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("model");
+        synth::write(&config, Dtype::Bf16, 0, &folder, UNWATCHED).unwrap();
+        describe(&folder).unwrap()
+    }
+
+    #[test]
+    fn layers_that_differ_are_told_with_what_they_share() {
+        let told = described(
+            r#"{"model_type": "gemma4_text", "vocab_size": 64, "hidden_size": 16,
+            "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 12,
+            "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+            "num_kv_shared_layers": 1, "use_double_wide_mlp": true,
+            "hidden_size_per_layer_input": 4, "vocab_size_per_layer_input": 64}"#,
+        );
+        let text = told.to_string();
+        for line in [
+            "attention     4 heads of 12, 2 for keys and values; 4 heads of 8, 2 for keys and values\n",
+            "widths        16 hidden, 24 or 48 MLP\n",
+            "KV cache      1 layers share another's\n",
+            "per layer     4 wide, a table of 64\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        // The table of embeddings for each layer, of 64 rows of 3 x 4, is looked up.
+        let [of_f32, ..] = &told.needs[..] else {
+            panic!("a need for each dtype")
+        };
+        assert_eq!(
+            of_f32.weights_bytes - of_f32.weights_read_bytes,
+            64 * 12 * 4
+        );
+        assert!(text.contains("read per decoded token"), "{text}");
+    }
+
+    #[test]
+    fn of_experts_a_token_reads_those_that_it_goes_through() {
+        let told = described(
+            r#"{"model_type": "gemma4_text", "vocab_size": 64, "hidden_size": 16,
+            "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 8, "hidden_size_per_layer_input": 0,
+            "enable_moe_block": true, "num_experts": 8, "top_k_experts": 2,
+            "moe_intermediate_size": 10}"#,
+        );
+        assert!(
+            told.to_string()
+                .contains("experts       8 of width 10, 2 per token\n")
+        );
+        let need = &told.needs[0];
+        // Six of eight, each three matrices of 10 x 16, in two layers.
+        assert_eq!(
+            need.weights_bytes - need.weights_read_bytes,
+            2 * 6 * 3 * 160 * 4
+        );
     }
 }

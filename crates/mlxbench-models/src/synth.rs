@@ -23,7 +23,8 @@ const QUANTILES: usize = 1 << 16;
 ///
 /// Projections are normal with variance 1 / fan-in, so that each keeps the scale of what goes in;
 /// embeddings have variance 1 / hidden_size, which Gemma's factor sqrt(hidden_size) makes 1; norms
-/// are 1 ± 0.1 (stored less one, as Gemma does). Each layer then adds at most two vectors of scale
+/// are 1 ± 0.1 (stored less one, as Gemma does up to its third generation), and so are the other
+/// factors that Gemma 4 has. Each layer then adds at most two vectors of scale
 /// about 1 to the residual, which grows with the square root of depth: activations neither vanish
 /// nor come near the end of f16.
 ///
@@ -58,7 +59,7 @@ pub fn write(
     };
     tell(0);
     let produce = |spec: &TensorSpec| {
-        let bytes = tensor(spec, dtype, seed, &quantiles);
+        let bytes = tensor(spec, mean(spec, config), dtype, seed, &quantiles);
         tell(bytes.len());
         Ok(bytes)
     };
@@ -74,19 +75,27 @@ fn standard_normal_quantiles() -> Vec<f32> {
         .collect()
 }
 
+/// A tensor's mean: of factors what makes them 1 on average.
+fn mean(spec: &TensorSpec, config: &GemmaConfig) -> f32 {
+    match spec.columns().is_some() || spec.name.ends_with(".bias") {
+        true => 0.0,
+        false => 1.0 - config.norm_offset as f32,
+    }
+}
+
 /// A tensor's standard deviation.
 fn deviation(spec: &TensorSpec) -> f32 {
-    match spec.shape[..] {
+    match spec.columns() {
         // Also of the embeddings, whose columns are the hidden size.
-        [_, columns] => (columns as f32).sqrt().recip(),
-        _ => 0.1,
+        Some(columns) => (columns as f32).sqrt().recip(),
+        None => 0.1,
     }
 }
 
 /// The bytes of a tensor: each 16 random bits pick a quantile.
-fn tensor(spec: &TensorSpec, dtype: Dtype, seed: u64, quantiles: &[f32]) -> Vec<u8> {
+fn tensor(spec: &TensorSpec, mean: f32, dtype: Dtype, seed: u64, quantiles: &[f32]) -> Vec<u8> {
     let scale = deviation(spec);
-    let scaled = quantiles.iter().map(|quantile| quantile * scale);
+    let scaled = quantiles.iter().map(|quantile| mean + quantile * scale);
     match dtype {
         Dtype::F32 => fill(
             spec,
@@ -140,7 +149,7 @@ mod tests {
             name: name.into(),
             shape: shape.to_vec(),
         };
-        let bytes = tensor(&spec, Dtype::F32, seed, &standard_normal_quantiles());
+        let bytes = tensor(&spec, 0.0, Dtype::F32, seed, &standard_normal_quantiles());
         bytes
             .as_chunks()
             .0

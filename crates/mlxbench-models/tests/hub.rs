@@ -393,7 +393,7 @@ fn another_architecture_is_told_before_its_weights_are_fetched() {
         .files
         .insert("config.json", br#"{"model_type": "llama"}"#.to_vec());
     let scene = Scene::of(repository);
-    insta::assert_snapshot!(scene.refusal(&scene.hub(), REPO, None), @r#"google/gemma-3-270m is no Gemma that mlxbench can run: /cache/models--google--gemma-3-270m/snapshots/0123456789abcdef0123456789abcdef01234567/config.json: model_type "llama" is not supported: mlxbench runs the text models of gemma, gemma2 and gemma3; or use synthetic:gemma-3-270m in place of hf:google/gemma-3-270m"#);
+    insta::assert_snapshot!(scene.refusal(&scene.hub(), REPO, None), @r#"google/gemma-3-270m is no Gemma that mlxbench can run: /cache/models--google--gemma-3-270m/snapshots/0123456789abcdef0123456789abcdef01234567/config.json: model_type "llama" is not supported: mlxbench runs the text models of gemma, gemma2, gemma3, gemma4 and vaultgemma; or use synthetic:gemma-3-270m in place of hf:google/gemma-3-270m"#);
     assert!(
         scene
             .server

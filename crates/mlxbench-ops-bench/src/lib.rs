@@ -61,6 +61,7 @@ where
         decode_depth: workload.decode_depth,
         ops: Vec::new(),
     };
+    Op::check(checkpoint.config())?;
     let mut model = backend.load(&checkpoint, &placement)?;
     measure(&mut criterion, &mut model, file, folder)?;
     criterion.final_summary();

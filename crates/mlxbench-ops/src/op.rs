@@ -4,7 +4,7 @@ use std::fmt;
 
 use mlxbench_core::backend::ContextShape;
 use mlxbench_core::gemma::LayerSpec;
-use mlxbench_core::{GemmaConfig, TokenBatch, TokenId};
+use mlxbench_core::{Error, GemmaConfig, Result, TokenBatch, TokenId};
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
@@ -61,6 +61,37 @@ pub struct Op {
 }
 
 impl Op {
+    /// Whether ops can be told of a model: they cut layers into the parts of Gemma 1 to 3, and take the first layer
+    /// for all.
+    ///
+    /// # Errors
+    /// When layers differ in more than what they see, or have other parts.
+    pub fn check(config: &GemmaConfig) -> Result<()> {
+        let shapes = |layer: &LayerSpec| {
+            let attention = &layer.attention;
+            let widths = [
+                attention.heads,
+                attention.kv_heads,
+                attention.head_dim,
+                layer.mlp_width,
+            ];
+            (attention.keys_values, widths)
+        };
+        let first = config.layers.first().map(shapes);
+        let is_known = |layer: &LayerSpec| {
+            let more = layer.experts.is_some() || layer.per_layer_input.is_some();
+            !more && layer.scalar.is_none() && Some(shapes(layer)) == first
+        };
+        match config.layers.iter().all(is_known) {
+            true => Ok(()),
+            false => Err(Error::Unsupported(format!(
+                "ops are measured of models whose layers are all alike in their shapes and of the parts that Gemma 1 \
+                 to 3 have: {} isn't one",
+                config.generation.name()
+            ))),
+        }
+    }
+
     /// Every op of a model, prefill first, in the order of a pass; whole layers come last.
     pub fn all(config: &GemmaConfig, workload: &Workload) -> Vec<Self> {
         let phases = [

@@ -140,7 +140,7 @@ fn run_of<'a, S: Session>(
     let (layers, caches) = decoder.parts();
     let layer: &Layer<S::Framework> = &layers[first];
     let evaluated = |heads: Heads<Tensor<S>>| {
-        session.evaluate(&[&heads.queries, &heads.keys, &heads.values])?;
+        session.evaluate(&tensors::<S>(&heads))?;
         Ok(heads)
     };
     let projected = |x: &Tensor<S>| evaluated(layer.attention.project(x)?);
@@ -170,7 +170,7 @@ fn run_of<'a, S: Session>(
             (Part::Down, _) => Box::new(move |l| one(layers[l].mlp.down(&x))),
             (Part::Layer(_), Some(spans)) => Box::new(move |l| {
                 let x = S::Framework::share(&x);
-                one(layers[l].forward(x, spans.of(l), &mut caches[l]))
+                one(layers[l].forward(x, None, spans.of(l), &mut caches[l]))
             }),
             (Part::Rope | Part::Attention(_) | Part::Layer(_), None) => {
                 unreachable!("parts with a context have spans")
@@ -207,13 +207,21 @@ fn one<T, E>(tensor: std::result::Result<T, E>) -> std::result::Result<Vec<T>, E
 
 fn all<T, E>(heads: std::result::Result<Heads<T>, E>) -> std::result::Result<Vec<T>, E> {
     let heads = heads?;
-    Ok(vec![heads.queries, heads.keys, heads.values])
+    let keys_values = heads.keys_values.into_iter().flatten();
+    Ok([heads.queries].into_iter().chain(keys_values).collect())
+}
+
+fn tensors<S: Session>(heads: &Heads<Tensor<S>>) -> Vec<&Tensor<S>> {
+    let keys_values = heads.keys_values.iter().flatten();
+    [&heads.queries].into_iter().chain(keys_values).collect()
 }
 
 fn shared<S: Session>(heads: &Heads<Tensor<S>>) -> Heads<Tensor<S>> {
     Heads {
         queries: S::Framework::share(&heads.queries),
-        keys: S::Framework::share(&heads.keys),
-        values: S::Framework::share(&heads.values),
+        keys_values: heads
+            .keys_values
+            .as_ref()
+            .map(|kv| kv.each_ref().map(S::Framework::share)),
     }
 }

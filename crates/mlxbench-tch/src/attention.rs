@@ -19,7 +19,8 @@ pub struct Attention {
     head_dim: i64,
     scale: f64,
     softcap: Option<f64>,
-    /// Queries, keys and values in one product.
+    keys_values: KeysValues,
+    /// Queries, and keys and values of the layer's own, in one product.
     qkv_proj: Linear,
     o_proj: Linear,
 }
@@ -67,38 +68,35 @@ impl parts::Attention<Torch> for Attention {
     ) -> Result<Self, TchError> {
         let linear =
             |modules: &[&str], columns| weights.linear(names, modules, columns, attention.bias);
-        let KeysValues::Own = attention.keys_values;
-        let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         Ok(Self {
             heads: attention.heads as i64,
             kv_heads: attention.kv_heads as i64,
             head_dim: attention.head_dim as i64,
             scale: attention.scale(),
             softcap: attention.softcap,
-            qkv_proj: linear(&qkv, hidden)?,
+            keys_values: attention.keys_values,
+            qkv_proj: linear(attention.keys_values.projections(), hidden)?,
             o_proj: linear(&["self_attn.o_proj"], attention.query_width())?,
         })
     }
 
     fn project(&self, x: &Tensor) -> Result<Heads<Tensor>, TchError> {
         let qkv = self.qkv_proj.forward(x)?;
+        let keys_values = self.keys_values.are_own();
+        let keys_values = keys_values.then(|| self.split_keys_values(&qkv, self.heads));
         Ok(Heads {
             queries: self.split(&qkv, 0, self.heads)?,
-            keys: self.split(&qkv, self.heads, self.kv_heads)?,
-            values: self.split(&qkv, self.heads + self.kv_heads, self.kv_heads)?,
+            keys_values: keys_values.transpose()?,
         })
     }
 
     fn project_keys_values(&self, x: &Tensor) -> Result<[Tensor; 2], TchError> {
-        let (queries, both) = (
-            self.heads * self.head_dim,
-            2 * self.kv_heads * self.head_dim,
-        );
-        let kv = self.qkv_proj.rows(queries, both)?.forward(x)?;
-        Ok([
-            self.split(&kv, 0, self.kv_heads)?,
-            self.split(&kv, self.kv_heads, self.kv_heads)?,
-        ])
+        let projections = self.keys_values.own_projections() as i64;
+        let (queries, own) = (self.heads, projections * self.kv_heads);
+        let rows = self
+            .qkv_proj
+            .rows(queries * self.head_dim, own * self.head_dim)?;
+        self.split_keys_values(&rows.forward(x)?, 0)
     }
 
     fn attend(
@@ -109,9 +107,13 @@ impl parts::Attention<Torch> for Attention {
     ) -> Result<Tensor, TchError> {
         let (batch, _, tokens, _) = heads.queries.size4()?;
         let (queries, scale) = (&heads.queries, self.scale);
-        let (keys, values) = match &span.mask {
-            Form::OnDevice(entries) => cache.write(&entries.slot, &heads.keys, &heads.values)?,
-            _ => cache.append(&span.append, &heads.keys, &heads.values)?,
+        let (keys, values) = match (&span.mask, &heads.keys_values) {
+            (Form::OnDevice(entries), Some([keys, values])) => {
+                cache.write(&entries.slot, keys, values)?
+            }
+            (Form::OnDevice(_), None) => cache.whole(),
+            (_, Some([keys, values])) => cache.append(&span.append, keys, values)?,
+            (_, None) => cache.read(&span.append)?,
         };
         let kv = [&keys, &values];
         let mixed = match &span.mask {
@@ -144,6 +146,16 @@ impl Attention {
         x.f_view([batch, tokens, -1, self.head_dim])?
             .f_narrow(2, first, heads)?
             .f_transpose(1, 2)
+    }
+
+    /// Keys and values in `x`, as [`Attention::split`] takes it, from the head `first` on.
+    fn split_keys_values(&self, x: &Tensor, first: i64) -> Result<[Tensor; 2], TchError> {
+        let keys = self.split(x, first, self.kv_heads)?;
+        let values = match self.keys_values {
+            KeysValues::OneProjection => keys.shallow_clone(),
+            _ => self.split(x, first + self.kv_heads, self.kv_heads)?,
+        };
+        Ok([keys, values])
     }
 
     fn plain(

@@ -1,5 +1,7 @@
 //! The KV cache of one layer.
 
+use std::ops::Range;
+
 use mlxbench_core::gemma::AttentionSpec;
 use mlxbench_core::gemma::cache::Append;
 use mlxbench_core::gemma::parts::Cache;
@@ -37,12 +39,15 @@ impl Cache<Torch> for KvCache {
         values: &Tensor,
     ) -> Result<(Tensor, Tensor), TchError> {
         self.keep(append)?;
-        let write = |buffer: &Tensor, new: &Tensor| {
-            let part = |start: usize, len: usize| buffer.f_narrow(2, start as i64, len as i64);
-            part(append.write.start, append.write.len())?.f_copy_(new)?;
-            part(append.read.start, append.read.len())
-        };
-        Ok((write(&self.keys, keys)?, write(&self.values, values)?))
+        for (buffer, new) in [(&self.keys, keys), (&self.values, values)] {
+            entries(buffer, &append.write)?.f_copy_(new)?;
+        }
+        self.read(append)
+    }
+
+    fn read(&self, append: &Append) -> Result<(Tensor, Tensor), TchError> {
+        let read = |buffer| entries(buffer, &append.read);
+        Ok((read(&self.keys)?, read(&self.values)?))
     }
 }
 
@@ -80,6 +85,11 @@ impl KvCache {
         ))
     }
 
+    /// The whole buffers.
+    pub(crate) fn whole(&self) -> (Tensor, Tensor) {
+        (self.keys.shallow_clone(), self.values.shallow_clone())
+    }
+
     /// Zeros, over what was there.
     pub(crate) fn clear(&mut self) -> Result<(), TchError> {
         for buffer in [&mut self.keys, &mut self.values] {
@@ -87,4 +97,9 @@ impl KvCache {
         }
         Ok(())
     }
+}
+
+/// The entries `range` of `buffer`.
+fn entries(buffer: &Tensor, range: &Range<usize>) -> Result<Tensor, TchError> {
+    buffer.f_narrow(2, range.start as i64, range.len() as i64)
 }

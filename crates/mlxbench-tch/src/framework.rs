@@ -11,9 +11,11 @@ use tch::{Device, Kind, TchError, Tensor};
 use crate::attention::{Attention, Form};
 use crate::backend;
 use crate::cache::KvCache;
+use crate::experts::Experts;
 use crate::kernels::Kernels;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
+use crate::per_layer::PerLayerInput;
 use crate::rope::Rope;
 use crate::weights::Weights;
 
@@ -41,6 +43,9 @@ impl Framework for Torch {
     type Cache = KvCache;
     type Attention = Attention;
     type Mlp = Mlp;
+    type Experts = Experts;
+    type PerLayerInput = PerLayerInput;
+    type Scalar = f64;
 
     fn error(error: TchError) -> Error {
         backend::framework(error)
@@ -52,6 +57,14 @@ impl Framework for Torch {
 
     fn add(x: Tensor, mut y: Tensor) -> Result<Tensor, TchError> {
         y.f_add_(&x)
+    }
+
+    fn scalar(weights: &Weights<'_>, name: &str) -> Result<f64, TchError> {
+        f64::try_from(weights.vector(name)?)
+    }
+
+    fn scale(mut x: Tensor, by: &f64) -> Result<Tensor, TchError> {
+        x.f_mul_scalar_(*by)
     }
 
     fn mask(pass: &Pass, attention: &AttentionSpec, place: &Place) -> Result<Form, TchError> {

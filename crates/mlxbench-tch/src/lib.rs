@@ -1,4 +1,4 @@
-//! The PyTorch adapter: Gemma 1, 2 and 3 against libtorch's tensor API, on the CPU, on Apple GPUs
+//! The PyTorch adapter: Gemma 1 to 4 against libtorch's tensor API, on the CPU, on Apple GPUs
 //! through MPS and on NVIDIA GPUs through CUDA, by device name.
 //!
 //! | module | its subject |
@@ -8,7 +8,8 @@
 //! | `framework` | what the layers ask of libtorch beside their parts |
 //! | `linear` | products with a weight matrix |
 //! | `quantised` | matrices of codes with scales, and their products, tried before they are used |
-//! | `norm`, `rope`, `cache`, `attention`, `mlp` | the parts of a layer |
+//! | `norm`, `rope`, `cache`, `attention`, `mlp`, `experts` | the parts of a layer |
+//! | `per_layer` | embeddings of tokens for each layer |
 //! | `forms`, `flash`, `mask` | the forms in which attention is computed |
 //! | `kernels` | which of them are right here, tried at load |
 //! | `product` | a product alone, for probes |
@@ -26,6 +27,7 @@ mod attempt;
 mod attention;
 mod backend;
 mod cache;
+mod experts;
 mod flash;
 mod forms;
 mod framework;
@@ -38,6 +40,7 @@ mod mlp;
 mod model;
 mod network;
 mod norm;
+mod per_layer;
 mod product;
 mod quantised;
 mod readback;

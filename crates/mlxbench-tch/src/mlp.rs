@@ -33,12 +33,17 @@ impl parts::Mlp<Torch> for Mlp {
     }
 
     fn gated(&self, gate_up: &Tensor) -> Result<Tensor, TchError> {
-        let [gate, up] = <[Tensor; 2]>::try_from(gate_up.f_chunk(2, -1)?)
-            .map_err(|parts| TchError::Shape(format!("{} parts of two", parts.len())))?;
-        gate.f_gelu("tanh")?.f_mul_(&up)
+        gated(gate_up)
     }
 
     fn down(&self, gated: &Tensor) -> Result<Tensor, TchError> {
         self.down_proj.forward(gated)
     }
+}
+
+/// The gated half of both projections, of shape `[..., 2 * width]`.
+pub(crate) fn gated(gate_up: &Tensor) -> Result<Tensor, TchError> {
+    let [gate, up] = <[Tensor; 2]>::try_from(gate_up.f_chunk(2, -1)?)
+        .map_err(|parts| TchError::Shape(format!("{} parts of two", parts.len())))?;
+    gate.f_gelu("tanh")?.f_mul_(&up)
 }

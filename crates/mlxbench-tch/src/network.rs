@@ -9,6 +9,7 @@ use crate::backend::framework;
 use crate::framework::{Place, Torch};
 use crate::linear::{Linear, Weight};
 use crate::norm::RmsNorm;
+use crate::per_layer::PerLayerEmbeddings;
 use crate::weights::Weights;
 
 /// The parts of a model.
@@ -19,6 +20,7 @@ pub(crate) struct Network {
     /// Shape `[vocab_size, hidden_size]`.
     embedding: Weight,
     embedding_scale: f64,
+    per_layer: Option<PerLayerEmbeddings>,
     pub(crate) decoder: Decoder<Torch>,
     norm: RmsNorm,
     lm_head: Linear,
@@ -44,11 +46,12 @@ impl Network {
         };
         Ok(Self {
             config: config.clone(),
+            per_layer: PerLayerEmbeddings::load(weights)?,
             decoder: Decoder::load(config, weights, place.clone())?,
             place,
             embedding,
             embedding_scale: config.embedding_scale(weights.dtype),
-            norm: RmsNorm::load(weights, "model.norm.weight", config.rms_norm_eps)?,
+            norm: RmsNorm::load(weights, &config.final_norm())?,
             lm_head: Linear::new(lm_head, None),
         })
     }
@@ -62,8 +65,9 @@ impl Network {
     /// Appends `ids` to the KV cache and computes nothing else.
     pub(crate) fn fill(&mut self, ids: &Tensor) -> Result<()> {
         let spans = self.advance(ids)?;
-        let x = self.embed(ids).map_err(framework)?;
-        self.decoder.fill(x, &spans).map_err(framework)
+        let (x, inputs) = self.embed(ids).map_err(framework)?;
+        let filled = self.decoder.fill(x, &inputs, &spans);
+        filled.map(drop).map_err(framework)
     }
 
     fn advance(&mut self, ids: &Tensor) -> Result<Spans<Torch>> {
@@ -73,15 +77,20 @@ impl Network {
 
     /// The pass of `spans` over `ids`.
     pub(crate) fn run(&mut self, ids: &Tensor, spans: &Spans<Torch>) -> Result<Ending, TchError> {
-        let x = self.embed(ids)?;
-        let hidden = self.decoder.run(x, spans)?;
+        let (x, inputs) = self.embed(ids)?;
+        let hidden = self.decoder.run(x, &inputs, spans)?;
         self.project(&hidden)
     }
 
-    fn embed(&self, ids: &Tensor) -> Result<Tensor, TchError> {
-        self.embedding
-            .lookup(ids)?
-            .f_mul_scalar(self.embedding_scale)
+    /// The embeddings of `ids`, and those for each layer, where there are any.
+    fn embed(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        let embedded = self.embedding.lookup(ids)?;
+        let x = embedded.f_mul_scalar(self.embedding_scale)?;
+        let inputs = match &self.per_layer {
+            Some(per_layer) => per_layer.forward(ids, &x)?,
+            None => Vec::new(),
+        };
+        Ok((x, inputs))
     }
 
     /// The last position of `hidden`, of shape `[batch, tokens, hidden_size]`, projected.

@@ -1,5 +1,6 @@
 //! RMSNorm as Gemma has it.
 
+use mlxbench_core::gemma::NormSpec;
 use mlxbench_core::gemma::parts::Norm;
 use tch::{TchError, Tensor};
 
@@ -10,20 +11,22 @@ use crate::weights::Weights;
 /// why.
 #[derive(Debug)]
 pub struct RmsNorm {
-    /// `1 + weight`, of shape `[width]`.
-    factor: Tensor,
+    /// What is multiplied by, of shape `[width]`.
+    factor: Option<Tensor>,
+    width: i64,
     eps: f64,
 }
 
 impl Norm<Torch> for RmsNorm {
-    fn load(weights: &Weights<'_>, name: &str, eps: f64) -> Result<Self, TchError> {
+    fn load(weights: &Weights<'_>, spec: &NormSpec) -> Result<Self, TchError> {
         Ok(Self {
-            factor: weights.norm(name)?,
-            eps,
+            factor: weights.norm(spec)?,
+            width: spec.width as i64,
+            eps: spec.eps,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        x.f_rms_norm(self.factor.size(), Some(&self.factor), self.eps)
+        x.f_rms_norm([self.width], self.factor.as_ref(), self.eps)
     }
 }

@@ -357,7 +357,8 @@ pub(crate) fn names(scheme: Scheme, place: (Kind, Device)) -> BTreeMap<String, S
 /// are of 64 columns, its rows in tiles of up to 64.
 pub(crate) fn check_shapes(config: &GemmaConfig, scheme: Scheme) -> Result<()> {
     for tensor in config.tensors() {
-        let [rows, columns] = tensor.shape[..] else {
+        // Of experts, each must be whole tiles.
+        let [.., rows, columns] = tensor.shape[..] else {
             continue;
         };
         let scheme = scheme.of_tensor(&tensor.name);

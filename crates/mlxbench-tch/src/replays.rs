@@ -7,7 +7,6 @@ use mlxbench_core::{Error, Result};
 use tch::{TchError, Tensor};
 
 use crate::backend::framework;
-use crate::cache::KvCache;
 use crate::graph::Graph;
 use crate::network::{Ending, Network};
 use crate::step::DeviceStep;
@@ -52,7 +51,7 @@ impl Replays {
         if renewed && step.reads_beyond() {
             // What a mask hides must be finite.
             let (_, caches) = network.decoder.parts();
-            caches.iter_mut().try_for_each(KvCache::clear)?;
+            caches.iter_mut().try_for_each(|(_, cache)| cache.clear())?;
         }
         Ok(renewed)
     }

@@ -153,8 +153,8 @@ impl DeviceStep {
     ) -> Result<(), TchError> {
         let of_layers = network.decoder.of_layers();
         let (_, caches) = network.decoder.parts();
-        for (cache, &attention) in caches.iter_mut().zip(of_layers.iter()) {
-            cache.keep(&plan[attention].append)?;
+        for (layer, cache) in caches.iter_mut() {
+            cache.keep(&plan[of_layers[layer]].append)?;
         }
         let lines = plan.iter().flat_map(|pass| {
             let Append { write, read, .. } = &pass.append;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use mlxbench_core::gemma::{LayerNames, Storage};
+use mlxbench_core::gemma::{LayerNames, NormSpec, Storage};
 use mlxbench_core::{Checkpoint, Dtype, Precision, Scheme};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -38,13 +38,7 @@ impl<'a> Weights<'a> {
             device,
             dtype: precision.compute(),
             scheme: precision.scheme(),
-            storage: RefCell::new(Storage {
-                layers_bytes: 0,
-                tables_bytes: 0,
-                others_bytes: 0,
-                kv_cache: precision.kv_cache(),
-                activations: quantised::ACTIVATIONS,
-            }),
+            storage: RefCell::new(Storage::empty(precision.kv_cache(), quantised::ACTIVATIONS)),
         }
     }
 
@@ -104,12 +98,47 @@ impl<'a> Weights<'a> {
         Ok(biases)
     }
 
-    /// An RMSNorm's factor, `1 + weight` formed in f32, in the model's dtype. Shape `[width]`.
-    pub(crate) fn norm(&self, name: &str) -> Result<Tensor, TchError> {
-        let factor = self.stacked(&[name], Kind::Float)?.f_add_scalar_(1.0)?;
+    /// An RMSNorm's factor, `scale * (offset + weight)` formed in f32, in the model's dtype, of shape `[width]`.
+    /// `None` where there is no weight.
+    pub(crate) fn norm(&self, spec: &NormSpec) -> Result<Option<Tensor>, TchError> {
+        let Some(name) = &spec.weight else {
+            return Ok(None);
+        };
+        let mut factor = self.stacked(&[name], Kind::Float)?;
+        let factor = factor
+            .f_add_scalar_(spec.offset)?
+            .f_mul_scalar_(spec.scale)?;
         let factor = factor.f_to_kind(dtype(self.dtype))?;
         self.storage.borrow_mut().others_bytes += linear::bytes(&factor);
-        Ok(factor)
+        Ok(Some(factor))
+    }
+
+    /// All numbers of the tensor called `name`, in the model's dtype. Shape `[elements]`.
+    pub(crate) fn vector(&self, name: &str) -> Result<Tensor, TchError> {
+        self.biases(&[name.to_owned()])
+    }
+
+    /// The table of embeddings for each layer, of shape `[vocab_size, columns]`.
+    pub(crate) fn per_layer_table(&self, name: &str, columns: usize) -> Result<Weight, TchError> {
+        let table = self.matrix(&[name], columns)?;
+        self.storage.borrow_mut().per_layer_bytes += table.bytes();
+        Ok(table)
+    }
+
+    /// The product with the matrix called `name` alone.
+    pub(crate) fn product(&self, name: &str, columns: usize) -> Result<Linear, TchError> {
+        let weight = self.matrix(&[name], columns)?;
+        self.storage.borrow_mut().layers_bytes += weight.bytes();
+        Ok(Linear::new(weight, None))
+    }
+
+    /// The matrices of all experts in the tensor called `name`, one below the other.
+    pub(crate) fn experts(&self, name: &str, columns: usize) -> Result<Linear, TchError> {
+        let weight = self.matrix(&[name], columns)?;
+        let mut storage = self.storage.borrow_mut();
+        storage.layers_bytes += weight.bytes();
+        storage.experts_bytes += weight.bytes();
+        Ok(Linear::new(weight, None))
     }
 
     /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied

@@ -87,8 +87,7 @@ fn storage_is_what_blocks_norms_and_biases_take() {
         layers_bytes: GEMMA_1_LAYERS / 32 * 34,
         tables_bytes: 2 * 160 * 128 / 32 * 34,
         others_bytes: GEMMA_1_OTHERS * 4,
-        kv_cache: Dtype::F32,
-        activations: Activations::Int8,
+        ..Storage::empty(Dtype::F32, Activations::Int8)
     };
     assert_eq!(q8, expected);
     let q4 = storage("gemma1-bias-untied", &on_the_cpu(Scheme::Q4, Dtype::Bf16));

@@ -1,11 +1,11 @@
 //! Numbers that can't be a Gemma's: refused before anything is allocated by them.
 
-use crate::gemma::{FlatConfig, GemmaConfig, LayerKind};
+use crate::gemma::{FlatConfig, Gemma4, GemmaConfig, LayerKind};
 use crate::{Dtype, Error, Result};
 
 /// The largest count that is believed, by the key of `config.json`: well above every Gemma's, and so
 /// low that no product of them that sizes a tensor leaves 64 bits.
-const LARGEST: [(&str, u64); 9] = [
+const LARGEST: [(&str, u64); 16] = [
     ("vocab_size", 1 << 24),
     ("hidden_size", 1 << 20),
     ("intermediate_size", 1 << 22),
@@ -15,6 +15,13 @@ const LARGEST: [(&str, u64); 9] = [
     ("head_dim", 1 << 14),
     ("max_position_embeddings", 1 << 30),
     ("sliding_window", 1 << 30),
+    ("global_head_dim", 1 << 14),
+    ("num_global_key_value_heads", 1 << 12),
+    ("hidden_size_per_layer_input", 1 << 14),
+    ("vocab_size_per_layer_input", 1 << 24),
+    ("num_experts", 1 << 16),
+    ("top_k_experts", 1 << 16),
+    ("moe_intermediate_size", 1 << 22),
 ];
 
 /// The largest model that is believed, in parameters.
@@ -88,22 +95,101 @@ impl FlatConfig {
                 self.rms_norm_eps
             )));
         }
+        if let Some(more) = &self.gemma4 {
+            self.check_more(more)?;
+        }
         self.check_shapes()
+    }
+
+    /// What Gemma 4 alone has.
+    fn check_more(&self, more: &Gemma4) -> Result<()> {
+        let mut counts = vec![
+            ("global_head_dim", more.global_head_dim),
+            (
+                "num_global_key_value_heads",
+                more.num_global_key_value_heads,
+            ),
+        ];
+        if more.hidden_size_per_layer_input > 0 {
+            counts.extend([
+                (
+                    "hidden_size_per_layer_input",
+                    more.hidden_size_per_layer_input,
+                ),
+                (
+                    "vocab_size_per_layer_input",
+                    more.vocab_size_per_layer_input,
+                ),
+            ]);
+        }
+        if let Some(experts) = &more.experts {
+            counts.extend([
+                ("num_experts", experts.count),
+                ("top_k_experts", experts.top_k),
+                ("moe_intermediate_size", experts.width),
+            ]);
+        }
+        for (key, value) in counts {
+            count(key, value as u64)?;
+        }
+        if let Some(experts) = more.experts.filter(|experts| experts.top_k > experts.count) {
+            return Err(Error::Invalid(format!(
+                "top_k_experts ({}) is more than num_experts ({})",
+                experts.top_k, experts.count
+            )));
+        }
+        let (rows, tokens) = (more.vocab_size_per_layer_input, self.vocab_size);
+        if more.hidden_size_per_layer_input > 0 && rows < tokens {
+            return Err(Error::Invalid(format!(
+                "vocab_size_per_layer_input ({rows}) is less than vocab_size ({tokens}): some tokens would \
+                 have no embedding for each layer"
+            )));
+        }
+        let rotated = more.partial_rotary_factor;
+        if !(rotated > 0.0 && rotated <= 1.0) {
+            return Err(Error::Invalid(format!(
+                "`partial_rotary_factor` must be greater than 0 and at most 1, not {rotated}"
+            )));
+        }
+        let first_shared = self.layers.len().checked_sub(more.num_kv_shared_layers);
+        let owners = first_shared.map(|first| self.layers.split_at(first));
+        let found =
+            owners.is_some_and(|(owners, shared)| shared.iter().all(|kind| owners.contains(kind)));
+        if !found {
+            return Err(Error::Invalid(format!(
+                "`num_kv_shared_layers` is {}, and not every one of these layers has one of its kind before \
+                 them whose keys and values it could use",
+                more.num_kv_shared_layers
+            )));
+        }
+        Ok(())
     }
 
     /// What the counts make together.
     fn check_shapes(&self) -> Result<()> {
-        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(Error::Invalid(format!(
-                "num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})"
-            )));
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(Error::Invalid(format!(
-                "head_dim ({}) is odd: RoPE needs pairs",
-                self.head_dim
-            )));
+        let heads = self.num_attention_heads;
+        let mut of_kinds = vec![(
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+        )];
+        of_kinds.extend(self.gemma4.as_ref().map(|more| {
+            let kv_heads = more.num_global_key_value_heads;
+            (
+                ("num_global_key_value_heads", kv_heads),
+                ("global_head_dim", more.global_head_dim),
+            )
+        }));
+        for ((kv_key, kv_heads), (dim_key, head_dim)) in &of_kinds {
+            if !heads.is_multiple_of(*kv_heads) {
+                return Err(Error::Invalid(format!(
+                    "num_attention_heads ({heads}) is not a multiple of {kv_key} ({kv_heads})"
+                )));
+            }
+            if !head_dim.is_multiple_of(2) {
+                return Err(Error::Invalid(format!(
+                    "{dim_key} ({head_dim}) is odd: RoPE needs pairs"
+                )));
+            }
         }
         if self.layers.contains(&LayerKind::Local) {
             let Some(window) = self.sliding_window.filter(|&window| window > 0) else {
@@ -120,11 +206,11 @@ impl FlatConfig {
                  {parameters} parameters: no Gemma has so many"
             )));
         }
+        let widths = of_kinds.iter().map(|((_, kv), (_, dim))| 2 * kv * dim);
         let cache = [
             self.layers.len(),
             self.max_position_embeddings,
-            2 * kv_heads,
-            self.head_dim,
+            widths.max().unwrap_or(0),
         ];
         let elements: u128 = cache.iter().map(|&n| n as u128).product();
         if elements > LARGEST_CACHE {

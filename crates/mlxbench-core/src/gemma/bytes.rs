@@ -4,12 +4,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gemma::TensorSpec;
+use crate::gemma::tensors::PER_LAYER_TABLE;
 use crate::{Dtype, GemmaConfig, Precision};
 
 /// Whether the tensor called `name` has a row for each token of the vocabulary: the embedding table or an
 /// output projection of its own.
-pub(crate) fn is_table(name: &str) -> bool {
+fn is_table(name: &str) -> bool {
     ["model.embed_tokens.weight", "lm_head.weight"].contains(&name)
+}
+
+/// Whether the tensor called `name` is quantised to 8 bits at least: tables, and routers, whose rounding would
+/// send tokens to other experts.
+pub(crate) fn has_8_bits(name: &str) -> bool {
+    is_table(name) || name == PER_LAYER_TABLE || name.ends_with(".router.proj.weight")
 }
 
 /// How a model's numbers are kept on its device: what a worker says of a model that it has loaded.
@@ -21,6 +28,12 @@ pub struct Storage {
     pub tables_bytes: u64,
     /// Bytes of all other weights: norms and biases, which are never quantised.
     pub others_bytes: u64,
+    /// Of `layers_bytes`, those of experts, of which a token needs some only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub experts_bytes: u64,
+    /// Bytes of the table of embeddings for each layer, of which a token needs one row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub per_layer_bytes: u64,
     /// The dtype of keys and values.
     pub kv_cache: Dtype,
     /// What becomes of activations in products with weights.
@@ -39,9 +52,31 @@ pub enum Activations {
     Int8,
 }
 
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
 impl Storage {
+    /// No bytes yet, with keys and values in `kv_cache`.
+    pub fn empty(kv_cache: Dtype, activations: Activations) -> Self {
+        Self {
+            layers_bytes: 0,
+            tables_bytes: 0,
+            others_bytes: 0,
+            experts_bytes: 0,
+            per_layer_bytes: 0,
+            kv_cache,
+            activations,
+        }
+    }
+
     /// Bytes of all weights.
     pub fn weights_bytes(&self) -> u64 {
+        self.multiplied_bytes().saturating_add(self.per_layer_bytes)
+    }
+
+    /// Bytes of all weights but the table of embeddings for each layer.
+    pub fn multiplied_bytes(&self) -> u64 {
         self.layers_bytes
             .saturating_add(self.tables_bytes)
             .saturating_add(self.others_bytes)
@@ -51,15 +86,16 @@ impl Storage {
 impl TensorSpec {
     /// Its bytes in `precision`: matrices in the weights' format, all else in the dtype of activations.
     pub fn bytes(&self, precision: Precision) -> u64 {
-        match *self.shape.as_slice() {
-            [rows, columns] => {
-                let format = match is_table(&self.name) {
+        match self.columns() {
+            Some(columns) => {
+                let format = match has_8_bits(&self.name) {
                     true => precision.table(),
                     false => precision.weights(),
                 };
-                format.matrix_bytes(rows as u64, columns as u64)
+                let columns = columns as u64;
+                format.matrix_bytes(self.elements() / columns.max(1), columns)
             }
-            _ => self.elements() * precision.compute().size_bytes(),
+            None => self.elements() * precision.compute().size_bytes(),
         }
     }
 }
@@ -74,31 +110,43 @@ impl GemmaConfig {
     /// How the model's numbers are kept in `precision`, at least: each as the precision says, without padding
     /// and with one scale a block.
     pub fn storage(&self, precision: Precision) -> Storage {
-        let mut storage = Storage {
-            layers_bytes: 0,
-            tables_bytes: 0,
-            others_bytes: 0,
-            kv_cache: precision.kv_cache(),
-            activations: Activations::Kept,
-        };
+        let mut storage = Storage::empty(precision.kv_cache(), Activations::Kept);
         for tensor in self.tensors() {
-            let part = match tensor.shape.len() {
-                2 if is_table(&tensor.name) => &mut storage.tables_bytes,
-                2 => &mut storage.layers_bytes,
-                _ => &mut storage.others_bytes,
+            let part = match tensor.columns() {
+                Some(_) if is_table(&tensor.name) => &mut storage.tables_bytes,
+                Some(_) if tensor.name == PER_LAYER_TABLE => &mut storage.per_layer_bytes,
+                Some(_) => &mut storage.layers_bytes,
+                None => &mut storage.others_bytes,
             };
-            *part += tensor.bytes(precision);
+            let bytes = tensor.bytes(precision);
+            *part += bytes;
+            if tensor.is_of_experts() {
+                storage.experts_bytes += bytes;
+            }
         }
         storage
     }
 
-    /// Bytes of the output projection as kept, and of so many rows of the embedding table.
+    /// Bytes of the output projection as kept, and of so many rows of the embedding tables.
     pub(super) fn table_bytes(&self, storage: &Storage, rows: usize) -> [u64; 2] {
         let table = match self.tie_word_embeddings {
             true => storage.tables_bytes,
             false => storage.tables_bytes / 2,
         };
-        [table, table / self.vocab_size.max(1) as u64 * rows as u64]
+        let line = table / self.vocab_size.max(1) as u64;
+        let per_layer = self.per_layer.map_or(0, |table| {
+            storage.per_layer_bytes / table.vocab_size.max(1) as u64
+        });
+        [table, (line + per_layer) * rows as u64]
+    }
+
+    /// Bytes of experts that a token doesn't go through.
+    pub(super) fn unused_experts_bytes(&self, storage: &Storage) -> u64 {
+        let experts = self.layers.iter().find_map(|layer| layer.experts);
+        experts.map_or(0, |experts| {
+            let unused = experts.count.saturating_sub(experts.top_k) as u64;
+            storage.experts_bytes / experts.count.max(1) as u64 * unused
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Dtype;
-use crate::gemma::{LayerSpec, TensorSpec};
+use crate::gemma::{LayerSpec, NormSpec, PER_LAYER_PROJECTION_NORM, PerLayerSpec, TensorSpec};
 
 /// A generation of Gemma.
 #[derive(
@@ -18,15 +18,33 @@ pub enum Generation {
     Gemma2,
     /// Gemma 3: QK-norm, no soft-caps, five windowed layers to one global.
     Gemma3,
+    /// VaultGemma: Gemma 2 without the norms after attention and MLP.
+    VaultGemma,
+    /// Gemma 4: norms without an offset, unscaled attention, two kinds of heads; some share KV caches, have
+    /// embeddings for each layer, or experts.
+    Gemma4,
 }
 
 impl Generation {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gemma1 => "Gemma 1",
+            Self::Gemma2 => "Gemma 2",
+            Self::Gemma3 => "Gemma 3",
+            Self::VaultGemma => "VaultGemma",
+            Self::Gemma4 => "Gemma 4",
+        }
+    }
+
     /// The `model_type` of its text model.
     pub fn model_type(self) -> &'static str {
         match self {
             Self::Gemma1 => "gemma",
             Self::Gemma2 => "gemma2",
             Self::Gemma3 => "gemma3_text",
+            Self::VaultGemma => "vaultgemma",
+            Self::Gemma4 => "gemma4_text",
         }
     }
 }
@@ -45,6 +63,10 @@ pub struct GemmaConfig {
     pub hidden_size: usize,
     /// Added to the mean square inside every RMSNorm.
     pub rms_norm_eps: f64,
+    /// Added to the weights of RMSNorms.
+    pub norm_offset: f64,
+    /// The table of embeddings for each layer.
+    pub per_layer: Option<PerLayerSpec>,
     /// The longest context that the model was made for, in tokens.
     pub max_position_embeddings: usize,
     /// Its layers, in order.
@@ -75,15 +97,73 @@ impl GemmaConfig {
         }
     }
 
+    /// The RMSNorm over `width` elements whose weight is the tensor called `name`.
+    pub fn norm(&self, name: impl Into<String>, width: usize) -> NormSpec {
+        NormSpec {
+            weight: Some(name.into()),
+            width,
+            offset: self.norm_offset,
+            scale: 1.0,
+            eps: self.rms_norm_eps,
+        }
+    }
+
+    /// The RMSNorm over `width` elements that has no weight.
+    pub fn plain_norm(&self, width: usize) -> NormSpec {
+        NormSpec {
+            weight: None,
+            width,
+            offset: 1.0,
+            scale: 1.0,
+            eps: self.rms_norm_eps,
+        }
+    }
+
+    /// How embeddings for each layer come from a token's embedding `x` and its row `t` of their table:
+    /// `norm(projection(x)) + scale * t`, normed layer by layer. The reference's factors, hidden_size^-1/2 on the
+    /// projection and 2^-1/2 on the sum, are in norm and scale. `None` where there are none.
+    pub fn per_layer_parts(&self) -> Option<(PerLayerSpec, NormSpec, f64)> {
+        let table = self.per_layer?;
+        let half = 0.5_f64.sqrt();
+        let norm = NormSpec {
+            scale: half,
+            eps: self.rms_norm_eps * self.hidden_size as f64,
+            ..self.norm(PER_LAYER_PROJECTION_NORM, table.width)
+        };
+        Some((table, norm, (table.width as f64).sqrt() * half))
+    }
+
+    /// The norm of a model's end.
+    pub fn final_norm(&self) -> NormSpec {
+        self.norm("model.norm.weight", self.hidden_size)
+    }
+
     /// Number of parameters, tied weights counted once.
     pub fn parameters(&self) -> u64 {
         self.tensors().iter().map(TensorSpec::elements).sum()
     }
 
     /// Bytes of the KV cache that `context` tokens a row need at least, over `batch` rows in
-    /// `dtype`: local layers keep no more than their window.
+    /// `dtype`: local layers keep no more than their window, and those that share another's cache nothing.
     pub fn kv_cache_bytes(&self, dtype: Dtype, batch: usize, context: usize) -> u64 {
-        let elements = self.layers.iter().map(|LayerSpec { attention, .. }| {
+        let owners = self.layers.iter();
+        let owners = owners.filter(|layer| layer.attention.keys_values.are_own());
+        Self::seen_bytes(owners, dtype, batch, context)
+    }
+
+    /// Bytes of keys and values that a token sees which is the last of `context`, in all layers: those that share
+    /// a cache read it each.
+    pub fn kv_read_bytes(&self, dtype: Dtype, batch: usize, context: usize) -> u64 {
+        Self::seen_bytes(self.layers.iter(), dtype, batch, context)
+    }
+
+    fn seen_bytes<'a>(
+        layers: impl Iterator<Item = &'a LayerSpec>,
+        dtype: Dtype,
+        batch: usize,
+        context: usize,
+    ) -> u64 {
+        let elements = layers.map(|LayerSpec { attention, .. }| {
             let position = 2 * attention.kv_width() as u64;
             position.saturating_mul(attention.seen(context) as u64)
         });

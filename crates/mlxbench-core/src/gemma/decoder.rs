@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::backend::ContextShape;
 use crate::gemma::parts::{Cache, Framework, Rope, Span, Spans};
 use crate::gemma::pass::{Pass, Passes, no_room};
-use crate::gemma::{AttentionSpec, GemmaConfig, Layer, LayerSpec};
+use crate::gemma::{AttentionSpec, GemmaConfig, Layer, LayerCaches, LayerSpec};
 
 /// The layers of a model between its embeddings and its output projection.
 pub struct Decoder<F: Framework> {
     specs: Vec<LayerSpec>,
     place: F::Place,
     layers: Vec<Layer<F>>,
+    caches: LayerCaches<F>,
     context: Option<Context<F>>,
 }
 
@@ -21,8 +22,6 @@ struct Context<F: Framework> {
     passes: Passes,
     /// One for each attention of the passes.
     ropes: Vec<F::Rope>,
-    /// One a layer.
-    caches: Vec<F::Cache>,
 }
 
 impl<F: Framework> Decoder<F> {
@@ -40,6 +39,7 @@ impl<F: Framework> Decoder<F> {
             specs: config.layers.clone(),
             layers: layers.collect::<Result<_, _>>()?,
             place,
+            caches: LayerCaches::none(),
             context: None,
         })
     }
@@ -49,20 +49,20 @@ impl<F: Framework> Decoder<F> {
         &self.place
     }
 
-    /// The layers, and the KV cache of each; no caches before [`Decoder::reset`].
-    pub fn parts(&mut self) -> (&[Layer<F>], &mut [F::Cache]) {
-        let caches = self.context.as_mut().map(|context| &mut context.caches[..]);
-        (&self.layers, caches.unwrap_or_default())
+    /// The layers, and their KV caches; no caches before [`Decoder::reset`].
+    pub fn parts(&mut self) -> (&[Layer<F>], &mut LayerCaches<F>) {
+        (&self.layers, &mut self.caches)
     }
 
     /// The KV caches; none before [`Decoder::reset`].
-    pub fn caches(&self) -> &[F::Cache] {
-        self.context.as_ref().map_or(&[], |context| &context.caches)
+    pub fn caches(&self) -> &LayerCaches<F> {
+        &self.caches
     }
 
     /// Drops the KV caches: beside them, new ones may not fit.
     pub fn clear(&mut self) {
         self.context = None;
+        self.caches = LayerCaches::none();
     }
 
     /// Forgets all tokens and keeps the memory of the KV caches with what is in it, where they were made
@@ -86,16 +86,12 @@ impl<F: Framework> Decoder<F> {
             .attentions()
             .map(|attention| F::Rope::new(attention, shape.capacity, &self.place));
         let ropes = ropes.collect::<Result<_, _>>()?;
-        let caches = self.specs.iter().enumerate().map(|(layer, spec)| {
-            let capacity = passes.cache_capacity(layer);
-            F::Cache::new(&spec.attention, shape.batch, capacity, &self.place)
-        });
-        let caches = caches.collect::<Result<_, _>>()?;
-        self.context = Some(Context {
-            passes,
-            ropes,
-            caches,
-        });
+        self.caches = LayerCaches::new(&self.specs, |layer| {
+            let (attention, capacity) =
+                (&self.specs[layer].attention, passes.cache_capacity(layer));
+            F::Cache::new(attention, shape.batch, capacity, &self.place)
+        })?;
+        self.context = Some(Context { passes, ropes });
         Ok(())
     }
 
@@ -153,40 +149,54 @@ impl<F: Framework> Decoder<F> {
         context.map_or_else(Arc::default, |context| context.passes.of_layers().clone())
     }
 
-    /// Runs all layers on `x`, of shape `[batch, tokens, hidden]`, which they keep.
+    /// Runs all layers on `x`, of shape `[batch, tokens, hidden]`, which they keep. `inputs` are the layers'
+    /// own embeddings of the tokens, each of shape `[batch, tokens, width]`; none where they have none.
     ///
     /// # Errors
     /// The framework's own.
-    pub fn run(&mut self, x: F::Tensor, spans: &Spans<F>) -> Result<F::Tensor, F::Error> {
-        self.run_first(self.layers.len(), x, spans)
+    pub fn run(
+        &mut self,
+        x: F::Tensor,
+        inputs: &[F::Tensor],
+        spans: &Spans<F>,
+    ) -> Result<F::Tensor, F::Error> {
+        self.run_first(self.layers.len(), x, inputs, spans)
     }
 
-    /// Fills the KV caches of all layers from `x` and computes nothing beyond: of the last layer,
-    /// keys and values only. A chunk of a prompt that isn't the last needs no more.
+    /// Fills the KV caches of all layers from `x` and `inputs` as [`Decoder::run`] takes them, and computes
+    /// nothing of the last layer beyond its own keys and values, where it has any. A chunk of a prompt that
+    /// isn't the last needs no more. Gives what goes into the last layer, which a framework that waits to be
+    /// asked must be asked for.
     ///
     /// # Errors
     /// The framework's own.
-    pub fn fill(&mut self, x: F::Tensor, spans: &Spans<F>) -> Result<(), F::Error> {
+    pub fn fill(
+        &mut self,
+        x: F::Tensor,
+        inputs: &[F::Tensor],
+        spans: &Spans<F>,
+    ) -> Result<F::Tensor, F::Error> {
         let Some(last) = self.layers.len().checked_sub(1) else {
-            return Ok(());
+            return Ok(x);
         };
-        let x = self.run_first(last, x, spans)?;
-        match &mut self.context {
-            Some(context) => self.layers[last].store(&x, spans.of(last), &mut context.caches[last]),
-            None => Ok(()),
+        let x = self.run_first(last, x, inputs, spans)?;
+        if self.context.is_some() && self.specs[last].attention.keys_values.are_own() {
+            self.layers[last].store(&x, spans.of(last), &mut self.caches[last])?;
         }
+        Ok(x)
     }
 
     fn run_first(
         &mut self,
         count: usize,
         mut x: F::Tensor,
+        inputs: &[F::Tensor],
         spans: &Spans<F>,
     ) -> Result<F::Tensor, F::Error> {
-        if let Some(context) = &mut self.context {
-            let layers = self.layers.iter().zip(&mut context.caches).enumerate();
-            for (index, (layer, cache)) in layers.take(count) {
-                x = layer.forward(x, spans.of(index), cache)?;
+        if self.context.is_some() {
+            for (index, layer) in self.layers.iter().enumerate().take(count) {
+                let cache = &mut self.caches[index];
+                x = layer.forward(x, inputs.get(index), spans.of(index), cache)?;
             }
         }
         Ok(x)
@@ -218,9 +228,11 @@ mod tests {
 
     use super::*;
     use crate::gemma::cache::Append;
-    use crate::gemma::parts::{Attention, Heads, Mlp, Norm};
+    use crate::gemma::parts::{Attention, Experts, Heads, Mlp, Norm, PerLayerInput};
     use crate::gemma::pass::Pass;
-    use crate::gemma::{AttentionSpec, FlatConfig, LayerKind, LayerNames, preset};
+    use crate::gemma::{
+        AttentionSpec, ExpertsSpec, FlatConfig, Gemma4, LayerKind, LayerNames, NormSpec, preset,
+    };
 
     /// A tensor that remembers what was done to it.
     type Log = Rc<RefCell<Vec<&'static str>>>;
@@ -245,8 +257,11 @@ mod tests {
         type Rope = Part;
         type Mask = ();
         type Cache = Part;
-        type Attention = Part;
+        type Attention = Projections;
         type Mlp = Part;
+        type Experts = Part;
+        type PerLayerInput = Part;
+        type Scalar = ();
 
         fn error(error: Infallible) -> crate::Error {
             match error {}
@@ -260,13 +275,21 @@ mod tests {
             done(&x, "add")
         }
 
+        fn scalar(_weights: &(), _name: &str) -> Done<()> {
+            Ok(())
+        }
+
+        fn scale(x: Log, _by: &()) -> Done {
+            done(&x, "scale")
+        }
+
         fn mask(_pass: &Pass, _attention: &AttentionSpec, _place: &()) -> Done<()> {
             Ok(())
         }
     }
 
     impl Norm<Fake> for Part {
-        fn load(_weights: &(), _name: &str, _eps: f64) -> Done<Self> {
+        fn load(_weights: &(), _spec: &NormSpec) -> Done<Self> {
             Ok(Self)
         }
 
@@ -297,18 +320,26 @@ mod tests {
         fn append(&mut self, _append: &Append, keys: &Log, values: &Log) -> Done<(Log, Log)> {
             Ok((done(keys, "append")?, values.clone()))
         }
+
+        fn read(&self, _append: &Append) -> Done<(Log, Log)> {
+            Ok(Default::default())
+        }
     }
 
-    impl Attention<Fake> for Part {
-        fn load(_: &(), _: LayerNames, _: &AttentionSpec, _hidden: usize) -> Done<Self> {
-            Ok(Self)
+    struct Projections {
+        own: bool,
+    }
+
+    impl Attention<Fake> for Projections {
+        fn load(_: &(), _: LayerNames, spec: &AttentionSpec, _hidden: usize) -> Done<Self> {
+            let own = spec.keys_values.are_own();
+            Ok(Self { own })
         }
 
         fn project(&self, x: &Log) -> Done<Heads<Log>> {
             Ok(Heads {
-                queries: done(x, "qkv")?,
-                keys: x.clone(),
-                values: x.clone(),
+                queries: done(x, if self.own { "qkv" } else { "q" })?,
+                keys_values: self.own.then(|| [x.clone(), x.clone()]),
             })
         }
 
@@ -317,7 +348,9 @@ mod tests {
         }
 
         fn attend(&self, heads: &Heads<Log>, span: &Span<Fake>, cache: &mut Part) -> Done {
-            cache.append(&span.append, &heads.keys, &heads.values)?;
+            if let Some([keys, values]) = &heads.keys_values {
+                cache.append(&span.append, keys, values)?;
+            }
             done(&heads.queries, "attend")
         }
 
@@ -341,6 +374,26 @@ mod tests {
 
         fn down(&self, gated: &Log) -> Done {
             done(gated, "down")
+        }
+    }
+
+    impl Experts<Fake> for Part {
+        fn load(_: &(), _: LayerNames, _: &ExpertsSpec, _hidden: usize) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn forward(&self, _routed: &Log, x: &Log) -> Done {
+            done(x, "experts")
+        }
+    }
+
+    impl PerLayerInput<Fake> for Part {
+        fn load(_: &(), _: LayerNames, _width: usize, _hidden: usize) -> Done<Self> {
+            Ok(Self)
+        }
+
+        fn forward(&self, x: &Log, _input: &Log) -> Done {
+            done(x, "input")
         }
     }
 
@@ -369,7 +422,7 @@ mod tests {
         let mut decoder = decoder();
         decoder.reset(SHAPE).unwrap();
         let spans = decoder.advance(1, 3).unwrap();
-        let log = decoder.run(Log::default(), &spans).unwrap();
+        let log = decoder.run(Log::default(), &[], &spans).unwrap();
         assert_eq!(
             log.borrow()[..],
             [&LAYER[..], &["add"], &LAYER, &["add"]].concat()
@@ -382,9 +435,47 @@ mod tests {
         decoder.reset(SHAPE).unwrap();
         let spans = decoder.advance(1, 3).unwrap();
         let log = Log::default();
-        decoder.fill(log.clone(), &spans).unwrap();
+        decoder.fill(log.clone(), &[], &spans).unwrap();
         let stored = ["norm", "kv", "norm", "rope", "append"];
         assert_eq!(log.borrow()[..], [&LAYER[..], &["add"], &stored].concat());
+    }
+
+    /// Three layers of Gemma 4 with embeddings of their own, the last of which shares the first's cache.
+    fn sharing() -> Decoder<Fake> {
+        let flat = preset("gemma-4-e2b").unwrap().config().flat().unwrap();
+        let gemma4 = flat.gemma4.clone().unwrap();
+        let config = GemmaConfig::from(FlatConfig {
+            layers: vec![LayerKind::Local, LayerKind::Global, LayerKind::Global],
+            gemma4: Some(Gemma4 {
+                num_kv_shared_layers: 1,
+                ..gemma4
+            }),
+            ..flat
+        });
+        Decoder::load(&config, &(), ()).unwrap()
+    }
+
+    #[test]
+    fn a_layer_that_shares_a_cache_projects_queries_alone_and_appends_nothing() {
+        let mut decoder = sharing();
+        decoder.reset(SHAPE).unwrap();
+        assert_eq!(decoder.caches().iter().count(), 2);
+        let spans = decoder.advance(1, 3).unwrap();
+        let inputs = [Log::default(), Log::default(), Log::default()];
+        let log = decoder.run(Log::default(), &inputs, &spans).unwrap();
+        let rest = [
+            "attend", "o", "norm", "add", "norm", "gate_up", "gated", "down", "norm", "add",
+            "input", "norm", "add", "scale",
+        ];
+        let own = ["norm", "qkv", "norm", "norm", "norm", "rope", "rope"];
+        let own = [&own[..], &["append"], &rest].concat();
+        let shared = [&["norm", "q", "norm", "rope"][..], &rest].concat();
+        // `append` is told on attending.
+        assert_eq!(log.borrow()[..], [&own[..], &own, &shared].concat());
+        let log = Log::default();
+        let spans = decoder.advance(1, 3).unwrap();
+        decoder.fill(log.clone(), &inputs, &spans).unwrap();
+        assert_eq!(log.borrow()[..], [&own[..], &own].concat());
     }
 
     #[test]

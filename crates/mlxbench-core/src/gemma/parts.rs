@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::Error;
 use crate::gemma::cache::Append;
 use crate::gemma::pass::Pass;
-use crate::gemma::{AttentionSpec, LayerNames};
+use crate::gemma::{AttentionSpec, ExpertsSpec, LayerNames, NormSpec};
 
 /// A framework, and the adapter's parts against it.
 pub trait Framework: Sized {
@@ -31,6 +31,12 @@ pub trait Framework: Sized {
     type Attention: Attention<Self>;
     /// The MLP of a layer.
     type Mlp: Mlp<Self>;
+    /// The experts of a layer.
+    type Experts: Experts<Self>;
+    /// What a layer makes of its own embeddings of tokens.
+    type PerLayerInput: PerLayerInput<Self>;
+    /// A number that tensors are multiplied by.
+    type Scalar;
 
     /// The framework's failure as ours.
     fn error(error: Self::Error) -> Error;
@@ -43,6 +49,18 @@ pub trait Framework: Sized {
     /// # Errors
     /// The framework's own, as of all that follow.
     fn add(x: Self::Tensor, y: Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// The number that the tensor called `name` holds.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn scalar(weights: &Self::Weights<'_>, name: &str) -> Result<Self::Scalar, Self::Error>;
+
+    /// `x * by`; may take the memory of `x`, which nobody else holds.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn scale(x: Self::Tensor, by: &Self::Scalar) -> Result<Self::Tensor, Self::Error>;
 
     /// The mask of a pass.
     ///
@@ -85,19 +103,17 @@ impl<F: Framework> Spans<F> {
 pub struct Heads<T> {
     /// Of all query heads.
     pub queries: T,
-    /// Of the key and value heads.
-    pub keys: T,
-    /// Of the key and value heads.
-    pub values: T,
+    /// Keys and values of their heads, where the layer has its own.
+    pub keys_values: Option<[T; 2]>,
 }
 
-/// `x / sqrt(mean(x^2) + eps) * (1 + weight)` over the last axis.
+/// RMSNorm over the last axis.
 pub trait Norm<F: Framework>: Sized {
-    /// The norm whose weight is called `name`.
+    /// The norm as `spec` says.
     ///
     /// # Errors
     /// The framework's own.
-    fn load(weights: &F::Weights<'_>, name: &str, eps: f64) -> Result<Self, F::Error>;
+    fn load(weights: &F::Weights<'_>, spec: &NormSpec) -> Result<Self, F::Error>;
 
     /// Keeps shape and dtype.
     ///
@@ -161,6 +177,13 @@ pub trait Cache<F: Framework>: Sized {
         keys: &F::Tensor,
         values: &F::Tensor,
     ) -> Result<(F::Tensor, F::Tensor), F::Error>;
+
+    /// Views of the entries that attention reads, for a layer that shares the cache of the one that has
+    /// appended.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn read(&self, append: &Append) -> Result<(F::Tensor, F::Tensor), F::Error>;
 }
 
 /// Grouped-query attention.
@@ -182,14 +205,14 @@ pub trait Attention<F: Framework>: Sized {
     /// The framework's own.
     fn project(&self, x: &F::Tensor) -> Result<Heads<F::Tensor>, F::Error>;
 
-    /// Keys and values of `x` alone.
+    /// Keys and values of `x` alone, where the layer has its own.
     ///
     /// # Errors
     /// The framework's own.
     fn project_keys_values(&self, x: &F::Tensor) -> Result<[F::Tensor; 2], F::Error>;
 
     /// What queries see, of shape `[batch, tokens, heads * head_dim]`; appends keys and values to
-    /// `cache`.
+    /// `cache`, where there are any.
     ///
     /// # Errors
     /// The framework's own.
@@ -237,4 +260,47 @@ pub trait Mlp<F: Framework>: Sized {
     /// # Errors
     /// The framework's own.
     fn down(&self, gated: &F::Tensor) -> Result<F::Tensor, F::Error>;
+}
+
+/// A mixture of experts: a router, and gated MLPs of which each token goes through some.
+pub trait Experts<F: Framework>: Sized {
+    /// The experts of a layer, beside a residual stream of width `hidden`.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn load(
+        weights: &F::Weights<'_>,
+        names: LayerNames,
+        experts: &ExpertsSpec,
+        hidden: usize,
+    ) -> Result<Self, F::Error>;
+
+    /// The sum over the experts that the router chooses by `routed`, of what each makes of `x`, times its share:
+    /// the softmax over their scores times their own factor. All are of shape `[batch, tokens, hidden]`.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn forward(&self, routed: &F::Tensor, x: &F::Tensor) -> Result<F::Tensor, F::Error>;
+}
+
+/// What a layer makes of its own embeddings of tokens: `projection(gelu(gate(x)) * input)`, with the tanh form of
+/// GELU.
+pub trait PerLayerInput<F: Framework>: Sized {
+    /// That of a layer whose embeddings have width `width`, beside a residual stream of width `hidden`.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn load(
+        weights: &F::Weights<'_>,
+        names: LayerNames,
+        width: usize,
+        hidden: usize,
+    ) -> Result<Self, F::Error>;
+
+    /// From `x`, of shape `[batch, tokens, hidden]`, and `input`, of shape `[batch, tokens, width]`, to the shape
+    /// of `x`.
+    ///
+    /// # Errors
+    /// The framework's own.
+    fn forward(&self, x: &F::Tensor, input: &F::Tensor) -> Result<F::Tensor, F::Error>;
 }

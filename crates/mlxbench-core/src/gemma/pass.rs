@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::ContextShape;
 use crate::gemma::cache::{Append, CacheCursor};
-use crate::gemma::{AttentionSpec, LayerSpec};
+use crate::gemma::{AttentionSpec, KeysValues, LayerSpec};
 use crate::{Error, Result};
 
 /// What a pass means for the layers of one attention.
@@ -48,7 +48,7 @@ impl Pass {
 #[derive(Debug, Clone)]
 pub struct Passes {
     shape: ContextShape,
-    /// Every attention that layers have, once, with the cursor that its layers share.
+    /// Every attention that layers with caches have, once, with the cursor that its layers share.
     attentions: Vec<(AttentionSpec, CacheCursor)>,
     /// Which of them a layer has.
     of_layers: Arc<[usize]>,
@@ -58,19 +58,24 @@ impl Passes {
     /// The passes of a model over an empty context.
     pub fn new(layers: &[LayerSpec], shape: ContextShape) -> Self {
         let mut attentions: Vec<(AttentionSpec, CacheCursor)> = Vec::new();
-        let of_layers = layers.iter().map(|LayerSpec { attention, .. }| {
+        let mut of_layers = Vec::with_capacity(layers.len());
+        for LayerSpec { attention, .. } in layers {
+            // Who reads another's cache sees what that one does.
+            if let KeysValues::Of(layer) = attention.keys_values {
+                of_layers.push(of_layers[layer]);
+                continue;
+            }
             let known = attentions.iter().position(|(known, _)| known == attention);
-            known.unwrap_or_else(|| {
+            of_layers.push(known.unwrap_or_else(|| {
                 let cursor = CacheCursor::new(shape.capacity, shape.chunk, attention.window);
                 attentions.push((attention.clone(), cursor));
                 attentions.len() - 1
-            })
-        });
-        let of_layers = of_layers.collect();
+            }));
+        }
         Self {
             shape,
             attentions,
-            of_layers,
+            of_layers: of_layers.into(),
         }
     }
 

@@ -30,6 +30,38 @@ const GEMMA_2B: &str = r#"{"model_type": "gemma", "vocab_size": 256000, "hidden_
     "intermediate_size": 16384, "num_hidden_layers": 18, "num_attention_heads": 8,
     "num_key_value_heads": 1, "head_dim": 256, "max_position_embeddings": 8192}"#;
 
+/// Four local layers and a global one.
+macro_rules! four_to_one {
+    () => {
+        r#""sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention",
+            "full_attention""#
+    };
+}
+
+/// E2B's 35 layers. The others have five local layers to one global, which is the default.
+const GEMMA_4_E2B: &str = concat!(
+    r#"{"model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 1536,
+    "intermediate_size": 6144, "num_hidden_layers": 35, "num_attention_heads": 8,
+    "num_key_value_heads": 1, "head_dim": 256, "global_head_dim": 512,
+    "max_position_embeddings": 131072, "sliding_window": 512, "final_logit_softcapping": 30.0,
+    "hidden_size_per_layer_input": 256, "num_kv_shared_layers": 20, "use_double_wide_mlp": true,
+    "layer_types": ["#,
+    four_to_one!(),
+    ",",
+    four_to_one!(),
+    ",",
+    four_to_one!(),
+    ",",
+    four_to_one!(),
+    ",",
+    four_to_one!(),
+    ",",
+    four_to_one!(),
+    ",",
+    four_to_one!(),
+    "]}"
+);
+
 /// Every preset, smallest generation first.
 pub const PRESETS: &[Preset] = &[
     Preset {
@@ -95,11 +127,59 @@ pub const PRESETS: &[Preset] = &[
             "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
             "rope_scaling": {"rope_type": "linear", "factor": 8.0}}"#,
     },
+    Preset {
+        name: "gemma-4-e2b",
+        hub: "google/gemma-4-E2B-it",
+        json: GEMMA_4_E2B,
+    },
+    Preset {
+        name: "gemma-4-e4b",
+        hub: "google/gemma-4-E4B-it",
+        json: r#"{"model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 2560,
+            "intermediate_size": 10240, "num_hidden_layers": 42, "num_attention_heads": 8,
+            "num_key_value_heads": 2, "head_dim": 256, "global_head_dim": 512,
+            "max_position_embeddings": 131072, "sliding_window": 512,
+            "final_logit_softcapping": 30.0, "hidden_size_per_layer_input": 256,
+            "num_kv_shared_layers": 18}"#,
+    },
+    Preset {
+        name: "gemma-4-12b",
+        hub: "google/gemma-4-12B-it",
+        json: r#"{"model_type": "gemma4_unified_text", "vocab_size": 262144, "hidden_size": 3840,
+            "intermediate_size": 15360, "num_hidden_layers": 48, "num_attention_heads": 16,
+            "num_key_value_heads": 8, "head_dim": 256, "global_head_dim": 512,
+            "num_global_key_value_heads": 1, "attention_k_eq_v": true,
+            "max_position_embeddings": 262144, "sliding_window": 1024,
+            "final_logit_softcapping": 30.0}"#,
+    },
+    Preset {
+        name: "gemma-4-26b-a4b",
+        hub: "google/gemma-4-26B-A4B-it",
+        json: r#"{"model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 2816,
+            "intermediate_size": 2112, "num_hidden_layers": 30, "num_attention_heads": 16,
+            "num_key_value_heads": 8, "head_dim": 256, "global_head_dim": 512,
+            "num_global_key_value_heads": 2, "attention_k_eq_v": true,
+            "max_position_embeddings": 262144, "sliding_window": 1024,
+            "final_logit_softcapping": 30.0, "hidden_size_per_layer_input": 0,
+            "enable_moe_block": true, "num_experts": 128, "top_k_experts": 8,
+            "moe_intermediate_size": 704}"#,
+    },
+    Preset {
+        name: "gemma-4-31b",
+        hub: "google/gemma-4-31B-it",
+        json: r#"{"model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 5376,
+            "intermediate_size": 21504, "num_hidden_layers": 60, "num_attention_heads": 32,
+            "num_key_value_heads": 16, "head_dim": 256, "global_head_dim": 512,
+            "num_global_key_value_heads": 4, "attention_k_eq_v": true,
+            "max_position_embeddings": 262144, "sliding_window": 1024,
+            "final_logit_softcapping": 30.0, "hidden_size_per_layer_input": 0}"#,
+    },
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Dtype;
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
@@ -111,5 +191,32 @@ mod tests {
         assert_eq!(millions("gemma-3-270m"), 268);
         assert_eq!(millions("gemma-3-1b"), 999);
         assert_eq!(millions("gemma-3-4b"), 3_880);
+        // Of Gemma 4's text models: 4.63, 7.46, 11.9, 25.2 and 30.7 billion.
+        assert_eq!(millions("gemma-4-e2b") / 10, 462);
+        assert_eq!(millions("gemma-4-e4b") / 10, 746);
+        assert_eq!(millions("gemma-4-12b") / 100, 119);
+        assert_eq!(millions("gemma-4-26b-a4b") / 100, 252);
+        assert_eq!(millions("gemma-4-31b") / 100, 306);
+    }
+
+    /// Billions of weights.
+    #[test]
+    fn a_decoded_token_reads_neither_other_tokens_embeddings_nor_other_experts() {
+        let read = |name| {
+            let config = preset(name).unwrap().config();
+            let storage = config.storage(Dtype::Bf16.into());
+            let cache = config.kv_read_bytes(Dtype::Bf16, 1, 1);
+            (config.decode_step_bytes(&storage, 1, 0) - cache) as f64 / 2e9
+        };
+        for (name, expected) in [
+            ("gemma-4-e2b", 2.28),
+            ("gemma-4-e4b", 4.64),
+            ("gemma-4-12b", 11.9),
+            ("gemma-4-26b-a4b", 3.82),
+            ("gemma-4-31b", 30.7),
+        ] {
+            let read = read(name);
+            assert!((read / expected - 1.0).abs() < 0.005, "{name}: {read}");
+        }
     }
 }

@@ -7,12 +7,16 @@ use std::ops::Range;
 
 use crate::gemma::AttentionSpec;
 
-/// `factor^-1 * theta^(-2i / head_dim)` for `i` in `0..head_dim / 2`.
+/// `factor^-1 * theta^(-2i / head_dim)` for `i` in `0..head_dim / 2`, and 0 for those that aren't rotated.
 pub fn inverse_frequencies(attention: &AttentionSpec) -> Vec<f32> {
     let (theta, factor) = (attention.rope.theta, attention.rope.linear_factor);
     let dim = attention.head_dim as f32;
+    let rotated = (attention.rope.rotated * (attention.head_dim / 2) as f64) as usize;
     (0..attention.head_dim / 2)
-        .map(|i| 1.0 / (theta as f32).powf(2.0 * i as f32 / dim) / factor as f32)
+        .map(|i| match i < rotated {
+            true => 1.0 / (theta as f32).powf(2.0 * i as f32 / dim) / factor as f32,
+            false => 0.0,
+        })
         .collect()
 }
 
@@ -37,4 +41,23 @@ pub struct RopeTables {
     pub cos: Vec<f32>,
     /// Sines.
     pub sin: Vec<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemma::preset;
+
+    #[test]
+    fn proportional_rope_leaves_the_lowest_frequencies_alone() {
+        let layers = preset("gemma-4-e2b").unwrap().config().layers;
+        let of = |layer: usize| inverse_frequencies(&layers[layer].attention);
+        let (local, global) = (of(0), of(4));
+        assert_eq!((local.len(), global.len()), (128, 256));
+        assert!(local.iter().all(|&frequency| frequency > 0.0));
+        // A quarter of the width of a head, with exponents over all of it.
+        assert!(global[..64].iter().all(|&frequency| frequency > 0.0));
+        assert!(global[64..].iter().all(|&frequency| frequency == 0.0));
+        assert_eq!(global[1], 1.0 / 1e6_f32.powf(2.0 / 512.0));
+    }
 }

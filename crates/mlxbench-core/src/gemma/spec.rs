@@ -14,6 +14,9 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Local, Self::Global];
+
     /// Its name in `layer_types` of `config.json`.
     pub fn hf_name(self) -> &'static str {
         match self {
@@ -30,8 +33,37 @@ pub struct LayerSpec {
     pub attention: AttentionSpec,
     /// Width of its MLP.
     pub mlp_width: usize,
+    /// The experts beside its MLP.
+    pub experts: Option<ExpertsSpec>,
+    /// Width of its own embedding of each token, which is gated and added to what comes out.
+    pub per_layer_input: Option<usize>,
+    /// The name within the layer of a number that what comes out is multiplied by.
+    pub scalar: Option<&'static str>,
     /// Its norms.
     pub norms: LayerNorms,
+}
+
+/// A mixture of experts: gated MLPs of which a router chooses some for each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExpertsSpec {
+    /// How many there are.
+    #[serde(rename = "num_experts")]
+    pub count: usize,
+    /// How many of them a token goes through; at most as many as there are.
+    #[serde(rename = "top_k_experts")]
+    pub top_k: usize,
+    /// Width of each.
+    #[serde(rename = "moe_intermediate_size")]
+    pub width: usize,
+}
+
+/// A table with an embedding of each token for each layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerLayerSpec {
+    /// Rows of the table.
+    pub vocab_size: usize,
+    /// Width of a token's embedding for one layer.
+    pub width: usize,
 }
 
 /// The attention of a layer. Layers with the same one share masks, rotations and the bookkeeping of
@@ -63,17 +95,46 @@ pub struct AttentionSpec {
 /// Where the keys and values of an attention come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeysValues {
-    /// From projections of the layer's own, kept in a cache of its own.
+    /// From two projections of the layer's own, kept in a cache of its own.
     Own,
+    /// From one projection for both, kept in a cache of its own. Values are neither normalised as keys are
+    /// nor rotated.
+    OneProjection,
+    /// From the cache of an earlier layer, the one with this index.
+    Of(usize),
 }
 
-/// A rotation of the halves of a head, over its whole width.
+impl KeysValues {
+    /// The projections of attention's input, by their names within a layer.
+    pub fn projections(self) -> &'static [&'static str] {
+        const ALL: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+        &ALL[..=self.own_projections()]
+    }
+
+    /// How many of them give keys or values.
+    pub fn own_projections(self) -> usize {
+        match self {
+            Self::Own => 2,
+            Self::OneProjection => 1,
+            Self::Of(_) => 0,
+        }
+    }
+
+    /// Whether they are kept in a cache of the layer's own.
+    pub fn are_own(self) -> bool {
+        self.own_projections() > 0
+    }
+}
+
+/// A rotation of the halves of a head.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RopeSpec {
     /// The base of the frequencies.
     pub theta: f64,
     /// Positions are divided by this (linear scaling); 1 for none.
     pub linear_factor: f64,
+    /// The share of frequencies, from the highest on, that aren't 0 (proportional RoPE); 1 for all.
+    pub rotated: f64,
 }
 
 /// The RMSNorms of a layer by their place, each by the name of its weight within the layer. The same
@@ -84,12 +145,40 @@ pub struct LayerNorms {
     pub input: &'static str,
     /// Of queries and of keys, head by head before the rotation, where they are normalised.
     pub queries_keys: Option<[&'static str; 2]>,
+    /// Whether values are normalised head by head, without a weight.
+    pub values: bool,
     /// Of what comes out of attention, before it joins the residual, where it is normalised.
     pub post_attention: Option<&'static str>,
     /// Of what goes into the MLP.
     pub pre_feedforward: &'static str,
     /// Of what comes out of the MLP, before it joins the residual, where it is normalised.
     pub post_feedforward: Option<&'static str>,
+}
+
+/// The norms around a mixture of experts, by their names within a layer: of what comes out of the MLP, of what
+/// goes into the experts, of what comes out of them.
+pub const EXPERTS_NORMS: [&str; 3] = [
+    "post_feedforward_layernorm_1.weight",
+    "pre_feedforward_layernorm_2.weight",
+    "post_feedforward_layernorm_2.weight",
+];
+
+/// The norm of what a layer makes of its own embedding of a token.
+pub const PER_LAYER_NORM: &str = "post_per_layer_input_norm.weight";
+
+/// An RMSNorm: `x / sqrt(mean(x^2) + eps) * scale * (offset + weight)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NormSpec {
+    /// The name of its weight's tensor; without one, `weight` is 0 and `offset` 1.
+    pub weight: Option<String>,
+    /// Elements that are normalised together.
+    pub width: usize,
+    /// Added to the weight: 1 up to Gemma 3.
+    pub offset: f64,
+    /// What all is multiplied by.
+    pub scale: f64,
+    /// Added to the mean square.
+    pub eps: f64,
 }
 
 impl LayerNorms {
@@ -114,6 +203,11 @@ impl AttentionSpec {
     /// Width of all queries of a token.
     pub fn query_width(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    /// Width of what a token is projected to: queries, and keys and values of the layer's own.
+    pub fn projected_width(&self) -> usize {
+        self.query_width() + self.keys_values.own_projections() * self.kv_width()
     }
 
     /// Width of all keys of a token, and of all values.

@@ -1,13 +1,14 @@
 //! Which tensors a checkpoint must hold: names and shapes of the Hugging Face layout.
 
-use crate::gemma::{GemmaConfig, Generation, KeysValues, LayerSpec};
+use crate::gemma::{EXPERTS_NORMS, GemmaConfig, Generation, LayerSpec, PER_LAYER_NORM};
 
 /// A tensor that a checkpoint must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
     /// Its name in a text-only checkpoint, such as `model.layers.0.mlp.up_proj.weight`.
     pub name: String,
-    /// Its shape; projections are `[out_features, in_features]`.
+    /// Its shape; projections are `[out_features, in_features]`, those of experts `[experts, out_features,
+    /// in_features]`.
     pub shape: Vec<usize>,
 }
 
@@ -17,15 +18,20 @@ impl TensorSpec {
         self.shape.iter().map(|&n| n as u64).product()
     }
 
-    /// Elements of a row where this is a matrix.
+    /// Elements of a row where this is a matrix, or matrices below one another.
     pub fn columns(&self) -> Option<usize> {
         match *self.shape.as_slice() {
-            [_, columns] => Some(columns),
+            [_, columns] | [_, _, columns] => Some(columns),
             _ => None,
         }
     }
 
-    /// Whether this is the weight of an RMSNorm (stored less one: the norm multiplies by `1 + w`).
+    /// Whether this is matrices of experts.
+    pub fn is_of_experts(&self) -> bool {
+        self.shape.len() == 3
+    }
+
+    /// Whether this is the weight of an RMSNorm (up to Gemma 3 stored less one).
     pub fn is_norm(&self) -> bool {
         self.name.ends_with("norm.weight")
     }
@@ -41,6 +47,13 @@ impl LayerNames {
         format!("model.layers.{}.{name}", self.0)
     }
 }
+
+/// The table of embeddings for each layer.
+pub const PER_LAYER_TABLE: &str = "model.embed_tokens_per_layer.weight";
+/// The projection of embeddings to what all layers add to their own.
+pub const PER_LAYER_PROJECTION: &str = "model.per_layer_model_projection.weight";
+/// The norm of what comes out of it.
+pub const PER_LAYER_PROJECTION_NORM: &str = "model.per_layer_projection_norm.weight";
 
 impl GemmaConfig {
     /// Every tensor of the model, embeddings first, then layer by layer.
@@ -58,50 +71,82 @@ impl GemmaConfig {
             "model.embed_tokens.weight".into(),
             &[self.vocab_size, hidden],
         );
+        if let Some(per_layer) = self.per_layer {
+            let all = self.layers.len() * per_layer.width;
+            push(PER_LAYER_TABLE.into(), &[per_layer.vocab_size, all]);
+            push(PER_LAYER_PROJECTION.into(), &[all, hidden]);
+            push(PER_LAYER_PROJECTION_NORM.into(), &[per_layer.width]);
+        }
         for (index, layer) in self.layers.iter().enumerate() {
-            let mut push =
-                |name: &str, shape: &[usize]| push(LayerNames(index).tensor(name), shape);
-            let LayerSpec {
-                attention,
-                mlp_width,
-                norms,
-            } = layer;
-            let (q, kv, mlp) = (attention.query_width(), attention.kv_width(), *mlp_width);
-            let projections = match attention.keys_values {
-                KeysValues::Own => [
-                    ("q", q, hidden),
-                    ("k", kv, hidden),
-                    ("v", kv, hidden),
-                    ("o", hidden, q),
-                ],
-            };
-            push(norms.input, &[hidden]);
-            for (name, out, inner) in projections {
-                push(&format!("self_attn.{name}_proj.weight"), &[out, inner]);
-                if attention.bias {
-                    push(&format!("self_attn.{name}_proj.bias"), &[out]);
-                }
-            }
-            for name in norms.queries_keys.into_iter().flatten() {
-                push(name, &[attention.head_dim]);
-            }
-            let others = [
-                norms.post_attention,
-                Some(norms.pre_feedforward),
-                norms.post_feedforward,
-            ];
-            for name in others.into_iter().flatten() {
-                push(name, &[hidden]);
-            }
-            push("mlp.gate_proj.weight", &[mlp, hidden]);
-            push("mlp.up_proj.weight", &[mlp, hidden]);
-            push("mlp.down_proj.weight", &[hidden, mlp]);
+            push_layer(layer, hidden, |name, shape| {
+                push(LayerNames(index).tensor(name), shape);
+            });
         }
         push("model.norm.weight".into(), &[hidden]);
         if !self.tie_word_embeddings {
             push("lm_head.weight".into(), &[self.vocab_size, hidden]);
         }
         specs
+    }
+}
+
+/// Tells `push` the names and shapes of a layer's tensors.
+fn push_layer(layer: &LayerSpec, hidden: usize, mut push: impl FnMut(&str, &[usize])) {
+    let LayerSpec {
+        attention,
+        mlp_width: mlp,
+        experts,
+        per_layer_input,
+        scalar,
+        norms,
+    } = layer;
+    let (q, kv) = (attention.query_width(), attention.kv_width());
+    let projections = attention.keys_values.projections().iter();
+    let widths = [q, kv, kv].map(|out| [out, hidden]);
+    let projections = projections.copied().zip(widths);
+    push(norms.input, &[hidden]);
+    for (name, shape) in projections.chain([("self_attn.o_proj", [hidden, q])]) {
+        push(&format!("{name}.weight"), &shape);
+        if attention.bias {
+            push(&format!("{name}.bias"), &shape[..1]);
+        }
+    }
+    let of_heads = match attention.keys_values.are_own() {
+        true => 2,
+        false => 1,
+    };
+    for name in norms.queries_keys.iter().flatten().take(of_heads) {
+        push(name, &[attention.head_dim]);
+    }
+    let others = [
+        norms.post_attention,
+        Some(norms.pre_feedforward),
+        norms.post_feedforward,
+    ];
+    for name in others.into_iter().flatten() {
+        push(name, &[hidden]);
+    }
+    push("mlp.gate_proj.weight", &[*mlp, hidden]);
+    push("mlp.up_proj.weight", &[*mlp, hidden]);
+    push("mlp.down_proj.weight", &[hidden, *mlp]);
+    if let Some(experts) = experts {
+        push("router.proj.weight", &[experts.count, hidden]);
+        push("router.scale", &[hidden]);
+        push("router.per_expert_scale", &[experts.count]);
+        let (count, width) = (experts.count, experts.width);
+        push("experts.gate_up_proj", &[count, 2 * width, hidden]);
+        push("experts.down_proj", &[count, hidden, width]);
+        for name in EXPERTS_NORMS {
+            push(name, &[hidden]);
+        }
+    }
+    if let Some(width) = *per_layer_input {
+        push("per_layer_input_gate.weight", &[width, hidden]);
+        push("per_layer_projection.weight", &[hidden, width]);
+        push(PER_LAYER_NORM, &[hidden]);
+    }
+    if let Some(name) = scalar {
+        push(name, &[1]);
     }
 }
 

@@ -2,49 +2,81 @@
 //! numerators of MBU and MFU. Activations, norms' and soft-caps' arithmetic, and whatever an
 //! implementation does beyond the least are not counted.
 
-use crate::gemma::{AttentionSpec, GemmaConfig, LayerSpec, Storage};
+use crate::gemma::{AttentionSpec, ExpertsSpec, GemmaConfig, LayerSpec, Storage};
 use crate::product::ProductShape;
 
 impl LayerSpec {
     /// Its products with weight matrices, `rows` tokens at once, beside a residual stream of width
-    /// `hidden`, by part: `qkv`, `o`, `gate_up` and `down`, as adapters stack them.
-    pub fn products(&self, hidden: usize, rows: usize) -> [(&'static str, ProductShape); 4] {
-        let (q, kv) = (self.attention.query_width(), self.attention.kv_width());
+    /// `hidden`, by part: `qkv`, `o`, `gate_up` and `down`, as adapters stack them, and what it has
+    /// of `ple_gate`, `ple_projection` and `router`. Those of experts are [`Self::experts_elements`].
+    pub fn products(&self, hidden: usize, rows: usize) -> Vec<(&'static str, ProductShape)> {
+        let attention = &self.attention;
         let shape = |out_features, in_features| ProductShape {
             rows,
             in_features,
             out_features,
         };
-        [
-            ("qkv", shape(q + 2 * kv, hidden)),
-            ("o", shape(hidden, q)),
+        let mut products = vec![
+            ("qkv", shape(attention.projected_width(), hidden)),
+            ("o", shape(hidden, attention.query_width())),
             ("gate_up", shape(2 * self.mlp_width, hidden)),
             ("down", shape(hidden, self.mlp_width)),
-        ]
+        ];
+        if let Some(width) = self.per_layer_input {
+            products.push(("ple_gate", shape(width, hidden)));
+            products.push(("ple_projection", shape(hidden, width)));
+        }
+        if let Some(experts) = self.experts {
+            products.push(("router", shape(experts.count, hidden)));
+        }
+        products
     }
 
-    /// The one of them that a layer needs whose output nobody does: to keys and values.
+    /// The one of them that a layer needs whose output nobody does: to keys and values of its own.
     pub fn key_value_product(&self, hidden: usize, rows: usize) -> ProductShape {
+        let attention = &self.attention;
         ProductShape {
             rows,
             in_features: hidden,
-            out_features: 2 * self.attention.kv_width(),
+            out_features: attention.projected_width() - attention.query_width(),
         }
+    }
+
+    /// Elements of so many of its experts.
+    fn experts_elements(&self, hidden: usize, count: impl Fn(&ExpertsSpec) -> usize) -> u64 {
+        let elements = |experts: &ExpertsSpec| 3 * count(experts) * experts.width * hidden;
+        self.experts.as_ref().map_or(0, elements) as u64
     }
 
     /// Elements of its weight matrices.
     fn matrix_elements(&self, hidden: usize) -> u64 {
-        self.products(hidden, 1)
-            .iter()
-            .map(|(_, shape)| shape.elements())
-            .sum()
+        self.elements(hidden, |experts| experts.count)
+    }
+
+    /// Elements of the weight matrices that a token is multiplied by.
+    fn active_elements(&self, hidden: usize) -> u64 {
+        self.elements(hidden, |experts| experts.top_k)
+    }
+
+    fn elements(&self, hidden: usize, experts: impl Fn(&ExpertsSpec) -> usize) -> u64 {
+        let products = self.products(hidden, 1);
+        let dense: u64 = products.iter().map(|(_, shape)| shape.elements()).sum();
+        dense + self.experts_elements(hidden, experts)
     }
 }
 
 impl AttentionSpec {
-    /// Elements of keys and values of one position.
+    /// Elements of keys and values of one position, which a token reads.
     pub fn position_elements(&self) -> u64 {
         2 * self.kv_width() as u64
+    }
+
+    /// Elements of keys and values that a token writes.
+    pub fn written_elements(&self) -> u64 {
+        match self.keys_values.are_own() {
+            true => self.position_elements(),
+            false => 0,
+        }
     }
 
     /// Multiplications and additions of its two products, for `tokens` tokens after `depth`.
@@ -64,8 +96,17 @@ impl GemmaConfig {
         }
     }
 
+    /// The projection to what all layers add to their own embeddings, over `rows` tokens.
+    pub fn per_layer_projection(&self, rows: usize) -> Option<ProductShape> {
+        self.per_layer.map(|per_layer| ProductShape {
+            rows,
+            in_features: self.hidden_size,
+            out_features: self.layers.len() * per_layer.width,
+        })
+    }
+
     /// The model's products with weight matrices, `rows` tokens at once, by part: those of layers, each
-    /// shape once, and `lm_head`.
+    /// shape once, and `lm_head`. Those of experts, which go by token, aren't among them.
     pub fn products(&self, rows: usize) -> Vec<(&'static str, ProductShape)> {
         let mut all = Vec::new();
         for layer in &self.layers {
@@ -75,23 +116,35 @@ impl GemmaConfig {
                 }
             }
         }
+        let ple_model = self.per_layer_projection(rows);
+        all.extend(ple_model.map(|shape| ("ple_model", shape)));
         all.push(("lm_head", self.lm_head(rows)));
         all
     }
 
+    /// Bytes of weights that a decoded token is multiplied by: all but experts that it doesn't go through, and
+    /// embedding tables that aren't the output projection.
+    pub fn weights_read_bytes(&self, storage: &Storage) -> u64 {
+        let [table, _] = self.table_bytes(storage, 1);
+        let layers = storage
+            .layers_bytes
+            .saturating_sub(self.unused_experts_bytes(storage));
+        layers
+            .saturating_add(storage.others_bytes)
+            .saturating_add(table)
+    }
+
     /// Bytes that one decode step reads and writes at least, with numbers kept as `storage` says and `context`
-    /// tokens in the cache of each of `batch` rows: every weight once, whatever the rows; of an embedding
-    /// table that isn't the output projection, a line a row; keys and values that the new token
-    /// sees, itself included; its own, written.
+    /// tokens in the cache of each of `batch` rows: every weight once, whatever the rows, but for experts
+    /// that one token doesn't go through; of embedding tables that aren't the output projection, a line a row;
+    /// keys and values that the new token sees, itself included; its own, written.
     pub fn decode_step_bytes(&self, storage: &Storage, batch: usize, context: usize) -> u64 {
-        let [table, looked_up] = self.table_bytes(storage, batch);
-        let weights = storage.layers_bytes + storage.others_bytes + table + looked_up;
+        let [_, looked_up] = self.table_bytes(storage, batch);
+        let weights = self.weights_read_bytes(storage) + looked_up;
         let layers = self.layers.iter();
-        let written: u64 = layers
-            .map(|layer| layer.attention.position_elements())
-            .sum();
+        let written: u64 = layers.map(|layer| layer.attention.written_elements()).sum();
         let dtype = storage.kv_cache;
-        let cache = self.kv_cache_bytes(dtype, batch, context + 1);
+        let cache = self.kv_read_bytes(dtype, batch, context + 1);
         weights + written * batch as u64 * dtype.size_bytes() + cache
     }
 
@@ -106,7 +159,7 @@ impl GemmaConfig {
     ) -> f64 {
         let dtype = storage.kv_cache;
         let without_cache = self.decode_step_bytes(storage, batch, 0) as f64
-            - self.kv_cache_bytes(dtype, batch, 1) as f64;
+            - self.kv_read_bytes(dtype, batch, 1) as f64;
         let layers = self.layers.iter();
         let seen: u128 = layers
             .map(|LayerSpec { attention, .. }| {
@@ -139,7 +192,7 @@ impl GemmaConfig {
     ) -> u64 {
         let hidden = self.hidden_size;
         let whole = |layer: &LayerSpec, depth: usize, tokens: usize| {
-            let products = 2 * tokens as u128 * u128::from(layer.matrix_elements(hidden));
+            let products = 2 * tokens as u128 * u128::from(layer.active_elements(hidden));
             products + layer.attention.operations(depth, tokens)
         };
         let before = tokens_before_last_chunk(prompt, chunk);
@@ -151,16 +204,20 @@ impl GemmaConfig {
             }
             None => 0,
         };
-        let operations = batch as u128 * (layers + u128::from(self.lm_head(1).operations()));
+        let per_layer = self.per_layer_projection(prompt);
+        let others = self.lm_head(1).operations() + per_layer.map_or(0, |shape| shape.operations());
+        let operations = batch as u128 * (layers + u128::from(others));
         u64::try_from(operations).unwrap_or(u64::MAX)
     }
 
     /// Bytes of weights that a chunk of a prompt which isn't the last doesn't read: the output projection,
-    /// and the last layer's behind keys and values, by their share of the layers' weights.
+    /// and the last layer's behind keys and values of its own, by their share of the layers' weights.
     pub fn unread_by_chunks(&self, storage: &Storage) -> u64 {
         let hidden = self.hidden_size;
         let elements = |layer: &LayerSpec| layer.matrix_elements(hidden);
-        let all: u64 = self.layers.iter().map(elements).sum();
+        let of_model = self.per_layer_projection(1);
+        let of_model = of_model.map_or(0, |shape| shape.elements());
+        let all: u64 = of_model + self.layers.iter().map(elements).sum::<u64>();
         let unread = self.layers.last().map_or(0, |last| {
             elements(last) - last.key_value_product(hidden, 1).elements()
         });
@@ -212,6 +269,43 @@ mod tests {
             18 * layer + config.lm_head(1).elements() + norms,
             config.parameters()
         );
+    }
+
+    #[test]
+    fn so_they_do_where_layers_differ_share_and_have_experts() {
+        for name in ["gemma-4-e2b", "gemma-4-12b", "gemma-4-26b-a4b"] {
+            let config = preset(name).unwrap().config();
+            let hidden = config.hidden_size;
+            let layers = config.layers.iter();
+            let layers: u64 = layers.map(|layer| layer.matrix_elements(hidden)).sum();
+            let per_layer = config.per_layer_projection(1);
+            let looked_up = config.per_layer.map_or(0, |table| {
+                (table.vocab_size * table.width * config.num_layers()) as u64
+            });
+            let tensors = config.tensors();
+            let vectors = tensors.iter().filter(|tensor| tensor.columns().is_none());
+            let vectors: u64 = vectors.map(|tensor| tensor.elements()).sum();
+            let products =
+                per_layer.map_or(0, |shape| shape.elements()) + config.lm_head(1).elements();
+            let all = layers + products + looked_up + vectors;
+            assert_eq!(all, config.parameters(), "{name}");
+        }
+    }
+
+    #[test]
+    fn caches_are_written_once_and_read_by_all_that_share_them() {
+        let config = preset("gemma-4-e2b").unwrap().config();
+        // 15 layers have caches, 3 of them global; of the other 20 are 4 global.
+        let (local, global) = (2 * 256, 2 * 512);
+        let kept = config.kv_cache_bytes(Dtype::Bf16, 1, 100);
+        assert_eq!(kept, 2 * 100 * (12 * local + 3 * global));
+        let read = config.kv_read_bytes(Dtype::Bf16, 1, 100);
+        assert_eq!(read, 2 * 100 * (28 * local + 7 * global));
+        let storage = config.storage(BF16);
+        let step = |context| config.decode_step_bytes(&storage, 1, context);
+        assert_eq!(step(99) - step(98), 2 * (28 * local + 7 * global));
+        let steps = (500..530).map(step).sum::<u64>() as f64;
+        assert_eq!(config.decode_bytes(&storage, 1, 500, 30), steps);
     }
 
     #[test]

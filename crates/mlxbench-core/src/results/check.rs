@@ -49,6 +49,8 @@ impl RunResult {
                 bytes("layers_bytes", storage.layers_bytes)?;
                 bytes("tables_bytes", storage.tables_bytes)?;
                 bytes("others_bytes", storage.others_bytes)?;
+                bytes("experts_bytes", storage.experts_bytes)?;
+                bytes("per_layer_bytes", storage.per_layer_bytes)?;
             }
         }
         for warmup in &self.warmups {
@@ -123,12 +125,28 @@ fn shapes(config: &GemmaConfig) -> Result<(), String> {
     if config.layers.is_empty() {
         return Err("the model has no layers".into());
     }
+    if let Some(per_layer) = config.per_layer {
+        at_most(
+            "vocab_size_per_layer_input",
+            per_layer.vocab_size,
+            VOCABULARY,
+        )?;
+        at_most("hidden_size_per_layer_input", per_layer.width, WIDTH)?;
+    }
     for LayerSpec {
         attention,
         mlp_width,
+        experts,
         ..
     } in &config.layers
     {
+        if let Some(experts) = experts {
+            let elements = experts.count.saturating_mul(experts.width);
+            let elements = elements.saturating_mul(config.hidden_size);
+            let what = "num_experts x moe_intermediate_size x hidden_size";
+            at_most(what, elements, WIDTH * WIDTH)?;
+            at_most("top_k_experts", experts.top_k, experts.count)?;
+        }
         let of_heads = |heads: usize| heads.saturating_mul(attention.head_dim);
         at_most("intermediate_size", *mlp_width, WIDTH)?;
         at_most(

@@ -106,8 +106,7 @@ fn storage_is_what_mlx_holds() {
         tables_bytes: 2 * 160 * (128 + 8),
         // Biases and two norms a layer, and the last norm.
         others_bytes: (3 * (qkvo + 2 * 128) + 128) * 4,
-        kv_cache: Dtype::F32,
-        activations: Activations::Kept,
+        ..Storage::empty(Dtype::F32, Activations::Kept)
     };
     assert_eq!(model.storage(), Some(expected));
     assert_eq!(model.kernels()["quantised product"], "quantized_matmul");

@@ -1,7 +1,7 @@
 //! Models with quantised weights.
 
 use mlxbench_conformance::Golden;
-use mlxbench_core::gemma::{Activations, Storage};
+use mlxbench_core::gemma::{Activations, Storage, TensorSpec};
 use mlxbench_core::{Device, Dtype, Model, Placement, Precision, Scheme};
 use mlxbench_tch::TchBackend;
 
@@ -64,16 +64,24 @@ fn a_model_tells_how_its_weights_are_kept_and_multiplied() {
                 layers_bytes,
                 tables_bytes,
                 others_bytes,
+                experts_bytes,
+                per_layer_bytes,
                 kv_cache,
                 activations,
             } = model.storage().unwrap();
             let least = model.config().storage(placement.precision);
             // A zero of two bytes beside each scale of 64 codes.
             let tensors = model.config().tensors().into_iter();
-            let of_layers = tensors.filter(|t| t.name.contains("proj.weight"));
-            let zeros: u64 = of_layers.map(|t| t.elements() / 64 * 2).sum();
-            let zeros = if scheme == Scheme::Q4 { zeros } else { 0 };
+            let of_four_bits: Vec<TensorSpec> = tensors
+                .filter(|t| t.columns().is_some() && scheme.of_tensor(&t.name) == Scheme::Q4)
+                .collect();
+            let zeros_of = |t: &TensorSpec| t.elements() / 64 * 2;
+            let zeros: u64 = of_four_bits.iter().map(zeros_of).sum();
+            let of_experts = of_four_bits.iter().filter(|t| t.is_of_experts());
+            let experts = least.experts_bytes + of_experts.map(zeros_of).sum::<u64>();
             assert_eq!(layers_bytes, least.layers_bytes + zeros, "{}", golden.name);
+            assert_eq!(experts_bytes, experts, "{}", golden.name);
+            assert_eq!(per_layer_bytes, least.per_layer_bytes, "{}", golden.name);
             assert_eq!(tables_bytes, least.tables_bytes, "{}", golden.name);
             assert_eq!(others_bytes, least.others_bytes, "{}", golden.name);
             assert_eq!((kv_cache, activations), (Dtype::Bf16, Activations::Kept));

@@ -173,6 +173,7 @@ mod tests {
                 libraries: Default::default(),
             },
             devices: devices.iter().map(support).collect(),
+            tries: Vec::new(),
         }
     }
 

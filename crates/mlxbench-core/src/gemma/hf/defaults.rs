@@ -1,5 +1,6 @@
 //! What a generation's reference class assumes for keys that a file leaves out: the defaults of
-//! `configuration_gemma.py`, `configuration_gemma2.py` and `configuration_gemma3.py`.
+//! `configuration_gemma.py`, `configuration_gemma2.py`, `configuration_gemma3.py`,
+//! `configuration_vaultgemma.py` and `configuration_gemma4.py`.
 
 use crate::gemma::Generation;
 
@@ -29,8 +30,12 @@ pub(super) fn softcap_keys(generation: Generation) -> [&'static str; 2] {
             "mlxbench_attn_logit_softcapping",
             "mlxbench_final_logit_softcapping",
         ],
-        Generation::Gemma2 => ["attn_logit_softcapping", "final_logit_softcapping"],
-        Generation::Gemma3 => ["mlxbench_attn_logit_softcapping", "final_logit_softcapping"],
+        Generation::Gemma2 | Generation::VaultGemma => {
+            ["attn_logit_softcapping", "final_logit_softcapping"]
+        }
+        Generation::Gemma3 | Generation::Gemma4 => {
+            ["mlxbench_attn_logit_softcapping", "final_logit_softcapping"]
+        }
     }
 }
 
@@ -40,10 +45,19 @@ pub(super) const QUERY_PRE_ATTN_SCALAR: f64 = 256.0;
 pub(super) const RMS_NORM_EPS: f64 = 1e-6;
 pub(super) const BOS: u32 = 2;
 pub(super) const EOS: u32 = 1;
-/// RoPE's base on Gemma 3's local layers.
+/// RoPE's base on local layers of Gemma 3 and 4.
 pub(super) const LOCAL_THETA: f64 = 1e4;
 
 impl Defaults {
+    /// Those of Gemma 4's unified class.
+    pub(super) fn unified() -> Self {
+        Self {
+            context: 262_144,
+            sliding_window: Some(1024),
+            ..Self::of(Generation::Gemma4)
+        }
+    }
+
     pub(super) fn of(generation: Generation) -> Self {
         match generation {
             Generation::Gemma1 => Self {
@@ -60,7 +74,7 @@ impl Defaults {
                 attn_softcap: None,
                 final_softcap: None,
             },
-            Generation::Gemma2 => Self {
+            Generation::Gemma2 | Generation::VaultGemma => Self {
                 vocab_size: 256_000,
                 hidden_size: 2304,
                 intermediate_size: 9216,
@@ -88,6 +102,27 @@ impl Defaults {
                 attn_softcap: None,
                 final_softcap: None,
             },
+            Generation::Gemma4 => Self {
+                vocab_size: 262_144,
+                hidden_size: 2304,
+                intermediate_size: 9216,
+                layers: 30,
+                heads: 8,
+                kv_heads: 4,
+                context: 131_072,
+                rope_theta: 1e6,
+                pattern: 6,
+                sliding_window: Some(512),
+                attn_softcap: None,
+                final_softcap: None,
+            },
         }
     }
 }
+
+/// Of Gemma 4: the width of heads on global layers, the share of their frequencies that aren't 0, the width of
+/// embeddings for each layer and the rows of their table.
+pub(super) const GLOBAL_HEAD_DIM: usize = 512;
+pub(super) const PARTIAL_ROTARY_FACTOR: f64 = 0.25;
+pub(super) const PER_LAYER_WIDTH: usize = 256;
+pub(super) const PER_LAYER_VOCAB: usize = 262_144;

@@ -22,7 +22,13 @@ pub(super) fn kinds(
     let Some(listed) = listed else {
         let pattern = pattern
             .unwrap_or_else(|| Sourced::default_of(generation, Defaults::of(generation).pattern));
-        return Ok(pattern.map(|pattern| repeated(pattern, count)));
+        let mut kinds = pattern.map(|pattern| repeated(pattern, count));
+        if generation == Generation::Gemma4
+            && let Some(last) = kinds.value.last_mut()
+        {
+            *last = LayerKind::Global;
+        }
+        return Ok(kinds);
     };
     if let Some(pattern) = pattern
         && repeated(pattern.value, count) != listed.value
@@ -38,6 +44,12 @@ pub(super) fn kinds(
     if generation == Generation::Gemma1 && listed.value.contains(&LayerKind::Local) {
         return Err(format!(
             "`{}` has sliding-window layers, and Gemma 1 has none",
+            listed.from
+        ));
+    }
+    if generation == Generation::Gemma4 && listed.value.last() == Some(&LayerKind::Local) {
+        return Err(format!(
+            "`{}` ends with a sliding-window layer, and the last layer of a Gemma 4 is global",
             listed.from
         ));
     }
@@ -97,9 +109,11 @@ fn pattern(
         return Ok(None);
     };
     let value = bounds::count(&from, value).map_err(|error| error.to_string())?;
-    if generation == Generation::Gemma2 && value != Defaults::of(generation).pattern && !listed {
+    let reads_it = matches!(generation, Generation::Gemma1 | Generation::Gemma3);
+    if !reads_it && value != Defaults::of(generation).pattern && !listed {
         return Err(format!(
-            "`{from}` is {value}, and Gemma 2's reference doesn't read it: say it by `layer_types`"
+            "`{from}` is {value}, and the reference of {} doesn't read it: say it by `layer_types`",
+            generation.name()
         ));
     }
     Ok(Some(Sourced { value, from }))
@@ -109,6 +123,7 @@ fn pattern(
 pub(super) fn window(
     keys: &mut Keys<'_>,
     generation: Generation,
+    default: Option<usize>,
 ) -> Result<Sourced<Option<usize>>, String> {
     const SPELLINGS: [&str; 2] = ["sliding_window", OLDER_WINDOW];
     if generation == Generation::Gemma1 {
@@ -127,7 +142,6 @@ pub(super) fn window(
             from: keys.place_of(SPELLINGS[0]),
         });
     }
-    let default = Defaults::of(generation).sliding_window;
     Ok(Sourced::default_of(generation, default))
 }
 
@@ -215,6 +229,7 @@ mod tests {
             window(
                 &mut Keys::new("", value.as_object().unwrap()),
                 Generation::Gemma2,
+                Some(4096),
             )
         };
         assert_eq!(

@@ -5,6 +5,7 @@
 //! | `read` | from the file's keys to a [`GemmaConfig`](crate::GemmaConfig) and the facts behind it |
 //! | `keys` | one JSON object: spellings of a key, types, which keys were used |
 //! | `layers` | `layer_types`, patterns, windows |
+//! | `gemma4` | what Gemma 4 alone has |
 //! | `rope` | RoPE's old and new keys |
 //! | `defaults` | what the reference classes assume |
 //! | `unused` | keys that change nothing, listed; all others are refused |
@@ -13,6 +14,7 @@
 //! | `write` | a configuration as a file that transformers and mlx-lm read |
 
 mod defaults;
+mod gemma4;
 mod keys;
 mod layers;
 pub(crate) mod mlx;

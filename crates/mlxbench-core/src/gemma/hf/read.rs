@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::defaults::{self, Defaults};
 use super::keys::{Keys, Sourced};
 use super::mlx::MlxPacking;
-use super::{layers, quantised, rope, unused};
+use super::{gemma4, layers, quantised, rope, unused};
 use crate::checkpoint::json::explain;
 use crate::gemma::{Fact, FlatConfig, GemmaConfig, Generation, LayerKind, bounds};
 use crate::{Dtype, Error, Result};
@@ -89,6 +89,20 @@ fn begin(file: &Value) -> Result<Reading<'_>, String> {
     }
 }
 
+/// The model types of files that keep the text model's keys in `text_config`.
+const WHOLE: [&str; 3] = ["gemma3", "gemma4", "gemma4_unified"];
+const WHOLE_GEMMA_3: [&str; 1] = ["gemma3"];
+const WHOLE_GEMMA_4: [&str; 2] = ["gemma4", "gemma4_unified"];
+/// Those of text models alone.
+const TEXT_ALONE: [&str; 6] = [
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "gemma4_text",
+    "gemma4_unified_text",
+    "vaultgemma",
+];
+
 /// A file half read.
 struct Reading<'a> {
     /// The object of the text model.
@@ -96,6 +110,8 @@ struct Reading<'a> {
     /// That of the whole model, where it has more parts.
     outer: Option<Keys<'a>>,
     generation: Generation,
+    /// Whether it is Gemma 4's unified class, whose defaults are others.
+    unified: bool,
     packing: Option<MlxPacking>,
     facts: Vec<Fact>,
     unused: Vec<String>,
@@ -110,17 +126,29 @@ impl<'a> Reading<'a> {
             Some(outer) => outer.text(&["model_type"])?,
             None => None,
         };
-        match outer_type.as_ref().map(|whole| whole.value) {
-            None | Some("gemma3") => {}
-            Some(text @ ("gemma" | "gemma2" | "gemma3_text")) => {
+        let whole = outer_type.as_ref().map(|whole| whole.value);
+        let wholes = match inner_type.as_ref().map(|text| text.value) {
+            Some(text) if text.starts_with("gemma4") => &WHOLE_GEMMA_4[..],
+            Some(_) => &WHOLE_GEMMA_3,
+            None => &WHOLE,
+        };
+        match whole {
+            None => {}
+            Some(whole) if wholes.contains(&whole) => {}
+            Some(text) if TEXT_ALONE.contains(&text) => {
                 return Err(format!(
                     "model_type \"{text}\" is a text model's, whose keys stand beside it, but \
-                     there is a `text_config`: write \"gemma3\" if the model is that one, else \
-                     remove it"
+                     there is a `text_config`: write \"gemma3\" or \"gemma4\" if the model is one of \
+                     those, else remove it"
                 ));
             }
             Some(other) => return Err(unsupported(other)),
         }
+        let unified = [whole, inner_type.as_ref().map(|text| text.value)];
+        let unified = unified
+            .iter()
+            .flatten()
+            .any(|name| name.starts_with("gemma4_unified"));
         let Some(model_type) = inner_type.or(outer_type) else {
             return Err("`model_type` is missing: is this a model's config.json?".into());
         };
@@ -128,6 +156,10 @@ impl<'a> Reading<'a> {
             "gemma" => Generation::Gemma1,
             "gemma2" => Generation::Gemma2,
             "gemma3" | "gemma3_text" => Generation::Gemma3,
+            "vaultgemma" => Generation::VaultGemma,
+            "gemma4" | "gemma4_text" | "gemma4_unified" | "gemma4_unified_text" => {
+                Generation::Gemma4
+            }
             other => return Err(unsupported(other)),
         };
         let mut packing = None;
@@ -139,6 +171,7 @@ impl<'a> Reading<'a> {
             text,
             outer,
             generation,
+            unified,
             packing,
             facts: vec![Fact::new("architecture", architecture, model_type.from)],
             unused: Vec::new(),
@@ -163,17 +196,27 @@ impl<'a> Reading<'a> {
     /// All that the adapters work by, with the facts behind it.
     fn derive(&mut self) -> Result<(FlatConfig, HeadFlag), String> {
         let generation = self.generation;
-        let defaults = Defaults::of(generation);
+        let defaults = self.defaults();
         let vocab_size = self.count("vocab_size", defaults.vocab_size)?;
         let hidden_size = self.count("hidden_size", defaults.hidden_size)?;
         let intermediate_size = self.count("intermediate_size", defaults.intermediate_size)?;
         let layers = self.count("num_hidden_layers", defaults.layers)?;
         let num_attention_heads = self.count("num_attention_heads", defaults.heads)?;
-        let num_key_value_heads = self.count("num_key_value_heads", defaults.kv_heads)?;
-        let head_dim = self.count("head_dim", defaults::HEAD_DIM)?;
+        let mut num_key_value_heads = self.count("num_key_value_heads", defaults.kv_heads)?;
+        let mut head_dim = self.count("head_dim", defaults::HEAD_DIM)?;
         let max_position_embeddings = self.count("max_position_embeddings", defaults.context)?;
         let (layers, sliding_window) = self.layers(layers)?;
         let rope = self.rope(&layers)?;
+        let mut more = None;
+        if generation == Generation::Gemma4 {
+            let heads = gemma4::Heads {
+                head_dim,
+                kv_heads: num_key_value_heads,
+            };
+            let read = self.gemma4(&layers, heads, rope.rotated.value)?;
+            (head_dim, num_key_value_heads) = (read.local.head_dim, read.local.kv_heads);
+            more = Some(read.gemma4);
+        }
         let mut flat = FlatConfig {
             generation,
             vocab_size,
@@ -196,6 +239,7 @@ impl<'a> Reading<'a> {
             tie_word_embeddings: true,
             bos_token_id: self.bos(vocab_size)?,
             eos_token_ids: self.eos()?,
+            gemma4: more,
         };
         self.activation()?;
         let scale = GemmaConfig::from(flat.clone()).embedding_scale(Dtype::F32);
@@ -228,8 +272,8 @@ impl<'a> Reading<'a> {
     /// The kind of each layer, and the window of local ones.
     fn layers(&mut self, count: usize) -> Result<(Vec<LayerKind>, Option<usize>), String> {
         let kinds = layers::kinds(&mut self.text, self.generation, count)?;
-        let window = layers::window(&mut self.text, self.generation)?;
-        let defaults = Defaults::of(self.generation);
+        let defaults = self.defaults();
+        let window = layers::window(&mut self.text, self.generation, defaults.sliding_window)?;
         let of_default = layers::repeated(defaults.pattern, count);
         self.warn_of_private(
             &kinds,
@@ -271,15 +315,50 @@ impl<'a> Reading<'a> {
         self.warnings.extend(rope.warnings.iter().cloned());
         self.fact("rope_theta", &rope.theta);
         self.fact("rope_linear_factor", &rope.factor);
-        if self.generation == Generation::Gemma3 && layers.contains(&LayerKind::Local) {
+        if self.generation == Generation::Gemma4 {
+            self.fact("partial_rotary_factor", &rope.rotated);
+        }
+        let by_kind = matches!(self.generation, Generation::Gemma3 | Generation::Gemma4);
+        if by_kind && layers.contains(&LayerKind::Local) {
             self.fact("rope_local_theta", &rope.local_theta);
             let none = Sourced {
                 value: 1.0,
-                from: "gemma3: local layers aren't scaled".to_owned(),
+                from: format!(
+                    "{}: local layers aren't scaled",
+                    self.generation.model_type().trim_end_matches("_text")
+                ),
             };
             self.fact("rope_local_linear_factor", &none);
         }
         Ok(rope)
+    }
+
+    fn defaults(&self) -> Defaults {
+        match self.unified {
+            true => Defaults::unified(),
+            false => Defaults::of(self.generation),
+        }
+    }
+
+    /// What Gemma 4 alone has.
+    fn gemma4(
+        &mut self,
+        kinds: &[LayerKind],
+        heads: gemma4::Heads,
+        rotated: f64,
+    ) -> Result<gemma4::Read, String> {
+        let known = gemma4::Known {
+            kinds,
+            heads,
+            rotated,
+            unified: self.unified,
+        };
+        let mut read = gemma4::read(&mut self.text, &known)?;
+        let facts = read.sources.drain(..);
+        let facts = facts.map(|(name, value, from)| Fact::new(name, value, from));
+        self.facts.extend(facts);
+        self.unused.append(&mut read.unused);
+        Ok(read)
     }
 
     /// Warns where a fact was read from `key` alone, which transformers doesn't read, so that there
@@ -355,9 +434,16 @@ pub(crate) fn head_fact(tied: bool, from: &str) -> Fact {
 }
 
 fn unsupported(model_type: &str) -> String {
+    if model_type.starts_with("gemma3n") {
+        return format!(
+            "model_type \"{}\" is Gemma 3n, which mlxbench doesn't run: its layers are built of other \
+             parts (AltUp, LAuReL, activation sparsity); Gemma 4's E2B and E4B come after it",
+            model_type.escape_debug()
+        );
+    }
     format!(
-        "model_type \"{}\" is not supported: mlxbench runs the text models of gemma, gemma2 and \
-         gemma3",
+        "model_type \"{}\" is not supported: mlxbench runs the text models of gemma, gemma2, \
+         gemma3, gemma4 and vaultgemma",
         model_type.escape_debug()
     )
 }

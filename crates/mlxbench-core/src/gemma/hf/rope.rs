@@ -4,7 +4,7 @@
 //! The objects' `rope_theta` counts before the keys beside them, as in `modeling_rope_utils.py` of
 //! transformers; two objects that describe the same layers must agree.
 
-use super::defaults::{Defaults, LOCAL_THETA};
+use super::defaults::{Defaults, LOCAL_THETA, PARTIAL_ROTARY_FACTOR};
 use super::keys::{Keys, Sourced};
 use super::unused;
 use crate::gemma::Generation;
@@ -16,6 +16,8 @@ pub(super) struct Rope {
     pub(super) factor: Sourced<f64>,
     /// The base on local layers; Gemma 1 and 2 have one for all.
     pub(super) local_theta: Sourced<f64>,
+    /// The share of frequencies on global layers that aren't 0: all but in Gemma 4.
+    pub(super) rotated: Sourced<f64>,
     pub(super) unused: Vec<String>,
     pub(super) warnings: Vec<String>,
 }
@@ -25,10 +27,15 @@ pub(super) struct Rope {
 struct Stated {
     theta: Option<Sourced<f64>>,
     factor: Option<Sourced<f64>>,
+    /// By what RoPE is proportional.
+    rotated: Option<Sourced<f64>>,
 }
 
 /// mlx-lm's first name of `rope_theta`.
 pub(super) const MLX_THETA: &str = "rope_global_base_freq";
+
+/// Gemma 4's type on global layers.
+const PROPORTIONAL: &str = "proportional";
 
 const OLD: &str = "rope_scaling";
 const NEW: &str = "rope_parameters";
@@ -45,8 +52,12 @@ pub(super) fn read(keys: &mut Keys<'_>, generation: Generation) -> Result<Rope, 
     let old = reader.object(keys.object(OLD)?)?;
     let (flat, global, local) = reader.by_kind(keys)?;
     let default_theta = Defaults::of(generation).rope_theta;
-    let beside = keys.number(&["rope_theta", MLX_THETA])?;
-    if generation != Generation::Gemma3 {
+    // Gemma 4's class reads no key beside the objects.
+    let beside = match generation {
+        Generation::Gemma4 => None,
+        _ => keys.number(&["rope_theta", MLX_THETA])?,
+    };
+    if !matches!(generation, Generation::Gemma3 | Generation::Gemma4) {
         // One RoPE for all layers, wherever it is stated.
         let stated = old.agree(flat)?.agree(global)?.agree(local)?;
         let theta = reader.theta(stated.theta, beside, default_theta);
@@ -54,11 +65,23 @@ pub(super) fn read(keys: &mut Keys<'_>, generation: Generation) -> Result<Rope, 
             local_theta: theta.clone(),
             theta,
             factor: reader.factor(stated.factor),
+            rotated: reader.factor(None),
             unused: reader.unused,
             warnings: reader.warnings,
         });
     }
+    if let (Generation::Gemma4, Some(stated)) = (generation, &old.factor) {
+        return Err(format!(
+            "`{}`: the reference of Gemma 4 doesn't read `{OLD}`: write it as `{NEW}.{GLOBAL}`",
+            stated.from
+        ));
+    }
+    let by_kind = global.theta.is_some() || global.factor.is_some();
     let stated = old.agree(global)?;
+    let rotated = match (generation, by_kind) {
+        (Generation::Gemma4, false) => Sourced::default_of(generation, PARTIAL_ROTARY_FACTOR),
+        _ => reader.factor(stated.rotated),
+    };
     let theta = reader.theta(stated.theta, beside, default_theta);
     let factor = reader.factor(stated.factor);
     if let Some(scaled) = local.factor.filter(|factor| factor.value != 1.0) {
@@ -67,29 +90,40 @@ pub(super) fn read(keys: &mut Keys<'_>, generation: Generation) -> Result<Rope, 
             scaled.from
         ));
     }
-    let beside = keys.number(&["rope_local_base_freq"])?;
+    let beside = match generation {
+        Generation::Gemma4 => None,
+        _ => keys.number(&["rope_local_base_freq"])?,
+    };
     let local_theta = reader.theta(local.theta, beside, LOCAL_THETA);
-    check_flat(&flat, &theta, &factor)?;
+    check_flat(&flat, generation, &theta, &factor)?;
     Ok(Rope {
         theta,
         factor,
         local_theta,
+        rotated,
         unused: reader.unused,
         warnings: reader.warnings,
     })
 }
 
-/// Gemma 3's reference passes over a `rope_parameters` that isn't split by kind of layer.
-fn check_flat(flat: &Stated, theta: &Sourced<f64>, factor: &Sourced<f64>) -> Result<(), String> {
+/// The references of Gemma 3 and 4 pass over a `rope_parameters` that isn't split by kind of layer.
+fn check_flat(
+    flat: &Stated,
+    generation: Generation,
+    theta: &Sourced<f64>,
+    factor: &Sourced<f64>,
+) -> Result<(), String> {
     for (stated, derived) in [(&flat.theta, theta), (&flat.factor, factor)] {
         if let Some(stated) = stated
             .as_ref()
             .filter(|stated| stated.value != derived.value)
         {
             return Err(format!(
-                "`{}` says {}, and Gemma 3's reference doesn't read it there: write it as \
+                "`{}` says {}, and the reference of {} doesn't read it there: write it as \
                  `{NEW}.{GLOBAL}`",
-                stated.from, stated.value
+                stated.from,
+                stated.value,
+                generation.name()
             ));
         }
     }
@@ -132,7 +166,16 @@ impl Reader {
         let kind = keys.text(&["rope_type", "type"])?;
         let theta = keys.number(&["rope_theta"])?;
         let factor = keys.number(&["factor"])?;
+        let is_proportional = self.generation == Generation::Gemma4
+            && kind.as_ref().is_some_and(|kind| kind.value == PROPORTIONAL);
+        let rotated = match is_proportional {
+            true => keys.number(&["partial_rotary_factor"])?,
+            false => None,
+        };
         let factor = match (kind, factor) {
+            (Some(kind), factor) if is_proportional => {
+                Some(factor.unwrap_or_else(|| kind.map(|_| 1.0)))
+            }
             (None, None) => None,
             (Some(kind), factor) if kind.value == "default" => {
                 self.unused.extend(factor.map(|factor| factor.from));
@@ -152,8 +195,12 @@ impl Reader {
                 ));
             }
             (Some(kind), _) => {
+                let known = match self.generation {
+                    Generation::Gemma4 => "Gemma 4's is proportional",
+                    _ => "Gemma's is linear",
+                };
                 return Err(format!(
-                    "RoPE type \"{}\" (`{}`) is not supported: Gemma's is linear",
+                    "RoPE type \"{}\" (`{}`) is not supported: {known}",
                     kind.value.escape_debug(),
                     kind.from
                 ));
@@ -171,7 +218,11 @@ impl Reader {
             }
         };
         self.unused.extend(unused::check_rope(&keys)?);
-        Ok(Stated { theta, factor })
+        Ok(Stated {
+            theta,
+            factor,
+            rotated,
+        })
     }
 
     /// The base: of RoPE's own object, else of the key beside it, else the default.
@@ -210,6 +261,7 @@ impl Stated {
         Ok(Self {
             theta: Sourced::agree(self.theta, other.theta)?,
             factor: Sourced::agree(self.factor, other.factor)?,
+            rotated: Sourced::agree(self.rotated, other.rotated)?,
         })
     }
 }

@@ -61,8 +61,14 @@ const HARMLESS: &[&str] = &[
     "problem_type",
     "task_specific_params",
     // The image part, where a text model's file was made from a multimodal one's.
+    "audio_config",
+    "audio_token_id",
+    "boa_token_id",
+    "boa_token_index",
     "boi_token_id",
     "boi_token_index",
+    "eoa_token_id",
+    "eoa_token_index",
     "eoi_token_id",
     "eoi_token_index",
     "image_seq_length",
@@ -70,7 +76,9 @@ const HARMLESS: &[&str] = &[
     "image_token_index",
     "mm_tokens_per_image",
     "num_image_tokens",
+    "video_token_id",
     "vision_config",
+    "vision_soft_tokens_per_image",
     // Gemma 1 has no layers that these could act on; the others read them.
     "sliding_window",
     "sliding_window_size",
@@ -140,6 +148,7 @@ fn neutral(key: &str) -> Option<Value> {
             json!(false)
         }
         "attention_k_eq_v" | "is_decoder" | "use_bidirectional_attention" => json!(false),
+        "use_double_wide_mlp" => json!(false),
         "is_causal" => json!(true),
         "partial_rotary_factor" => json!(1.0),
         "num_kv_shared_layers" | "hidden_size_per_layer_input" => json!(0),
@@ -164,6 +173,21 @@ pub(super) fn check_rope(keys: &Keys<'_>) -> Result<Vec<String>, String> {
     leftovers(keys, HARMLESS_IN_ROPE)
 }
 
+/// The same for what `per_layer_config` says of a layer.
+///
+/// # Errors
+/// When there is any: nothing else may differ by layer.
+pub(super) fn check_per_layer(keys: &Keys<'_>) -> Result<(), String> {
+    let unknown = keys.rest().find(|(_, value)| !value.is_null());
+    unknown.map_or(Ok(()), |(key, value)| {
+        Err(format!(
+            "`{}` ({}): heads alone may differ by layer",
+            keys.place_of(key),
+            shown(value)
+        ))
+    })
+}
+
 fn leftovers(keys: &Keys<'_>, harmless: &[&str]) -> Result<Vec<String>, String> {
     let mut unused = Vec::new();
     for (key, value) in keys.rest() {
@@ -178,6 +202,10 @@ fn leftovers(keys: &Keys<'_>, harmless: &[&str]) -> Result<Vec<String>, String> 
 }
 
 fn check_neutral(place: &str, key: &str, value: &Value) -> Result<(), String> {
+    // Images alone would see what comes after them.
+    if key == "use_bidirectional_attention" && value == "vision" {
+        return Ok(());
+    }
     let same = |neutral: &Value| match (neutral.as_f64(), value.as_f64()) {
         (Some(neutral), Some(value)) => neutral == value,
         _ => neutral == value,

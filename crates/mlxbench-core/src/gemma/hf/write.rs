@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::defaults::softcap_keys;
-use crate::gemma::{FlatConfig, GemmaConfig, Generation};
+use crate::gemma::{FlatConfig, Gemma4, GemmaConfig, Generation};
 use crate::{Dtype, Result};
 
 impl GemmaConfig {
@@ -23,6 +23,8 @@ impl FlatConfig {
             Generation::Gemma1 => "GemmaForCausalLM",
             Generation::Gemma2 => "Gemma2ForCausalLM",
             Generation::Gemma3 => "Gemma3ForCausalLM",
+            Generation::VaultGemma => "VaultGemmaForCausalLM",
+            Generation::Gemma4 => "Gemma4ForCausalLM",
         };
         let mut config = json!({
             "architectures": [architecture],
@@ -43,15 +45,21 @@ impl FlatConfig {
             "hidden_activation": "gelu_pytorch_tanh",
             "rms_norm_eps": self.rms_norm_eps,
             "max_position_embeddings": self.max_position_embeddings,
-            "rope_theta": self.rope_theta,
             "attention_bias": self.attention_bias,
             "tie_word_embeddings": self.tie_word_embeddings,
             "bos_token_id": self.bos_token_id,
             "eos_token_id": self.eos_token_ids,
             "pad_token_id": 0,
         });
-        if self.generation != Generation::Gemma1 {
+        if let Some(more) = &self.gemma4 {
+            self.write_gemma4(more, &mut config);
+        } else {
+            config["rope_theta"] = json!(self.rope_theta);
+        }
+        if !matches!(self.generation, Generation::Gemma1 | Generation::Gemma4) {
             config["query_pre_attn_scalar"] = json!(whole(self.query_pre_attn_scalar));
+        }
+        if self.generation != Generation::Gemma1 {
             config["sliding_window"] = json!(self.sliding_window);
             config["layer_types"] = self.layers.iter().map(|kind| kind.hf_name()).collect();
             // Gemma 2's class has them by default, so `null` says something.
@@ -67,11 +75,43 @@ impl FlatConfig {
         if self.generation == Generation::Gemma3 {
             config["rope_local_base_freq"] = json!(self.rope_local_theta);
         }
-        if self.rope_linear_factor != 1.0 {
+        if self.rope_linear_factor != 1.0 && self.gemma4.is_none() {
             config["rope_scaling"] =
                 json!({"rope_type": "linear", "factor": self.rope_linear_factor});
         }
         config
+    }
+
+    fn write_gemma4(&self, more: &Gemma4, config: &mut Value) {
+        let mut global = json!({
+            "rope_type": "proportional",
+            "rope_theta": self.rope_theta,
+            "partial_rotary_factor": more.partial_rotary_factor,
+        });
+        if self.rope_linear_factor != 1.0 {
+            global["factor"] = json!(self.rope_linear_factor);
+        }
+        let experts = more.experts;
+        let keys = json!({
+            "rope_parameters": {
+                "full_attention": global,
+                "sliding_attention": {"rope_type": "default", "rope_theta": self.rope_local_theta},
+            },
+            "global_head_dim": more.global_head_dim,
+            "num_global_key_value_heads": more.num_global_key_value_heads,
+            "attention_k_eq_v": more.attention_k_eq_v,
+            "num_kv_shared_layers": more.num_kv_shared_layers,
+            "use_double_wide_mlp": more.use_double_wide_mlp,
+            "hidden_size_per_layer_input": more.hidden_size_per_layer_input,
+            "vocab_size_per_layer_input": more.vocab_size_per_layer_input,
+            "enable_moe_block": experts.is_some(),
+            "num_experts": experts.map(|experts| experts.count),
+            "top_k_experts": experts.map(|experts| experts.top_k),
+            "moe_intermediate_size": experts.map(|experts| experts.width),
+        });
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
     }
 }
 

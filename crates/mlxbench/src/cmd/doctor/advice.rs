@@ -140,6 +140,7 @@ mod tests {
                 description: None,
                 precisions: Vec::new(),
             }],
+            tries: Vec::new(),
         })
     }
 

@@ -18,6 +18,10 @@ impl Reading<'_> {
             Generation::Gemma1 => "before attention and MLP",
             Generation::Gemma2 => "before and after attention and MLP",
             Generation::Gemma3 => "before and after attention and MLP, of queries and keys",
+            Generation::VaultGemma => "before attention and MLP",
+            Generation::Gemma4 => {
+                "before and after attention and MLP, of queries, keys and values; without an offset"
+            }
         };
         let norms = Fact::new("norms", norms, self.generation.model_type());
         self.facts.push(norms);
@@ -38,6 +42,16 @@ impl Reading<'_> {
                 value: head_dim as f64,
                 from: "head_dim".to_owned(),
             },
+            (Generation::Gemma4, Some(found)) if found.value != 1.0 => {
+                return Err(format!(
+                    "`{}` is {}, and Gemma 4 doesn't scale attention",
+                    found.from, found.value
+                ));
+            }
+            (Generation::Gemma4, _) => Sourced {
+                value: 1.0,
+                from: Generation::Gemma4.model_type().to_owned(),
+            },
             (_, found) => found.unwrap_or_else(|| {
                 Sourced::default_of(self.generation, defaults::QUERY_PRE_ATTN_SCALAR)
             }),
@@ -52,12 +66,14 @@ impl Reading<'_> {
         default: Option<f64>,
     ) -> Result<Option<f64>, String> {
         const NAME: &str = "attn_logit_softcapping";
-        if self.generation == Generation::Gemma3
+        if matches!(self.generation, Generation::Gemma3 | Generation::Gemma4)
             && let Some(cap) = self.text.number(&[NAME])?
         {
             self.warnings.push(format!(
-                "`{}` ({}) isn't applied: Gemma 3's reference reads it and doesn't either",
-                cap.from, cap.value
+                "`{}` ({}) isn't applied: the reference of {} doesn't either",
+                cap.from,
+                cap.value,
+                self.generation.name()
             ));
             self.unused.push(cap.from);
         }
