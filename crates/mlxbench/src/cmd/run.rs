@@ -24,6 +24,7 @@ use mlxbench_runner::system::MachineLock;
 
 use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::gate::GateArgs;
+use super::report::quoted;
 use crate::exit::Exit;
 use crate::making::Making;
 use crate::outfile::Outputs;
@@ -165,7 +166,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         filter: args.filter.clone(),
         harness: super::harness(),
     };
-    let mut progress = Progress::new(args.json);
+    let mut progress = Progress::new(args.json, plan.targets.iter().map(|target| &target.id));
     let outcome = execute(&plan, &lock, &options, &interrupt, &mut |event| {
         progress.show(&event)
     })?;
@@ -177,11 +178,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             width: terminal_width(),
         },
     };
-    let table = mlxbench_report::render(
-        std::slice::from_ref(&outcome.result),
-        &Beside::default(),
-        format,
-    );
+    let beside = Beside {
+        next: next_command(&outcome, &plan),
+        ..Beside::default()
+    };
+    let table = mlxbench_report::render(std::slice::from_ref(&outcome.result), &beside, format);
     // The table goes out even when the result file could not be written.
     let printed = print(&table);
     let mut exit = conclude(&outcome, args.json);
@@ -207,6 +208,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
         _ => Ok(exit),
     }
+}
+
+/// What to do with a result that was written.
+fn next_command(outcome: &Outcome, plan: &Plan) -> Option<String> {
+    let End::Finished(path) = &outcome.end else {
+        return None;
+    };
+    let page = quoted(Path::new(&format!("{}.html", plan.name)));
+    Some(format!("mlxbench report {} -o {page}", quoted(path)))
 }
 
 /// What to compare with, read before anything is run.
