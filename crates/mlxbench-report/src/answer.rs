@@ -63,12 +63,12 @@ fn memory(digest: &Digest<'_>, fastest: &Row) -> Option<String> {
         "; no target needs less".to_owned()
     } else {
         let least = units::bytes(peak(leanest)?);
-        format!("; the leanest is {} with {least}", leanest.target)
+        format!("; {} needs least, {least}", digest.name(&leanest.target))
     };
     let floor = floor.unwrap_or_default();
     Some(format!(
         "{} holds {held} at the peak{floor}{leanest}.",
-        fastest.target
+        digest.name(&fastest.target)
     ))
 }
 
@@ -77,6 +77,7 @@ fn work(digest: &Digest<'_>) -> String {
     let Some(reference) = &result.run.settings.reference else {
         return "Not checked: the config has no reference.".into();
     };
+    let reference = digest.name(reference);
     let measured = |target: &TargetId| {
         let mut rows = digest.summary.rows.iter();
         rows.any(|row| row.target == *target && row.repetitions > 0)
@@ -89,7 +90,9 @@ fn work(digest: &Digest<'_>) -> String {
     let of = |verdict: Verdict| {
         let targets = result.run.targets.iter();
         let known = targets.filter(|target| verdict_of(target) == Some(verdict));
-        known.map(TargetId::to_string).collect::<Vec<_>>()
+        known
+            .map(|target| digest.name(target).to_string())
+            .collect::<Vec<_>>()
     };
     let count = |verdict: Verdict, name: &str| match of(verdict).len() {
         0 => None,
@@ -139,8 +142,12 @@ fn failures(digest: &Digest<'_>) -> Option<String> {
         let without: Vec<String> = without.map(|row| row.test.to_string()).collect();
         match without.len() {
             0 => None,
-            all if all == tests => Some(target.to_string()),
-            _ => Some(format!("{target} in {}", without.join(" and "))),
+            all if all == tests => Some(digest.name(target).to_string()),
+            _ => Some(format!(
+                "{} in {}",
+                digest.name(target),
+                without.join(" and ")
+            )),
         }
     });
     let missing: Vec<String> = missing.collect();

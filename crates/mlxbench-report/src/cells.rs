@@ -31,20 +31,11 @@ pub(crate) const HEADER: [&str; 14] = [
 /// Where the model stands in [`HEADER`].
 pub(crate) const MODEL: usize = 0;
 
-/// Where backend, device and dtype stand in [`HEADER`].
-pub(crate) const TARGET: std::ops::Range<usize> = 1..4;
-
-/// Where the test stands in [`HEADER`].
-pub(crate) const TEST: usize = 5;
-
 /// Where the prefill rate stands in [`HEADER`].
 pub(crate) const PREFILL: usize = 6;
 
 /// Where the decode rate stands in [`HEADER`].
 pub(crate) const DECODE: usize = 8;
-
-/// Where the share of memory bandwidth stands in [`HEADER`].
-pub(crate) const MBU: usize = 9;
 
 /// Where the peak memory stands in [`HEADER`].
 pub(crate) const MEMORY: usize = 11;
@@ -125,7 +116,7 @@ fn work(result: &RunResult, row: &Row) -> String {
 
 /// What must be known beside a row's figures: what is wrong with them, and the fidelity of quantised
 /// weights. Empty for a row as it should be, of full precision.
-fn note(result: &RunResult, row: &Row) -> String {
+pub(crate) fn note(result: &RunResult, row: &Row) -> String {
     let measured = row.repetitions > 0;
     let fidelity = measured.then(|| quantisation::fidelity(row)).flatten();
     let faults = Some(faults(result, row)).filter(|faults| !faults.is_empty());

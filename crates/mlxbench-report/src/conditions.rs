@@ -22,15 +22,15 @@ pub(crate) const HEADER: [&str; 7] = [
 pub(crate) fn rows(digest: &Digest<'_>) -> Vec<[String; HEADER.len()]> {
     let rows = digest.summary.rows.iter();
     let told = rows.filter_map(|row| Some((row, row.conditions.as_ref()?)));
-    told.map(|(row, conditions)| cells(row, conditions))
+    told.map(|(row, conditions)| cells(digest, row, conditions))
         .collect()
 }
 
-fn cells(row: &Row, conditions: &CaseConditions) -> [String; HEADER.len()] {
+fn cells(digest: &Digest<'_>, row: &Row, conditions: &CaseConditions) -> [String; HEADER.len()] {
     let celsius = conditions.max_temperature_celsius;
     let throttled = row.throttled.as_ref();
     [
-        row.target.to_string(),
+        digest.name(&row.target).to_string(),
         row.test.to_string(),
         conditions.clock_mhz.map(clock).unwrap_or_default(),
         conditions.memory_clock_mhz.map(clock).unwrap_or_default(),

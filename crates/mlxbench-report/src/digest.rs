@@ -1,34 +1,60 @@
 //! A result with what follows from it, computed once for all parts of a report.
 
-use mlxbench_analysis::{Row, RowStatus, Summary, summarize};
-use mlxbench_core::results::{RunResult, TargetId, Test, Verdict};
+use mlxbench_analysis::{Row, RowStatus, Summary, summarize, unsteady_warmup};
+use mlxbench_core::results::{Metric, RunResult, TargetId, Test, Verdict};
 
 use crate::cells;
+use crate::names::{Name, Names};
+
+/// What is said where nothing went wrong and there is no figure all the same.
+pub(crate) const NO_FIGURE: &str = "no such figure";
 
 /// A result and its summary.
 pub(crate) struct Digest<'a> {
     pub(crate) result: &'a RunResult,
     pub(crate) summary: Summary,
+    names: Names,
 }
 
 impl<'a> Digest<'a> {
     /// Summarises `result`.
     pub(crate) fn new(result: &'a RunResult) -> Self {
-        let summary = summarize(result);
-        Self { result, summary }
+        let framework = |target: &TargetId| {
+            let facts = result.targets.iter().find(|facts| facts.id == *target)?;
+            Some(facts.identity.framework.clone())
+        };
+        Self {
+            result,
+            summary: summarize(result),
+            names: Names::new(&result.run.targets, framework),
+        }
+    }
+
+    /// What a target is called: `PyTorch bf16`.
+    pub(crate) fn name(&self, target: &TargetId) -> Name {
+        self.names.of(target)
     }
 
     /// The test that charts show which have room for one, and that the answer is about: the one that
     /// most targets were measured in; of those, the one that generates the most tokens, the first of
     /// several. `None` when nothing was measured.
     pub(crate) fn main_test(&self) -> Option<Test> {
+        self.main_of(|_| true)
+    }
+
+    /// [`main_test`](Self::main_test) of those that yield a figure.
+    pub(crate) fn main_test_of(&self, metric: Metric) -> Option<Test> {
+        self.main_of(|test| test.yields(metric))
+    }
+
+    fn main_of(&self, takes_part: impl Fn(&Test) -> bool) -> Option<Test> {
         let measured = |test: &Test| {
             let rows = self.summary.rows.iter().filter(|row| row.test == *test);
             rows.filter(|row| row.repetitions > 0).count()
         };
         let rank = |test: &Test| (measured(test), test.generate_tokens());
         let tests = self.result.run.tests.iter().copied();
-        let tests = tests.filter(|test| measured(test) > 0);
+        let tests = tests.filter(|test| takes_part(test) && measured(test) > 0);
         tests.reduce(|most, test| {
             if rank(&test) > rank(&most) {
                 test
@@ -38,20 +64,37 @@ impl<'a> Digest<'a> {
         })
     }
 
-    /// A target's name in charts, with what makes its figures worthless.
-    pub(crate) fn label(&self, target: &TargetId) -> String {
-        let verdict = self
-            .result
-            .equivalence_of(target)
-            .map(|known| known.verdict);
+    /// What makes a target's figures worthless, in two words; `None` where nothing does.
+    pub(crate) fn worthless(&self, target: &TargetId) -> Option<&'static str> {
+        let known = self.result.equivalence_of(target);
+        let verdict = known.map(|known| known.verdict);
         let mut rows = self.summary.rows.iter();
         let not_finite = |row: &Row| row.target == *target && row.status == RowStatus::NotFinite;
         if rows.any(not_finite) {
-            format!("{target} (not finite)")
+            Some("not finite")
         } else if verdict == Some(Verdict::Different) {
-            format!("{target} (different work)")
+            Some("different work")
         } else {
-            target.to_string()
+            None
+        }
+    }
+
+    /// Why a row's rate can't lead, in a few words; `None` where nothing speaks against it.
+    pub(crate) fn unfit(&self, row: &Row) -> Option<String> {
+        let worthless = self.worthless(&row.target).map(str::to_owned);
+        let unsteady = || {
+            unsteady_warmup(self.result, &row.target, &row.test)?;
+            Some("not steady".to_owned())
+        };
+        worthless.or_else(unsteady)
+    }
+
+    /// A target's name in charts, with what makes its figures worthless.
+    pub(crate) fn label(&self, target: &TargetId) -> String {
+        let name = self.name(target);
+        match self.worthless(target) {
+            Some(why) => format!("{name}, {why}"),
+            None => name.to_string(),
         }
     }
 
@@ -62,19 +105,10 @@ impl<'a> Digest<'a> {
         own.position(|other| other == target).unwrap_or(0)
     }
 
-    /// The framework's own name: `PyTorch`; the backend's where no worker said it.
-    pub(crate) fn framework(&self, target: &TargetId) -> String {
-        let facts = self.result.targets.iter().find(|facts| facts.id == *target);
-        facts.map_or_else(
-            || target.backend.clone(),
-            |facts| facts.identity.framework.clone(),
-        )
-    }
-
     /// Why a row has no figure where others have one.
     pub(crate) fn why_not(&self, row: &Row) -> String {
         match &row.status {
-            RowStatus::Ok => "no such figure".into(),
+            RowStatus::Ok => NO_FIGURE.into(),
             _ => cells::faults(self.result, row),
         }
     }
@@ -87,6 +121,6 @@ impl<'a> Digest<'a> {
             RowStatus::Missing => Some("not measured"),
             RowStatus::Ok | RowStatus::NotFinite => None,
         });
-        failed.into_iter().next().unwrap_or("no such figure")
+        failed.into_iter().next().unwrap_or(NO_FIGURE)
     }
 }

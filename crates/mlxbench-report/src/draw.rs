@@ -21,7 +21,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::units::is_unprintable;
 use plane::Plane;
 use rows::Rows;
-use theme::{Colour, INK, SURFACE};
+use theme::{Colour, INK, MUTED, SURFACE};
 
 pub(crate) use ticks::number;
 
@@ -54,6 +54,8 @@ pub(crate) enum Layout {
     Narrow,
     /// 620 pixels.
     Wide,
+    /// 960 pixels: alone on a desk's screen.
+    Full,
 }
 
 impl Layout {
@@ -61,6 +63,7 @@ impl Layout {
         match self {
             Self::Narrow => 288,
             Self::Wide => 620,
+            Self::Full => 960,
         }
     }
 }
@@ -74,6 +77,10 @@ const MARGIN: i32 = 12;
 /// Height of the title of a chart that stands alone.
 const TITLE: i32 = 34;
 
+/// Size of what stands below it, and from one line of that to the next.
+const SMALL: i32 = 11;
+const LINE: i32 = 15;
+
 /// The fonts that a reader's system has for its own windows.
 const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif";
 
@@ -83,12 +90,13 @@ const DRAWN: &str = "a String takes every drawing, and no font is measured";
 impl Chart {
     /// An `svg` element for a page that has the rules of [`theme::css`], and a heading for it.
     pub(crate) fn inline(&self, layout: Layout) -> String {
-        self.draw(layout, false)
+        self.draw(layout, None)
     }
 
-    /// An SVG file that stands alone: with a title, and colours for both schemes.
-    pub(crate) fn file(&self) -> String {
-        self.draw(Layout::Wide, true)
+    /// An SVG file that stands alone: with a title, with `origin`, which says what was measured where and when,
+    /// and with colours for both schemes.
+    pub(crate) fn file(&self, origin: &str) -> String {
+        self.draw(Layout::Wide, Some(origin))
     }
 
     /// What the chart says to who can't see it.
@@ -100,9 +108,15 @@ impl Chart {
         format!("{}. {figures}", self.title)
     }
 
-    fn draw(&self, layout: Layout, alone: bool) -> String {
-        let margin = if alone { MARGIN } else { 0 };
-        let top = if alone { TITLE } else { 0 };
+    fn draw(&self, layout: Layout, origin: Option<&str>) -> String {
+        let margin = if origin.is_some() { MARGIN } else { 0 };
+        let lines = origin.map_or_else(Vec::new, |origin| {
+            text::wrapped(origin, layout.width(), SMALL)
+        });
+        let top = match origin {
+            Some(_) => TITLE + lines.len() as i32 * LINE,
+            None => 0,
+        };
         let height = match &self.form {
             Form::Rows(rows) => rows.height(layout),
             Form::Plane(plane) => plane.height(layout),
@@ -112,10 +126,15 @@ impl Chart {
             let width = layout.width() + 2 * margin;
             let size = (width as u32, (top + height + margin) as u32);
             let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-            if alone {
+            if origin.is_some() {
                 root.fill(&SURFACE.rgb()).expect(DRAWN);
-                let style = style(16, INK, HPos::Left, VPos::Top).bold();
-                write(&root, &self.title, (margin, 8), layout.width(), &style, 16);
+                let title = style(16, INK, HPos::Left, VPos::Top).bold();
+                write(&root, &self.title, (margin, 8), layout.width(), &title, 16);
+                let small = style(SMALL, MUTED, HPos::Left, VPos::Top);
+                for (at, words) in lines.iter().enumerate() {
+                    let place = (margin, TITLE - 4 + at as i32 * LINE);
+                    write(&root, words, place, layout.width(), &small, SMALL);
+                }
             }
             let area = root.margin(top, 0, margin, margin);
             match &self.form {
@@ -124,7 +143,29 @@ impl Chart {
             }
             root.present().expect(DRAWN);
         }
-        self.opened(&svg, alone)
+        self.opened(&self.grouped(&svg), origin.is_some())
+    }
+
+    /// `svg` with a group around what belongs to one target, in place of the [marks](marked) around it.
+    fn grouped(&self, svg: &str) -> String {
+        let keys: Vec<&str> = match &self.form {
+            Form::Rows(rows) => rows.keys(),
+            Form::Plane(plane) => plane.keys(),
+        };
+        let mut grouped = String::with_capacity(svg.len());
+        for line in svg.lines() {
+            let mark = line.starts_with("<rect ").then(|| mark_of(line)).flatten();
+            match mark {
+                Some(Mark::Open(index)) => {
+                    let key = escape(keys.get(index).copied().unwrap_or_default());
+                    grouped += &format!("<g data-target=\"{key}\">");
+                }
+                Some(Mark::Close) => grouped += "</g>",
+                None => grouped += line,
+            }
+            grouped.push('\n');
+        }
+        grouped
     }
 
     /// `svg` with what plotters has no words for: a role, a text alternative, a class to style.
@@ -143,6 +184,40 @@ impl Chart {
         format!(
             "<svg class=\"chart\" role=\"img\" aria-label=\"{alt}\" {attributes}>\n{style}{rest}\n"
         )
+    }
+}
+
+/// The colours that stand for the ends of a group: no chart has them.
+const OPEN: u8 = 0x01;
+const CLOSE: u8 = 0x02;
+
+/// Draws what belongs to the series or row of `index`, so that a page's filters find it. plotters has no groups: an
+/// empty rectangle before and one behind stand for them, whose colours [`Chart::grouped`] reads.
+fn marked(area: &Area<'_>, index: usize, draw: impl FnOnce()) {
+    let [.., high, low] = index.to_be_bytes();
+    let mark = |colour: RGBColor| {
+        let nothing = Rectangle::new([(0, 0), (0, 0)], colour.filled());
+        area.draw(&nothing).expect(DRAWN);
+    };
+    mark(RGBColor(OPEN, high, low));
+    draw();
+    mark(RGBColor(CLOSE, CLOSE, CLOSE));
+}
+
+/// An end of a group.
+enum Mark {
+    Open(usize),
+    Close,
+}
+
+fn mark_of(line: &str) -> Option<Mark> {
+    let (_, colour) = line.split_once("fill=\"#")?;
+    let colour = u32::from_str_radix(colour.get(..6)?, 16).ok()?;
+    let [_, kind, high, low] = colour.to_be_bytes();
+    match kind {
+        OPEN => Some(Mark::Open(usize::from(u16::from_be_bytes([high, low])))),
+        CLOSE if (high, low) == (CLOSE, CLOSE) => Some(Mark::Close),
+        _ => None,
     }
 }
 
@@ -179,18 +254,28 @@ fn line(area: &Area<'_>, from: (i32, i32), to: (i32, i32), colour: Colour, width
         .expect(DRAWN);
 }
 
-/// A mark at a place; the shape tells targets of one framework apart.
-fn marker(area: &Area<'_>, (x, y): (i32, i32), shape: usize, colour: Colour) {
+/// A mark at a place, with a rim of the surface that keeps it apart from others; the shape tells targets of one
+/// framework apart.
+fn marker(area: &Area<'_>, at: (i32, i32), shape: usize, colour: Colour) {
+    shaped(area, at, shape, 2, SURFACE);
+    shaped(area, at, shape, 0, colour);
+}
+
+fn shaped(area: &Area<'_>, (x, y): (i32, i32), shape: usize, more: i32, colour: Colour) {
     let fill = colour.rgb().filled();
+    let (four, five, six) = (4 + more, 5 + more, 6 + more);
     let drawn = match shape % 4 {
-        0 => area.draw(&Circle::new((x, y), 4, fill)),
-        1 => area.draw(&Rectangle::new([(x - 4, y - 4), (x + 4, y + 4)], fill)),
+        0 => area.draw(&Circle::new((x, y), four, fill)),
+        1 => area.draw(&Rectangle::new(
+            [(x - four, y - four), (x + four, y + four)],
+            fill,
+        )),
         2 => area.draw(&Polygon::new(
-            [(x, y - 5), (x + 5, y + 4), (x - 5, y + 4)],
+            [(x, y - five), (x + five, y + four), (x - five, y + four)],
             fill,
         )),
         _ => area.draw(&Polygon::new(
-            [(x, y - 6), (x + 6, y), (x, y + 6), (x - 6, y)],
+            [(x, y - six), (x + six, y), (x, y + six), (x - six, y)],
             fill,
         )),
     };

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use mlxbench_analysis::change_points::FEWEST_FOR_CHANGE_POINT;
 use mlxbench_analysis::history::{Figure, Group, Series, significance};
 use mlxbench_analysis::{Estimate, Row, history};
-use mlxbench_core::results::RunResult;
+use mlxbench_core::results::{RunResult, TargetId};
 
 use crate::charts::over_time::Change;
+use crate::names::Name;
 use crate::terminal::plain;
 use crate::{Digest, html, units};
 
@@ -15,7 +17,9 @@ use crate::{Digest, html, units};
 pub(crate) struct Measure {
     /// The stem of its charts' files.
     pub(crate) name: &'static str,
-    /// What it is called.
+    /// What it is called in a sentence.
+    pub(crate) short: &'static str,
+    /// What it is called above a chart.
     pub(crate) title: &'static str,
     /// Its unit.
     pub(crate) axis: &'static str,
@@ -29,20 +33,23 @@ pub(crate) struct Measure {
 pub(crate) const MEASURES: [Measure; 4] = [
     Measure {
         name: "decode",
-        title: "Decode rate",
+        short: "decode",
+        title: "Generation speed",
         axis: "tokens/s",
         figure: |row| row.decode_tokens_per_second,
         higher_is_better: true,
     },
     Measure {
         name: "prefill",
-        title: "Prefill rate",
+        short: "prefill",
+        title: "Prompt speed",
         axis: "tokens/s",
         figure: |row| row.prefill_tokens_per_second,
         higher_is_better: true,
     },
     Measure {
         name: "ttft",
+        short: "TTFT",
         title: "Time to first token",
         axis: "ms",
         figure: |row| Some(row.ttft_ns?.scaled(1e-6)),
@@ -50,6 +57,7 @@ pub(crate) const MEASURES: [Measure; 4] = [
     },
     Measure {
         name: "memory",
+        short: "memory",
         title: "Peak memory",
         axis: "MiB",
         figure: peak,
@@ -148,21 +156,60 @@ impl<'a> Joined<'a> {
         members.map(name).collect()
     }
 
-    /// One sentence, without its end.
-    pub(crate) fn headline(&self) -> String {
-        let changes: usize = self
-            .groups
+    /// What a target of a group is called, in the newest result that has it.
+    pub(crate) fn name(&self, group: &Group, target: &TargetId) -> Name {
+        let members = group
+            .results
             .iter()
-            .map(|group| self.changes(group).len())
-            .sum();
+            .rev()
+            .map(|&index| &self.digests[index]);
+        let mut own = members.filter(|digest| digest.result.run.targets.contains(target));
+        let newest = own.next().unwrap_or(&self.digests[group.results[0]]);
+        newest.name(target)
+    }
+
+    /// What changed in a group, the newest first.
+    pub(crate) fn events<'g>(&self, group: &'g Group) -> Vec<Event<'g>> {
+        let mut events: Vec<Event<'g>> = Vec::new();
+        for level in self.changes(group) {
+            let (at, target) = (level.change.0.at, &level.series.target);
+            match events
+                .iter_mut()
+                .find(|event| event.at == at && event.target == *target)
+            {
+                Some(event) => event.levels.push(level),
+                None => events.push(Event {
+                    at,
+                    target: target.clone(),
+                    name: self.name(group, target).to_string(),
+                    place: place(&self.digests[group.results[at]]),
+                    levels: vec![level],
+                }),
+            }
+        }
+        // Of one time as they come: in the order of the targets.
+        events.sort_by_key(|event| std::cmp::Reverse(event.at));
+        events
+    }
+
+    /// One sentence, without its end: what changed last.
+    pub(crate) fn headline(&self) -> String {
+        let dated = self.groups.iter().flat_map(|group| {
+            let started = move |at: usize| self.digests[group.results[at]].result.run.started;
+            let events = self.events(group).into_iter();
+            events.map(move |event| (started(event.at), event.sentence()))
+        });
+        let mut dated: Vec<(Timestamp, String)> = dated.collect();
+        dated.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
         let few = |group: &Group| group.results.len() < FEWEST_FOR_CHANGE_POINT;
-        let changed = match changes {
-            0 if self.groups.iter().all(few) => {
+        let changed = match dated.as_slice() {
+            [] if self.groups.iter().all(few) => {
                 format!("too few to tell of changes, which takes {FEWEST_FOR_CHANGE_POINT} alike")
             }
-            0 => "no level changed".to_owned(),
-            1 => "one level changed".to_owned(),
-            several => format!("{several} levels changed"),
+            [] => "no level changed".to_owned(),
+            [(_, only)] => only.clone(),
+            [(_, newest), _] => format!("{newest}; 1 other change"),
+            [(_, newest), others @ ..] => format!("{newest}; {} other changes", others.len()),
         };
         match self.digests.len() {
             0 => "No results".into(),
@@ -171,27 +218,78 @@ impl<'a> Joined<'a> {
         }
     }
 
-    /// The headline, and a line a change.
+    /// The headline, and a line a change, the newest first.
     fn text(&self) -> String {
         let mut text = format!("{}.\n", self.headline());
         for group in &self.groups {
-            let changes = self.changes(group);
+            let events = self.events(group);
             let run = &self.digests[group.results[0]].result.run;
-            if changes.is_empty() {
+            if events.is_empty() {
                 continue;
             }
             let group_name = format!("{}: {} on {}", run.name, run.model.name, run.machine.cpu);
             writeln!(text, "{}", plain(&group_name)).expect("a String takes every write");
             let names = self.names(group);
-            for change in &changes {
-                let line = line(change, &names);
-                writeln!(text, "  {}", plain(&line)).expect("a String takes every write");
+            for event in &events {
+                let lines = event.levels.iter().map(|level| line(level, &names));
+                let lines = std::iter::once(event.sentence()).chain(lines).enumerate();
+                for (at, line) in lines {
+                    let indent = if at == 0 { "  " } else { "    " };
+                    writeln!(text, "{indent}{}", plain(&line)).expect("a String takes every write");
+                }
             }
         }
         text
     }
 }
 
+/// What changed of a target at one result: one change, however many of its figures and tests show it.
+pub(crate) struct Event<'a> {
+    /// Which of the group's results is the first after it.
+    pub(crate) at: usize,
+    target: TargetId,
+    /// The target's name.
+    name: String,
+    /// The result's commit, or day.
+    place: String,
+    pub(crate) levels: Vec<LevelChange<'a>>,
+}
+
+impl Event<'_> {
+    /// `candle f32 decode fell 23 % at 6cbf5d1`: each figure once, by its largest change.
+    pub(crate) fn sentence(&self) -> String {
+        let largest = MEASURES.iter().filter_map(|measure| {
+            let own = self.levels.iter();
+            let own = own.filter(|level| level.measure.name == measure.name);
+            let size = |level: &&LevelChange<'_>| level.change.1.change.abs();
+            own.max_by(|a, b| size(a).total_cmp(&size(b)))
+        });
+        let largest: Vec<&LevelChange<'_>> = largest.collect();
+        let reads = largest.iter().any(|level| level.measure.name == "prefill");
+        // TTFT is the same time as prefill, the other way round.
+        let told = largest
+            .into_iter()
+            .filter(|level| !reads || level.measure.name != "ttft");
+        let told = told.map(|level| {
+            let change = level.change.1.change;
+            let way = if change < 0.0 { "fell" } else { "rose" };
+            format!(
+                "{} {way} {}",
+                level.measure.short,
+                units::share(change.abs())
+            )
+        });
+        let told: Vec<String> = told.collect();
+        format!("{} {} at {}", self.name, told.join(", "), self.place)
+    }
+
+    /// Whether any of its figures got worse.
+    pub(crate) fn is_worse(&self) -> bool {
+        self.levels.iter().any(LevelChange::is_worse)
+    }
+}
+
+/// One figure's change: `worse since 6cbf5d1 2026-11-23 07:00: pp64+tg32 decode: 10.1 -> 7.8 tokens/s (-23 %)`.
 fn line(level: &LevelChange<'_>, names: &[String]) -> String {
     let LevelChange {
         series,
@@ -203,11 +301,10 @@ fn line(level: &LevelChange<'_>, names: &[String]) -> String {
     let until = until.map_or_else(String::new, |at| format!(" until {}", names[at]));
     let (before, after) = (units::figure(change.before), units::figure(change.after));
     format!(
-        "{verdict} since {}{until}: {} {} {}: {before} -> {after} {} ({:+.1} %)",
+        "{verdict} since {}{until}: {} {}: {before} -> {after} {} ({:+.1} %)",
         names[point.at],
-        series.target,
         series.test,
-        measure.title.to_lowercase(),
+        measure.short,
         measure.axis,
         change.change * 100.0,
     )

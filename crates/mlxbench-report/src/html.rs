@@ -6,24 +6,29 @@
 //! | `answer` | the first screen |
 //! | `figures` | charts |
 //! | `table` | every row of every result, to sort and filter |
-//! | `proof` | equivalence, limits, energy, warnings, the machine |
+//! | `proof` | caveats, equivalence, limits, energy |
+//! | `machine` | machine, settings and versions, and how to measure it again |
+//! | `terms` | what terms mean |
 //! | `history` | the page of results over time |
 //! | `raw` | what was measured, to download |
 
 mod answer;
 mod figures;
 pub(crate) mod history;
+mod machine;
 mod proof;
 mod raw;
 mod table;
+mod terms;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::Digest;
 use crate::breakdown::Breakdown;
 use crate::draw::theme::{self, Palette};
 use crate::external::External;
 use crate::units::is_unprintable;
+use crate::warnings::warnings;
+use crate::{Digest, across, charts};
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
@@ -42,21 +47,35 @@ pub(crate) fn render(
     let backends = targets.map(|target| target.backend.as_str());
     let palette = Palette::new(backends.chain(breakdowns.iter().map(Breakdown::backend)));
     let beside = !others.is_empty() || !breakdowns.is_empty();
+    let labels = across::labels(digests);
     let body = html! {
-        header {
+        header.top {
             p.brand { "mlxbench" }
-            (answer::header(digests, beside))
+            (answer::contents(&contents(digests, breakdowns)))
         }
         main {
-            @for (at, digest) in digests.iter().enumerate() {
-                (answer::section(digest, at, digests.len()))
+            (answer::section(digests, beside, &palette))
+            @match digests {
+                [] => {},
+                [only] => {
+                    (speed(only, &palette))
+                    (proof::caveats(only, 0))
+                    (proof::correctness(only, 0))
+                },
+                several => (proof::comparable(several, &labels)),
             }
-            @if digests.len() > 1 { (proof::comparable(digests)) }
-            (table::section(digests, others))
-            @for (at, digest) in digests.iter().enumerate() {
-                @let name = answer::name(digest, digests.len());
-                (figures::section(digest, &palette, at, &name))
-                (proof::section(digest, at, &name))
+            (table::section(digests, &labels, others))
+            @match digests {
+                [] => {},
+                [only] => {
+                    (diagnostics(only, 0, &palette))
+                    (machine::section(only, 0))
+                },
+                several => {
+                    @for (at, (digest, label)) in several.iter().zip(&labels).enumerate() {
+                        (alone(digest, at, label, &palette))
+                    }
+                },
             }
             (figures::breakdowns(breakdowns, &palette))
             (method())
@@ -67,6 +86,81 @@ pub(crate) fn render(
         }
     };
     page(&answer::title(digests, beside), body)
+}
+
+/// The parts of the page, as links.
+fn contents(digests: &[Digest<'_>], breakdowns: &[Breakdown]) -> Vec<(String, &'static str)> {
+    let mut parts: Vec<(&str, &str)> = vec![("answer", "Answer")];
+    match digests {
+        [] => {}
+        [only] => {
+            parts.push(("speed-0", "Prompt and memory"));
+            if !warnings(only).is_empty() {
+                parts.push(("warnings-0", "Caveats"));
+            }
+            parts.push(("work-0", "Correctness"));
+        }
+        _ => parts.push(("comparable", "Comparable?")),
+    }
+    parts.push(("rows", "All figures"));
+    match digests {
+        [] => {}
+        [_] => parts.extend([("diagnostics-0", "Diagnostics"), ("machine-0", "Machine")]),
+        _ => parts.push(("result-0", "Each result")),
+    }
+    if !breakdowns.is_empty() {
+        parts.push(("breakdown", "Where the time goes"));
+    }
+    parts.extend([("method", "Method and terms"), ("raw", "Raw data")]);
+    parts
+        .into_iter()
+        .map(|(id, name)| (id.to_owned(), name))
+        .collect()
+}
+
+/// Prompt, first token and memory.
+fn speed(digest: &Digest<'_>, palette: &Palette) -> Markup {
+    let made = charts::of_answer(digest, palette);
+    // The first is on the first screen.
+    let rest = made.get(1..).unwrap_or_default();
+    html! {
+        section #speed-0 {
+            h2 { "Prompt, first token and memory" }
+            @if rest.is_empty() { p { "There is no figure of either." } }
+            (figures::grid(rest, 0))
+        }
+    }
+}
+
+/// What explains the figures, folded.
+fn diagnostics(digest: &Digest<'_>, at: usize, palette: &Palette) -> Markup {
+    html! {
+        section {
+            details id=(format!("diagnostics-{at}")) {
+                summary { h2 { "Diagnostics" } }
+                p.hint { "Limits of the machine, lengths, latencies, memory over time, every test." }
+                (figures::grid(&charts::of_details(digest, palette), at))
+                (proof::conditions(digest, at))
+            }
+        }
+    }
+}
+
+/// One result of several, folded.
+fn alone(digest: &Digest<'_>, at: usize, label: &str, palette: &Palette) -> Markup {
+    html! {
+        section {
+            details id=(format!("result-{at}")) {
+                summary { h2 { (digest.result.run.name) ": " (label) } }
+                p.headline { (crate::answer::answer(digest).headline) "." }
+                (figures::grid(&charts::of_result(digest, palette), at))
+                (proof::caveats(digest, at))
+                (proof::correctness(digest, at))
+                (proof::conditions(digest, at))
+                (machine::section(digest, at))
+            }
+        }
+    }
 }
 
 /// A whole document.
@@ -101,18 +195,16 @@ pub(crate) fn page(title: &str, body: Markup) -> String {
 fn method() -> Markup {
     html! {
         section #method {
-            h2 { "How this was measured" }
+            h2 { "Method" }
             ul {
-                li { "Every target runs in processes of its own, one after the other in turns, in an order that is drawn anew each round, so that a drift of the machine falls on all alike. Repetitions before the pace is steady don't count." }
-                li { "All get the same token ids and generate the same number of tokens, greedily. Where the config names a reference, their logits are compared with its logits over the same text before any figure counts." }
-                li { "Decode rate: (n - 1) / (t" sub { "n" } " - t" sub { "1" } "), the first token never counted. Prefill rate: tokens of the prompt / time to the first token." }
-                li { "Figures are medians over a target's processes of the medians of their repetitions. ± and whiskers are 95 % intervals: Student's on the logarithms of two to four processes, the expanded percentile bootstrap of more; of a single process' repetitions where there is no other, and then its luck isn't in them. Tokens within a repetition are never pooled for them." }
-                li { "A ring in a chart of rates or latencies along a length marks a jump: the time there is a quarter longer or a fifth shorter than a smooth curve through the other lengths, by Pettitt's test at a significance of 1 %." }
-                li { "MBU and MFU are shares of the memory bandwidth and of the matrix-product rate that were measured on the same device in the same run; bytes and operations are counted from the model's shapes." }
-                li { "Peak memory is that of the whole process by the operating system's account, or the framework's own on the device where that is more. The floor is weights, keys and values." }
-                li { "Energy is what the meter counted beyond the machine's idle power." }
+                li { "Each target runs in its own processes. Repetitions are interleaved in an order drawn anew each round, so that drift of the machine falls on all alike; warm-up doesn't count." }
+                li { "All get the same token ids and generate the same number of tokens, greedily. Where the config names a reference, logits are compared with its logits over the same text before anything is timed." }
+                li { "Figures are medians over a target's processes of the medians of their repetitions. ± and whiskers are 95 % intervals: Student's on the logarithms of two to four processes, the expanded percentile bootstrap of more, or of one process' repetitions. Tokens of a repetition are never pooled." }
+                li { "A ring marks a jump along a length: the time there is a quarter longer or a fifth shorter than a smooth curve through the other lengths (Pettitt's test, significance 1 %)." }
             }
             p { "METHODOLOGY.md in mlxbench's repository defines every figure, with its sources." }
+            h3 { "Terms" }
+            (terms::glossary())
         }
     }
 }

@@ -13,12 +13,12 @@ pub(crate) fn lines(digest: &Digest<'_>) -> Vec<String> {
         // Latencies mostly jump where the rate does.
         let news = jumps
             .filter(|(at, jump)| !sweep.jumps[..*at].iter().any(|said| same_place(said, jump)));
-        news.map(|(_, jump)| along_sweep(sweep, jump))
+        news.map(|(_, jump)| along_sweep(digest, sweep, jump))
     });
     let rows = digest.summary.rows.iter();
     let along_generations = rows.flat_map(|row| {
         let steps = row.latency_steps.iter();
-        steps.map(|step| along_generation(row, step))
+        steps.map(|step| along_generation(digest, row, step))
     });
     along_sweeps.chain(along_generations).collect()
 }
@@ -27,8 +27,8 @@ fn same_place(one: &Jump, other: &Jump) -> bool {
     one.at.test == other.at.test && one.shape == other.shape
 }
 
-fn along_sweep(sweep: &Sweep, jump: &Jump) -> String {
-    let (target, figure) = (&sweep.target, name(jump.figure));
+fn along_sweep(digest: &Digest<'_>, sweep: &Sweep, jump: &Jump) -> String {
+    let (target, figure) = (digest.name(&sweep.target), name(jump.figure));
     let (at, before) = (place(jump, &jump.at), place(jump, &jump.before));
     let times = jump.times;
     let jumps = match &jump.after {
@@ -38,8 +38,8 @@ fn along_sweep(sweep: &Sweep, jump: &Jump) -> String {
     format!("{target}: {figure} {jumps}: {times:.2}x the time expected from the other lengths")
 }
 
-fn along_generation(row: &Row, step: &LatencyStep) -> String {
-    let (target, test) = (&row.target, row.test);
+fn along_generation(digest: &Digest<'_>, row: &Row, step: &LatencyStep) -> String {
+    let (target, test) = (digest.name(&row.target), row.test);
     let LatencyStep { token, context, .. } = step;
     let (before, after) = (units::time(step.before_ns), units::time(step.after_ns));
     format!(

@@ -8,6 +8,9 @@
 //! | `charts` | what a result becomes on axes, one file a chart |
 //! | `draw` | charts as data, and their drawing |
 //! | `answer` | the answer in words |
+//! | `first` | what a report says first |
+//! | `across` | several results as one answer |
+//! | `names` | what targets are called |
 //! | `digest` | a result with its summary |
 //! | `terminal` | a table for people, in llama-bench's manner |
 //! | `markdown` | the same for GitHub, with what was measured where |
@@ -27,12 +30,14 @@
 //! | `machine` | what computed, in words |
 //! | `partings` | tokens of timed tests beside the reference's |
 //! | `race` | who is fastest, in each precision and of all |
+//! | `reproduce` | a config that measures a result again |
 //! | `quantisation` | what quantised weights cost, and how they are kept |
 //! | `trials` | which operations work where |
 //! | `warnings` | what a reader must know before believing a figure |
 //! | `units` | times, sizes and rates in print |
 //! | `written` | whether a file is one that mlxbench wrote |
 
+mod across;
 mod answer;
 mod apart;
 mod benchmark_action;
@@ -45,6 +50,7 @@ mod csv;
 mod digest;
 mod draw;
 pub mod external;
+mod first;
 mod history;
 mod html;
 mod json;
@@ -53,10 +59,12 @@ mod limits;
 mod llama_bench;
 mod machine;
 mod markdown;
+mod names;
 mod partings;
 mod png;
 mod quantisation;
 mod race;
+mod reproduce;
 mod splice;
 mod terminal;
 mod trials;
@@ -75,6 +83,7 @@ use external::External;
 
 pub use comparison::{ComparisonFormat, render_comparison, row_standing};
 pub use history::History;
+pub use names::{Name, Names};
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
 pub use trials::{trials_page, trials_text};
@@ -152,15 +161,23 @@ pub struct Beside {
     pub others: Vec<External>,
     /// Where the time of a pass goes, on the page for a browser.
     pub breakdowns: Vec<Breakdown>,
+    /// The command that goes on from here, the last line of what a terminal gets.
+    pub next: Option<String>,
 }
 
 /// Renders `results`, in their order, and what stands beside them, as UTF-8 that ends in a newline.
 pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8> {
-    let Beside { others, breakdowns } = beside;
+    let Beside {
+        others,
+        breakdowns,
+        next,
+    } = beside;
     let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     match format {
         Format::Html => html::render(&digests, others, breakdowns).into_bytes(),
-        Format::Terminal { width } => terminal::render(&digests, others, width).into_bytes(),
+        Format::Terminal { width } => {
+            terminal::render(&digests, others, next.as_deref(), width).into_bytes()
+        }
         Format::Markdown => markdown::render(&digests, others).into_bytes(),
         Format::Csv => csv::render(results),
         Format::Json => json::render(digests),
@@ -208,7 +225,7 @@ pub fn charts(results: &[RunResult], picture: Picture) -> Result<Vec<ChartFile>,
                 1 => chart.name.clone(),
                 _ => format!("{}-{}", at + 1, chart.name),
             };
-            let svg = chart.file();
+            let svg = chart.file(&origin(result));
             let (ending, bytes) = match picture {
                 Picture::Svg => ("svg", svg.into_bytes()),
                 Picture::Png => ("png", png::png(&stem, &svg)?),
@@ -218,6 +235,28 @@ pub fn charts(results: &[RunResult], picture: Picture) -> Result<Vec<ChartFile>,
         }
     }
     Ok(files)
+}
+
+/// What was measured where and when, for a chart that stands alone.
+fn origin(result: &RunResult) -> String {
+    let run = &result.run;
+    let tests = run.tests.iter().map(ToString::to_string);
+    let tests: Vec<String> = tests.take(4).collect();
+    let more = run.tests.len() - tests.len();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!(
+        "{} on {}; {}{more}; {}; {}, mlxbench {}",
+        run.model.name,
+        machine::whole(result),
+        tests.join(", "),
+        units::repetitions(&run.settings),
+        run.started.strftime("%Y-%m-%d"),
+        run.mlxbench.version,
+    )
 }
 
 #[cfg(test)]

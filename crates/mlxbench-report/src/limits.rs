@@ -2,9 +2,8 @@
 
 use mlxbench_analysis::roofline::own_limits;
 use mlxbench_analysis::{Summary, published_bandwidth};
-use mlxbench_core::results::RunResult;
 
-use crate::units;
+use crate::{Digest, units};
 
 /// One line a device that was probed: `cpu: reads 38.1 GB/s (STREAM read), multiplies ...`.
 pub(crate) fn limits(summary: &Summary) -> Vec<String> {
@@ -25,13 +24,15 @@ pub(crate) fn limits(summary: &Summary) -> Vec<String> {
 }
 
 /// What is published of the machine, then what each target's own framework reached: a line each.
-pub(crate) fn details(result: &RunResult) -> Vec<String> {
+pub(crate) fn details(digest: &Digest<'_>) -> Vec<String> {
+    let result = digest.result;
     let own = result.run.targets.iter().filter_map(|target| {
         let (bandwidth, matmul) = own_limits(result, target);
         let read = units::bandwidth(bandwidth?.per_second);
         let multiply = units::operations(matmul?.per_second);
         Some(format!(
-            "{target}, its products alone: read {read}, multiply at {multiply}"
+            "{}, its products alone: read {read}, multiply at {multiply}",
+            digest.name(target)
         ))
     });
     let published = result.run.machine.gpu.as_ref().and_then(|gpu| {

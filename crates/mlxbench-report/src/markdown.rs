@@ -1,14 +1,13 @@
 //! A GitHub table below a header that says what was measured where.
 
-use std::ops::Range;
-
-use mlxbench_core::results::{Residency, RunResult, Verdict};
+use mlxbench_core::results::{Residency, Verdict};
 
 use crate::Digest;
 use crate::answer::answer;
-use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, cells};
+use crate::cells::{self, Cells, FIGURES, HEADER, cells};
 use crate::conditions;
 use crate::external::External;
+use crate::first::{Compact, banner, caveats, compact, sureness};
 use crate::limits::{details, limits};
 use crate::machine::processors;
 use crate::partings;
@@ -32,9 +31,19 @@ fn section(digest: &Digest<'_>) -> String {
     if let Some(description) = &result.run.description {
         lines.extend([escape(description), String::new()]);
     }
+    for sentence in banner(result) {
+        lines.extend([format!("> {}.", escape(&sentence)), String::new()]);
+    }
     let answer = answer(digest);
     let headline = escape(&answer.headline);
     lines.extend([format!("**{headline}.**"), String::new()]);
+    lines.extend(compact_table(digest));
+    let sure = sureness(digest)
+        .into_iter()
+        .chain(caveats(digest))
+        .map(|said| escape(&said));
+    let sure: Vec<String> = sure.collect();
+    lines.extend([format!("How sure? {}.", sure.join(". ")), String::new()]);
     let standings = answer.standings.iter();
     let standings = standings.map(|(name, text)| (name.as_str(), text));
     let other = answer.facts.iter().map(|(name, text)| (*name, text));
@@ -48,8 +57,8 @@ fn section(digest: &Digest<'_>) -> String {
             .map(|(name, value)| format!("- {name}: {}", escape(value))),
     );
     lines.push(String::new());
-    lines.extend(rows(digest, 0..HEADER.len()));
-    lines.extend(equivalence_table(result));
+    lines.extend(rows(digest));
+    lines.extend(equivalence_table(digest));
     lines.extend(quantisation_tables(digest));
     lines.extend(token_list(digest));
     lines.extend(limits_list(digest));
@@ -81,7 +90,7 @@ fn external(external: &External) -> String {
         .map(|row| cells::external(external, row));
     let mut lines = vec![format!("## {}", escape(&external.file)), String::new()];
     lines.extend([escape(&intro), String::new()]);
-    lines.extend(table_lines(rows, 0..HEADER.len()));
+    lines.extend(table_lines(rows));
     lines.extend(
         external
             .skipped
@@ -107,18 +116,59 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
         units::repetitions(&run.settings),
         run.started.strftime("%Y-%m-%d"),
     );
-    // The model stands above.
-    let rows = rows(digest, MODEL + 1..HEADER.len()).join("\n");
-    format!("\n{}\n\n{rows}\n\n", escape(&intro))
+    let table = compact_table(digest).join("\n");
+    format!("\n{}\n\n{table}\n", escape(&intro))
 }
 
-/// The lines of a result's table with some of the columns.
-fn rows(digest: &Digest<'_>, columns: Range<usize>) -> Vec<String> {
+/// A row for each framework and precision, the best of each precision in bold; with the test where there are several.
+fn compact_table(digest: &Digest<'_>) -> Vec<String> {
+    let tests = &digest.result.run.tests;
+    let Compact { columns, lines } = compact(digest, tests);
+    let several = tests.len() > 1;
+    let test = several.then_some("test");
+    let head = ["target"]
+        .into_iter()
+        .chain(test)
+        .chain(columns.iter().copied());
+    let head: Vec<&str> = head.collect();
+    let rule = (0..head.len()).map(|column| {
+        let figure = (1..5).contains(&(column - usize::from(several).min(column)));
+        if figure { "---:" } else { "---" }
+    });
+    let rows = lines.iter().map(|line| {
+        let cells = line
+            .cells
+            .iter()
+            .map(|cell| match (cell.words.is_empty(), cell.best) {
+                (false, true) => format!("**{}**", escape(&cell.words)),
+                _ => escape(&cell.words),
+            });
+        let mut cells: Vec<String> = cells.collect();
+        if !line.fault.is_empty() {
+            cells[0] = escape(&line.fault);
+        }
+        let test = several.then(|| line.test.to_string());
+        let row = [escape(&line.name)].into_iter().chain(test).chain(cells);
+        format!("| {} |", row.collect::<Vec<_>>().join(" | "))
+    });
+    let rule: Vec<&str> = rule.collect();
+    let head = [
+        format!("| {} |", head.join(" | ")),
+        format!("| {} |", rule.join(" | ")),
+    ];
+    head.into_iter()
+        .chain(rows)
+        .chain([String::new()])
+        .collect()
+}
+
+/// The lines of a result's table with all columns.
+fn rows(digest: &Digest<'_>) -> Vec<String> {
     let rows = digest.summary.rows.iter();
-    table_lines(rows.map(|row| cells(digest.result, row)), columns)
+    table_lines(rows.map(|row| cells(digest.result, row)))
 }
 
-fn table_lines(rows: impl Iterator<Item = Cells>, columns: Range<usize>) -> Vec<String> {
+fn table_lines(rows: impl Iterator<Item = Cells>) -> Vec<String> {
     let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
     let rule = |column| {
         let rule = if FIGURES.contains(&column) {
@@ -128,15 +178,15 @@ fn table_lines(rows: impl Iterator<Item = Cells>, columns: Range<usize>) -> Vec<
         };
         rule.to_owned()
     };
-    let rule: Vec<String> = columns.clone().map(rule).collect();
-    let head = HEADER.map(str::to_owned);
-    let mut lines = vec![line(&head[columns.clone()]), line(&rule)];
-    lines.extend(rows.map(|row| line(&row.map(|cell| escape(&cell))[columns.clone()])));
+    let rule: Vec<String> = (0..HEADER.len()).map(rule).collect();
+    let mut lines = vec![line(&HEADER.map(str::to_owned)), line(&rule)];
+    lines.extend(rows.map(|row| line(&row.map(|cell| escape(&cell)))));
     lines
 }
 
 /// How near each target is to the reference; nothing where none was compared.
-fn equivalence_table(result: &RunResult) -> Vec<String> {
+fn equivalence_table(digest: &Digest<'_>) -> Vec<String> {
+    let result = digest.result;
     let Some(reference) = &result.run.settings.reference else {
         return Vec::new();
     };
@@ -147,14 +197,14 @@ fn equivalence_table(result: &RunResult) -> Vec<String> {
                 Verdict::Reference => String::new(),
                 _ => units::fidelity(known),
             };
-            let (target, verdict) = (known.target.to_string(), known.verdict.name());
+            let (target, verdict) = (digest.name(&known.target).to_string(), known.verdict.name());
             format!("| {} | {verdict} | {} |", escape(&target), escape(&figures))
         })
         .collect();
     if rows.is_empty() {
         return Vec::new();
     }
-    let heading = format!("The same work? Compared with {reference}:");
+    let heading = format!("Logits compared with {}:", digest.name(reference));
     let head = [String::new(), escape(&heading), String::new()];
     let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
     head.into_iter().chain(rule).chain(rows).collect()
@@ -197,12 +247,11 @@ fn token_list(digest: &Digest<'_>) -> Vec<String> {
 
 /// What the machine can do at most, and what each target's own framework reaches of it.
 fn limits_list(digest: &Digest<'_>) -> Vec<String> {
-    let Digest { result, summary } = digest;
-    let devices = limits(summary);
+    let devices = limits(&digest.summary);
     if devices.is_empty() {
         return Vec::new();
     }
-    let lines = devices.into_iter().chain(details(result));
+    let lines = devices.into_iter().chain(details(digest));
     let lines = lines.map(|line| format!("- {}", escape(&line)));
     let head = "MBU and MFU are shares of the limits that probes measured in this run:";
     [String::new(), head.into(), String::new()]
@@ -213,7 +262,9 @@ fn limits_list(digest: &Digest<'_>) -> Vec<String> {
 
 /// Power and energy of the targets that a meter was read for; nothing where there is none.
 fn energy_table(digest: &Digest<'_>) -> Vec<String> {
-    let Digest { result, summary } = digest;
+    let Digest {
+        result, summary, ..
+    } = digest;
     let rows = summary.rows.iter().filter_map(|row| {
         let watts = units::rate(&row.watts?);
         let joules = row
@@ -221,7 +272,7 @@ fn energy_table(digest: &Digest<'_>) -> Vec<String> {
             .as_ref()
             .map(units::joules)
             .unwrap_or_default();
-        let target = escape(&row.target.to_string());
+        let target = escape(&digest.name(&row.target).to_string());
         Some(format!(
             "| {target} | {} | {watts} | {joules} |",
             escape(&row.test.to_string())
@@ -238,9 +289,9 @@ fn energy_table(digest: &Digest<'_>) -> Vec<String> {
     }
     let head = [
         String::new(),
-        format!("Energy ({meters}; idle power is subtracted from joules a token):"),
+        format!("Energy ({meters}; without idle power):"),
         String::new(),
-        "| target | test | mean watts | energy a token |".into(),
+        "| target | test | mean watts | energy per token |".into(),
         "| --- | --- | ---: | ---: |".into(),
     ];
     head.into_iter().chain(rows).collect()

@@ -1,7 +1,6 @@
 //! The tokens of timed tests beside the reference's, in words.
 
 use mlxbench_analysis::Row;
-use mlxbench_core::results::RunResult;
 
 use crate::Digest;
 
@@ -11,17 +10,17 @@ pub(crate) const HEADING: &str = "Tokens of the timed tests beside the reference
 /// One line a target and test that the reference generated, too.
 pub(crate) fn lines(digest: &Digest<'_>) -> Vec<String> {
     let rows = digest.summary.rows.iter();
-    rows.filter_map(|row| line(digest.result, row)).collect()
+    rows.filter_map(|row| line(digest, row)).collect()
 }
 
-fn line(result: &RunResult, row: &Row) -> Option<String> {
+fn line(digest: &Digest<'_>, row: &Row) -> Option<String> {
     let tokens = row.tokens?;
-    let case = format!("{} {}", row.target, row.test);
+    let case = format!("{} {}", digest.name(&row.target), row.test);
     let Some(parted) = tokens.parted else {
         let all = tokens.compared;
         return Some(format!("{case}: all {all} the same"));
     };
-    let known = result.parting_of(&row.target, &row.test);
+    let known = digest.result.parting_of(&row.target, &row.test);
     let margin = match known {
         Some(known) => format!(
             "margin {:.2}, KL {:.1e} at least",

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use mlxbench_analysis::Row;
 use mlxbench_core::gemma::{Activations, Storage};
-use mlxbench_core::results::{CostFigures, Perplexity, QuantisationCost, RunResult, TargetId};
+use mlxbench_core::results::{CostFigures, Perplexity, QuantisationCost, TargetId};
 use mlxbench_core::{Dtype, GemmaConfig};
 
 use crate::{Digest, units};
@@ -51,7 +51,7 @@ pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
             heading: "What quantising costs",
             about: format!(
                 "{} KL(full precision || dequantised) in nats, perplexity ± its standard error.",
-                verdicts(digest.result)
+                verdicts(digest)
             ),
             header: &COST_HEADER,
             figures: 2..8,
@@ -64,7 +64,7 @@ pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
                 .into(),
             header: &KEPT_HEADER,
             figures: 1..4,
-            rows: kept(digest.result),
+            rows: kept(digest),
         },
     ];
     let tables = tables.into_iter();
@@ -150,9 +150,11 @@ fn cost_cells(cost: &QuantisationCost) -> [String; COST_HEADER.len()] {
 }
 
 /// What the two verdicts on quantised weights compare.
-fn verdicts(result: &RunResult) -> String {
-    let reference = result.run.settings.reference.as_ref();
-    let by = reference.map_or_else(String::new, |id| format!(", both computed by {id}"));
+fn verdicts(digest: &Digest<'_>) -> String {
+    let reference = digest.result.run.settings.reference.as_ref();
+    let by = reference.map_or_else(String::new, |id| {
+        format!(", both computed by {}", digest.name(id))
+    });
     format!(
         "Two verdicts, never mixed: \u{201c}work\u{201d} compares a quantised target with the model of its \
          own dequantised weights; fidelity compares that model with full precision{by}."
@@ -160,19 +162,22 @@ fn verdicts(result: &RunResult) -> String {
 }
 
 /// One line a target with quantised weights that loaded the model.
-fn kept(result: &RunResult) -> Vec<Vec<String>> {
+fn kept(digest: &Digest<'_>) -> Vec<Vec<String>> {
+    let result = digest.result;
     let targets = result.run.targets.iter();
     let quantised = targets.filter(|target| target.placement.precision.is_quantised());
     let loaded = quantised.filter(|id| result.targets.iter().any(|facts| facts.id == **id));
     let lines = loaded.filter_map(|target| {
         let storage = result.storage_of(target)?;
         let config = result.run.model.config.as_ref();
-        Some(kept_cells(target, &storage, config).to_vec())
+        let name = digest.name(target).to_string();
+        Some(kept_cells(name, target, &storage, config).to_vec())
     });
     lines.collect()
 }
 
 fn kept_cells(
+    name: String,
     target: &TargetId,
     storage: &Storage,
     config: Option<&GemmaConfig>,
@@ -188,7 +193,7 @@ fn kept_cells(
         Activations::Int8 => "rounded to 8 bits".to_owned(),
     };
     [
-        target.to_string(),
+        name,
         bits(|storage| storage.layers_bytes).unwrap_or_default(),
         bits(|storage| storage.tables_bytes).unwrap_or_default(),
         units::bytes(storage.weights_bytes()),
@@ -263,11 +268,11 @@ mod tests {
         let config = preset("gemma-3-270m").unwrap().config();
         let id: TargetId = "mlx/cpu/q4-bf16".parse().unwrap();
         let storage = config.storage(id.placement.precision);
-        let cells = kept_cells(&id, &storage, Some(&config));
+        let cells = kept_cells(id.to_string(), &id, &storage, Some(&config));
         // A scale of 16 bits for each 64 weights; for each row of 640 in the table.
         assert_eq!([&cells[1], &cells[2]], ["4.25", "8.03"]);
         assert_eq!([&cells[4], &cells[5]], ["kept in bf16", "bf16"]);
-        let unknown = kept_cells(&id, &storage, None);
+        let unknown = kept_cells(id.to_string(), &id, &storage, None);
         assert_eq!([&unknown[1], &unknown[2]], ["", ""]);
     }
 }

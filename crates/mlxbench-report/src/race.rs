@@ -1,11 +1,8 @@
 //! Who is fastest, in words: within each precision, since only there is the arithmetic the same, and of all.
 
-use std::collections::BTreeSet;
-
 use mlxbench_analysis::{
-    Estimate, Lead, Leader, Rival, Row, SetAside, Standings, Unfit, standings,
+    Estimate, Interval, Lead, Leader, Rival, Row, SetAside, Standings, Unfit, standings,
 };
-use mlxbench_core::Precision;
 use mlxbench_core::results::{Metric, Test};
 
 use crate::quantisation::{self, fidelity_in_short};
@@ -13,8 +10,8 @@ use crate::{Digest, units};
 
 /// A rate that there may be a fastest of.
 pub(crate) struct Rate {
-    metric: Metric,
-    of: fn(&Row) -> Option<Estimate>,
+    pub(crate) metric: Metric,
+    pub(crate) of: fn(&Row) -> Option<Estimate>,
     /// Its name before what is said of it.
     name: &'static str,
     /// What is done at that rate: `fastest to ...`.
@@ -22,6 +19,9 @@ pub(crate) struct Rate {
     /// What the fastest does, and what it does before a figure.
     verbs: [&'static str; 2],
 }
+
+/// Rivals that a headline names at most.
+const NAMED: usize = 3;
 
 pub(crate) const DECODE: Rate = Rate {
     metric: Metric::Decode,
@@ -73,13 +73,13 @@ impl<'a> Race<'a> {
 
     /// Who wins, with what quantised weights cost; `None` where nobody can.
     pub(crate) fn headline(&self) -> Option<String> {
-        let overall = self.standings.overall.as_ref()?;
+        self.standings.overall.as_ref()?;
         let headline = match &self.standings.within[..] {
             [only] => {
                 let costs = self.costs(only);
                 format!("{}{}", self.of_the_only(only), bracketed(&costs))
             }
-            several => self.of_several(several, overall),
+            several => self.of_several(several),
         };
         Some(headline + &self.unsteady())
     }
@@ -90,10 +90,13 @@ impl<'a> Race<'a> {
         let unsteady =
             |aside: &&SetAside<'_>| aside.faster && matches!(aside.reason, Unfit::Unsteady { .. });
         let unsteady = self.standings.set_aside.iter().filter(unsteady);
-        let unsteady: Vec<String> = unsteady.map(|aside| aside.row.target.to_string()).collect();
+        let unsteady: Vec<String> = unsteady.map(|aside| self.name(aside.row)).collect();
         match unsteady.is_empty() {
             true => String::new(),
-            false => format!("; not ranked, since never steady: {}", unsteady.join(", ")),
+            false => format!(
+                "; faster, but never steady: {}",
+                listed(unsteady.into_iter())
+            ),
         }
     }
 
@@ -122,7 +125,8 @@ impl<'a> Race<'a> {
             );
             (name, text)
         });
-        let aside: Vec<String> = set_aside.iter().map(of_set_aside).collect();
+        let aside = set_aside.iter().map(|aside| self.of_set_aside(aside));
+        let aside: Vec<String> = aside.collect();
         let aside =
             (!aside.is_empty()).then(|| (format!("{name}, not ranked"), aside.join("; ") + "."));
         within_each.chain(overall).chain(aside).collect()
@@ -130,11 +134,11 @@ impl<'a> Race<'a> {
 
     /// The headline of a run with a single precision.
     fn of_the_only(&self, leader: &Leader<'_>) -> String {
-        let label = self.labels(leader);
+        let label = short(self.digest);
         let (first, precision) = (label(leader.row), leader.precision());
         let [does, reaches] = self.rate.verbs;
         let ratios = |rivals: Vec<&Rival<'_>>| {
-            let ratios = rivals.into_iter();
+            let ratios = rivals.iter().take(NAMED);
             let ratios = ratios.map(|rival| (times(rival), label(rival.row)));
             as_fast_as(ratios)
         };
@@ -147,12 +151,12 @@ impl<'a> Race<'a> {
         if leader.rivals.is_empty() {
             return format!(
                 "{first} {reaches} {} tokens/s in {precision}",
-                self.figure(leader.row)
+                self.median(leader.row)
             );
         }
         let tied = leader.first_place();
         if tied.len() > 1 {
-            let tied = listed(tied.into_iter().map(&label));
+            let tied = listed(tied.into_iter().map(label));
             let beaten: Vec<_> = of_lead(Lead::Sure).collect();
             let beaten = match beaten.is_empty() {
                 true => String::new(),
@@ -165,63 +169,40 @@ impl<'a> Race<'a> {
             Some(_) => format!(
                 "{first} {does} fastest in {precision}, {all}, but the repetitions are too few to be sure"
             ),
-            None => format!("{first} {does} fastest in {precision}: {all}"),
+            None => format!(
+                "{first} {does} fastest in {precision}, {} tokens/s: {all}",
+                self.median(leader.row)
+            ),
         }
     }
 
-    /// The headline of a run with several precisions.
-    fn of_several(&self, within: &[Leader<'_>], overall: &Leader<'_>) -> String {
-        let contested = within.iter().filter(|leader| !leader.rivals.is_empty());
-        let contested: Vec<&Leader<'_>> = contested.collect();
-        let fastest = self.of_all(overall);
-        let to = self.rate.to;
-        if contested.is_empty() {
-            return format!(
-                "Fastest to {to} of all precisions: {fastest}; no two targets share one"
-            );
-        }
-        // A framework that wins in several precisions is named once.
-        let mut winners: Vec<(String, Vec<Precision>)> = Vec::new();
-        for leader in contested {
-            let label = self.labels(leader);
+    /// The headline of a run with several precisions: the fastest of each, with its rate.
+    fn of_several(&self, within: &[Leader<'_>]) -> String {
+        let winners = within.iter().map(|leader| {
             let first = leader.first_place();
             let tie = first.len() > 1;
-            let names = listed(first.into_iter().map(label));
+            let names = listed(first.into_iter().map(short(self.digest)));
             let unsure = leader
                 .rivals
                 .iter()
                 .any(|rival| rival.lead() == Lead::Unknown);
-            let winner = match (tie, unsure) {
-                (true, _) => format!("{names} (a tie)"),
-                (false, true) => format!("{names} (unsure)"),
-                (false, false) => names,
+            let doubt = match (tie, unsure, leader.rivals.is_empty()) {
+                (_, _, true) => ", alone",
+                (true, _, _) => ", a tie",
+                (false, true, _) => ", unsure",
+                (false, false, _) => "",
             };
-            match winners.iter_mut().find(|(known, _)| *known == winner) {
-                Some((_, precisions)) => precisions.push(leader.precision()),
-                None => winners.push((winner, vec![leader.precision()])),
-            }
-        }
-        let winners = winners.into_iter().map(|(winner, precisions)| {
-            let precisions = precisions
-                .into_iter()
-                .map(|precision| precision.to_string());
-            format!("{winner} in {}", listed(precisions))
+            let costs = quantisation_costs(vec![leader.row]);
+            let costs = costs.first().map(|cost| format!(", fidelity of {cost}"));
+            let figure = self.median(leader.row);
+            format!(
+                "{names} in {} ({figure} tokens/s{doubt}{})",
+                leader.precision(),
+                costs.unwrap_or_default()
+            )
         });
-        let winners: Vec<String> = winners.collect();
-        format!(
-            "Fastest to {to}: {}; of all precisions {fastest}",
-            winners.join(", ")
-        )
-    }
-
-    /// The fastest of all precisions, with its rate and its fidelity.
-    fn of_all(&self, overall: &Leader<'_>) -> String {
-        let first = overall.first_place();
-        let tie = if first.len() > 1 { ", a tie" } else { "" };
-        let names = listed(first.iter().map(|row| row.target.to_string()));
-        let rate = self.figure(overall.row);
-        let costs = bracketed(&quantisation_costs(first));
-        format!("{names} at {rate} tokens/s{tie}{costs}")
+        let winners = listed(winners);
+        format!("Fastest to {}: {winners}", self.rate.to)
     }
 
     /// The line of one precision.
@@ -235,7 +216,7 @@ impl<'a> Race<'a> {
 
     /// A leader's rate, and how it compares with each rival.
     fn beside(&self, leader: &Leader<'_>) -> String {
-        let (target, test) = (&leader.row.target, self.test);
+        let (target, test) = (self.name(leader.row), self.test);
         let reaches = self.rate.verbs[1];
         let rate = self.figure(leader.row);
         let ratios = leader.rivals.iter().map(|rival| {
@@ -247,7 +228,7 @@ impl<'a> Race<'a> {
                 || " (too few repetitions for an interval)".to_owned(),
                 |interval| format!(" (95 % CI {:.2}-{:.2}{tie})", interval.low, interval.high),
             );
-            (times(rival), format!("{}{interval}", rival.row.target))
+            (times(rival), format!("{}{interval}", self.name(rival.row)))
         });
         let ratios = as_fast_as(ratios);
         let ratios = match ratios.is_empty() {
@@ -259,7 +240,9 @@ impl<'a> Race<'a> {
 
     /// In how many tests the same framework leads in the same precision.
     fn wins(&self, leader: &Leader<'_>) -> String {
-        let Digest { result, summary } = self.digest;
+        let Digest {
+            result, summary, ..
+        } = self.digest;
         let (precision, row) = (leader.precision(), leader.row);
         let tests = result.run.tests.iter();
         let leaders = tests.filter_map(|test| {
@@ -271,32 +254,56 @@ impl<'a> Race<'a> {
         if leaders.len() < 2 {
             return String::new();
         }
-        let own = |leader: &&Leader<'_>| leader.row.target.backend == row.target.backend;
+        let own = |leader: &&Leader<'_>| leader.row.target == row.target;
         let won = leaders.iter().filter(own).count();
-        let framework = self.digest.framework(&row.target);
+        let framework = self.digest.name(&row.target).short();
         format!(" {framework} leads in {won} of {} tests.", leaders.len())
     }
 
-    /// What each of a leader's precision is called: by its framework where that is plain, else with the
-    /// device, else in full.
-    fn labels<'l>(&'l self, leader: &'l Leader<'_>) -> impl Fn(&Row) -> String + Copy + 'l {
-        let rows = || {
-            let rivals = leader.rivals.iter().map(|rival| rival.row);
-            std::iter::once(leader.row).chain(rivals)
+    fn name(&self, row: &Row) -> String {
+        self.digest.name(&row.target).to_string()
+    }
+
+    /// Who can't lead, and why.
+    fn of_set_aside(&self, aside: &SetAside<'_>) -> String {
+        let reason = match aside.reason {
+            Unfit::NotFinite => "its logits aren't finite".to_owned(),
+            Unfit::Different => "it computes something different from the reference".to_owned(),
+            Unfit::Unsteady { warmups } => {
+                format!("its times still changed after {warmups} repetitions of warm-up")
+            }
         };
-        let framework = |row: &Row| self.digest.framework(&row.target);
-        let device = |row: &Row| row.target.placement.device.to_string();
-        let placed = move |row: &Row| format!("{} on {}", framework(row), device(row));
-        let distinct = |name: &dyn Fn(&Row) -> String| {
-            rows().map(name).collect::<BTreeSet<String>>().len() == rows().count()
-        };
-        let one_device = rows().map(device).collect::<BTreeSet<String>>().len() == 1;
-        let (plain, by_device) = (one_device && distinct(&framework), distinct(&placed));
-        move |row| match (plain, by_device) {
-            (true, _) => framework(row),
-            (false, true) => placed(row),
-            (false, false) => row.target.to_string(),
-        }
+        let though = if aside.faster { ", though fastest" } else { "" };
+        format!("{}{though}: {reason}", self.name(aside.row))
+    }
+
+    /// How sure each precision's lead is: `f32: candle is 2.58x as fast as PyTorch (95 % CI 2.21-2.97)`.
+    pub(crate) fn sureness(&self) -> Vec<String> {
+        let contested = self.standings.within.iter();
+        let contested = contested.filter_map(|leader| Some((leader, leader.rivals.first()?)));
+        let lines = contested.map(|(leader, rival)| {
+            let name = short(self.digest);
+            let (first, second) = (name(leader.row), name(rival.row));
+            let precision = leader.precision();
+            let times = times(rival);
+            match (rival.ratio.interval, rival.lead()) {
+                (None, _) => format!(
+                    "{precision}: {first} is {times} as fast as {second}; too few repetitions to be sure"
+                ),
+                (Some(Interval { low, high }), Lead::Tie) => format!(
+                    "{precision}: {first} and {second} can't be told apart ({times}, 95 % CI {low:.2}-{high:.2})"
+                ),
+                (Some(Interval { low, high }), _) => format!(
+                    "{precision}: {first} is {times} as fast as {second} (95 % CI {low:.2}-{high:.2})"
+                ),
+            }
+        });
+        lines.collect()
+    }
+
+    fn median(&self, row: &Row) -> String {
+        let rate = (self.rate.of)(row);
+        rate.map(|rate| units::median(&rate)).unwrap_or_default()
     }
 
     fn figure(&self, row: &Row) -> String {
@@ -331,17 +338,9 @@ fn sentence(costs: &[String]) -> String {
     }
 }
 
-/// Who can't lead, and why.
-fn of_set_aside(aside: &SetAside<'_>) -> String {
-    let reason = match aside.reason {
-        Unfit::NotFinite => "its logits aren't finite".to_owned(),
-        Unfit::Different => "it computes something different from the reference".to_owned(),
-        Unfit::Unsteady { warmups } => {
-            format!("its times still changed after {warmups} repetitions of warm-up")
-        }
-    };
-    let though = if aside.faster { ", though fastest" } else { "" };
-    format!("{}{though}: {reason}", aside.row.target)
+/// What a target is called where its precision is said beside it.
+fn short<'d>(digest: &'d Digest<'_>) -> impl Fn(&Row) -> String + Copy + 'd {
+    |row| digest.name(&row.target).short()
 }
 
 /// `1.32x`.

@@ -1,75 +1,247 @@
-//! A table for people, in llama-bench's manner, and who is fastest.
+//! The answer for a terminal: in 80 columns, without a word that is broken.
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
-use mlxbench_core::results::RunResult;
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, ColumnConstraint, Table, Width};
 
 use crate::Digest;
 use crate::answer::answer;
-use crate::cells::{
-    self, Cells, DECODE, FIGURES, HEADER, MBU, MEMORY, MODEL, NOTE, PREFILL, TARGET, TEST, WORK,
-    cells,
-};
+use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, NOTE};
 use crate::external::External;
+use crate::first::{Compact, Line, banner, compact, model, spelled, sureness};
 use crate::limits::limits;
-use crate::machine::processors;
+use crate::machine::whole;
 use crate::units;
 use crate::warnings::warnings;
 
 /// Columns of the terminal that a model's name and a note are given before they wrap.
 const TEXT_WIDTH: u16 = 48;
 
-/// The columns of a table for a terminal that the whole one doesn't fit.
-const NARROW_HEADER: [&str; 7] = [
-    "target",
-    "test",
-    "prefill t/s",
-    "decode t/s",
-    "MBU",
-    "memory",
-    "work",
-];
+/// Blanks between two columns of the table.
+const GAP: usize = 2;
 
-/// One heading, table and list of warnings a result.
-pub(crate) fn render(digests: &[Digest<'_>], others: &[External], width: Option<u16>) -> String {
+/// Columns of the compact table that go first where it is too wide: what others tell as well.
+const DISPENSABLE: [&str; 3] = ["TTFT", "fidelity", "memory"];
+
+/// An answer, a table and what to know of it for each result; `next` is the command to go on with. Lines are broken
+/// where there is a `width`.
+pub(crate) fn render(
+    digests: &[Digest<'_>],
+    others: &[External],
+    next: Option<&str>,
+    width: Option<u16>,
+) -> String {
+    let width = width.map_or(usize::MAX, usize::from);
     let own = digests.iter().map(|digest| block(digest, width));
     let blocks: Vec<String> = own.chain(others.iter().map(external)).collect();
     if blocks.is_empty() {
         return "no results\n".into();
     }
-    blocks.join("\n")
-}
-
-fn block(digest: &Digest<'_>, width: Option<u16>) -> String {
-    let Digest { result, summary } = digest;
-    let mut text = plain(&heading(result));
-    text.push('\n');
-    let rows: Vec<_> = summary.rows.iter().map(|row| cells(result, row)).collect();
-    let whole = wide(&rows);
-    match width {
-        Some(width) if !fits(&whole, width) => {
-            push_lines(&mut text, &narrow(&rows, width).to_string());
-            for row in rows.iter().filter(|row| !row[NOTE].is_empty()) {
-                let line = format!("{} {}: {}", row[TARGET].join("/"), row[TEST], row[NOTE]);
-                push_lines(&mut text, &plain(&line));
-            }
-        }
-        _ => push_lines(&mut text, &whole.to_string()),
-    }
-    let answer = answer(digest);
-    push_lines(&mut text, &plain(&format!("{}.", answer.headline)));
-    for (name, said) in &answer.standings {
-        push_lines(&mut text, &plain(&format!("{name}: {said}")));
-    }
-    for line in limits(summary) {
-        push_lines(&mut text, &plain(&line));
-    }
-    for warning in warnings(digest) {
-        push_lines(&mut text, &plain(&format!("warning: {warning}")));
+    let mut text = blocks.join("\n");
+    if let Some(next) = next {
+        // A command isn't broken: it is there to be copied.
+        writeln!(text, "\nnext: {}", plain(next)).expect("a String takes every write");
     }
     text
+}
+
+fn block(digest: &Digest<'_>, width: usize) -> String {
+    let run = &digest.result.run;
+    let answer = answer(digest);
+    let mut text = String::new();
+    let mut say = |indent: &str, said: &str| push_wrapped(&mut text, said, indent, width);
+    say("", &format!("{}.", answer.headline));
+    for sentence in banner(digest.result) {
+        say("", &format!("! {sentence}."));
+    }
+    let (parameters, times) = (
+        units::count(run.model.parameters),
+        units::repetitions(&run.settings),
+    );
+    let (name, model, machine) = (&run.name, model(digest.result), whole(digest.result));
+    let threads = run.settings.threads;
+    let test = match run.tests.as_slice() {
+        [only] => format!("; {only}: {}", spelled(only)),
+        _ => String::new(),
+    };
+    say(
+        "",
+        &format!(
+            "{name}: {model} ({parameters} parameters) on {machine}{test}; {times}, {threads} threads."
+        ),
+    );
+    text.push('\n');
+    for line in table(digest, width) {
+        writeln!(text, "{}", line.trim_end()).expect("a String takes every write");
+    }
+    let mut say = |said: &str| push_wrapped(&mut text, said, "  ", width);
+    say("> best of its precision, or not to be told from it; * not steady, not ranked");
+    say("");
+    say(&format!("How sure? {}.", sureness(digest).join(". ")));
+    for row in &digest.summary.rows {
+        let note = cells::note(digest.result, row);
+        if row.repetitions > 0 && !note.is_empty() {
+            say(&format!(
+                "{} {}: {note}",
+                digest.name(&row.target),
+                row.test
+            ));
+        }
+    }
+    for (name, said) in answer.facts.iter().filter(|(name, _)| *name != "Memory") {
+        say(&format!("{name}: {said}"));
+    }
+    for line in limits(&digest.summary) {
+        say(&line);
+    }
+    for warning in warnings(digest) {
+        say(&format!("warning: {warning}"));
+    }
+    text
+}
+
+/// The lines of the compact table; names are broken between words, and columns that others stand for are left out,
+/// until it is no wider than `width`.
+fn table(digest: &Digest<'_>, width: usize) -> Vec<String> {
+    let tests = &digest.result.run.tests;
+    let Compact {
+        mut columns,
+        mut lines,
+    } = compact(digest, tests);
+    if tests.len() > 1 {
+        columns.insert(0, "test");
+        for line in &mut lines {
+            let cell = crate::first::Cell {
+                words: line.test.to_string(),
+                best: false,
+            };
+            line.cells.insert(0, cell);
+        }
+    }
+    let longest_word = |line: &Line| {
+        let words = plain(&line.name);
+        words.split(' ').map(columns_of).max().unwrap_or(0)
+    };
+    let least = lines
+        .iter()
+        .map(longest_word)
+        .max()
+        .unwrap_or(0)
+        .max("target".len());
+    loop {
+        let widths: Vec<usize> = (0..columns.len())
+            .map(|column| {
+                let cells = lines.iter().filter(|line| line.fault.is_empty());
+                let cells = cells.map(|line| columns_of(&shown(line, column)));
+                cells.max().unwrap_or(0).max(columns_of(columns[column]))
+            })
+            .collect();
+        let taken: usize = widths.iter().map(|width| width + GAP).sum();
+        let dispensable = columns
+            .iter()
+            .position(|column| DISPENSABLE.contains(column));
+        if taken + least > width
+            && let Some(column) = dispensable
+        {
+            columns.remove(column);
+            for line in &mut lines {
+                line.cells.remove(column);
+            }
+            continue;
+        }
+        let names = lines.iter().map(|line| columns_of(&plain(&line.name)));
+        let names = names.max().unwrap_or(0).max("target".len());
+        let room = names.min(width.saturating_sub(taken)).max(least);
+        let head: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
+        let mut drawn = laid_out("target", &head, room, &widths, &columns);
+        for line in &lines {
+            let name = plain(&line.name);
+            match line.fault.is_empty() {
+                true => {
+                    let cells: Vec<String> = (0..columns.len()).map(|at| shown(line, at)).collect();
+                    drawn.extend(laid_out(&name, &cells, room, &widths, &columns));
+                }
+                false => {
+                    let test = if tests.len() > 1 {
+                        format!(" {}", line.test)
+                    } else {
+                        String::new()
+                    };
+                    let mut said = String::new();
+                    push_wrapped(
+                        &mut said,
+                        &format!("{name}{test}: {}", line.fault),
+                        "  ",
+                        width,
+                    );
+                    drawn.extend(said.lines().map(str::to_owned));
+                }
+            }
+        }
+        return drawn;
+    }
+}
+
+/// A cell in words, the best with a mark.
+fn shown(line: &Line, column: usize) -> String {
+    let cell = line.cells.get(column).cloned().unwrap_or_default();
+    let mark = if cell.best { "> " } else { "" };
+    format!("{mark}{}", plain(&cell.words))
+}
+
+/// A row, on as many lines as its name takes.
+fn laid_out(
+    name: &str,
+    cells: &[String],
+    room: usize,
+    widths: &[usize],
+    columns: &[&str],
+) -> Vec<String> {
+    let mut wrapped = String::new();
+    push_wrapped(&mut wrapped, name, " ", room);
+    let mut lines: Vec<String> = wrapped.lines().map(str::to_owned).collect();
+    if lines.is_empty() {
+        lines.push(String::new());
+    }
+    pad(&mut lines[0], room);
+    for ((cell, width), column) in cells.iter().zip(widths).zip(columns) {
+        let blanks = " ".repeat(width.saturating_sub(columns_of(cell)));
+        let gap = " ".repeat(GAP);
+        lines[0] += &match *column {
+            "test" | "same work" | "fidelity" => format!("{gap}{cell}{blanks}"),
+            _ => format!("{gap}{blanks}{cell}"),
+        };
+    }
+    lines
+}
+
+fn pad(line: &mut String, room: usize) {
+    line.push_str(&" ".repeat(room.saturating_sub(columns_of(line))));
+}
+
+/// Columns of a terminal that `text` takes, as near as it can be told.
+fn columns_of(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Adds `said` in lines of at most `width` columns, broken between words; all but the first are indented.
+fn push_wrapped(text: &mut String, said: &str, indent: &str, width: usize) {
+    let mut line = String::new();
+    let said = plain(said);
+    for word in said.split(' ') {
+        let blank = usize::from(!line.is_empty());
+        if !line.trim().is_empty() && columns_of(&line) + blank + columns_of(word) > width {
+            writeln!(text, "{line}").expect("a String takes every write");
+            line = format!("{indent}{word}");
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    writeln!(text, "{line}").expect("a String takes every write");
 }
 
 /// The rows of another program.
@@ -96,21 +268,6 @@ fn external(external: &External) -> String {
     text
 }
 
-fn heading(result: &RunResult) -> String {
-    let run = &result.run;
-    let settings = &run.settings;
-    format!(
-        "{}: {} ({} parameters) on {}, {} of memory; {}, {} threads",
-        run.name,
-        run.model.name,
-        units::count(run.model.parameters),
-        processors(result),
-        units::bytes(run.machine.memory_bytes),
-        units::repetitions(settings),
-        settings.threads,
-    )
-}
-
 /// Every column.
 fn wide(rows: &[Cells]) -> Table {
     let mut table = Table::new();
@@ -119,7 +276,8 @@ fn wide(rows: &[Cells]) -> Table {
         table.add_row(row.iter().map(|cell| plain(cell)));
     }
     for column in FIGURES {
-        align_right(&mut table, column);
+        let column = table.column_mut(column).expect("a column of the header");
+        column.set_cell_alignment(CellAlignment::Right);
     }
     for column in [MODEL, NOTE] {
         let column = table.column_mut(column).expect("a column of the header");
@@ -127,39 +285,6 @@ fn wide(rows: &[Cells]) -> Table {
         column.set_constraint(ColumnConstraint::UpperBoundary(most));
     }
     table
-}
-
-/// What fits into 80 columns for most runs: model and threads stand in the heading, notes below.
-fn narrow(rows: &[Cells], width: u16) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width)
-        .set_header(NARROW_HEADER);
-    for row in rows {
-        let target = row[TARGET].join("/");
-        let cells = [PREFILL, DECODE, MBU, MEMORY, WORK].map(|column| &row[column]);
-        let cells = [&target, &row[TEST]].into_iter().chain(cells);
-        table.add_row(cells.map(|cell| plain(cell)));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    for column in 2..6 {
-        align_right(&mut table, column);
-    }
-    table
-}
-
-fn align_right(table: &mut Table, column: usize) {
-    let column = table.column_mut(column).expect("a column of the header");
-    column.set_cell_alignment(CellAlignment::Right);
-}
-
-fn fits(table: &Table, width: u16) -> bool {
-    let longest = table.lines().map(|line| line.chars().count()).max();
-    longest.unwrap_or(0) <= usize::from(width)
 }
 
 /// One line of text from text that others wrote: white space collapsed, and escapes in place of
@@ -200,7 +325,14 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_broken_between_words_alone() {
+        let mut text = String::new();
+        push_wrapped(&mut text, "one two three unbreakable-and-long", "  ", 9);
+        assert_eq!(text, "one two\n  three\n  unbreakable-and-long\n");
+    }
+
+    #[test]
     fn no_results_are_said_to_be_none() {
-        assert_eq!(render(&[], &[], None), "no results\n");
+        assert_eq!(render(&[], &[], None, None), "no results\n");
     }
 }

@@ -222,7 +222,7 @@ impl<'a> Detail<'a> {
 
 /// `Apple M2 Max, macOS 15.1, 32 GiB`.
 fn machine(machine: &Machine) -> String {
-    let memory = humansize::format_size(machine.memory_bytes, humansize::BINARY);
+    let memory = crate::units::bytes(machine.memory_bytes);
     format!("{}, {}, {memory}", machine.cpu, machine.os)
 }
 

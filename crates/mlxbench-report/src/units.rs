@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use humansize::{BINARY, format_size};
-use mlxbench_analysis::Estimate;
+use mlxbench_analysis::{Estimate, Interval};
 use mlxbench_core::results::{Equivalence, Settings};
 
 pub(crate) use mlxbench_core::text::is_unprintable;
@@ -22,19 +21,66 @@ pub(crate) fn time(ns: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// A size with binary units: `1.5 GiB`.
+/// A size with binary units, to three significant digits: `1.50 GiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
-    format_size(bytes, BINARY)
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    // What rounds to the next unit is in it.
+    while value >= 1023.5 {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = if unit == 0 { 0 } else { decimals(value, 3) };
+    format!("{value:.decimals$} {}", UNITS[unit])
 }
 
-/// A rate to four significant digits, with its ± to the same decimals: `24.12 ± 0.31`. Without an
-/// interval there is no ±.
+/// A figure with its 95 % interval, as many digits as its width is worth: `24.1 ± 0.3`. An interval that is much
+/// longer on one side is shown from end to end: `390 (210-1100)`. Without an interval there are four digits.
 pub(crate) fn rate(rate: &Estimate) -> String {
-    let median = rate.median;
-    let decimals = decimals(median, 4);
-    match rate.half_width() {
-        Some(half) => format!("{median:.decimals$} ± {half:.decimals$}"),
-        None => format!("{median:.decimals$}"),
+    let Some(Interval { low, high }) = rate.interval else {
+        return figure(rate.median);
+    };
+    let (below, above) = (rate.median - low, high - rate.median);
+    let half = below.max(above);
+    let shown = by_width(half);
+    let lopsided = half > LOPSIDED * below.min(above) && half > WIDE * rate.median.abs();
+    match lopsided {
+        true => format!("{} ({}-{})", shown(rate.median), shown(low), shown(high)),
+        false => format!("{} ± {}", shown(rate.median), shown(half)),
+    }
+}
+
+/// The median alone, with as many digits: `24.1`.
+pub(crate) fn median(rate: &Estimate) -> String {
+    let Some(Interval { low, high }) = rate.interval else {
+        return figure(rate.median);
+    };
+    by_width((rate.median - low).max(high - rate.median))(rate.median)
+}
+
+/// How many times as long as the other one side of an interval is that ± wouldn't tell of.
+const LOPSIDED: f64 = 1.5;
+
+/// The share of the median from which on it matters.
+const WIDE: f64 = 0.05;
+
+/// Prints figures so that two digits of `half`, the half of their interval, are seen.
+fn by_width(half: f64) -> impl Fn(f64) -> String {
+    let last = match half > 0.0 && half.is_finite() {
+        true => (half.log10().floor() as i32 - 1).max(-6),
+        false => -1,
+    };
+    move |value| {
+        let decimals = usize::try_from(-last).unwrap_or(0);
+        // Beyond the point, digits that mean nothing are zeros.
+        let step = 10_f64.powi(last.max(0));
+        let value = if last > 0 {
+            (value / step).round() * step
+        } else {
+            value
+        };
+        format!("{value:.decimals$}")
     }
 }
 
@@ -185,17 +231,43 @@ mod tests {
     fn sizes_are_binary() {
         assert_eq!(bytes(512 << 20), "512 MiB");
         assert_eq!(bytes(3 << 29), "1.50 GiB");
+        assert_eq!(bytes((1 << 30) - 1), "1.00 GiB");
+        assert_eq!(
+            (bytes(17), bytes(u64::MAX)),
+            ("17 B".into(), "16.0 EiB".into())
+        );
     }
 
     #[test]
-    fn rates_carry_their_spread_in_the_same_decimals() {
-        let text = |samples: &[f64]| rate(&Estimate::of(samples).unwrap());
-        assert_eq!(text(&[24.0, 24.1, 24.123, 24.3, 24.5]), "24.12 ± 0.38");
-        assert_eq!(
-            text(&[16_000.4, 16_050.0, 16_100.0, 16_100.5, 16_101.0]),
-            "16100 ± 100"
-        );
-        assert_eq!(text(&[2.6]), "2.600");
+    fn figures_have_the_digits_that_their_interval_is_worth() {
+        let shown = |median, low, high| {
+            let interval = Some(Interval { low, high });
+            rate(&Estimate {
+                median,
+                interval,
+                n: 5,
+            })
+        };
+        assert_eq!(shown(24.123, 23.74, 24.5), "24.12 ± 0.38");
+        assert_eq!(shown(24.78, 21.3, 28.0), "24.8 ± 3.5");
+        assert_eq!(shown(16_052.0, 15_933.0, 16_170.0), "16050 ± 120");
+        assert_eq!(shown(2.0, 2.0, 2.0), "2.0 ± 0.0");
+        assert_eq!(rate(&Estimate::of(&[2.6]).unwrap()), "2.600");
+    }
+
+    #[test]
+    fn a_lopsided_interval_is_shown_from_end_to_end() {
+        let shown = |low, high| {
+            let interval = Some(Interval { low, high });
+            rate(&Estimate {
+                median: 389.8,
+                interval,
+                n: 5,
+            })
+        };
+        assert_eq!(shown(210.0, 1102.0), "390 (210-1100)");
+        // One per cent isn't worth more words.
+        assert_eq!(shown(389.0, 393.7), "389.8 ± 3.9");
     }
 
     #[test]

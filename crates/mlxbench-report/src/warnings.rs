@@ -21,7 +21,9 @@ const LUCK: f64 = 0.05;
 
 /// One sentence a warning; none for a run as it should be.
 pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
-    let Digest { result, summary } = digest;
+    let Digest {
+        result, summary, ..
+    } = digest;
     let mut warnings = of_build_and_run(result);
     warnings.extend(of_machine(&result.run.conditions, "when the run started"));
     if let Some(after) = &result.conditions_after {
@@ -33,12 +35,16 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
         let change = change(drift.change);
         format!("the machine drifted: over the run, times {change} (all cases together)")
     }));
-    warnings.extend(drifts(result, summary).iter().map(of_drift));
-    warnings.extend(summary.rows.iter().flat_map(|row| of_case(result, row)));
-    warnings.extend(of_devices(&summary.rows));
+    warnings.extend(
+        drifts(result, summary)
+            .iter()
+            .map(|drift| of_drift(digest, drift)),
+    );
+    warnings.extend(summary.rows.iter().flat_map(|row| of_case(digest, row)));
+    warnings.extend(of_devices(digest));
     warnings.extend(of_meters(result));
     warnings.extend(jumps::lines(digest));
-    warnings.extend(of_targets(result));
+    warnings.extend(of_targets(digest));
     warnings.extend(of_fidelity(digest));
     warnings
 }
@@ -126,8 +132,9 @@ fn of_luck(rows: &[Row]) -> Option<String> {
     })
 }
 
-fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
-    let case = format!("{} {}", row.target, row.test);
+fn of_case(digest: &Digest<'_>, row: &Row) -> Vec<String> {
+    let result = digest.result;
+    let case = format!("{} {}", digest.name(&row.target), row.test);
     let outliers = row
         .outliers
         .filter(|outliers| outliers.total() > 0)
@@ -179,8 +186,8 @@ fn of_case(result: &RunResult, row: &Row) -> Vec<String> {
 }
 
 /// Devices that ran into their power limit: no fault, but another limit makes other figures.
-fn of_devices(rows: &[Row]) -> Vec<String> {
-    let told = rows.iter().filter_map(|row| {
+fn of_devices(digest: &Digest<'_>) -> Vec<String> {
+    let told = digest.summary.rows.iter().filter_map(|row| {
         let share = power_limited(row.conditions.as_ref()?)?;
         (share > LIMITED).then_some((row.target.placement.device.hardware(), row, share))
     });
@@ -195,7 +202,8 @@ fn of_devices(rows: &[Row]) -> Vec<String> {
         Some(format!(
             "{device} was at its power limit in {count} {rows}, most in {} {} ({share} of the \
              readings): the figures depend on that limit",
-            row.target, row.test
+            digest.name(&row.target),
+            row.test
         ))
     });
     lines.collect()
@@ -233,8 +241,8 @@ fn of_fidelity(digest: &Digest<'_>) -> Vec<String> {
     lines.collect()
 }
 
-fn of_drift(drift: &Drift<'_>) -> String {
-    let case = format!("{} {}", drift.row.target, drift.row.test);
+fn of_drift(digest: &Digest<'_>, drift: &Drift<'_>) -> String {
+    let case = format!("{} {}", digest.name(&drift.row.target), drift.row.test);
     match drift.what {
         Drifting::Time => {
             let change = change(drift.change);
@@ -259,11 +267,12 @@ fn why_beyond(result: &RunResult, row: &Row) -> &'static str {
     }
 }
 
-fn of_targets(result: &RunResult) -> Vec<String> {
+fn of_targets(digest: &Digest<'_>) -> Vec<String> {
+    let result = digest.result;
     let on_cpu = |facts: &&TargetFacts| facts.id.placement.device.kind() == "cpu";
     let uneven = result.targets.iter().filter(on_cpu).filter_map(|facts| {
         let asked = facts.id.threads.map_or(result.run.settings.threads, Into::into);
-        let (id, threads) = (&facts.id, facts.threads);
+        let (id, threads) = (digest.name(&facts.id), facts.threads);
         (threads != asked).then(|| {
             format!(
                 "{id} uses {threads} of the {asked} CPU threads asked for: its libraries can't be told"

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mlxbench_analysis::ComparedRow;
-use mlxbench_core::results::Failure;
+use mlxbench_core::results::{Failure, Sample};
 
 /// What happens, for whoever shows it.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Event<'a> {
     Checking(&'a str),
     /// A repetition or warm-up starts.
     Step(String),
+    /// A repetition was measured, and counts unless it was throttled.
+    Measured(&'a Sample),
     /// A repetition ended, well or not, or is not needed.
     StepDone,
     /// A repetition was throttled.

@@ -2,6 +2,7 @@
 
 mod cmd;
 mod exit;
+mod live;
 mod making;
 mod outfile;
 mod output;

@@ -3,10 +3,12 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use mlxbench_core::results::TargetId;
 use mlxbench_core::text::{printable, tell};
-use mlxbench_report::row_standing;
+use mlxbench_report::{Names, row_standing};
 use mlxbench_runner::event::{self, Event};
+
+use crate::live::Live;
 
 /// Writes `bytes` to stdout, [`printable`] where they are text. A reader that goes away (`mlxbench ... |
 /// head`) has seen enough: that is no error, and changes nothing of what the exit code says.
@@ -26,15 +28,26 @@ pub(crate) fn terminal_width() -> Option<u16> {
     terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0)
 }
 
-/// Progress of a run on stderr: a bar on a terminal, plain lines when piped, nothing when quiet.
+/// Progress of a run on stderr: what is done, medians so far and time left on a terminal, plain lines when piped,
+/// nothing when quiet.
 pub(crate) struct Progress {
     quiet: bool,
-    bar: Option<ProgressBar>,
+    live: Option<Live>,
+    targets: usize,
+    checked: usize,
 }
 
 impl Progress {
-    pub(crate) fn new(quiet: bool) -> Self {
-        Self { quiet, bar: None }
+    /// That of a run of `targets`.
+    pub(crate) fn new<'a>(quiet: bool, targets: impl Iterator<Item = &'a TargetId>) -> Self {
+        let targets: Vec<&TargetId> = targets.collect();
+        let shown = !quiet && io::stderr().is_terminal();
+        Self {
+            quiet,
+            targets: targets.len(),
+            live: shown.then(|| Live::new(Names::new(targets, |_| None))),
+            checked: 0,
+        }
     }
 
     pub(crate) fn show(&mut self, event: &Event<'_>) {
@@ -42,32 +55,35 @@ impl Progress {
             return;
         }
         match event {
-            Event::Started { journal } => tell(format_args!("journal: {}", journal.display())),
-            Event::Warning(warning) => tell(format_args!("warning: {warning}")),
-            Event::Probing(what) => self.line(&format!("{what}: measuring the limit")),
+            Event::Started { journal } => self.keep(&format!("journal: {}", journal.display())),
+            Event::Warning(warning) => self.keep(&format!("warning: {warning}")),
+            Event::Probing("memory") => self.line("measuring memory bandwidth"),
+            Event::Probing(what) => self.line(&format!("{what}: measuring matrix products")),
             Event::Planned(repetitions) => {
-                if let Some(bar) = &self.bar {
-                    bar.inc_length(*repetitions as u64);
-                } else if io::stderr().is_terminal() {
-                    let bar = ProgressBar::new(*repetitions as u64);
-                    let style = "{wide_msg} [{bar:30}] {pos}/{len} {elapsed} (eta {eta})";
-                    bar.set_style(
-                        ProgressStyle::with_template(style)
-                            .expect("a template of ours")
-                            .progress_chars("=> "),
-                    );
-                    bar.enable_steady_tick(std::time::Duration::from_secs(1));
-                    self.bar = Some(bar);
+                if let Some(live) = &mut self.live {
+                    live.plan(*repetitions as u64);
                 }
             }
             Event::Checking(target) => {
-                self.line(&format!("{target}: comparing with the reference"))
+                self.checked += 1;
+                let (at, of) = (self.checked, self.targets);
+                let count = if at <= of {
+                    format!(" ({at} of {of})")
+                } else {
+                    String::new()
+                };
+                self.line(&format!("{target}: comparing with the reference{count}"));
             }
             Event::Loading(target) => self.line(&format!("{target}: loading")),
             Event::Step(label) => self.line(label),
+            Event::Measured(sample) => {
+                if let Some(live) = &mut self.live {
+                    live.measured(sample);
+                }
+            }
             Event::StepDone => {
-                if let Some(bar) = &self.bar {
-                    bar.inc(1);
+                if let Some(live) = &mut self.live {
+                    live.step();
                 }
             }
             Event::Throttled {
@@ -105,22 +121,22 @@ impl Progress {
     }
 
     pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(live) = &self.live {
+            live.finish();
         }
     }
 
     /// A line that stays.
     fn keep(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(printable(text)),
+        match &self.live {
+            Some(live) => live.keep(text),
             None => tell(text),
         }
     }
 
     fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(printable(text).into_owned()),
+        match &self.live {
+            Some(live) => live.say(text),
             None => tell(text),
         }
     }

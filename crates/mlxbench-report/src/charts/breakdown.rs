@@ -49,12 +49,16 @@ fn chart(of: &[&Breakdown], phase: Phase, pass: &str, palette: &Palette) -> Opti
                 _ => one.target(),
             };
             rows.push(Row::Bar(Bar {
+                key: one.target(),
                 label,
                 colour: palette.of(one.backend()),
                 value: Some(shown.median),
                 interval: shown.interval,
+                dots: Vec::new(),
                 limit: None,
-                words: format!("{} · {share}", units::time(time.median)),
+                hollow: false,
+                words: units::time(time.median),
+                note: share,
             }));
         }
     }
@@ -75,7 +79,7 @@ fn chart(of: &[&Breakdown], phase: Phase, pass: &str, palette: &Palette) -> Opti
             totals.join(", ")
         ),
         form: Form::Rows(Rows {
-            axis: "milliseconds a pass".into(),
+            axis: "ms per pass, lower is better".into(),
             rows,
         }),
     })

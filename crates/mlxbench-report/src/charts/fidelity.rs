@@ -34,9 +34,9 @@ pub(super) fn chart(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
         true => (
             " Quantised targets stand where their scheme does: KL(full precision || dequantised) over a \
              text. Those without fidelity are left out.",
-            "mean KL, nats",
+            "mean KL, nats: left is nearer",
         ),
-        false => ("", "mean KL(reference || target), nats"),
+        false => ("", "mean KL(reference || target), nats: left is nearer"),
     };
     (!points.is_empty()).then(|| Chart {
         name: "fidelity".into(),
@@ -51,7 +51,7 @@ pub(super) fn chart(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
                 scale: Scale::Logarithmic,
             },
             y: Axis {
-                title: "tokens a second".into(),
+                title: "tokens/s".into(),
                 scale: Scale::FromZero,
             },
             series: points,

@@ -37,16 +37,17 @@ pub(super) fn distribution(digest: &Digest<'_>, palette: &Palette) -> Option<Cha
     (!series.is_empty()).then(|| Chart {
         name: "latency-distribution".into(),
         title: format!("Inter-token latency, {test}"),
-        caption: "The share of latencies that are at most so long, over all repetitions: a steep \
-                  line is an even pace, a long tail to the right are stalls."
-            .into(),
+        caption:
+            "Over all repetitions. A steep line is an even pace; a long tail to the right means \
+                  stalls."
+                .into(),
         form: Form::Plane(Plane {
             x: Axis {
-                title: "milliseconds from token to token".into(),
+                title: "ms from token to token".into(),
                 scale: Scale::Logarithmic,
             },
             y: Axis {
-                title: "per cent of latencies that are shorter".into(),
+                title: "cumulative % of tokens".into(),
                 scale: Scale::FromZero,
             },
             series,
@@ -100,7 +101,7 @@ pub(super) fn by_position(digest: &Digest<'_>, palette: &Palette) -> Option<Char
                 scale: Scale::Linear,
             },
             y: Axis {
-                title: "milliseconds before it".into(),
+                title: "ms per token".into(),
                 scale: Scale::FromZero,
             },
             series,

@@ -32,7 +32,7 @@ struct Against {
 
 const DECODE_BY_CONTEXT: Against = Against {
     name: "decode-by-context",
-    title: "Decode rate against context",
+    title: "Generation speed against context",
     caption: "Each step reads the keys and values of all tokens before it, so a longer context costs \
               memory bandwidth.",
     axis: "tokens in the context when decode starts",
@@ -45,7 +45,7 @@ const DECODE_BY_CONTEXT: Against = Against {
 
 const DECODE_BY_GENERATION: Against = Against {
     name: "decode-by-generation",
-    title: "Decode rate against generated tokens",
+    title: "Generation speed against generated tokens",
     caption: "A longer generation ends with a longer context, and spreads what its first steps cost.",
     axis: "generated tokens",
     tokens: Test::generate_tokens,
@@ -57,10 +57,10 @@ const DECODE_BY_GENERATION: Against = Against {
 
 const PREFILL_BY_PROMPT: Against = Against {
     name: "prefill-by-prompt",
-    title: "Prefill rate against prompt length",
+    title: "Prompt speed against prompt length",
     caption: "The rate rises until a prompt keeps the device busy, and falls where attention to a long \
               prompt costs more than the weights' products.",
-    axis: "tokens of the prompt",
+    axis: "prompt tokens",
     tokens: Test::prompt_tokens,
     lengths: &[Length::PromptTokens, Length::GenerateTokens],
     fewest: FEWEST_LENGTHS,
@@ -70,7 +70,7 @@ const PREFILL_BY_PROMPT: Against = Against {
 
 const PREFILL_BY_CONTEXT: Against = Against {
     name: "prefill-by-context",
-    title: "Prefill rate against context",
+    title: "Prompt speed against context",
     caption: "Each token of a prompt attends to all tokens before it, those in the cache too.",
     axis: "tokens in the context when the prompt is read",
     tokens: Test::context,
@@ -125,7 +125,7 @@ fn chart(digest: &Digest<'_>, palette: &Palette, against: &Against) -> Option<Ch
                 scale: Scale::Doubling,
             },
             y: Axis {
-                title: "tokens a second".into(),
+                title: "tokens/s".into(),
                 scale: Scale::FromZero,
             },
             series,

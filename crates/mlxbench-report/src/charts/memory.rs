@@ -3,7 +3,7 @@
 use mlxbench_analysis::Row;
 use mlxbench_core::results::Sample;
 
-use super::{Figure, bars, series, thinned};
+use super::{Better, Figure, by_precision, by_test, series, thinned};
 use crate::draw::plane::{Axis, Plane, Point, Scale, Stroke};
 use crate::draw::theme::Palette;
 use crate::draw::{Chart, Form};
@@ -11,27 +11,46 @@ use crate::{Digest, units};
 
 pub(super) const GIB: f64 = (1_u64 << 30) as f64;
 
-/// The largest peak of each row, with the floor.
+/// How to read bars of memory.
+const READING: &str = "The most that the worker process held, or its framework on the device where that is more. The \
+                       grey mark is the floor: weights, keys and values in this precision, which no implementation \
+                       goes below unless it leaves weights on disk.";
+
+const AXIS: &str = "GiB at the peak";
+
+/// The largest peak of each target in the main test, with the floor.
 pub(super) fn peaks(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
-    let figure = |row: &Row| {
-        let peak = row.peak_bytes()?;
-        Some(Figure {
-            value: peak as f64 / GIB,
-            interval: None,
-            limit: row.memory_floor_bytes.map(|floor| floor as f64 / GIB),
-            words: units::bytes(peak),
-        })
-    };
-    let rows = bars(digest, palette, "GiB at the peak", |_| true, figure)?;
+    let test = digest.main_test()?;
+    let rows = by_precision(digest, palette, &test, AXIS, Better::Lower, peak)?;
     Some(Chart {
         name: "memory".into(),
-        title: "Peak memory".into(),
-        caption:
-            "The most that the worker process held, or its framework on the device where that \
-                  is more. The grey mark is the floor: weights, keys and values in this precision, \
-                  which no implementation goes below unless it leaves weights on disk."
-                .into(),
+        title: format!("Peak memory, {test}"),
+        caption: READING.into(),
         form: Form::Rows(rows),
+    })
+}
+
+/// The same for each of several tests.
+pub(super) fn peaks_by_test(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
+    let rows = by_test(digest, palette, AXIS, Better::Lower, 2, peak)?;
+    Some(Chart {
+        name: "memory-by-test".into(),
+        title: "Peak memory by test".into(),
+        caption: READING.into(),
+        form: Form::Rows(rows),
+    })
+}
+
+fn peak(row: &Row) -> Option<Figure> {
+    let peak = row.peak_bytes()?;
+    Some(Figure {
+        value: peak as f64 / GIB,
+        interval: None,
+        dots: Vec::new(),
+        limit: row.memory_floor_bytes.map(|floor| floor as f64 / GIB),
+        words: units::bytes(peak),
+        beside: String::new(),
+        timed: false,
     })
 }
 

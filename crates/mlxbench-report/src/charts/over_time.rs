@@ -57,7 +57,8 @@ fn chart(
         }
         if !points.is_empty() {
             lines.push(Series {
-                label: series.target.to_string(),
+                key: series.target.to_string(),
+                label: joined.name(group, &series.target).to_string(),
                 colour: palette.of(backend),
                 shape,
                 stroke: Stroke::LineAndMarks,

@@ -1,53 +1,140 @@
-//! Decode and prefill rate by target, with intervals.
+//! Decode and prefill rate by target: the repetitions, with the median's interval.
 
-use mlxbench_analysis::{Estimate, Row};
-use mlxbench_core::results::Metric;
+use mlxbench_analysis::{Estimate, Row, metrics};
+use mlxbench_core::results::{Metric, Test};
 
-use super::{Figure, bars};
+use super::{Better, Figure, by_precision, by_test};
 use crate::draw::theme::Palette;
 use crate::draw::{Chart, Form};
 use crate::{Digest, units};
 
-const AXIS: &str = "tokens a second, median and 95 % interval";
+/// How to read bars with dots.
+const READING: &str = "Bars are medians, dots are repetitions, whiskers are 95 % intervals; compare within a \
+                       precision. A hollow bar isn't ranked.";
 
-/// How fast tokens are generated.
+/// How fast tokens are generated in the main test.
 pub(super) fn decode(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
-    let generates = |row: &Row| row.test.yields(Metric::Decode);
-    let figure = |row: &Row| figure(row.decode_tokens_per_second, row.mbu, "MBU");
-    let rows = bars(digest, palette, AXIS, generates, figure)?;
+    let test = digest.main_test_of(Metric::Decode)?;
+    let figure = |row: &Row| {
+        let rate = row.decode_tokens_per_second?;
+        Some(figure(digest, row, rate, Metric::Decode, String::new()))
+    };
+    let rows = by_precision(digest, palette, &test, "tokens/s", Better::Higher, figure)?;
     Some(Chart {
         name: "decode".into(),
-        title: "Decode rate".into(),
-        caption: "Tokens generated a second after the first. The whisker is the interval in which \
-                  the median lies with 95 % certainty; MBU is the share of the memory bandwidth \
-                  that was measured on the device."
-            .into(),
+        title: format!("Generation speed, {test}"),
+        caption: READING.into(),
         form: Form::Rows(rows),
     })
 }
 
-/// How fast prompts are read.
+/// How fast prompts are read in the main test, and how long that takes.
 pub(super) fn prefill(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
-    let prefills = |row: &Row| row.test.yields(Metric::Prefill);
-    let figure = |row: &Row| figure(row.prefill_tokens_per_second, row.mfu, "MFU");
-    let rows = bars(digest, palette, AXIS, prefills, figure)?;
+    let test = digest.main_test_of(Metric::Prefill)?;
+    let figure = |row: &Row| {
+        let rate = row.prefill_tokens_per_second?;
+        let first = row.ttft_ns.map(|ttft| units::time(ttft.median));
+        let first = first.map(|first| format!("TTFT {first}"));
+        Some(figure(
+            digest,
+            row,
+            rate,
+            Metric::Prefill,
+            first.unwrap_or_default(),
+        ))
+    };
+    let rows = by_precision(
+        digest,
+        palette,
+        &test,
+        "prompt tokens/s",
+        Better::Higher,
+        figure,
+    )?;
     Some(Chart {
         name: "prefill".into(),
-        title: "Prefill rate".into(),
-        caption: "Tokens of the prompt read a second, up to the first generated token. MFU is the \
-                  share of the matrix-product rate that was measured on the device in the dtype that is computed in."
-            .into(),
+        title: format!("Prompt speed and time to first token, {test}"),
+        caption: format!("TTFT runs from submitting the prompt to the first token. {READING}"),
         form: Form::Rows(rows),
     })
 }
 
-fn figure(rate: Option<Estimate>, share: Option<Estimate>, name: &str) -> Option<Figure> {
-    let rate = rate?;
-    let share = share.map(|share| format!(" · {name} {}", units::share(share.median)));
-    Some(Figure {
+/// The same for each of several tests, with the share of the machine's limit.
+pub(super) fn decode_by_test(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
+    let figure = |row: &Row| {
+        let rate = generates(&row.test).then_some(row.decode_tokens_per_second)??;
+        Some(figure(
+            digest,
+            row,
+            rate,
+            Metric::Decode,
+            share("MBU", row.mbu),
+        ))
+    };
+    let rows = by_test(digest, palette, "tokens/s", Better::Higher, 2, figure)?;
+    Some(Chart {
+        name: "decode-by-test".into(),
+        title: "Generation speed by test".into(),
+        caption: format!("MBU is the share of the measured memory bandwidth. {READING}"),
+        form: Form::Rows(rows),
+    })
+}
+
+/// Likewise.
+pub(super) fn prefill_by_test(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
+    let figure = |row: &Row| {
+        let rate = reads(&row.test).then_some(row.prefill_tokens_per_second)??;
+        Some(figure(
+            digest,
+            row,
+            rate,
+            Metric::Prefill,
+            share("MFU", row.mfu),
+        ))
+    };
+    let rows = by_test(
+        digest,
+        palette,
+        "prompt tokens/s",
+        Better::Higher,
+        2,
+        figure,
+    )?;
+    Some(Chart {
+        name: "prefill-by-test".into(),
+        title: "Prompt speed by test".into(),
+        caption: format!("MFU is the share of the measured rate of matrix products. {READING}"),
+        form: Form::Rows(rows),
+    })
+}
+
+fn generates(test: &Test) -> bool {
+    test.yields(Metric::Decode)
+}
+
+fn reads(test: &Test) -> bool {
+    test.yields(Metric::Prefill)
+}
+
+fn share(name: &str, share: Option<Estimate>) -> String {
+    let share = share.map(|share| format!("{name} {}", units::share(share.median)));
+    share.unwrap_or_default()
+}
+
+fn figure(
+    digest: &Digest<'_>,
+    row: &Row,
+    rate: Estimate,
+    metric: Metric,
+    beside: String,
+) -> Figure {
+    Figure {
         value: rate.median,
         interval: rate.interval,
+        dots: metrics::values(metric, digest.result, &row.target, &row.test),
         limit: None,
-        words: format!("{}{}", units::rate(&rate), share.unwrap_or_default()),
-    })
+        words: units::rate(&rate),
+        beside,
+        timed: true,
+    }
 }

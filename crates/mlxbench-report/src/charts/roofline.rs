@@ -8,7 +8,7 @@ use mlxbench_analysis::{Estimate, Row};
 use mlxbench_core::Dtype;
 use mlxbench_core::results::TargetId;
 
-use super::{limit, point, tell_absent};
+use super::{limit, point, series, tell_absent};
 use crate::draw::plane::{Axis, Plane, Point, Scale, Series, Stroke};
 use crate::draw::theme::{MUTED, Palette};
 use crate::draw::{Chart, Form};
@@ -35,7 +35,13 @@ fn chart(
     let test = digest.main_test()?;
     let rows = digest.summary.rows.iter().filter(|row| row.test == test);
     let here = rows.filter(|row| hardware(&row.target.placement.device) == device);
-    let marks: Vec<Series> = here.flat_map(|row| of_row(digest, palette, row)).collect();
+    let here: Vec<&Row> = here.collect();
+    let marks = here.iter().enumerate().filter_map(|(at, row)| {
+        // Marks of one intensity stand side by side, at most a tenth apart.
+        let aside = (at as f64 - (here.len() - 1) as f64 / 2.0) / here.len() as f64;
+        of_row(digest, palette, row, 1.6_f64.powf(aside))
+    });
+    let marks: Vec<Series> = marks.collect();
     let bandwidth = limits.bandwidth.as_ref()?.per_second / 1e9;
     let reach = || {
         marks
@@ -52,15 +58,15 @@ fn chart(
         name: format!("roofline-{}", device.replace(':', "-")),
         title: format!("Roofline of {device}, {test}"),
         caption: format!(
-            "Operations a second against operations a byte. The slope is the measured memory \
-             bandwidth, {}; the flat parts are the measured rates of matrix products. Decode lies \
-             to the left, where bandwidth is the limit, prefill to the right: the distance to the \
-             roof is what an implementation leaves unused.",
+            "Each target has a mark for decode, to the left, and one for prefill, to the right; beside its name \
+             stand its shares of the limits there, MBU and MFU. The slope is the measured memory bandwidth, {}; \
+             the flat parts are the measured rates of matrix products. The distance to the roof is what an \
+             implementation leaves unused. Marks of one intensity are drawn side by side.",
             units::bandwidth(bandwidth * 1e9)
         ),
         form: Form::Plane(Plane {
             x: Axis {
-                title: "operations a byte".into(),
+                title: "FLOP/byte".into(),
                 scale: Scale::Logarithmic,
             },
             y: Axis {
@@ -72,27 +78,32 @@ fn chart(
     })
 }
 
-/// The marks of a row: decode and prefill.
-fn of_row(digest: &Digest<'_>, palette: &Palette, row: &Row) -> Vec<Series> {
-    let mark = |what: &str, rate: Option<Estimate>, work: Option<Work>| {
+/// The marks of a row, decode and prefill, with the shares of the limits in its name.
+fn of_row(digest: &Digest<'_>, palette: &Palette, row: &Row, aside: f64) -> Option<Series> {
+    let mark = |rate: Option<Estimate>, work: Option<Work>| {
         let (rate, work) = (rate?, work?);
-        let at = point(work.intensity(), rate.scaled(work.operations / 1e9));
-        Some(Series {
-            label: format!("{} {what}", digest.label(&row.target)),
-            colour: palette.of(&row.target.backend),
-            shape: digest.shape(&row.target),
-            stroke: Stroke::Marks,
-            points: vec![at],
+        let at = point(work.intensity() * aside, rate.scaled(work.operations / 1e9));
+        // An interval is a hair's breadth in a logarithm.
+        Some(Point {
+            interval: None,
+            ..at
         })
     };
     let result = digest.result;
     let decode = decode_work(result, &row.target, &row.test);
     let prefill = prefill_work(result, &row.target, &row.test);
     let marks = [
-        mark("decode", row.decode_tokens_per_second, decode),
-        mark("prefill", row.prefill_tokens_per_second, prefill),
+        mark(row.decode_tokens_per_second, decode),
+        mark(row.prefill_tokens_per_second, prefill),
     ];
-    marks.into_iter().flatten().collect()
+    let points: Vec<Point> = marks.into_iter().flatten().collect();
+    let shares = [row.mbu, row.mfu].into_iter().flatten();
+    let shares: Vec<String> = shares.map(|share| units::share(share.median)).collect();
+    let mut own = series(digest, palette, &row.target, Stroke::Marks, points);
+    if !shares.is_empty() {
+        own.label += &format!(": {}", shares.join(", "));
+    }
+    (!own.points.is_empty()).then_some(own)
 }
 
 /// One roof a dtype: the slope of the bandwidth up to the rate of products, then flat.

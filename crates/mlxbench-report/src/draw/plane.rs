@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::theme::{Colour, GRID, INK, MUTED};
-use super::{Area, DRAWN, Layout, line, marker, number, style, text, ticks, write};
+use super::{Area, DRAWN, Layout, line, marked, marker, number, style, text, ticks, write};
 
 /// Lines and points, each with its name beside it, or below it where a phone has no room.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub(crate) enum Scale {
 /// A line, or points.
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
+    /// Which target's, for filters of a page; empty where it is none's.
+    pub(crate) key: String,
     /// What it is called.
     pub(crate) label: String,
     /// Its framework's colour.
@@ -180,6 +182,14 @@ impl Axis {
 }
 
 impl Plane {
+    /// The targets of the series.
+    pub(super) fn keys(&self) -> Vec<&str> {
+        self.series
+            .iter()
+            .map(|series| series.key.as_str())
+            .collect()
+    }
+
     /// The series that have names, in the order of the legend.
     fn named(&self) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(|series| !series.label.is_empty())
@@ -187,7 +197,7 @@ impl Plane {
 
     fn legend_height(&self, layout: Layout) -> i32 {
         match layout {
-            Layout::Wide => 0,
+            Layout::Wide | Layout::Full => 0,
             Layout::Narrow => self.named().count() as i32 * GAP + 6,
         }
     }
@@ -195,7 +205,8 @@ impl Plane {
     /// Height of the space between the axes.
     fn plot_height(&self, layout: Layout) -> i32 {
         match layout {
-            Layout::Wide => (self.named().count() as i32 * GAP).max(250),
+            Layout::Wide | Layout::Full if self.is_cloud() => 320,
+            Layout::Wide | Layout::Full => (self.named().count() as i32 * GAP).max(250),
             Layout::Narrow => 200,
         }
     }
@@ -222,11 +233,12 @@ impl Plane {
     pub(super) fn draw(&self, area: &Area<'_>, layout: Layout) {
         let (x, y) = self.mapped(layout);
         self.draw_axes(area, layout, &x, &y);
-        for series in &self.series {
-            series.draw(area, &x, &y);
+        for (index, series) in self.series.iter().enumerate() {
+            marked(area, index, || series.draw(area, &x, &y));
         }
         match layout {
-            Layout::Wide => self.draw_names(area, &x, &y),
+            Layout::Wide | Layout::Full if self.is_cloud() => self.draw_beside(area, &x, &y),
+            Layout::Wide | Layout::Full => self.draw_names(area, &x, &y),
             Layout::Narrow => self.draw_legend(area, y.from + BELOW),
         }
     }
@@ -253,7 +265,8 @@ impl Plane {
             .max();
         let left = words.unwrap_or(0).min(90) + 8;
         let names = match layout {
-            Layout::Wide => {
+            Layout::Wide | Layout::Full if self.is_cloud() => 10,
+            Layout::Wide | Layout::Full => {
                 let widest = self
                     .named()
                     .map(|series| text::width(&series.label, SIZE))
@@ -318,6 +331,76 @@ impl Plane {
         );
     }
 
+    /// Whether there are single marks alone, few enough for each to have its name beside it.
+    fn is_cloud(&self) -> bool {
+        let single = |series: &Series| series.stroke == Stroke::Marks && series.points.len() == 1;
+        self.series.iter().all(single) && self.series.len() <= 16
+    }
+
+    /// The name of each mark beside it, wherever it covers neither another name nor a mark; a line leads to it
+    /// where that is farther away.
+    fn draw_beside(&self, area: &Area<'_>, x: &Mapped<'_>, y: &Mapped<'_>) {
+        const HALF: i32 = SIZE / 2 + 2;
+        let placed = self
+            .series
+            .iter()
+            .enumerate()
+            .filter_map(|(index, series)| {
+                let point = series.points.first()?;
+                let at = (x.place(point.x)?, y.place(point.y)?);
+                let ends = point
+                    .interval
+                    .and_then(|interval| Some((y.place(interval.high)?, y.place(interval.low)?)));
+                Some((index, series, at, ends.unwrap_or((at.1, at.1))))
+            });
+        let placed: Vec<(usize, &Series, (i32, i32), (i32, i32))> = placed.collect();
+        let mut taken: Vec<[i32; 4]> = placed
+            .iter()
+            .map(|(_, _, at, (high, low))| {
+                [
+                    at.0 - 7,
+                    high.min(&(at.1 - 7)) - 1,
+                    at.0 + 7,
+                    low.max(&(at.1 + 7)) + 1,
+                ]
+            })
+            .collect();
+        let overlap =
+            |a: &[i32; 4], b: &[i32; 4]| a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+        for (index, series, at, _) in &placed {
+            let width = text::width(&series.label, SIZE).min(220);
+            let beside = (0..40).flat_map(|step| {
+                let away = (step + 1) / 2 * 8 * if step % 2 == 0 { 1 } else { -1 };
+                [(at.0 + 12, at.1 + away), (at.0 - 12 - width, at.1 + away)]
+            });
+            let boxed =
+                |(left, middle): (i32, i32)| [left, middle - HALF, left + width, middle + HALF];
+            let inside = |area: &[i32; 4]| {
+                area[0] >= x.from && area[2] <= x.to && area[1] >= y.to - HALF && area[3] <= y.from
+            };
+            let mut free = beside.filter(|&place| {
+                let place = boxed(place);
+                inside(&place) && !taken.iter().any(|other| overlap(&place, other))
+            });
+            // Where there is no place at all, the caption's table has the name.
+            let Some(place) = free.next() else { continue };
+            taken.push(boxed(place));
+            marked(area, *index, || {
+                if (place.1 - at.1).abs() > 8 {
+                    let end = if place.0 > at.0 {
+                        place.0 - 2
+                    } else {
+                        place.0 + width + 2
+                    };
+                    line(area, *at, (end, place.1), MUTED, 1);
+                    marker(area, *at, series.shape, series.colour);
+                }
+                let style = style(SIZE, INK, HPos::Left, VPos::Center);
+                write(area, &series.label, place, 220, &style, SIZE);
+            });
+        }
+    }
+
     /// Names to the right of the plot, each as near to its last point as the others let it.
     fn draw_names(&self, area: &Area<'_>, x: &Mapped<'_>, y: &Mapped<'_>) {
         let mut names: Vec<(&Series, (i32, i32), i32)> = self
@@ -345,15 +428,21 @@ impl Plane {
         }
         let ends: Vec<i32> = names.iter().map(|(_, end, _)| end.1).collect();
         for (series, end, at) in names {
+            let index = self
+                .series
+                .iter()
+                .position(|other| std::ptr::eq(other, series));
             let start = x.to + 14;
-            // Where several end at one height, lines to their names would say nothing.
-            if ends.iter().filter(|height| **height == end.1).count() == 1 {
-                line(area, (end.0 + 6, end.1), (x.to + 4, end.1), GRID, 1);
-                line(area, (x.to + 4, end.1), (start - 2, at), MUTED, 1);
-            }
-            series.draw_key(area, (start + 6, at));
-            let style = style(SIZE, INK, HPos::Left, VPos::Center);
-            write(area, &series.label, (start + 16, at), 220, &style, SIZE);
+            marked(area, index.unwrap_or_default(), || {
+                // Where several end at one height, lines to their names would say nothing.
+                if ends.iter().filter(|height| **height == end.1).count() == 1 {
+                    line(area, (end.0 + 6, end.1), (x.to + 4, end.1), GRID, 1);
+                    line(area, (x.to + 4, end.1), (start - 2, at), MUTED, 1);
+                }
+                series.draw_key(area, (start + 6, at));
+                let style = style(SIZE, INK, HPos::Left, VPos::Center);
+                write(area, &series.label, (start + 16, at), 220, &style, SIZE);
+            });
         }
     }
 

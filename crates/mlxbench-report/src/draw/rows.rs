@@ -1,11 +1,13 @@
-//! One bar a target, with its interval.
+//! One bar a target, with its interval and its repetitions.
+
+use std::ops::Range;
 
 use mlxbench_analysis::Interval;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::theme::{Colour, GRID, INK, MUTED, SURFACE};
-use super::{Area, DRAWN, Layout, line, number, style, text, ticks, write};
+use super::{Area, DRAWN, Layout, line, marked, number, style, text, ticks, write};
 
 /// Bars below one another, from zero.
 #[derive(Debug, Clone)]
@@ -28,7 +30,9 @@ pub(crate) enum Row {
 /// A target's bar.
 #[derive(Debug, Clone)]
 pub(crate) struct Bar {
-    /// Whose: `candle/cpu/f32`.
+    /// Which target's, for filters of a page: `candle/cpu/f32`.
+    pub(crate) key: String,
+    /// What it is called: `candle f32`.
     pub(crate) label: String,
     /// Its framework's colour.
     pub(crate) colour: Colour,
@@ -36,20 +40,31 @@ pub(crate) struct Bar {
     pub(crate) value: Option<f64>,
     /// From where to where the figure may lie.
     pub(crate) interval: Option<Interval>,
+    /// What single repetitions measured.
+    pub(crate) dots: Vec<f64>,
     /// Where a limit lies that the bar is compared with.
     pub(crate) limit: Option<f64>,
+    /// Whether the figure isn't to be relied on: the bar is hollow, and the note says why.
+    pub(crate) hollow: bool,
     /// The figure in words, or why there is none.
     pub(crate) words: String,
+    /// What is said beside it: `0.72x of best`.
+    pub(crate) note: String,
 }
 
 const SIZE: i32 = 12;
 const AXIS: i32 = 40;
 const HEADING: i32 = 26;
+/// Below a phone's bar, for its note.
+const NOTE: i32 = 16;
+/// Dots that can be told from one another.
+const DOTS: usize = 60;
 
 /// Where things lie from left to right.
 struct Columns {
-    bars: std::ops::Range<i32>,
-    words: std::ops::Range<i32>,
+    bars: Range<i32>,
+    words: Range<i32>,
+    notes: Range<i32>,
 }
 
 impl Rows {
@@ -61,7 +76,8 @@ impl Rows {
     pub(super) fn alt(&self) -> String {
         let rows = self.rows.iter().map(|row| match row {
             Row::Heading(heading) => format!("{heading}:"),
-            Row::Bar(bar) => format!("{}: {};", bar.label, bar.words),
+            Row::Bar(bar) if bar.note.is_empty() => format!("{}: {};", bar.label, bar.words),
+            Row::Bar(bar) => format!("{}: {}, {};", bar.label, bar.words, bar.note),
         });
         let rows: Vec<String> = rows.collect();
         format!("{} In {}.", rows.join(" "), self.axis)
@@ -78,7 +94,7 @@ impl Rows {
         let bottom = self.height(layout) - AXIS;
         // A phone has names above the bars: lines stay out of them.
         let bands: Vec<(i32, i32)> = match layout {
-            Layout::Wide => vec![(0, bottom)],
+            Layout::Wide | Layout::Full => vec![(0, bottom)],
             Layout::Narrow => self.bands(),
         };
         let room = (columns.bars.end - columns.bars.start) / 60;
@@ -111,14 +127,16 @@ impl Rows {
             11,
         );
         let mut top = 0;
-        for row in &self.rows {
+        for (index, row) in self.rows.iter().enumerate() {
             match row {
                 Row::Heading(heading) => {
                     let style = style(SIZE, INK, HPos::Left, VPos::Bottom).bold();
                     let at = (0, top + HEADING - 5);
                     write(area, heading, at, layout.width(), &style, SIZE + 1);
                 }
-                Row::Bar(bar) => bar.draw(area, top, &columns, layout, &place),
+                Row::Bar(bar) => marked(area, index, || {
+                    bar.draw(area, top, &columns, layout, &place);
+                }),
             }
             top += row_height(row, layout);
         }
@@ -137,6 +155,15 @@ impl Rows {
         bands
     }
 
+    /// The targets of the rows.
+    pub(super) fn keys(&self) -> Vec<&str> {
+        let keys = self.rows.iter().map(|row| match row {
+            Row::Heading(_) => "",
+            Row::Bar(bar) => bar.key.as_str(),
+        });
+        keys.collect()
+    }
+
     fn bars(&self) -> impl Iterator<Item = &Bar> {
         self.rows.iter().filter_map(|row| match row {
             Row::Bar(bar) => Some(bar),
@@ -148,37 +175,41 @@ impl Rows {
     fn most(&self) -> f64 {
         let ends = self.bars().flat_map(|bar| {
             let high = bar.interval.map(|interval| interval.high);
-            [bar.value, high, bar.limit]
+            let ends = [bar.value, high, bar.limit].into_iter().flatten();
+            ends.chain(bar.dots.iter().copied())
         });
-        let most = ends
-            .flatten()
-            .filter(|end| end.is_finite())
-            .fold(0.0, f64::max);
+        let most = ends.filter(|end| end.is_finite()).fold(0.0, f64::max);
         if most > 0.0 { most * 1.02 } else { 1.0 }
     }
 
     fn columns(&self, layout: Layout) -> Columns {
         let width = layout.width();
-        match layout {
-            Layout::Narrow => Columns {
-                bars: 1..width - 14,
-                words: 0..width,
-            },
-            Layout::Wide => {
-                let widest = |words: &mut dyn Iterator<Item = &str>| {
-                    words
-                        .map(|words| text::width(words, SIZE))
-                        .max()
-                        .unwrap_or(0)
+        let (label, word) = match layout {
+            Layout::Narrow => {
+                return Columns {
+                    bars: 1..width - 14,
+                    words: 0..width,
+                    notes: 0..width,
                 };
-                let labels = widest(&mut self.bars().map(|bar| bar.label.as_str())).min(230);
-                let measured = self.bars().filter(|bar| bar.value.is_some());
-                let words = widest(&mut measured.map(|bar| bar.words.as_str())).min(190);
-                Columns {
-                    bars: labels + 10..width - words - 12,
-                    words: width - words..width,
-                }
             }
+            Layout::Wide => (200, 190),
+            Layout::Full => (330, 280),
+        };
+        let widest = |words: &mut dyn Iterator<Item = &str>| {
+            let widths = words.map(|words| text::width(words, SIZE));
+            widths.max().unwrap_or(0)
+        };
+        let measured = || self.bars().filter(|bar| bar.value.is_some());
+        let labels = widest(&mut self.bars().map(|bar| bar.label.as_str())).min(label);
+        let words = widest(&mut measured().map(|bar| bar.words.as_str())).min(word);
+        let notes = widest(&mut measured().map(|bar| bar.note.as_str())).min(word);
+        let notes = width - notes..width;
+        let gap = if notes.is_empty() { 0 } else { 12 };
+        let words = notes.start - gap - words..notes.start - gap;
+        Columns {
+            bars: labels + 10..words.start - 12,
+            words,
+            notes,
         }
     }
 }
@@ -186,8 +217,14 @@ impl Rows {
 fn row_height(row: &Row, layout: Layout) -> i32 {
     match (row, layout) {
         (Row::Heading(_), _) => HEADING,
-        (Row::Bar(_), Layout::Wide) => 26,
-        (Row::Bar(_), Layout::Narrow) => 42,
+        (Row::Bar(bar), Layout::Wide | Layout::Full) => match bar.dots.is_empty() {
+            true => 26,
+            false => 30,
+        },
+        (Row::Bar(bar), Layout::Narrow) => match bar.note.is_empty() {
+            true => 44,
+            false => 44 + NOTE,
+        },
     }
 }
 
@@ -200,67 +237,109 @@ impl Bar {
         layout: Layout,
         place: &dyn Fn(f64) -> i32,
     ) {
-        let Columns { bars, words } = columns;
-        let middle = match layout {
-            Layout::Wide => top + 13,
-            Layout::Narrow => top + 29,
+        let middle = match (layout, self.dots.is_empty()) {
+            (Layout::Narrow, _) => top + 30,
+            (_, true) => top + 13,
+            (_, false) => top + 15,
         };
-        let weight = if self.value.is_some() { INK } else { MUTED };
         match layout {
-            Layout::Wide => {
-                let label = style(SIZE, INK, HPos::Right, VPos::Center);
-                write(
-                    area,
-                    &self.label,
-                    (bars.start - 8, middle),
-                    bars.start - 8,
-                    &label,
-                    SIZE,
-                );
-                let (at, room) = match self.value {
-                    Some(_) => (words.start, words.end - words.start),
-                    None => (bars.start + 6, words.end - bars.start - 6),
-                };
-                let style = style(SIZE, weight, HPos::Left, VPos::Center);
-                write(area, &self.words, (at, middle), room, &style, SIZE);
-            }
-            Layout::Narrow => {
-                // The figure goes first: a name can be cut, and stands in the table below.
-                let taken = match self.value {
-                    Some(_) => text::width(&self.words, SIZE).min(words.end * 2 / 3),
-                    None => 0,
-                };
-                let label = style(SIZE, INK, HPos::Left, VPos::Center);
-                let room = words.end - taken - 10;
-                write(area, &self.label, (0, top + 11), room, &label, SIZE);
-                let (at, anchor, room) = match self.value {
-                    Some(_) => ((words.end, top + 11), HPos::Right, words.end * 2 / 3),
-                    None => ((bars.start + 6, middle), HPos::Left, words.end - 10),
-                };
-                let style = style(SIZE, weight, anchor, VPos::Center);
-                write(area, &self.words, at, room, &style, SIZE);
-            }
+            Layout::Wide | Layout::Full => self.write_beside(area, middle, columns),
+            Layout::Narrow => self.write_above(area, top, middle, columns),
         }
         let Some(value) = self.value else { return };
-        let fill = self.colour.rgb().filled();
-        let corners = [
-            (bars.start, middle - 7),
-            (place(value).max(bars.start + 1), middle + 7),
-        ];
-        area.draw(&Rectangle::new(corners, fill)).expect(DRAWN);
+        let start = columns.bars.start;
+        let end = place(value).max(start + 1);
+        let half = if self.dots.is_empty() { 7 } else { 10 };
+        let corners = [(start, middle - half), (end, middle + half)];
+        let solid = self.colour.rgb();
+        if self.hollow {
+            area.draw(&Rectangle::new(corners, solid.stroke_width(2)))
+                .expect(DRAWN);
+        } else if self.dots.is_empty() {
+            area.draw(&Rectangle::new(corners, solid.filled()))
+                .expect(DRAWN);
+        } else {
+            area.draw(&Rectangle::new(corners, solid.mix(0.3).filled()))
+                .expect(DRAWN);
+            let outline = solid.stroke_width(1);
+            area.draw(&Rectangle::new(corners, outline)).expect(DRAWN);
+        }
+        // Dots above, the interval below: neither covers the other.
+        let (above, below) = match self.dots.is_empty() {
+            true => (middle, middle),
+            false => (middle - 4, middle + 5),
+        };
+        let every = self.dots.len().div_ceil(DOTS).max(1);
+        for (at, dot) in self.dots.iter().step_by(every).enumerate() {
+            let spread = [0, -2, 2][at % 3];
+            let centre = (place(*dot), above + spread);
+            for (radius, colour) in [(4, SURFACE), (3, self.colour)] {
+                area.draw(&Circle::new(centre, radius, colour.rgb().filled()))
+                    .expect(DRAWN);
+            }
+        }
         if let Some(interval) = self.interval {
             let (low, high) = (place(interval.low), place(interval.high));
             // A rim of the surface keeps the whisker apart from its own bar.
-            line(area, (low, middle), (high, middle), SURFACE, 4);
-            line(area, (low, middle), (high, middle), INK, 2);
+            line(area, (low, below), (high, below), SURFACE, 4);
+            line(area, (low, below), (high, below), INK, 2);
             for x in [low, high] {
-                line(area, (x, middle - 4), (x, middle + 4), INK, 2);
+                line(area, (x, below - 4), (x, below + 4), INK, 2);
             }
         }
         if let Some(limit) = self.limit {
             let x = place(limit);
             line(area, (x, middle - 10), (x, middle + 10), SURFACE, 5);
             line(area, (x, middle - 10), (x, middle + 10), MUTED, 3);
+        }
+    }
+
+    /// Name, figure and note on both sides of the bar.
+    fn write_beside(&self, area: &Area<'_>, middle: i32, columns: &Columns) {
+        let Columns { bars, words, notes } = columns;
+        let label = style(SIZE, INK, HPos::Right, VPos::Center);
+        let room = bars.start - 8;
+        write(area, &self.label, (room, middle), room, &label, SIZE);
+        let (at, room, colour) = match self.value {
+            Some(_) => (words.start, words.end - words.start, INK),
+            None => (bars.start + 6, notes.end - bars.start - 6, MUTED),
+        };
+        let figure = style(SIZE, colour, HPos::Left, VPos::Center);
+        write(area, &self.words, (at, middle), room, &figure, SIZE);
+        if self.value.is_some() && !self.note.is_empty() {
+            let note = style(SIZE, MUTED, HPos::Left, VPos::Center);
+            let room = notes.end - notes.start;
+            write(area, &self.note, (notes.start, middle), room, &note, SIZE);
+        }
+    }
+
+    /// On a phone the name and the figure stand above the bar, the note below.
+    fn write_above(&self, area: &Area<'_>, top: i32, middle: i32, columns: &Columns) {
+        let Columns { bars, words, .. } = columns;
+        // The figure goes first: a name can be cut, and stands in the table below.
+        let taken = match self.value {
+            Some(_) => text::width(&self.words, SIZE).min(words.end * 2 / 3),
+            None => 0,
+        };
+        let label = style(SIZE, INK, HPos::Left, VPos::Center);
+        let room = words.end - taken - 10;
+        write(area, &self.label, (0, top + 9), room, &label, SIZE);
+        let (at, anchor, room, colour) = match self.value {
+            Some(_) => ((words.end, top + 9), HPos::Right, words.end * 2 / 3, INK),
+            None => ((bars.start + 6, middle), HPos::Left, words.end - 10, MUTED),
+        };
+        let figure = style(SIZE, colour, anchor, VPos::Center);
+        write(area, &self.words, at, room, &figure, SIZE);
+        if self.value.is_some() && !self.note.is_empty() {
+            let note = style(SIZE - 1, MUTED, HPos::Left, VPos::Center);
+            write(
+                area,
+                &self.note,
+                (bars.start, middle + 19),
+                words.end,
+                &note,
+                SIZE - 1,
+            );
         }
     }
 }

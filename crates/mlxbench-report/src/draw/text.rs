@@ -48,9 +48,35 @@ pub(super) fn cut(text: &str, room: i32, size: i32) -> String {
     text
 }
 
+/// `text` in lines of at most `room` pixels, three at most, broken between words.
+pub(super) fn wrapped(text: &str, room: i32, size: i32) -> Vec<String> {
+    const MOST: usize = 3;
+    let gap = |character: char| character.is_whitespace() || is_unprintable(character);
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(gap).filter(|word| !word.is_empty()) {
+        let full = lines.len() == MOST;
+        match lines.last_mut() {
+            Some(line) if full || width(&format!("{line} {word}"), size) <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("one two three", 60, 12), ["one two", "three"]);
+        assert_eq!(wrapped("", 60, 12), [""; 0]);
+        let long = wrapped(&"words ".repeat(99), 60, 12);
+        assert!(long.len() == 3 && long[2].len() > 400, "{long:?}");
+    }
 
     #[test]
     fn words_are_cut_to_their_room() {

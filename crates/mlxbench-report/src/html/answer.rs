@@ -1,10 +1,16 @@
-//! The first screen: the answer, and where it holds.
+//! The first screen: where the figures hold, who is fastest, a chart, a table, and how sure that is.
 
 use maud::{Markup, html};
+use mlxbench_core::results::{Metric, Test};
 
+use super::figures;
+use super::terms::{meaning, of_column, term};
+use crate::across::{self, labels, shared_test, tests};
 use crate::answer::answer;
-use crate::machine::processors;
-use crate::warnings::warnings;
+use crate::charts;
+use crate::draw::theme::Palette;
+use crate::first::{Compact, banner, caveats, compact, model, spelled, sureness};
+use crate::machine::whole;
 use crate::{Digest, units};
 
 /// The document's title; `others` says whether there are figures of other programs.
@@ -13,74 +19,187 @@ pub(super) fn title(digests: &[Digest<'_>], others: bool) -> String {
         [] if others => "Figures of other programs".into(),
         [] => "No results".into(),
         [only] => format!("{}: {}", only.result.run.name, answer(only).headline),
-        several => format!("{} results of mlxbench", several.len()),
+        several => across::answer(several).0,
     }
 }
 
-/// What one result of several is called: its config, machine and time.
-pub(super) fn name(digest: &Digest<'_>, of: usize) -> String {
-    let run = &digest.result.run;
-    if of < 2 {
-        return run.name.clone();
-    }
-    let when = run.started.strftime("%Y-%m-%d %H:%M");
-    format!("{} on {}, {when}", run.name, processors(digest.result))
-}
-
-/// The heading of the page.
-pub(super) fn header(digests: &[Digest<'_>], others: bool) -> Markup {
+/// The answer of one result, or of several together.
+pub(super) fn section(digests: &[Digest<'_>], others: bool, palette: &Palette) -> Markup {
     html! {
-        @match digests {
-            [] if others => h1 { "Figures of other programs" },
-            [] => h1 { "No results" },
-            [only] => { h1 { (answer(only).headline) "." } },
-            several => { h1 { (several.len()) " results, side by side" } },
+        section #answer {
+            @match digests {
+                [] if others => h1 { "Figures of other programs" },
+                [] => h1 { "No results" },
+                [only] => (of_one(only, palette)),
+                several => (of_several(several, palette)),
+            }
         }
     }
 }
 
-/// A result's answer, with the model and the machine it holds for.
-pub(super) fn section(digest: &Digest<'_>, at: usize, of: usize) -> Markup {
+fn of_one(digest: &Digest<'_>, palette: &Palette) -> Markup {
     let run = &digest.result.run;
     let answer = answer(digest);
-    let warned = warnings(digest).len();
-    let heading = format!("answer-{at}");
+    let test = digest.main_test();
+    let charts = charts::of_answer(digest, palette);
+    let tests: Vec<Test> = test.into_iter().collect();
     html! {
-        section.answer aria-labelledby=(heading) {
-            h2 #(heading) {
-                @if of > 1 { (name(digest, of)) } @else { "The answer, and what it rests on" }
+        (banners(&banner(digest.result)))
+        h1 { (answer.headline) "." }
+        p.where {
+            strong { (model(digest.result)) } " (" (units::count(run.model.parameters)) " parameters) on "
+            (whole(digest.result)) "; "
+            @if let Some(test) = &test {
+                (term("test", &test.to_string())) ": " (spelled(test)) "; "
             }
-            @if of > 1 { p.headline { (answer.headline) "." } }
-            p.where {
-                strong { (run.model.name) }
-                " (" (units::count(run.model.parameters)) " parameters) on "
-                strong { (processors(digest.result)) }
-                ", " (run.machine.physical_cores.unwrap_or(run.machine.logical_cores)) " cores, "
-                (units::bytes(run.machine.memory_bytes)) " of memory, " (run.machine.os)
-                "; " (run.started.strftime("%Y-%m-%d %H:%M UTC"))
-                "; " (units::repetitions(&run.settings))
-                @if let Some(description) = &run.description { ". " (description) }
-                @if !run.machine.os.contains("macOS") { " Not measured on Apple silicon." }
+            (units::repetitions(&run.settings)) "; "
+            (run.started.strftime("%Y-%m-%d"))
+        }
+        @if !tests.is_empty() {
+            div.first {
+                @if let Some(hero) = charts.first() { (figures::hero(hero)) }
+                (table(&[(String::new(), compact(digest, &tests))]))
             }
-            dl.facts {
-                @for (name, text) in &answer.standings {
-                    div { dt { (name) } dd { (text) } }
-                }
-                @for (name, text) in &answer.facts {
-                    div { dt { (name) } dd { (text) } }
-                }
-                @if warned > 0 {
-                    div.warned {
-                        dt { "Caveats" }
-                        dd {
-                            a href=(format!("#warnings-{at}")) {
-                                (warned) @if warned == 1 { " warning" } @else { " warnings" }
-                            }
-                            " to read before believing a figure."
-                        }
+            p.sure {
+                strong { "How sure? " }
+                @for said in sureness(digest) { (said) ". " }
+                @if let Some(caveats) = caveats(digest) { a href="#warnings-0" { (caveats) } "." }
+            }
+        }
+        @if let Some((_, missing)) = answer.facts.iter().find(|(name, _)| *name == "Not measured") {
+            p.sure { strong { "Not measured: " } (missing) }
+        }
+    }
+}
+
+fn of_several(digests: &[Digest<'_>], palette: &Palette) -> Markup {
+    let (headline, lines) = across::answer(digests);
+    let labels = labels(digests);
+    let charts = charts::across::charts(digests, palette);
+    let shared = shared_test(digests, Metric::Decode);
+    let tests = tests(digests, Metric::Decode);
+    let tables = digests
+        .iter()
+        .zip(&labels)
+        .zip(tests)
+        .map(|((digest, label), test)| {
+            let test = test.or_else(|| digest.main_test());
+            let label = match test.filter(|test| Some(*test) != shared) {
+                Some(test) => format!("{label}, {test}"),
+                None => label.clone(),
+            };
+            (
+                label,
+                compact(digest, &test.into_iter().collect::<Vec<_>>()),
+            )
+        });
+    let tables: Vec<(String, Compact)> = tables.collect();
+    let mut said: Vec<String> = digests
+        .iter()
+        .flat_map(|digest| banner(digest.result))
+        .collect();
+    said.sort();
+    said.dedup();
+    html! {
+        (banners(&said))
+        h1 { (headline) "." }
+        p.where {
+            (digests.len()) " results"
+            @if let Some(test) = &shared { ", side by side in " (term("test", &test.to_string())) ": " (spelled(test)) }
+            ". "
+            a href="#comparable" { "May these be compared?" }
+        }
+        @if !lines.is_empty() {
+            ul.lines { @for line in &lines { li { (line) "." } } }
+        }
+        div.first {
+            @for chart in &charts { (figures::hero(chart)) }
+            @if tables.iter().any(|(_, compact)| !compact.lines.is_empty()) { (table(&tables)) }
+        }
+    }
+}
+
+fn banners(said: &[String]) -> Markup {
+    html! {
+        @if !said.is_empty() {
+            div.banner role="note" aria-label="Where these figures hold" {
+                @for sentence in said { p { (sentence) "." } }
+            }
+        }
+    }
+}
+
+/// The compact tables of results, one below the other, with the result's label where there are several.
+fn table(tables: &[(String, Compact)]) -> Markup {
+    let several = tables.len() > 1;
+    let columns = tables.iter().map(|(_, compact)| &compact.columns);
+    let columns = columns.max_by_key(|columns| columns.len());
+    let Some(columns) = columns else {
+        return html! {};
+    };
+    html! {
+        div {
+        div.scroll tabindex="0" role="region" aria-label="Each framework in each precision" {
+            table.compact.cards {
+                thead { tr {
+                    th scope="col" { "target" }
+                    @if several { th scope="col" { "result" } }
+                    @for column in columns {
+                        th scope="col" title=(meaning(of_column(column))) { (column) (better(column)) }
                     }
+                } }
+                tbody {
+                    @for (label, compact) in tables { @for line in &compact.lines {
+                        tr data-target=(line.key) class=(if line.fault.is_empty() { "ok" } else { "failed" }) {
+                            th scope="row" { (line.name) }
+                            @if several { td data-label="result" { (label) } }
+                            @if line.fault.is_empty() {
+                                @for (at, column) in columns.iter().enumerate() {
+                                    @let cell = line.cells.get(at).cloned().unwrap_or_default();
+                                    td.figure[at < FIGURES] data-label=(column) {
+                                        @if cell.best { strong { (cell.words) } } @else { (cell.words) }
+                                    }
+                                }
+                            } @else {
+                                td.fault colspan=(columns.len()) data-label="why" { (line.fault) }
+                            }
+                        }
+                    } }
                 }
             }
+        }
+        @let unsteady = tables.iter().flat_map(|(_, compact)| &compact.lines).any(|line| {
+            line.cells.first().is_some_and(|cell| cell.words.ends_with('*'))
+        });
+        p.hint {
+            "Bold: best of its precision, or not to be told from it. "
+            @if unsteady { "* " (term("steady", "not steady")) ", not ranked. " }
+        }
+        }
+    }
+}
+
+/// The columns of the compact table that hold figures.
+const FIGURES: usize = 4;
+
+/// An arrow that says which way a column is better.
+pub(super) fn better(column: &str) -> Markup {
+    let (arrow, words) = match column {
+        "generate t/s" | "decode t/s" | "prompt t/s" | "prefill t/s" | "MBU" | "MFU" => {
+            ("↑", "higher is better")
+        }
+        "TTFT" | "memory" | "peak memory" | "latency p50" | "latency p99" | "load"
+        | "energy/token" | "between processes" => ("↓", "lower is better"),
+        _ => return html! {},
+    };
+    html! { span.better title=(words) { " " (arrow) } }
+}
+
+/// The parts of the page.
+pub(super) fn contents(parts: &[(String, &str)]) -> Markup {
+    html! {
+        nav aria-label="Contents" {
+            ul { @for (link, name) in parts { li { a href=(format!("#{link}")) { (name) } } } }
         }
     }
 }

@@ -1,39 +1,30 @@
-//! Charts, each in two layouts: a phone gets its own.
+//! Charts, each in several layouts: a phone gets its own.
 
 use maud::{Markup, PreEscaped, html};
 
 use super::id;
-use crate::Digest;
 use crate::breakdown::Breakdown;
 use crate::charts;
 use crate::draw::theme::Palette;
 use crate::draw::{Chart, Layout};
 
-/// All charts of a result.
-pub(super) fn section(digest: &Digest<'_>, palette: &Palette, at: usize, name: &str) -> Markup {
-    let charts = charts::of_result(digest, palette);
+/// Charts side by side.
+pub(super) fn grid(charts: &[Chart], at: usize) -> Markup {
     html! {
         @if !charts.is_empty() {
-            section aria-labelledby=(format!("charts-{at}")) {
-                h2 #(format!("charts-{at}")) { "Charts: " (name) }
-                div.charts {
-                    @for chart in &charts { (figure(chart, at)) }
-                }
-            }
+            div.charts { @for chart in charts { (figure(chart, at)) } }
         }
     }
 }
 
 /// Where the time of a pass goes.
 pub(super) fn breakdowns(breakdowns: &[Breakdown], palette: &Palette) -> Markup {
-    let charts = charts::breakdown::charts(breakdowns, palette);
+    let made = charts::breakdown::charts(breakdowns, palette);
     html! {
-        @if !charts.is_empty() {
+        @if !made.is_empty() {
             section aria-labelledby="breakdown" {
                 h2 #breakdown { "Where the time goes" }
-                div.charts {
-                    @for chart in &charts { (figure(chart, 0)) }
-                }
+                (grid(&made, 0))
             }
         }
     }
@@ -41,10 +32,22 @@ pub(super) fn breakdowns(breakdowns: &[Breakdown], palette: &Palette) -> Markup 
 
 /// A chart with its heading.
 pub(crate) fn figure(chart: &Chart, at: usize) -> Markup {
-    let id = id(&chart.name, at);
     html! {
-        figure id=(id) {
+        figure id=(id(&chart.name, at)) {
             h3 { (chart.title) }
+            div.wide { (PreEscaped(chart.inline(Layout::Wide))) }
+            div.narrow { (PreEscaped(chart.inline(Layout::Narrow))) }
+            figcaption { (chart.caption) }
+        }
+    }
+}
+
+/// The chart of the first screen.
+pub(super) fn hero(chart: &Chart) -> Markup {
+    html! {
+        figure.hero id=(id(&chart.name, 0)) {
+            h2 { (chart.title) }
+            div.full { (PreEscaped(chart.inline(Layout::Full))) }
             div.wide { (PreEscaped(chart.inline(Layout::Wide))) }
             div.narrow { (PreEscaped(chart.inline(Layout::Narrow))) }
             figcaption { (chart.caption) }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use mlxbench_analysis::history::Group;
 
 use super::{figures, page, raw, table};
+use crate::across;
 use crate::charts::over_time;
 use crate::draw::theme::Palette;
 use crate::history::{Joined, MEASURES, place};
@@ -21,15 +22,15 @@ pub(crate) fn render(joined: &Joined<'_>) -> String {
             h1 { (heading) "." }
             p.where {
                 "Results are joined where machine, model, prompts and settings are the same. A ring \
-                 marks where a level changed: by Pettitt's test, at a significance of 1 % and of 5 % for \
-                 all series together, by 2 % at least, which takes 10 results. Bars are 95 % intervals."
+                 marks where a level changed by 2 % or more: Pettitt's test, significance 1 %, and 5 % for \
+                 all series together; it takes 10 results. Bars are 95 % intervals."
             }
         }
         main {
             @for (at, group) in joined.groups.iter().enumerate() {
                 (section(joined, group, at, &palette))
             }
-            (table::section(digests, &[]))
+            (table::section(digests, &across::labels(digests), &[]))
             (raw::section(digests))
         }
         footer { p { "Written by mlxbench " (env!("CARGO_PKG_VERSION")) ". This page needs no network and sends nothing." } }
@@ -44,8 +45,8 @@ fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> 
     let members = group.results.iter().map(|&index| &digests[index]);
     let names = joined.names(group);
     let places: Vec<String> = members.map(place).collect();
-    let changes = joined.changes(group);
-    let notes = notes(group, &names);
+    let events = joined.events(group);
+    let notes = notes(joined, group, &names);
     html! {
         section aria-labelledby=(format!("group-{at}")) {
             h2 #(format!("group-{at}")) { (run.name) ": " (run.model.name) " on " (run.machine.cpu) }
@@ -55,24 +56,35 @@ fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> 
                 "; " (group.results.len())
                 @if group.results.len() == 1 { " result" } @else { " results" }
             }
-            @if changes.is_empty() {
+            @if events.is_empty() {
                 p { "No level changed, as far as these results can tell." }
             } @else {
-                div.scroll tabindex="0" role="region" aria-label=(format!("Changes of level, group {}", at + 1)) {
-                    table {
-                        thead { tr { @for column in ["at", "target", "test", "figure", "before", "after", "change", "p"] { th scope="col" { (column) } } } }
-                        tbody {
-                            @for level in &changes { tr {
-                                @let (point, change) = &level.change;
-                                td { (names[point.at]) }
-                                td { (level.series.target.to_string()) }
-                                td { (level.series.test.to_string()) }
-                                td { (level.measure.title) ", " (level.measure.axis) }
-                                td.figure { (crate::draw::number(change.before)) }
-                                td.figure { (crate::draw::number(change.after)) }
-                                td.figure { (format!("{:+.1} %", change.change * 100.0)) }
-                                td.figure { (crate::draw::number(change.p_value)) }
-                            } }
+                ul.lines {
+                    @for event in &events {
+                        li {
+                            @if event.is_worse() { strong { (event.sentence()) } } @else { (event.sentence()) }
+                            ", " (names[event.at])
+                        }
+                    }
+                }
+                details {
+                    summary { "Every figure of these changes" }
+                    div.scroll tabindex="0" role="region" aria-label=(format!("Changes of level, group {}", at + 1)) {
+                        table {
+                            thead { tr { @for column in ["at", "target", "test", "figure", "before", "after", "change", "p"] { th scope="col" { (column) } } } }
+                            tbody {
+                                @for level in events.iter().flat_map(|event| &event.levels) { tr {
+                                    @let (point, change) = &level.change;
+                                    td { (names[point.at]) }
+                                    td { (joined.name(group, &level.series.target).to_string()) }
+                                    td { (level.series.test.to_string()) }
+                                    td { (level.measure.title) ", " (level.measure.axis) }
+                                    td.figure { (crate::draw::number(change.before)) }
+                                    td.figure { (crate::draw::number(change.after)) }
+                                    td.figure { (format!("{:+.1} %", change.change * 100.0)) }
+                                    td.figure { (crate::draw::number(change.p_value)) }
+                                } }
+                            }
                         }
                     }
                 }
@@ -92,8 +104,8 @@ fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> 
     }
 }
 
-/// Other versions and gaps, in the order of time.
-fn notes(group: &Group, names: &[String]) -> Vec<String> {
+/// Other versions and gaps, the newest first.
+fn notes(joined: &Joined<'_>, group: &Group, names: &[String]) -> Vec<String> {
     let points = group.series.iter().flat_map(|series| {
         let points = series.points.iter();
         points.map(move |point| (point.at, series, point))
@@ -102,11 +114,14 @@ fn notes(group: &Group, names: &[String]) -> Vec<String> {
         let changed = point
             .changed
             .as_ref()
-            .map(|changed| format!("{}: {changed}", series.target));
-        let gap = point
-            .gap
-            .as_ref()
-            .map(|gap| format!("{} {}: {gap}", series.target, series.test));
+            .map(|changed| format!("{}: {changed}", joined.name(group, &series.target)));
+        let gap = point.gap.as_ref().map(|gap| {
+            format!(
+                "{} {}: {gap}",
+                joined.name(group, &series.target),
+                series.test
+            )
+        });
         changed.into_iter().chain(gap).map(move |note| (at, note))
     });
     let mut notes: Vec<(usize, String)> = notes.collect();
@@ -115,6 +130,7 @@ fn notes(group: &Group, names: &[String]) -> Vec<String> {
     notes.dedup();
     notes
         .into_iter()
+        .rev()
         .map(|(at, note)| format!("{}: {note}", names[at]))
         .collect()
 }

@@ -1,56 +1,55 @@
-//! What the answer rests on: equivalence, limits, energy, warnings, the machine; and whether several
-//! results may be compared.
-
-use std::collections::BTreeMap;
+//! The evidence: caveats, equivalence, limits, energy; and whether several results may be compared.
 
 use maud::{Markup, html};
 use mlxbench_analysis::{Difference, differences};
 use mlxbench_core::results::{Equivalence, Verdict};
 
-use super::answer::name;
-use crate::conditions;
+use super::terms::{meaning, of_column, term};
+use crate::answer::answer;
 use crate::limits::{details, limits};
-use crate::markdown::facts;
 use crate::warnings::warnings;
-use crate::{Digest, partings, quantisation};
+use crate::{Digest, conditions as told, partings, quantisation};
 
-/// What is known of one result beside its figures.
-pub(super) fn section(digest: &Digest<'_>, at: usize, name: &str) -> Markup {
+/// Whether the targets did the same work, and what quantising costs.
+pub(super) fn correctness(digest: &Digest<'_>, at: usize) -> Markup {
+    let answer = answer(digest);
+    let work = answer.facts.iter().find(|(name, _)| *name == "Same work");
     html! {
-        section aria-labelledby=(format!("proof-{at}")) {
-            h2 #(format!("proof-{at}")) { "What it rests on: " (name) }
-            (warned(digest, at))
+        section #(format!("work-{at}")) {
+            h2 { "Correctness" }
+            @if let Some((_, said)) = work { p { strong { "Same work? " } (said) } }
             (equivalence(digest, at))
             (quantised(digest, at))
             (timed_tokens(digest))
-            (limited(digest))
-            (power(digest))
-            (devices(digest, at))
-            h3 { "Machine and settings" }
-            dl.facts {
-                @for (name, text) in facts(digest) {
-                    div { dt { (name) } dd { (text) } }
-                }
-            }
-            (frameworks(digest, at))
         }
     }
 }
 
-/// Which results may be compared with the first, and what stands against it.
-pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
+/// Limits of the machine, its power and the state of its devices.
+pub(super) fn conditions(digest: &Digest<'_>, at: usize) -> Markup {
+    html! {
+        (limited(digest))
+        (power(digest))
+        (devices(digest, at))
+    }
+}
+
+/// Which results may be compared with the first, and what differs.
+pub(super) fn comparable(digests: &[Digest<'_>], labels: &[String]) -> Markup {
     let first = digests.first();
-    let others = digests.iter().skip(1).filter_map(|other| {
-        let differs = differences(first?.result, other.result);
-        let differs: Vec<String> = differs.iter().map(Difference::to_string).collect();
-        Some((name(other, digests.len()), differs))
-    });
+    let others = digests
+        .iter()
+        .zip(labels)
+        .skip(1)
+        .filter_map(|(other, label)| {
+            let differs = differences(first?.result, other.result);
+            let differs: Vec<String> = differs.iter().map(Difference::to_string).collect();
+            Some((label, differs))
+        });
     html! {
         section #comparable {
             h2 { "May these be compared?" }
-            @if let Some(first) = first {
-                p { "Beside " strong { (name(first, digests.len())) } ":" }
-            }
+            @if let Some(first) = labels.first() { p { "With " strong { (first) } ":" } }
             ul {
                 @for (name, differs) in others {
                     li {
@@ -67,12 +66,13 @@ pub(super) fn comparable(digests: &[Digest<'_>]) -> Markup {
     }
 }
 
-fn warned(digest: &Digest<'_>, at: usize) -> Markup {
+/// What to know before believing a figure.
+pub(super) fn caveats(digest: &Digest<'_>, at: usize) -> Markup {
     let warnings = warnings(digest);
     html! {
         @if !warnings.is_empty() {
-            div.warnings #(format!("warnings-{at}")) {
-                h3 { "Warnings" }
+            section.warnings #(format!("warnings-{at}")) {
+                h2 { "Caveats" }
                 ul { @for warning in &warnings { li { (warning) } } }
             }
         }
@@ -86,23 +86,23 @@ fn equivalence(digest: &Digest<'_>, at: usize) -> Markup {
     };
     html! {
         @if !result.equivalences.is_empty() {
-            h3 { "The same work? Compared with " (reference.to_string()) }
+            h3 { "Logits compared with " (digest.name(reference).to_string()) }
             div.scroll tabindex="0" role="region" aria-label=(format!("Equivalence with the reference, result {}", at + 1)) {
                 table {
                     thead { tr {
                         @for column in ["target", "work", "mean KL", "largest KL", "same token", "first divergence", "reason"] {
-                            th scope="col" { (column) }
+                            th scope="col" title=(meaning(of_column(column))) { (column) }
                         }
                     } }
-                    tbody { @for known in &result.equivalences { (compared(known)) } }
+                    tbody { @for known in &result.equivalences { (compared(digest, known)) } }
                 }
             }
-            p.hint { "KL is the Kullback-Leibler divergence of the next token's probabilities, in nats. The margin is by how much the reference preferred its own token where the two part: a small one is a matter of rounding." }
+            p.hint { (term("kl", "KL")) " in nats. The margin is by how much the reference preferred its own token where the two part: a small one is a matter of rounding." }
         }
     }
 }
 
-fn compared(known: &Equivalence) -> Markup {
+fn compared(digest: &Digest<'_>, known: &Equivalence) -> Markup {
     let class = if known.verdict == Verdict::Different {
         "different"
     } else {
@@ -112,7 +112,7 @@ fn compared(known: &Equivalence) -> Markup {
     let first = fidelity.and_then(|fidelity| fidelity.first_divergence.as_ref());
     html! {
         tr class=(class) {
-            td { (known.target.to_string()) }
+            th scope="row" { (digest.name(&known.target).to_string()) }
             td { (known.verdict.name()) }
             @if let Some(fidelity) = fidelity {
                 td.figure { (format!("{:.1e}", fidelity.mean_kl)) }
@@ -170,7 +170,7 @@ fn limited(digest: &Digest<'_>) -> Markup {
             h3 { "What the machine can do" }
             ul {
                 @for limit in &limits { li { (limit) } }
-                @for detail in &details(digest.result) { li { (detail) } }
+                @for detail in &details(digest) { li { (detail) } }
             }
         }
     }
@@ -178,7 +178,7 @@ fn limited(digest: &Digest<'_>) -> Markup {
 
 /// Meters, and why there are none.
 fn power(digest: &Digest<'_>) -> Markup {
-    let meters = conditions::meters(digest.result);
+    let meters = told::meters(digest.result);
     html! {
         @if !meters.is_empty() {
             h3 { "Power" }
@@ -189,45 +189,17 @@ fn power(digest: &Digest<'_>) -> Markup {
 
 /// The state of the devices while they worked.
 fn devices(digest: &Digest<'_>, at: usize) -> Markup {
-    let rows = conditions::rows(digest);
+    let rows = told::rows(digest);
     html! {
         @if !rows.is_empty() {
             h3 { "Device conditions" }
             div.scroll tabindex="0" role="region" aria-label=(format!("Clocks and temperatures, result {}", at + 1)) {
                 table {
-                    thead { tr { @for column in conditions::HEADER { th scope="col" { (column) } } } }
+                    thead { tr { @for column in told::HEADER { th scope="col" { (column) } } } }
                     tbody { @for cells in &rows { tr { @for cell in cells { td { (cell) } } } } }
                 }
             }
             p.hint { "Clocks: the median, and in brackets the lowest and the highest reading. Throttled measurements don't count unless nothing else is left." }
-        }
-    }
-}
-
-/// `oneDNN 3.12.0, tch 0.26.0`.
-fn named(names: &BTreeMap<String, String>) -> String {
-    let names = names.iter().map(|(name, what)| format!("{name} {what}"));
-    names.collect::<Vec<_>>().join(", ")
-}
-
-fn frameworks(digest: &Digest<'_>, at: usize) -> Markup {
-    let targets = &digest.result.targets;
-    html! {
-        @if !targets.is_empty() {
-            h3 { "Frameworks" }
-            div.scroll tabindex="0" role="region" aria-label=(format!("Frameworks and their libraries, result {}", at + 1)) {
-                table {
-                    thead { tr { @for column in ["target", "framework", "threads", "libraries", "kernels", "device"] { th scope="col" { (column) } } } }
-                    tbody { @for facts in targets { tr {
-                        td { (facts.id.to_string()) }
-                        td { (facts.identity.framework) " " (facts.identity.version) }
-                        td.figure { (facts.threads) }
-                        td { (named(&facts.identity.libraries)) }
-                        td { (named(&facts.kernels)) }
-                        td { (facts.device_description.as_deref().unwrap_or_default()) }
-                    } } }
-                }
-            }
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Every row of every result: to sort by any column, to filter by backend, device and dtype.
+//! Every row of every result: to sort by any column, to filter by framework, device and precision.
 
 use maud::{Markup, html};
 use mlxbench_analysis::{Estimate, Row, RowStatus};
 use mlxbench_core::results::Verdict;
 
-use super::answer::name;
+use super::answer::better;
+use super::terms::{meaning, of_column, term};
 use crate::cells::{self, HEADER, WORK};
 use crate::external::{External, ExternalRow};
 use crate::{Digest, units};
@@ -29,17 +30,34 @@ struct Cell {
 struct Line {
     /// What its figures are worth: its class.
     state: &'static str,
-    /// What it is filtered by: backend, device, dtype.
+    /// Which target's it is; empty for another program's.
+    key: String,
+    /// What it is filtered by: framework, device, precision.
     placement: [String; 3],
     cells: Vec<Cell>,
 }
 
-/// The table with its filters.
-pub(super) fn section(digests: &[Digest<'_>], others: &[External]) -> Markup {
+/// The table with its filters, the best first. Columns in which all rows are alike stand above it, those without a
+/// word are left out.
+pub(super) fn section(digests: &[Digest<'_>], labels: &[String], others: &[External]) -> Markup {
     let several = digests.len() > 1;
-    let own = digests.iter().flat_map(|digest| {
-        let rows = digest.summary.rows.iter();
-        rows.map(|row| own(digest, row, digests.len()))
+    let own = digests.iter().zip(labels).flat_map(|(digest, label)| {
+        let mut tests = digest.result.run.tests.clone();
+        let main = digest.main_test();
+        tests.sort_by_key(|test| Some(*test) != main);
+        let mut rows: Vec<&Row> = digest.summary.rows.iter().collect();
+        let rate = |row: &Row| {
+            let rate = row
+                .decode_tokens_per_second
+                .or(row.prefill_tokens_per_second);
+            rate.map_or(f64::NEG_INFINITY, |rate| rate.median)
+        };
+        rows.sort_by(|a, b| {
+            let test = |row: &Row| tests.iter().position(|test| *test == row.test);
+            test(a).cmp(&test(b)).then(rate(b).total_cmp(&rate(a)))
+        });
+        rows.into_iter()
+            .map(move |row| own(digest, row, several.then_some(label)))
     });
     let files = others;
     let others = others.iter().flat_map(|external| {
@@ -47,40 +65,52 @@ pub(super) fn section(digests: &[Digest<'_>], others: &[External]) -> Markup {
         rows.map(move |row| other(external, row, several))
     });
     let lines: Vec<Line> = own.chain(others).collect();
-    let filters = ["backend", "device", "dtype"];
+    let names = columns(several);
+    let Columns { shown, alike } = Columns::of(&names, &lines);
+    let filters = ["framework", "device", "precision"];
     html! {
         section #rows {
             h2 #rows-heading { "All figures" }
             @if lines.is_empty() {
                 p { "There are no rows: nothing was to be measured." }
             } @else {
-                div.filters hidden {
+                div.filters hidden role="group" aria-label="Filters of tables and charts" {
                     @for (at, what) in filters.iter().enumerate() {
                         (filter(what, lines.iter().map(|line| line.placement[at].clone())))
                     }
                     output #shown role="status" { (lines.len()) " rows" }
+                    button #clear type="button" hidden { "Show all" }
+                }
+                @if !alike.is_empty() {
+                    p.hint { "The same in all rows: " (alike.join(", ")) "." }
                 }
                 div.scroll role="region" aria-labelledby="rows-heading" tabindex="0" {
-                    table.rows {
+                    table.rows.cards {
                         thead { tr {
-                            @for column in columns(several) {
-                                th scope="col" aria-sort="none" { (column) }
+                            @for &column in &shown {
+                                @let name = names[column].as_str();
+                                th scope="col" aria-sort="none" title=(meaning(of_column(name))) data-name=(name) {
+                                    (name) (better(name))
+                                }
                             }
                         } }
                         tbody {
-                            @for Line { state, placement: [backend, device, dtype], cells, .. } in &lines {
-                                tr class=(state) data-backend=(backend) data-device=(device) data-dtype=(dtype) {
-                                    @for cell in cells {
-                                        @if let Some(key) = cell.key {
-                                            td.figure data-key=(key) { (cell.words) }
-                                        } @else { td { (cell.words) } }
+                            @for Line { state, key, placement: [framework, device, precision], cells } in &lines {
+                                tr class=(state) data-target=(key) data-framework=(framework) data-device=(device) data-precision=(precision) {
+                                    @for &column in &shown {
+                                        @let cell = &cells[column];
+                                        @let name = names[column].as_str();
+                                        @if column == 0 { th scope="row" { (cell.words) } }
+                                        @else if let Some(key) = cell.key {
+                                            td.figure data-key=(key) data-label=(name) { (cell.words) }
+                                        } @else { td data-label=(name) { (cell.words) } }
                                     }
                                 }
                             }
                         }
                     }
                 }
-                p.hint { "± is the half of the 95 % interval of the median. Between processes: the standard deviation of end-to-end times between a target's processes, less what repetitions explain. Work: whether the target computed what the reference did." }
+                p.hint { "↑ higher is better, ↓ lower is better. " (term("ci", "±")) " is the longer half of the 95 % interval of the median; a lopsided interval is shown from end to end." }
                 @for external in files {
                     p.hint {
                         "External rows come from " (external.file) ", which " (external.tool)
@@ -95,26 +125,57 @@ pub(super) fn section(digests: &[Digest<'_>], others: &[External]) -> Markup {
     }
 }
 
-fn columns(several: bool) -> Vec<String> {
-    let (before, after) = HEADER.split_at(WORK);
-    let run = several.then_some("run");
-    let names = run
-        .into_iter()
-        .chain(before.iter().copied())
-        .chain(MORE)
-        .chain(after.iter().copied());
-    names.map(str::to_owned).collect()
+/// Which columns are worth showing.
+struct Columns {
+    shown: Vec<usize>,
+    /// `model gemma-3-270m`: what all rows have alike.
+    alike: Vec<String>,
 }
 
+impl Columns {
+    fn of(names: &[String], lines: &[Line]) -> Self {
+        let (mut shown, mut alike) = (Vec::new(), Vec::new());
+        for (column, name) in names.iter().enumerate() {
+            let mut words = lines.iter().map(|line| line.cells[column].words.as_str());
+            let first = words.next().unwrap_or_default();
+            let constant = words.all(|other| other == first);
+            let figure = lines.iter().any(|line| line.cells[column].key.is_some());
+            match (constant && column > 0, first.is_empty()) {
+                (true, true) => {}
+                // A single row is no column.
+                (true, false) if !figure || lines.len() > 1 => {
+                    alike.push(format!("{name} {first}"))
+                }
+                _ => shown.push(column),
+            }
+        }
+        Self { shown, alike }
+    }
+}
+
+fn columns(several: bool) -> Vec<String> {
+    let (before, after) = HEADER.split_at(WORK);
+    let run = several.then_some("result");
+    let names = ["target"].into_iter().chain(run);
+    let names = names.chain(before.iter().copied()).chain(MORE);
+    names
+        .chain(after.iter().copied())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A filter, where there is a choice.
 fn filter(what: &str, values: impl Iterator<Item = String>) -> Markup {
     let mut values: Vec<String> = values.collect();
     values.sort_unstable();
     values.dedup();
     html! {
-        label { (what) " "
-            select data-filter=(what) {
-                option value="" { "all" }
-                @for value in &values { option value=(value) { (value) } }
+        @if values.len() > 1 {
+            label { (what) " "
+                select data-filter=(what) {
+                    option value="" { "all" }
+                    @for value in &values { option value=(value) { (value) } }
+                }
             }
         }
     }
@@ -147,11 +208,9 @@ fn other(external: &External, row: &ExternalRow, several: bool) -> Line {
         words,
         key: key(column),
     });
-    let run = several.then(|| Cell {
-        words: external.file.clone(),
-        key: None,
-    });
-    let mut cells: Vec<Cell> = run.into_iter().collect();
+    let run = several.then(|| external.file.clone());
+    let name = format!("{} {}", row.backend, row.dtype);
+    let mut cells = first_cells(name, run);
     cells.extend(own.by_ref().take(WORK));
     cells.extend(MORE.map(|_| Cell {
         words: String::new(),
@@ -160,26 +219,34 @@ fn other(external: &External, row: &ExternalRow, several: bool) -> Line {
     cells.extend(own);
     Line {
         state: "external",
+        key: String::new(),
         placement: [row.backend.clone(), row.device.clone(), row.dtype.clone()],
         cells,
     }
 }
 
 /// A row of ours.
-fn own(digest: &Digest<'_>, row: &Row, of: usize) -> Line {
+fn own(digest: &Digest<'_>, row: &Row, label: Option<&String>) -> Line {
     let placement = &row.target.placement;
     Line {
         state: state(digest, row),
+        key: row.target.to_string(),
         placement: [
-            row.target.backend.clone(),
+            digest.name(&row.target).framework().to_owned(),
             placement.device.to_string(),
             placement.precision.to_string(),
         ],
-        cells: own_cells(digest, row, of),
+        cells: own_cells(digest, row, label),
     }
 }
 
-fn own_cells(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
+/// The target's name, and what its result is called where there are several.
+fn first_cells(name: String, result: Option<String>) -> Vec<Cell> {
+    let words = [Some(name), result].into_iter().flatten();
+    words.map(|words| Cell { words, key: None }).collect()
+}
+
+fn own_cells(digest: &Digest<'_>, row: &Row, label: Option<&String>) -> Vec<Cell> {
     let cells = cells::cells(digest.result, row);
     let median = |estimate: Option<Estimate>| estimate.map(|estimate| estimate.median);
     let facts = digest
@@ -229,11 +296,8 @@ fn own_cells(digest: &Digest<'_>, row: &Row, of: usize) -> Vec<Cell> {
     let own = cells.into_iter().zip(keys);
     let own: Vec<Cell> = own.map(|(words, key)| Cell { words, key }).collect();
     let more = more.map(|(words, key)| Cell { words, key });
-    let run = (of > 1).then(|| Cell {
-        words: name(digest, of),
-        key: None,
-    });
-    let mut cells: Vec<Cell> = run.into_iter().collect();
+    let name = digest.name(&row.target).to_string();
+    let mut cells = first_cells(name, label.cloned());
     let mut own = own.into_iter();
     cells.extend(own.by_ref().take(WORK));
     cells.extend(more);

@@ -205,6 +205,22 @@ impl Page {
         std::fs::write(folder.join(format!("{name}.png")), image).unwrap();
     }
 
+    /// How many sheets of A4 it is printed on.
+    pub(crate) fn printed_pages(&mut self) -> usize {
+        let paper = json!({"paperWidth": 8.27, "paperHeight": 11.69, "printBackground": true,
+            "preferCSSPageSize": true});
+        let printed = self.browser.call("Page.printToPDF", paper);
+        let pdf = BASE64_STANDARD.decode(text(&printed["data"])).unwrap();
+        if let Some(folder) = std::env::var_os("MLXBENCH_SCREENSHOTS").map(PathBuf::from) {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("printed.pdf"), &pdf).unwrap();
+        }
+        let page = b"/Type /Page\n";
+        pdf.windows(page.len())
+            .filter(|bytes| bytes == page)
+            .count()
+    }
+
     fn resize(&mut self, height: u32) {
         let size =
             json!({"width": self.width, "height": height, "deviceScaleFactor": 1, "mobile": false});

@@ -32,10 +32,15 @@ fn everything() -> RunResult {
 #[track_caller]
 pub(crate) fn assert_good_everywhere(name: &str, html: &str) {
     let mut findings = Vec::new();
-    for width in [320, 1024, 1920] {
+    for width in [320, 360, 1024, 1600] {
         for scheme in [Scheme::Light, Scheme::Dark] {
             let mut page = Page::open(html, width, scheme);
             page.screenshot(&format!("{name}-{width}-{scheme:?}"));
+            // What is folded is looked at, too.
+            page.evaluate(
+                "document.querySelectorAll('details').forEach(one => { one.open = true; })",
+            );
+            page.screenshot(&format!("{name}-{width}-{scheme:?}-open"));
             let found = page.findings().into_iter();
             findings.extend(found.map(|finding| format!("{width} {scheme:?}: {finding}")));
         }
@@ -76,6 +81,14 @@ fn reports_without_a_figure() {
 
 #[test]
 #[ignore = "needs a browser: scripts/test runs it"]
+fn a_report_of_several_results() {
+    let mut other = race(6, &[BOTH], 5);
+    other.run.machine.cpu = "another processor".into();
+    assert_good_everywhere("several", &report(&[race(6, &[BOTH, PREFILL], 5), other]));
+}
+
+#[test]
+#[ignore = "needs a browser: scripts/test runs it"]
 fn a_report_of_hostile_texts_is_a_page_like_others() {
     assert_good_everywhere("hostile", &report(&[hostile(), run()]));
 }
@@ -106,8 +119,8 @@ fn results_over_time() {
 fn column(page: &mut Page, name: &str) -> Vec<String> {
     let shown = page.evaluate(&format!(
         "(() => {{
-            const heads = [...document.querySelectorAll('table.rows th')];
-            const at = heads.findIndex(head => head.textContent === {name:?});
+            const heads = [...document.querySelectorAll('table.rows thead th')];
+            const at = heads.findIndex(head => head.dataset.name === {name:?});
             const rows = [...document.querySelectorAll('table.rows tbody tr')];
             return rows.filter(row => row.checkVisibility()).map(row => row.cells[at].textContent);
         }})()"
@@ -117,8 +130,7 @@ fn column(page: &mut Page, name: &str) -> Vec<String> {
 
 fn click(page: &mut Page, name: &str) {
     page.evaluate(&format!(
-        "[...document.querySelectorAll('table.rows th button')]
-            .find(button => button.textContent === {name:?}).click()"
+        "document.querySelector(`table.rows th[data-name={name:?}] button`).click()"
     ));
 }
 
@@ -134,22 +146,31 @@ fn columns_sort_both_ways_and_leave_what_has_no_figure_at_the_end() {
         let first = |cell: &String| cell.split(' ').next().and_then(|word| word.parse().ok());
         cells.iter().map(first).collect()
     };
+    let first = rates(&mut page);
+    assert!(
+        first[0] > first[1] && first[1] > first[2] && first[3].is_none(),
+        "{first:?}"
+    );
     click(&mut page, "decode t/s");
-    let up = rates(&mut page);
-    assert!(up[0] < up[1] && up[1] < up[2] && up[3].is_none(), "{up:?}");
+    assert_eq!(rates(&mut page), first, "the best come first");
     click(&mut page, "decode t/s");
-    let down = rates(&mut page);
-    assert_eq!(down, [up[2], up[1], up[0], None]);
-    let sorted = "document.querySelectorAll('th[aria-sort=descending]').length";
+    assert_eq!(rates(&mut page), [first[2], first[1], first[0], None]);
+    click(&mut page, "TTFT");
+    let up = column(&mut page, "TTFT");
+    assert!(up[0] < up[1] && up[1] < up[2], "{up:?}");
+    let sorted = "document.querySelectorAll('th[aria-sort=ascending]').length";
     assert_eq!(page.evaluate(sorted), 1);
-    click(&mut page, "backend");
-    let names = column(&mut page, "backend");
-    assert_eq!(names, ["candle", "llama.cpp", "mlx", "tch"]);
+    click(&mut page, "target");
+    let names = column(&mut page, "target");
+    assert_eq!(
+        names,
+        ["candle f32", "llama.cpp f32", "MLX f32", "PyTorch f32"]
+    );
 }
 
 #[test]
 #[ignore = "needs a browser: scripts/test runs it"]
-fn rows_are_filtered_and_counted() {
+fn filters_pick_rows_of_both_tables_and_what_charts_show() {
     let mut page = Page::open(&report(&[race(8, &[BOTH], 5)]), 1024, Scheme::Light);
     let choose = |page: &mut Page, what: &str, value: &str| {
         page.evaluate(&format!(
@@ -160,15 +181,69 @@ fn rows_are_filtered_and_counted() {
             }})()"
         ));
     };
-    choose(&mut page, "backend", "mlx");
-    assert_eq!(column(&mut page, "backend"), ["mlx", "mlx"]);
-    choose(&mut page, "dtype", "bf16");
-    assert_eq!(column(&mut page, "dtype"), ["bf16"]);
+    choose(&mut page, "framework", "MLX");
+    assert_eq!(column(&mut page, "target"), ["MLX f32", "MLX bf16"]);
+    choose(&mut page, "precision", "bf16");
+    assert_eq!(column(&mut page, "target"), ["MLX bf16"]);
     let shown = "document.getElementById('shown').textContent";
     assert_eq!(page.evaluate(shown), "1 of 8 rows");
-    choose(&mut page, "backend", "");
-    choose(&mut page, "dtype", "");
-    assert_eq!(column(&mut page, "backend").len(), 8);
+    let compact = "[...document.querySelectorAll('table.compact tbody tr')]
+        .filter(row => row.checkVisibility()).map(row => row.cells[0].textContent).join()";
+    assert_eq!(page.evaluate(compact), "MLX bf16");
+    let bars = "[...document.querySelectorAll('.hero .full g[data-target]:not(.off)')]
+        .map(bar => bar.dataset.target).join()";
+    assert_eq!(page.evaluate(bars), "mlx/cpu/bf16");
+    page.evaluate("document.getElementById('clear').click()");
+    assert_eq!(column(&mut page, "target").len(), 8);
+    assert_eq!(
+        page.evaluate("document.querySelectorAll('g.off').length"),
+        0
+    );
+    let device = "document.querySelector('select[data-filter=device]')";
+    assert!(
+        page.evaluate(device).is_null(),
+        "there is one device: no choice"
+    );
+}
+
+#[test]
+#[ignore = "needs a browser: scripts/test runs it"]
+fn the_first_screen_holds_the_answer() {
+    let mut page = Page::open(&report(&[race(6, &[BOTH], 5)]), 1024, Scheme::Light);
+    let bottom = |page: &mut Page, of: &str| {
+        let bottom = format!("document.querySelector({of:?}).getBoundingClientRect().bottom");
+        page.evaluate(&bottom).as_f64().unwrap()
+    };
+    for part in [
+        ".banner",
+        "h1",
+        ".hero svg:not([hidden])",
+        "table.compact thead",
+    ] {
+        let bottom = bottom(&mut page, part);
+        assert!(bottom > 0.0 || part.contains("svg"), "{part} isn't shown");
+        assert!(bottom < 800.0, "{part} ends at {bottom} px");
+    }
+}
+
+#[test]
+#[ignore = "needs a browser: scripts/test runs it"]
+fn a_phone_gets_a_card_for_each_target() {
+    let mut page = Page::open(&report(&[race(3, &[BOTH], 5)]), 360, Scheme::Light);
+    let labels = "[...document.querySelectorAll('table.compact tbody tr:first-child td')]
+        .filter(cell => getComputedStyle(cell).display === 'flex')
+        .map(cell => getComputedStyle(cell, '::before').content).join(' ')";
+    assert_eq!(
+        page.evaluate(labels),
+        r#""generate t/s" "prompt t/s" "TTFT" "memory" "same work""#
+    );
+}
+
+#[test]
+#[ignore = "needs a browser: scripts/test runs it"]
+fn a_report_prints_on_two_pages() {
+    let mut page = Page::open(&report(&[race(6, &[BOTH], 5)]), 1024, Scheme::Light);
+    assert!(page.printed_pages() <= 2, "{} pages", page.printed_pages());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use mlxbench_core::backend::OWN_KERNEL;
 use mlxbench_core::results::RunResult;
 use mlxbench_report::{Beside, Format, render};
 
-use crate::support::run;
+use crate::support::{BOTH, race, run};
 
 fn text(results: &[RunResult], format: Format) -> String {
     String::from_utf8(render(results, &Beside::default(), format)).expect("reports are UTF-8")
@@ -20,8 +20,10 @@ fn terminal() {
 fn narrow_terminal() {
     let width = Some(80);
     let shown = text(&[run()], Format::Terminal { width });
-    let mut table = shown.lines().skip(1).take(5);
-    assert!(table.all(|line| line.chars().count() <= 80), "{shown}");
+    assert!(
+        shown.lines().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
     insta::assert_snapshot!(shown);
 }
 
@@ -99,9 +101,35 @@ fn a_device_with_a_name_of_its_own_is_part_of_the_machine() {
         facts.device_description = Some(name.into());
     }
     let shown = text(&[on_gpu], Format::Terminal { width: None });
-    let heading = shown.lines().next().unwrap();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        heading.contains(&format!(" on {own} with NVIDIA H100, ")),
-        "{heading}"
+        shown.contains(&format!(" on {own} with NVIDIA H100, ")),
+        "{shown}"
     );
+}
+
+#[test]
+fn a_terminal_gets_the_answer_first_and_the_next_command_last() {
+    let beside = Beside {
+        next: Some("mlxbench report results/quick/1.json -o quick.html".into()),
+        ..Beside::default()
+    };
+    let results = [race(33, &[BOTH], 5)];
+    for width in [80, 60] {
+        let shown = render(&results, &beside, Format::Terminal { width: Some(width) });
+        let shown = String::from_utf8(shown).expect("UTF-8");
+        assert!(
+            shown.starts_with("Fastest to generate: candle in f32 ("),
+            "{shown}"
+        );
+        assert!(shown.ends_with("\nnext: mlxbench report results/quick/1.json -o quick.html\n"));
+        let lines = shown.lines().filter(|line| !line.starts_with("next: "));
+        for line in lines {
+            assert!(
+                line.chars().count() <= usize::from(width),
+                "{line:?}\n{shown}"
+            );
+        }
+        assert!(shown.contains("transformers bf16 (1 thread)"), "{shown}");
+    }
 }

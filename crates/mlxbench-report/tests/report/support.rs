@@ -255,9 +255,15 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
         .run
         .targets
         .iter()
-        .map(|id| TargetFacts {
-            id: id.clone(),
-            ..facts(Dtype::F32)
+        .map(|id| {
+            let mut facts = facts(Dtype::F32);
+            let framework = match id.backend.as_str() {
+                "mlx" => "MLX",
+                "tch" => "PyTorch",
+                other => other,
+            };
+            (facts.id, facts.identity.framework) = (id.clone(), framework.into());
+            facts
         })
         .collect();
     result.equivalences = result

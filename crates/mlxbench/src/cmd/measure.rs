@@ -12,6 +12,7 @@ use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::plan::{Plan, plan};
 use mlxbench_runner::system::MachineLock;
 
+use super::report::quoted;
 use crate::exit::Exit;
 use crate::making::Making;
 use crate::output::{Progress, print, terminal_width};
@@ -64,9 +65,30 @@ impl Measured {
             .all(|(end, _)| matches!(end, End::Finished(_)))
     }
 
+    /// What to do with the results that were written.
+    fn next_command(&self) -> Option<String> {
+        let written = self.ends.iter().filter_map(|(end, _)| match end {
+            End::Finished(path) => Some(quoted(path)),
+            End::Interrupted(_) | End::OutputFailed(_) => None,
+        });
+        let written: Vec<String> = written.collect();
+        let name = &self
+            .results
+            .first()
+            .filter(|_| !written.is_empty())?
+            .run
+            .name;
+        let page = quoted(Path::new(&format!("{name}.html")));
+        Some(format!("mlxbench report {} -o {page}", written.join(" ")))
+    }
+
     /// Prints the results together and says where they are; what the exit code is.
     pub(crate) fn show(&self, format: Format, quiet: bool) -> Exit {
-        let table = mlxbench_report::render(&self.results, &Beside::default(), format);
+        let beside = Beside {
+            next: self.next_command(),
+            ..Beside::default()
+        };
+        let table = mlxbench_report::render(&self.results, &beside, format);
         // The table goes out even when a result file could not be written.
         let printed = print(&table);
         let ends = self.ends.iter().zip(&self.results);
@@ -105,7 +127,8 @@ pub(crate) fn measure(
         if !quiet {
             introduce(plan);
         }
-        let mut progress = Progress::new(quiet);
+        let targets = plan.targets.iter().map(|target| &target.id);
+        let mut progress = Progress::new(quiet, targets);
         let Outcome {
             result,
             end,

@@ -59,7 +59,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if let (Form::Document(format), Some(path)) = (&form, &args.output) {
         outputs.claim(path, Kind::Report(Written::Report(*format)))?;
     }
-    let (results, beside) = read(&args.results)?;
+    let (results, mut beside) = read(&args.results)?;
+    beside.next = page_command(&args.results);
     let takes_others = matches!(form, Form::Document(format) if format.takes_others());
     if let Some(other) = beside.others.first().filter(|_| !takes_others) {
         bail!(
@@ -86,6 +87,25 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         None => print(&bytes)?,
     }
     Ok(Exit::Fine)
+}
+
+/// How to get the page of results that lie in these files.
+fn page_command(files: &[PathBuf]) -> Option<String> {
+    let names: Vec<String> = files.iter().map(|file| quoted(file)).collect();
+    let stem = files.first()?.parent()?.file_name()?.to_string_lossy();
+    let page = quoted(Path::new(&format!("{stem}.html")));
+    Some(format!("mlxbench report {} -o {page}", names.join(" ")))
+}
+
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "/._-+=:,@%".contains(character);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
 }
 
 /// What is to be written.

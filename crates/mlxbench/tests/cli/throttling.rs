@@ -94,7 +94,7 @@ fn a_throttled_repetition_is_measured_again_and_left_out() {
 
     let file = scene.written("Z.json");
     let markdown = scene.mlxbench(&["report", file.to_str().unwrap(), "--format", "md"]);
-    let table = "| mock/cpu/f32 | pp8+tg5 | 1980 | 2619 | 55 | 0.0 % | 1 of 4 measurements";
+    let table = "| mock f32 | pp8+tg5 | 1980 | 2619 | 55 | 0.0 % | 1 of 4 measurements";
     let markdown = stdout(&markdown);
     assert!(markdown.contains(table), "{markdown}");
 }

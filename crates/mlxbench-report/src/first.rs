@@ -1,0 +1,245 @@
+//! What a report says first: where its figures hold, a row for each framework and precision, and how sure it is.
+
+use mlxbench_analysis::{Row, standings};
+use mlxbench_core::results::{RunResult, Test, Verdict};
+
+use crate::charts::{Better, grouped};
+use crate::machine::{on_mac, processors, short};
+use crate::quantisation::fidelity_in_short;
+use crate::race::{DECODE, PREFILL, Race, Rate};
+use crate::warnings::warnings;
+use crate::{Digest, units};
+
+/// What must be known before any figure: one sentence each, without its end.
+pub(crate) fn banner(result: &RunResult) -> Vec<String> {
+    let run = &result.run;
+    let machine = &run.machine;
+    let cores = machine.physical_cores.unwrap_or(machine.logical_cores);
+    let elsewhere = (!on_mac(result)).then(|| {
+        let mut devices = run.targets.iter().map(|target| &target.placement.device);
+        let unnamed =
+            devices.any(|device| device.kind() == "cuda") && processors(result) == machine.cpu;
+        let gpu = if unnamed { " with a CUDA GPU" } else { "" };
+        let os = machine.os.split(' ').next().unwrap_or_default();
+        let name = short(result);
+        format!("Measured on {name}{gpu} ({cores} CPU cores, {os}): says nothing about Macs")
+    });
+    let shapes = run.model.source.strip_prefix("synthetic:");
+    let random = shapes.map(|name| {
+        let name = name.split('@').next().unwrap_or_default();
+        format!("Random weights in the shapes of {name}: the speed is that of real ones, the text means nothing")
+    });
+    let debug = (run.mlxbench.profile == "debug")
+        .then(|| "Built without optimisation: the figures mean little".to_owned());
+    let unfinished = result
+        .finished
+        .is_none()
+        .then(|| "The run was cut short".to_owned());
+    [elsewhere, random, debug, unfinished]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The columns of the compact table, with the one of fidelity only where weights are quantised.
+const COLUMNS: [&str; 6] = [
+    "generate t/s",
+    "prompt t/s",
+    "TTFT",
+    "memory",
+    "same work",
+    "fidelity",
+];
+
+/// A row for each framework and precision.
+pub(crate) struct Compact {
+    pub(crate) columns: Vec<&'static str>,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// One target in one test.
+pub(crate) struct Line {
+    /// Which target: `candle/cpu/f32`.
+    pub(crate) key: String,
+    pub(crate) name: String,
+    pub(crate) test: Test,
+    /// One a column.
+    pub(crate) cells: Vec<Cell>,
+    /// Why there are no figures; empty where there are.
+    pub(crate) fault: String,
+}
+
+/// A figure in words.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cell {
+    pub(crate) words: String,
+    /// Whether it is the best of its precision, or can't be told from it.
+    pub(crate) best: bool,
+}
+
+/// The rows of `tests`, those of one test together: the fastest precision first, and within each the fastest target.
+pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
+    let rows = &digest.summary.rows;
+    let quantised = rows.iter().any(|row| row.quantisation_cost.is_some());
+    let columns = if quantised {
+        &COLUMNS[..]
+    } else {
+        &COLUMNS[..5]
+    };
+    let lines = tests
+        .iter()
+        .flat_map(|test| of_test(digest, test, columns.len()));
+    Compact {
+        lines: lines.collect(),
+        columns: columns.to_vec(),
+    }
+}
+
+fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
+    let rows = digest.summary.rows.iter().filter(|row| row.test == *test);
+    let rate = |row: &Row| {
+        row.decode_tokens_per_second
+            .or(row.prefill_tokens_per_second)
+    };
+    let figures = rows.map(|row| (row, rate(row))).collect();
+    let precisions = grouped(digest, figures, Better::Higher, |rate| rate.median);
+    let generate = first_places(digest, test, &DECODE);
+    let prompt = first_places(digest, test, &PREFILL);
+    let lines = precisions.iter().flat_map(|(_, rows)| {
+        let held = rows
+            .iter()
+            .filter(|(row, _)| digest.worthless(&row.target).is_none());
+        let held: Vec<u64> = held.filter_map(|(row, _)| row.peak_bytes()).collect();
+        let least = held.iter().min().copied().filter(|_| held.len() > 1);
+        rows.iter().map(move |(row, _)| (*row, least))
+    });
+    let lines = lines.map(|(row, least)| {
+        let is_first = |places: &[&Row]| places.iter().any(|first| first.target == row.target);
+        let cell = |words: Option<String>, best| Cell {
+            words: words.unwrap_or_default(),
+            best,
+        };
+        let unsteady = digest.unfit(row).filter(|why| why == "not steady");
+        let generates = row.decode_tokens_per_second.map(|rate| match unsteady {
+            Some(_) => format!("{}*", units::rate(&rate)),
+            None => units::rate(&rate),
+        });
+        let peak = row.peak_bytes();
+        let cells = [
+            cell(generates, is_first(&generate)),
+            cell(
+                row.prefill_tokens_per_second.map(|rate| units::rate(&rate)),
+                is_first(&prompt),
+            ),
+            cell(
+                row.ttft_ns.map(|ttft| units::time(ttft.median)),
+                is_first(&prompt),
+            ),
+            cell(peak.map(units::bytes), peak.is_some() && peak == least),
+            cell(work(digest, row), false),
+            cell(Some(fidelity(row)), false),
+        ];
+        let measured = row.repetitions > 0;
+        Line {
+            key: row.target.to_string(),
+            name: digest.name(&row.target).to_string(),
+            test: *test,
+            cells: cells.into_iter().take(columns).collect(),
+            fault: if measured {
+                String::new()
+            } else {
+                digest.why_not(row)
+            },
+        }
+    });
+    lines.collect()
+}
+
+/// Whoever leads in a precision that several targets share, or can't be told from the leader.
+fn first_places<'a>(digest: &'a Digest<'_>, test: &Test, rate: &Rate) -> Vec<&'a Row> {
+    let standings = standings(digest.result, &digest.summary, test, rate.metric, rate.of);
+    let contested = standings
+        .within
+        .iter()
+        .filter(|leader| !leader.rivals.is_empty());
+    contested.flat_map(|leader| leader.first_place()).collect()
+}
+
+/// `✓ identical`; `None` where nothing was measured.
+fn work(digest: &Digest<'_>, row: &Row) -> Option<String> {
+    let known = digest.result.equivalence_of(&row.target);
+    let verdict = known.map_or(Verdict::Unchecked, |known| known.verdict);
+    let words = match verdict {
+        Verdict::Reference => "reference",
+        Verdict::Identical => "✓ identical",
+        Verdict::Equivalent => "✓ equivalent",
+        Verdict::Different => "✗ different",
+        Verdict::Unchecked => "not compared",
+    };
+    (row.repetitions > 0 || known.is_some()).then(|| words.to_owned())
+}
+
+/// What quantised weights cost; of others there is nothing to say.
+fn fidelity(row: &Row) -> String {
+    match &row.quantisation_cost {
+        None => "full precision".into(),
+        Some(cost) => fidelity_in_short(cost),
+    }
+}
+
+/// How sure the answer is, in a few sentences.
+pub(crate) fn sureness(digest: &Digest<'_>) -> Vec<String> {
+    let race = Race::of(digest, &DECODE).filter(|race| race.fastest().is_some());
+    let race = race.or_else(|| Race::of(digest, &PREFILL));
+    let mut said = race.map_or_else(Vec::new, |race| race.sureness());
+    let settings = &digest.result.run.settings;
+    let alone = digest
+        .summary
+        .rows
+        .iter()
+        .any(|row| row.processes == 1 && row.repetitions > 1);
+    let luck = if alone {
+        ", so no interval covers the luck of a process"
+    } else {
+        ""
+    };
+    said.push(format!("{}{luck}", units::repetitions(settings)));
+    said
+}
+
+/// How many caveats there are, in words; `None` where there is none.
+pub(crate) fn caveats(digest: &Digest<'_>) -> Option<String> {
+    match warnings(digest).len() {
+        0 => None,
+        1 => Some("1 caveat".into()),
+        several => Some(format!("{several} caveats")),
+    }
+}
+
+/// A model's name for people: its banner says that its weights are random.
+pub(crate) fn model(result: &RunResult) -> &str {
+    let name = result.run.model.name.as_str();
+    name.strip_prefix("synthetic:").unwrap_or(name)
+}
+
+/// `64 prompt tokens, 32 generated, after 4096 in the context, 2 rows`.
+pub(crate) fn spelled(test: &Test) -> String {
+    let prompt = match test.prompt_tokens() {
+        0 => None,
+        tokens => Some(format!("{tokens} prompt tokens")),
+    };
+    let generated = match test.generate_tokens() {
+        0 => None,
+        tokens => Some(format!("{tokens} generated")),
+    };
+    let depth = match test.depth() {
+        0 => None,
+        tokens => Some(format!("after {tokens} in the context")),
+    };
+    let rows = match test.rows() {
+        1 => None,
+        rows => Some(format!("{rows} rows")),
+    };
+    let parts = [prompt, generated, depth, rows].into_iter().flatten();
+    parts.collect::<Vec<String>>().join(", ")
+}
