@@ -164,8 +164,35 @@ fn bootstrap_interval(sorted_samples: &[f64]) -> Option<Interval> {
     if n < FEWEST_FOR_INTERVAL {
         return None;
     }
-    let medians = resampled_medians(sorted_samples, BOOTSTRAP_SEED);
-    percentile_interval(&sorted(&medians), n)
+    // Few samples have few medians: each counts as often as it was drawn, and those are sorted.
+    let counted = counted_ranks(n);
+    let medians = counted
+        .iter()
+        .map(|&(ranks, count)| (middle(sorted_samples, ranks), count));
+    let mut medians: Vec<(f64, usize)> = medians.collect();
+    medians.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let tail = expanded_tail(n)?;
+    Some(Interval {
+        low: counted_quantile(&medians, tail)?,
+        high: counted_quantile(&medians, 1.0 - tail)?,
+    })
+}
+
+/// [`quantile`] of an ascending sample in which each value is there as often as its count.
+fn counted_quantile(sorted: &[(f64, usize)], p: f64) -> Option<f64> {
+    let total: usize = sorted.iter().map(|(_, count)| count).sum();
+    let position = p.clamp(0.0, 1.0) * total.checked_sub(1)? as f64;
+    let at = |index: f64| {
+        let mut before = 0;
+        let reached = sorted.iter().find(|(_, count)| {
+            before += count;
+            before > index as usize
+        });
+        reached.map(|(value, _)| *value)
+    };
+    let (below, above) = (at(position.floor())?, at(position.ceil())?);
+    let between = below + (above - below) * position.fract();
+    Some(between.min(above))
 }
 
 /// The expanded percentile interval in ascending `resampled` figures of `n` samples.
@@ -180,14 +207,19 @@ fn percentile_interval(resampled: &[f64], n: usize) -> Option<Interval> {
 /// The median of each of [`BOOTSTRAP_RESAMPLES`] resamples of an ascending sample that isn't empty.
 fn resampled_medians(sorted_samples: &[f64], seed: u64) -> Vec<f64> {
     let ranks = resampled_ranks(sorted_samples.len(), seed);
-    let median = |&(lower, upper): &(u32, u32)| {
-        let (lower, upper) = (
-            sorted_samples[lower as usize],
-            sorted_samples[upper as usize],
-        );
-        lower + (upper - lower) * 0.5
-    };
-    ranks.iter().map(median).collect()
+    ranks
+        .iter()
+        .map(|&ranks| middle(sorted_samples, ranks))
+        .collect()
+}
+
+/// The median of a resample, by its two middle ranks.
+fn middle(sorted_samples: &[f64], (lower, upper): (u32, u32)) -> f64 {
+    let (lower, upper) = (
+        sorted_samples[lower as usize],
+        sorted_samples[upper as usize],
+    );
+    lower + (upper - lower) * 0.5
 }
 
 /// The two middle ranks of each resample.
@@ -209,6 +241,23 @@ fn resampled_ranks(n: usize, seed: u64) -> Ranks {
         resamples.collect()
     });
     Arc::clone(ranks)
+}
+
+/// Pairs of middle ranks, and how many resamples have them.
+type CountedRanks = Arc<[((u32, u32), usize)]>;
+
+/// [`resampled_ranks`] of the usual seed, alike ones counted.
+fn counted_ranks(n: usize) -> CountedRanks {
+    static COUNTED: Mutex<BTreeMap<usize, CountedRanks>> = Mutex::new(BTreeMap::new());
+    let mut counted = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_n = counted.entry(n).or_insert_with(|| {
+        let mut counts = BTreeMap::new();
+        for &ranks in resampled_ranks(n, BOOTSTRAP_SEED).iter() {
+            *counts.entry(ranks).or_insert(0) += 1;
+        }
+        counts.into_iter().collect()
+    });
+    Arc::clone(of_n)
 }
 
 /// The probability that an interval leaves out at either end of the bootstrap distribution of `n`
@@ -253,6 +302,16 @@ mod tests {
             (actual - expected).abs() < 1e-12 * expected.abs().max(1.0),
             "{actual} is not {expected}"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn counted_medians_have_the_quantiles_of_all(samples in proptest::collection::vec(0.0..1.0f64, 5..24)) {
+            let sorted_samples = sorted(&samples);
+            let all = sorted(&resampled_medians(&sorted_samples, BOOTSTRAP_SEED));
+            let expected = percentile_interval(&all, samples.len());
+            prop_assert_eq!(bootstrap_interval(&sorted_samples), expected);
+        }
     }
 
     #[test]

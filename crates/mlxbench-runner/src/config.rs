@@ -143,6 +143,16 @@ pub struct MeasureConfig {
     pub residency: Option<Residency>,
 }
 
+impl MeasureConfig {
+    /// Unmeasured repetitions at most: none where none are asked for, else as many as are asked for at least.
+    pub fn most_warmup(&self) -> usize {
+        match self.warmup {
+            0 => 0,
+            least => self.max_warmup.max(least),
+        }
+    }
+}
+
 impl Default for MeasureConfig {
     fn default() -> Self {
         let count = |n| NonZeroUsize::new(n).expect("written as a non-zero literal");

@@ -99,12 +99,17 @@ fn cases(plan: &Plan, options: &Options) -> Result<Vec<Case>> {
         })
         .collect();
     if cases.is_empty() {
-        let name = case_name(&plan.targets[0].id, &plan.tests[0].0);
-        return Err(Error::Core(mlxbench_core::Error::Invalid(format!(
-            "--filter {filter:?} matches no case; a case is named like `{name}`"
-        ))));
+        return Err(no_case(filter, &plan.targets[0].id, &plan.tests[0].0));
     }
     Ok(cases)
+}
+
+/// That `filter` lets nothing through, with a case as an example of a name.
+pub(crate) fn no_case(filter: &str, target: &TargetId, test: &Test) -> Error {
+    let name = case_name(target, test);
+    Error::Core(mlxbench_core::Error::Invalid(format!(
+        "--filter {filter:?} matches no case; a case is named like `{name}`"
+    )))
 }
 
 /// Whether a filter lets a target's test through, on both sides if it has two.

@@ -57,7 +57,7 @@ fn needed(gemma: &GemmaConfig, precision: Precision) -> u64 {
 
 /// The preset to begin with: a small Gemma 3 whose weights in bf16 fill an eighth of the memory at most, the
 /// smallest where there is no accelerator.
-pub fn first_model(machine_bytes: u64, has_accelerator: bool) -> &'static str {
+pub fn first_model(machine_bytes: u64, has_accelerator: bool) -> &'static Preset {
     let bytes = |preset: &Preset| preset.config().weights_bytes(Dtype::Bf16.into());
     let family = PRESETS
         .iter()
@@ -65,7 +65,7 @@ pub fn first_model(machine_bytes: u64, has_accelerator: bool) -> &'static str {
     let smallest = family.clone().min_by_key(|preset| bytes(preset));
     let small = family.filter(|preset| has_accelerator && bytes(preset) <= machine_bytes / 8);
     let chosen = small.max_by_key(|preset| bytes(preset)).or(smallest);
-    chosen.map_or("gemma-3-270m", |preset| preset.name)
+    chosen.expect("there are presets of Gemma 3")
 }
 
 #[cfg(test)]
@@ -98,9 +98,10 @@ mod tests {
 
     #[test]
     fn the_first_model_is_small() {
-        assert_eq!(first_model(512 * GIB, false), "gemma-3-270m");
-        assert_eq!(first_model(8 * GIB, true), "gemma-3-270m");
-        assert_eq!(first_model(16 * GIB, true), "gemma-3-1b");
-        assert_eq!(first_model(64 * GIB, true), "gemma-3-4b");
+        let name = |bytes, accelerated| first_model(bytes, accelerated).name;
+        assert_eq!(name(512 * GIB, false), "gemma-3-270m");
+        assert_eq!(name(8 * GIB, true), "gemma-3-270m");
+        assert_eq!(name(16 * GIB, true), "gemma-3-1b");
+        assert_eq!(name(64 * GIB, true), "gemma-3-4b");
     }
 }

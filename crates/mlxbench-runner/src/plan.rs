@@ -193,10 +193,7 @@ pub fn plan(
             throttle_retries: measure.throttle_retries,
             throttle_pause_seconds: measure.throttle_pause_seconds,
             warmup: measure.warmup,
-            max_warmup: match measure.warmup {
-                0 => 0,
-                least => measure.max_warmup.max(least),
-            },
+            max_warmup: measure.most_warmup(),
             chunk,
             threads: measure.threads.map_or_else(system::cores, Into::into),
             seed: measure.seed,
@@ -235,7 +232,7 @@ fn checked<T>(value: Result<T, String>) -> Result<T> {
 }
 
 /// The most memory that one worker may hold where nobody says.
-pub(crate) fn worker_memory(machine_bytes: u64) -> u64 {
+pub fn worker_memory(machine_bytes: u64) -> u64 {
     match machine_bytes {
         0 => u64::MAX,
         bytes => (bytes as f64 * WORKER_MEMORY_SHARE) as u64,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mlxbench_core::checkpoint::read_config;
 use mlxbench_core::gemma::PRESETS;
+use mlxbench_core::limits::REPETITIONS;
 use mlxbench_core::results::{Residency, TargetId, Test};
 use mlxbench_core::{Dtype, GemmaConfig};
 use mlxbench_models::source::Source;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use super::rates::{Known, Rates};
 use super::{Answers, Target, check, chunk, listed, needed_bytes, residency, settle, targets};
 use crate::config::{Config, MeasureConfig};
-use crate::execute::lets_through;
+use crate::execute::{lets_through, no_case};
 use crate::{Error, Result, system};
 
 /// Bytes of weights that a worker reads and converts a second, at least, where files are cached.
@@ -38,6 +39,8 @@ pub struct Forecast {
     /// What all workers that hold their models at the same time need at least; `None` where the shapes of the model
     /// aren't known yet.
     pub memory_bytes: Option<u64>,
+    /// What every target is compared with first, and what its worker needs at least, where it can run here.
+    pub reference: Option<(TargetId, u64)>,
     /// What the machine has.
     pub machine_memory_bytes: u64,
     /// Which workers are loaded at the same time.
@@ -111,10 +114,17 @@ pub fn forecast(
     let lets = |target: &Target, test: &Test| {
         filter.is_none_or(|filter| lets_through(filter, &target.id, test))
     };
-    let targets: Vec<Target> = targets
+    let (targets, others): (Vec<Target>, Vec<Target>) = targets
         .into_iter()
-        .filter(|target| tests.iter().any(|test| lets(target, test)))
-        .collect();
+        .partition(|target| tests.iter().any(|test| lets(target, test)));
+    if let (true, Some(filter), [other, ..], [test, ..]) = (
+        targets.is_empty(),
+        filter,
+        others.as_slice(),
+        tests.as_slice(),
+    ) {
+        return Err(no_case(filter, &other.id, test));
+    }
     let machine = system::machine();
     let known = Known::read(out, &machine);
     let reference = config.equivalence.reference()?.map(|id| Target {
@@ -136,6 +146,7 @@ pub fn forecast(
             gemma,
             chunk: chunk::chunk(&config.measure, &tests, gemma, machine.memory_bytes),
             target: &target.id,
+            beside: targets.len(),
             rates: &rates,
         };
         Outlook {
@@ -148,20 +159,23 @@ pub fn forecast(
         }
     };
     let outlooks: Vec<Outlook> = targets.iter().map(outlook).collect();
-    let of_reference = reference
-        .filter(|reference| reference.worker.is_ok())
-        .map(|reference| {
-            let rates = known.rates(&reference.id, &machine);
-            let gemma = gemma.as_ref()?;
-            let work = Work {
-                config,
-                gemma,
-                chunk: chunk::chunk(&config.measure, &tests, gemma, machine.memory_bytes),
-                target: &reference.id,
-                rates: &rates,
-            };
-            Some(work.check(&tests) + work.load())
-        });
+    let reference = reference.filter(|reference| reference.worker.is_ok());
+    let compared = reference.as_ref().zip(gemma.as_ref());
+    let needs = compared
+        .map(|(reference, gemma)| (reference.id.clone(), needed_bytes(reference, &tests, gemma)));
+    let of_reference = reference.map(|reference| {
+        let rates = known.rates(&reference.id, &machine);
+        let gemma = gemma.as_ref()?;
+        let work = Work {
+            config,
+            gemma,
+            chunk: chunk::chunk(&config.measure, &tests, gemma, machine.memory_bytes),
+            target: &reference.id,
+            beside: targets.len(),
+            rates: &rates,
+        };
+        Some(work.check(&tests) + work.load())
+    });
     let checked = of_reference.flatten().unwrap_or(0.0);
     let residency = gemma.as_ref().map(|gemma| {
         let of_config = config.measure.residency;
@@ -185,6 +199,7 @@ pub fn forecast(
         tests,
         targets: outlooks,
         memory_bytes,
+        reference: needs,
         machine_memory_bytes: machine.memory_bytes,
         residency,
         seconds,
@@ -246,6 +261,8 @@ struct Work<'a> {
     gemma: &'a GemmaConfig,
     chunk: usize,
     target: &'a TargetId,
+    /// Targets that share a test's time.
+    beside: usize,
     rates: &'a Rates,
 }
 
@@ -256,12 +273,13 @@ impl Work<'_> {
             repetitions,
             processes,
             max_repetitions,
+            interval_percent,
             max_seconds,
             warmup,
-            max_warmup,
             delay_seconds,
             ..
         } = &self.config.measure;
+        let max_warmup = self.config.measure.most_warmup();
         let processes = processes.get().min(repetitions.get());
         let probe = &self.config.roofline;
         let probed = if probe.probe {
@@ -275,21 +293,25 @@ impl Work<'_> {
         };
         let before = self.load() * processes as f64 + probed + checked;
         let [faster, slower] = self.rates.spread();
-        let most = max_repetitions.unwrap_or(*repetitions).get();
+        let most = match (interval_percent, max_repetitions) {
+            (None, _) => repetitions.get(),
+            (Some(_), None) => REPETITIONS,
+            (Some(_), Some(most)) => most.get(),
+        };
+        let allowed = max_seconds.map(|seconds| seconds / self.beside.max(1) as f64);
         let measured = |test: &Test| {
             let once = self.repetition(test);
             let of = |repetitions: usize, warmups: usize, factor: f64| {
-                let counted = repetitions as f64 * (once * factor + delay_seconds);
+                let one = once * factor + delay_seconds;
+                let counted = repetitions as f64 * one;
+                // The last one may begin just before the time is over.
+                let counted = allowed.map_or(counted, |allowed| counted.min(allowed + one));
                 counted + (processes * warmups) as f64 * once * factor
             };
-            let longest = of(most, (*max_warmup).max(*warmup), slower);
-            let longest = match max_seconds {
-                Some(seconds) if most > repetitions.get() => {
-                    longest.min(*seconds + of(1, *max_warmup, slower))
-                }
-                _ => longest,
-            };
-            [of(repetitions.get(), *warmup, faster), longest]
+            [
+                of(repetitions.get(), *warmup, faster),
+                of(most, max_warmup, slower),
+            ]
         };
         own.iter().map(measured).fold(
             [before * faster, before * slower],

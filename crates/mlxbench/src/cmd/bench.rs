@@ -19,7 +19,7 @@ use mlxbench_runner::system::MachineLock;
 
 use super::backends::BACKENDS;
 use super::forecast;
-use super::measure::{measure, plans, table};
+use super::measure::{Resume, measure, plans, table};
 use crate::exit::Exit;
 use crate::output::print;
 use numbers::{Numbers, Pair};
@@ -146,7 +146,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         harness: super::harness(),
     };
     let measured = measure(&plans, &lock, &options, &interrupt, quiet)?;
-    Ok(measured.show(format, quiet))
+    Ok(measured.show(format, quiet, Resume::Config))
 }
 
 fn format(name: &str) -> anyhow::Result<Format> {

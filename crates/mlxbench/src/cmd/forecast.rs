@@ -6,7 +6,7 @@ use std::path::Path;
 use mlxbench_core::results::{Residency, Test};
 use mlxbench_models::cache;
 use mlxbench_runner::config::{Config, MeasureConfig};
-use mlxbench_runner::plan::{Forecast, Origin, Outlook, forecast};
+use mlxbench_runner::plan::{Forecast, Origin, Outlook, forecast, worker_memory};
 use mlxbench_runner::system::free_bytes;
 
 use crate::exit::Exit;
@@ -99,14 +99,18 @@ fn origin(origin: &Origin) -> String {
 }
 
 fn repetitions(measure: &MeasureConfig) -> String {
-    let most = measure.max_repetitions.map(|most| format!(" to {most}"));
+    let most = match (measure.interval_percent, measure.max_repetitions) {
+        (None, _) => None,
+        (Some(_), Some(most)) => Some(format!(" to {most}")),
+        (Some(_), None) => Some(" or more".to_owned()),
+    };
     format!(
         "{}{} a test, in {} processes a target, {} to {} unmeasured before in each",
         measure.repetitions,
         most.unwrap_or_default(),
         measure.processes.min(measure.repetitions),
         measure.warmup,
-        measure.max_warmup.max(measure.warmup)
+        measure.most_warmup()
     )
 }
 
@@ -133,7 +137,11 @@ fn of_target(outlook: &Outlook) -> String {
 
 fn memory(forecast: &Forecast) -> String {
     let (Some(bytes), Some(residency)) = (forecast.memory_bytes, forecast.residency) else {
-        return "known once the model is on this machine: `mlxbench model fetch` brings it".into();
+        return match forecast.origin {
+            Origin::Script => "known once the script has brought the model",
+            _ => "known once the model is on this machine: `mlxbench model fetch` brings it",
+        }
+        .into();
     };
     let how = match residency {
         Residency::Together => "all workers together",
@@ -143,9 +151,25 @@ fn memory(forecast: &Forecast) -> String {
         0 => String::new(),
         all => format!(" of {}", size(all)),
     };
+    let larger = forecast
+        .reference
+        .as_ref()
+        .filter(|(_, needed)| *needed > bytes);
+    let reference = larger.map(|(reference, needed)| {
+        let room = worker_memory(forecast.machine_memory_bytes);
+        let refused = match *needed > room {
+            true => ", more than a worker may hold here: name another with `reference`",
+            false => "",
+        };
+        format!(
+            "; before that {} for {reference}, with which all are compared{refused}",
+            size(*needed)
+        )
+    });
     format!(
-        "{}{all} at least for weights and KV caches, {how}",
-        size(bytes)
+        "{}{all} at least for weights and KV caches, {how}{}",
+        size(bytes),
+        reference.unwrap_or_default()
     )
 }
 

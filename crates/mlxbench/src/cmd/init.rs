@@ -14,6 +14,7 @@ use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::system;
 
 use super::backends::{BACKENDS, ask};
+use super::report::quoted;
 use crate::exit::Exit;
 use crate::outfile;
 use crate::output::print;
@@ -60,8 +61,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     refuse()?;
     outfile::replace(&args.file, text.as_bytes())?;
     print(format!("{shown}\n").as_bytes())?;
+    let quoted = quoted(&args.file);
     tell(format_args!(
-        "next: mlxbench run {shown} --dry-run   # what it would do; without --dry-run it does it"
+        "next: mlxbench run {quoted} --dry-run   # what it would do; without --dry-run it does it"
     ));
     Ok(Exit::Fine)
 }
@@ -80,7 +82,8 @@ fn config(name: &str, machine: &Machine, backends: &[(&str, Hello)]) -> String {
     let is_accelerator = |support: &DeviceSupport| support.device.kind() != "cpu";
     let mut devices = backends.iter().flat_map(|(_, hello)| &hello.devices);
     let accelerated = devices.any(is_accelerator);
-    let preset = first_model(machine.memory_bytes, accelerated);
+    let first = first_model(machine.memory_bytes, accelerated);
+    let (preset, hub) = (first.name, first.hub);
     let (prompt, generate) = if accelerated { (512, 128) } else { (128, 32) };
     let memory = humansize::format_size(machine.memory_bytes, humansize::BINARY);
     let cpu = machine.cpu.replace(char::is_control, " ");
@@ -94,7 +97,7 @@ name = "{name}"
 # Random weights in the exact shapes of a real Gemma: nothing to download, and the same speed.
 # `mlxbench model list` has the others, `mlxbench doctor` says which fit.
 source = "synthetic:{preset}"
-# source = "hf:google/{preset}"    # the real one: accept its terms on the hub, and set HF_TOKEN
+# source = "hf:{hub}"    # the real one: accept its terms on the hub, and set HF_TOKEN
 # source = "path/of/a/folder"
 # source = "gguf:FILE.gguf"
 
@@ -194,6 +197,7 @@ mod tests {
         );
         let config = Config::parse(&text).unwrap();
         assert_eq!(config.models.first().source, "synthetic:gemma-3-4b");
+        assert!(text.contains("hf:google/gemma-3-4b-pt"), "{text}");
         let targets = config.targets.iter().map(|target| {
             let device = target.device.clone().unwrap();
             format!("{}/{device}/{}", target.backend, target.dtypes[0])

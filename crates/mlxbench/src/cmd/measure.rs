@@ -55,14 +55,26 @@ pub(crate) struct Measured {
     /// All that was measured, up to the model at which the run was cut short.
     pub(crate) results: Vec<RunResult>,
     ends: Vec<(End, bool)>,
+    /// What kept a later model from being begun.
+    failure: Option<mlxbench_runner::Error>,
+    /// The sources of the models that weren't begun.
+    not_begun: Vec<String>,
+}
+
+/// How a run that was cut short is continued.
+#[derive(Clone, Copy)]
+pub(crate) enum Resume {
+    /// By `--resume`.
+    Flag,
+    /// By a config that holds what the command line said.
+    Config,
 }
 
 impl Measured {
     /// Whether every model came to its end.
     pub(crate) fn finished(&self) -> bool {
-        self.ends
-            .iter()
-            .all(|(end, _)| matches!(end, End::Finished(_)))
+        let finished = |(end, _): &(End, bool)| matches!(end, End::Finished(_));
+        self.failure.is_none() && self.ends.iter().all(finished)
     }
 
     /// What to do with the results that were written.
@@ -83,7 +95,7 @@ impl Measured {
     }
 
     /// Prints the results together and says where they are; what the exit code is.
-    pub(crate) fn show(&self, format: Format, quiet: bool) -> Exit {
+    pub(crate) fn show(&self, format: Format, quiet: bool, resume: Resume) -> Exit {
         let beside = Beside {
             next: self.next_command(),
             ..Beside::default()
@@ -92,8 +104,24 @@ impl Measured {
         // The table goes out even when a result file could not be written.
         let printed = print(&table);
         let ends = self.ends.iter().zip(&self.results);
-        let exits = ends.map(|((end, failed), result)| conclude(end, *failed, result, quiet));
-        let exit = exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Fine);
+        let several = self.ends.len() + self.not_begun.len() > 1;
+        let way = |result: &RunResult| match (resume, several) {
+            (Resume::Flag, false) => "--resume".to_owned(),
+            (Resume::Flag, true) => format!("--resume --model {}", result.run.model.source),
+            (Resume::Config, _) => {
+                "`mlxbench run FILE --resume`, where FILE has what --print-config prints".into()
+            }
+        };
+        let exits =
+            ends.map(|((end, failed), result)| conclude(end, *failed, result, quiet, &way(result)));
+        let mut exit = exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Fine);
+        if let Some(failure) = &self.failure {
+            tell(format_args!("error: {failure}"));
+            exit = Exit::Degraded;
+        }
+        if !self.not_begun.is_empty() {
+            tell(format_args!("not begun: {}", self.not_begun.join(", ")));
+        }
         match printed {
             Ok(()) => exit,
             Err(error) => {
@@ -111,7 +139,7 @@ impl Measured {
 /// Runs plan after plan, until one is cut short.
 ///
 /// # Errors
-/// As [`execute`].
+/// As [`execute`], for the first plan; what stops a later one is kept beside what was measured before it.
 pub(crate) fn measure(
     plans: &[Plan],
     lock: &MachineLock,
@@ -122,24 +150,34 @@ pub(crate) fn measure(
     let mut measured = Measured {
         results: Vec::new(),
         ends: Vec::new(),
+        failure: None,
+        not_begun: Vec::new(),
     };
-    for plan in plans {
+    for (at, plan) in plans.iter().enumerate() {
         if !quiet {
             introduce(plan);
         }
         let targets = plan.targets.iter().map(|target| &target.id);
         let mut progress = Progress::new(quiet, targets);
-        let Outcome {
-            result,
-            end,
-            failed,
-        } = execute(plan, lock, options, interrupt, &mut |event| {
-            progress.show(&event);
-        })?;
+        let outcome = execute(plan, lock, options, interrupt, &mut |event| {
+            progress.show(&event)
+        });
         progress.finish();
-        measured.results.push(result);
-        measured.ends.push((end, failed));
+        match outcome {
+            Ok(Outcome {
+                result,
+                end,
+                failed,
+            }) => {
+                measured.results.push(result);
+                measured.ends.push((end, failed));
+            }
+            Err(error) if at == 0 => return Err(error.into()),
+            Err(error) => measured.failure = Some(error),
+        }
         if !measured.finished() {
+            let rest = plans.iter().skip(measured.results.len());
+            measured.not_begun = rest.map(|plan| plan.model.source.clone()).collect();
             break;
         }
     }
@@ -168,17 +206,21 @@ fn introduce(plan: &Plan) {
     }
 }
 
-fn conclude(end: &End, failed: bool, result: &RunResult, quiet: bool) -> Exit {
+fn conclude(end: &End, failed: bool, result: &RunResult, quiet: bool, resume: &str) -> Exit {
     match end {
         End::Finished(path) => {
             if !quiet {
                 tell(format_args!("result: {}", path.display()));
             }
-            if failed { Exit::Degraded } else { Exit::Fine }
+            // Optional targets may be missing, but not all of them.
+            match failed || result.samples.is_empty() {
+                true => Exit::Degraded,
+                false => Exit::Fine,
+            }
         }
         End::Interrupted(journal) => {
             tell(format_args!(
-                "interrupted: {} repetitions are kept in {}; go on with --resume",
+                "interrupted: {} repetitions are kept in {}; continue with {resume}",
                 result.samples.len(),
                 journal.display()
             ));
@@ -187,7 +229,7 @@ fn conclude(end: &End, failed: bool, result: &RunResult, quiet: bool) -> Exit {
         End::OutputFailed(error) => {
             tell(format_args!(
                 "error: results can't be written: {error}; the run stopped, what was measured is \
-                 printed above, and what was written before can go on with --resume"
+                 printed above, and what was written before can be continued with {resume}"
             ));
             Exit::Degraded
         }

@@ -24,7 +24,7 @@ use mlxbench_runner::system::MachineLock;
 use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::forecast;
 use super::gate::GateArgs;
-use super::measure::{measure, of_models, plans, table};
+use super::measure::{Resume, measure, of_models, plans, table};
 use crate::exit::Exit;
 use crate::outfile::Outputs;
 use crate::output::print;
@@ -184,7 +184,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
     let measured = measure(&plans, &lock, &options, &interrupt, args.json)?;
     drop(lock);
     let format = if args.json { Format::Json } else { table() };
-    let exit = measured.show(format, args.json);
+    let exit = measured.show(format, args.json, Resume::Flag);
     let options = args.gate.options();
     let comparison = match (bases.split_first(), measured.results.as_slice()) {
         (Some((base, earlier)), [result]) => Some(compare_runs(base, earlier, result, &options)),
