@@ -24,7 +24,8 @@ Exit codes:
   0    fine
   1    something got worse (`compare`, `run --baseline`, `run --ab`), with --strict also if it can't
        be told, or stands on a worse level (`history --fail-on worse`); or a document is stale
-       (`report --splice DOC --check`); or too many commits were skipped to name one (`bisect`)
+       (`report --splice DOC --check`); or too many commits were skipped to name one (`bisect`);
+       or something is missing (`doctor --check`)
   2    the command, a config or a file is wrong; nothing was run
   3    measured, but a target failed or computed something different; or an operation was wrong or
        crashed (`ops`)

@@ -89,7 +89,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
     let config = config_file(&args.config).map_err(anyhow::Error::msg)?;
-    Config::read(&config)?;
+    let models = Config::read(&config)?.models;
+    if models.values().len() > 1 {
+        bail!(
+            "{} has {} models: bisect measures one, so write a config that has it alone",
+            config.display(),
+            models.values().len()
+        );
+    }
     let repository = Repository::at(&args.repository)?;
     let [good, bad] = [&args.good, &args.bad].map(|rev| repository.commit(rev));
     let (good, bad) = (good?, bad?);

@@ -1,13 +1,14 @@
 //! What keeps a machine from being measured well, and the one command that mends it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use mlxbench_core::results::{Conditions, PowerSource};
 use mlxbench_runner::system::{self, packages};
 use serde::Serialize;
 
 use crate::cmd::backends::{BACKENDS, Backend};
+use crate::cmd::report::quoted;
 
 /// The share of all processors that others may take before figures suffer.
 const BUSY: f64 = 0.2;
@@ -58,7 +59,7 @@ pub(super) fn missing(backends: &BTreeMap<String, Backend>) -> Vec<Advice> {
     advice
 }
 
-/// MLX's wheels for Linux carry a reference BLAS. Where OpenBLAS is no package, MLX has a good one.
+/// MLX's wheels for Linux carry a reference BLAS; on macOS it takes Apple's.
 fn slow_blas(mlx: Option<&Backend>, setup: Option<&str>, package: Option<&str>) -> Option<Advice> {
     let hello = mlx?.usable()?;
     let blas = hello.identity.libraries.get("BLAS")?;
@@ -66,7 +67,8 @@ fn slow_blas(mlx: Option<&Backend>, setup: Option<&str>, package: Option<&str>) 
         .devices
         .iter()
         .any(|support| support.device.kind() == "cpu");
-    if package.is_none() || !on_cpu || blas.starts_with("OpenBLAS") {
+    let is_fast = ["OpenBLAS", "Accelerate", "vecLib"];
+    if !on_cpu || is_fast.iter().any(|name| blas.starts_with(name)) {
         return None;
     }
     let problem = format!(
@@ -109,14 +111,20 @@ pub(super) fn unsteady(conditions: &Conditions) -> Vec<Advice> {
     advice
 }
 
-/// A script of the checkout that this program was built in, `None` of one that was installed.
+/// A script of the checkout that this program was built in, as a shell takes it; `None` of one that was installed.
 fn script(name: &str) -> Option<String> {
     let program = std::env::current_exe().ok()?;
-    let scripts = program
+    // What another project's folder has in `scripts` isn't ours.
+    let is_ours = |folder: &&Path| {
+        folder.join("crates/mlxbench").is_dir()
+            && folder.join("scripts/native/wheels.json").is_file()
+    };
+    let script = program
         .ancestors()
-        .map(|folder| folder.join("scripts").join(name));
-    let found: PathBuf = scripts.into_iter().find(|script| script.is_file())?;
-    Some(found.display().to_string())
+        .find(is_ours)?
+        .join("scripts")
+        .join(name);
+    script.is_file().then(|| quoted(&script))
 }
 
 #[cfg(test)]
@@ -158,7 +166,7 @@ mod tests {
         );
         assert_eq!(advice("OpenBLAS 0.3", "cpu", None, apt), None);
         assert_eq!(advice("libblas.so", "cuda", None, apt), None);
-        assert_eq!(advice("Accelerate", "cpu", None, None), None);
+        assert_eq!(advice("Accelerate.framework", "cpu", None, None), None);
     }
 
     #[test]
