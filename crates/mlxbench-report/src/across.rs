@@ -22,7 +22,14 @@ pub(crate) fn labels(digests: &[Digest<'_>]) -> Vec<String> {
             let commit = digest.result.run.mlxbench.commit.as_deref();
             commit.unwrap_or("no commit").chars().take(7).collect()
         },
-        |digest| digest.result.run.started.strftime("%Y-%m-%d %H:%M").to_string(),
+        |digest| {
+            digest
+                .result
+                .run
+                .started
+                .strftime("%Y-%m-%d %H:%M")
+                .to_string()
+        },
     ];
     let mut labels: Vec<Vec<String>> = vec![Vec::new(); digests.len()];
     for facet in facets {
@@ -69,7 +76,11 @@ pub(crate) fn tests(digests: &[Digest<'_>], metric: Metric) -> Vec<Option<Test>>
     let test = |digest: &Digest<'_>| {
         let mut rows = digest.summary.rows.iter();
         let has = rows.any(|row| Some(row.test) == shared && row.repetitions > 0);
-        if has { shared } else { digest.main_test_of(metric) }
+        if has {
+            shared
+        } else {
+            digest.main_test_of(metric)
+        }
     };
     digests.iter().map(test).collect()
 }
@@ -87,7 +98,9 @@ fn best<'a>(digests: &'a [Digest<'_>], test: &Test) -> Vec<(Precision, Vec<Best<
     for (at, digest) in digests.iter().enumerate() {
         let rows = digest.summary.rows.iter().filter(|row| row.test == *test);
         for row in rows.filter(|row| digest.unfit(row).is_none()) {
-            let Some(rate) = row.decode_tokens_per_second else { continue };
+            let Some(rate) = row.decode_tokens_per_second else {
+                continue;
+            };
             let (precision, rate) = (row.target.placement.precision, rate.median);
             let own = match precisions.iter().position(|(known, _)| *known == precision) {
                 Some(known) => &mut precisions[known].1,
@@ -106,9 +119,8 @@ fn best<'a>(digests: &'a [Digest<'_>], test: &Test) -> Vec<(Precision, Vec<Best<
     for (_, own) in &mut precisions {
         own.sort_by(|a, b| b.rate.total_cmp(&a.rate));
     }
-    precisions.sort_by(|(_, a), (_, b)| {
-        b.len().cmp(&a.len()).then(b[0].rate.total_cmp(&a[0].rate))
-    });
+    precisions
+        .sort_by(|(_, a), (_, b)| b.len().cmp(&a.len()).then(b[0].rate.total_cmp(&a[0].rate)));
     precisions
 }
 
@@ -118,8 +130,12 @@ pub(crate) fn answer(digests: &[Digest<'_>]) -> (String, Vec<String>) {
     let count = digests.len();
     let Some(test) = shared_test(digests, Metric::Decode) else {
         let own = digests.iter().zip(&labels);
-        let own = own.map(|(digest, label)| format!("{label}: {}", answer::answer(digest).headline));
-        return (format!("{count} results without a test in common"), own.collect());
+        let own =
+            own.map(|(digest, label)| format!("{label}: {}", answer::answer(digest).headline));
+        return (
+            format!("{count} results without a test in common"),
+            own.collect(),
+        );
     };
     let precisions = best(digests, &test);
     let line = |(precision, own): &(Precision, Vec<Best<'_>>)| {
@@ -128,15 +144,19 @@ pub(crate) fn answer(digests: &[Digest<'_>]) -> (String, Vec<String>) {
             format!("{name} on {}", labels[best.at])
         };
         let figure = units::figure(own[0].rate);
-        let rivals = own.iter().skip(1).map(|rival| {
-            format!("{:.2}x {}", own[0].rate / rival.rate, named(rival))
-        });
+        let rivals = own
+            .iter()
+            .skip(1)
+            .map(|rival| format!("{:.2}x {}", own[0].rate / rival.rate, named(rival)));
         let rivals: Vec<String> = rivals.collect();
         let rivals = match rivals.is_empty() {
             true => ", measured nowhere else".to_owned(),
             false => format!(": {}", rivals.join(", ")),
         };
-        format!("{precision}: {} generates {figure} tokens/s{rivals}", named(&own[0]))
+        format!(
+            "{precision}: {} generates {figure} tokens/s{rivals}",
+            named(&own[0])
+        )
     };
     let lines: Vec<String> = precisions.iter().map(line).collect();
     let shared = precisions.first().filter(|(_, own)| own.len() > 1);

@@ -90,7 +90,9 @@ fn work(digest: &Digest<'_>) -> String {
     let of = |verdict: Verdict| {
         let targets = result.run.targets.iter();
         let known = targets.filter(|target| verdict_of(target) == Some(verdict));
-        known.map(|target| digest.name(target).to_string()).collect::<Vec<_>>()
+        known
+            .map(|target| digest.name(target).to_string())
+            .collect::<Vec<_>>()
     };
     let count = |verdict: Verdict, name: &str| match of(verdict).len() {
         0 => None,
@@ -141,7 +143,11 @@ fn failures(digest: &Digest<'_>) -> Option<String> {
         match without.len() {
             0 => None,
             all if all == tests => Some(digest.name(target).to_string()),
-            _ => Some(format!("{} in {}", digest.name(target), without.join(" and "))),
+            _ => Some(format!(
+                "{} in {}",
+                digest.name(target),
+                without.join(" and ")
+            )),
         }
     });
     let missing: Vec<String> = missing.collect();

@@ -69,7 +69,13 @@ fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<
     let mut entries = Vec::new();
     // Of which result each entry is.
     let mut of = Vec::new();
-    for (at, Digest { result, summary, .. }) in digests.iter().enumerate() {
+    for (
+        at,
+        Digest {
+            result, summary, ..
+        },
+    ) in digests.iter().enumerate()
+    {
         for row in &summary.rows {
             let fidelity = quantisation::fidelity(row).map(|fidelity| format!("; {fidelity}"));
             for figure in figures(row) {

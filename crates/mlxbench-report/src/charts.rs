@@ -21,11 +21,11 @@ use mlxbench_core::Precision;
 use mlxbench_core::results::{TargetId, Test};
 
 use crate::digest::NO_FIGURE;
-use crate::{Digest, quantisation};
 use crate::draw::plane::{Point, Series, Stroke};
 use crate::draw::rows::{self, Bar, Rows};
 use crate::draw::theme::{Colour, INK, Palette};
 use crate::draw::{Chart, Form};
+use crate::{Digest, quantisation};
 
 /// The charts that answer: how fast tokens are generated and prompts are read, at what memory.
 pub(crate) fn of_answer(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
@@ -142,22 +142,36 @@ fn by_precision(
     for (precision, figures) in &precisions {
         let rows = figures.iter().map(|(row, _)| *row);
         let cost = quantisation::of_rows(rows).into_iter().next();
-        let cost = cost.map(|cost| format!(" (fidelity of {})", quantisation::fidelity_in_short(cost)));
-        lines.push(rows::Row::Heading(format!("{precision}{}", cost.unwrap_or_default())));
+        let cost =
+            cost.map(|cost| format!(" (fidelity of {})", quantisation::fidelity_in_short(cost)));
+        lines.push(rows::Row::Heading(format!(
+            "{precision}{}",
+            cost.unwrap_or_default()
+        )));
         let best = figures.iter().find_map(|(row, figure)| {
-            let fit = figure.as_ref().filter(|figure| unfit(digest, row, figure).is_none());
+            let fit = figure
+                .as_ref()
+                .filter(|figure| unfit(digest, row, figure).is_none());
             fit.map(|figure| figure.value)
         });
-        let several = figures.iter().filter(|(_, figure)| figure.is_some()).count() > 1;
+        let several = figures
+            .iter()
+            .filter(|(_, figure)| figure.is_some())
+            .count()
+            > 1;
         lines.extend(figures.iter().map(|(row, figure)| {
-            let ranked = figure.as_ref().filter(|figure| several && unfit(digest, row, figure).is_none());
+            let ranked = figure
+                .as_ref()
+                .filter(|figure| several && unfit(digest, row, figure).is_none());
             let beside = best.zip(ranked);
             let beside = beside.map(|(best, figure)| of_best(figure.value, best, better));
             let label = digest.name(&row.target).short();
             bar(digest, palette, row, figure.as_ref(), label, beside)
         }));
     }
-    let any = lines.iter().any(|line| matches!(line, rows::Row::Bar(bar) if bar.value.is_some()));
+    let any = lines
+        .iter()
+        .any(|line| matches!(line, rows::Row::Bar(bar) if bar.value.is_some()));
     any.then(|| Rows {
         axis: better.of(axis),
         rows: lines,
@@ -178,11 +192,17 @@ pub(crate) fn grouped<'a, F>(
     };
     let rank = |(row, figure): &(&Row, Option<F>)| {
         let value = figure.as_ref().map_or(worst, &value);
-        (figure.is_none(), digest.worthless(&row.target).is_some(), value)
+        (
+            figure.is_none(),
+            digest.worthless(&row.target).is_some(),
+            value,
+        )
     };
     let order = |a: &(&Row, Option<F>), b: &(&Row, Option<F>)| {
         let ((none_a, unfit_a, a), (none_b, unfit_b, b)) = (rank(a), rank(b));
-        (none_a, unfit_a).cmp(&(none_b, unfit_b)).then(better.order(a, b))
+        (none_a, unfit_a)
+            .cmp(&(none_b, unfit_b))
+            .then(better.order(a, b))
     };
     let mut precisions: Vec<(Precision, Vec<(&Row, Option<F>)>)> = Vec::new();
     for (row, figure) in figures {
@@ -235,8 +255,14 @@ fn bar(
     let (some, planned) = (row.repetitions, row.planned_repetitions);
     let few = (some < planned).then(|| format!("{some} of {planned} repetitions"));
     let unfit = figure.and_then(|figure| unfit(digest, row, figure));
-    let own = figure.map(|figure| figure.beside.clone()).filter(|own| !own.is_empty());
-    let notes = own.into_iter().chain(beside).chain(few).chain(unfit.clone());
+    let own = figure
+        .map(|figure| figure.beside.clone())
+        .filter(|own| !own.is_empty());
+    let notes = own
+        .into_iter()
+        .chain(beside)
+        .chain(few)
+        .chain(unfit.clone());
     let notes: Vec<String> = notes.collect();
     rows::Row::Bar(Bar {
         key: row.target.to_string(),

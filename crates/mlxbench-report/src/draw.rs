@@ -110,7 +110,9 @@ impl Chart {
 
     fn draw(&self, layout: Layout, origin: Option<&str>) -> String {
         let margin = if origin.is_some() { MARGIN } else { 0 };
-        let lines = origin.map_or_else(Vec::new, |origin| text::wrapped(origin, layout.width(), SMALL));
+        let lines = origin.map_or_else(Vec::new, |origin| {
+            text::wrapped(origin, layout.width(), SMALL)
+        });
         let top = match origin {
             Some(_) => TITLE + lines.len() as i32 * LINE,
             None => 0,
@@ -264,7 +266,10 @@ fn shaped(area: &Area<'_>, (x, y): (i32, i32), shape: usize, more: i32, colour: 
     let (four, five, six) = (4 + more, 5 + more, 6 + more);
     let drawn = match shape % 4 {
         0 => area.draw(&Circle::new((x, y), four, fill)),
-        1 => area.draw(&Rectangle::new([(x - four, y - four), (x + four, y + four)], fill)),
+        1 => area.draw(&Rectangle::new(
+            [(x - four, y - four), (x + four, y + four)],
+            fill,
+        )),
         2 => area.draw(&Polygon::new(
             [(x, y - five), (x + five, y + four), (x - five, y + four)],
             fill,

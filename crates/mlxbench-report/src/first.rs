@@ -17,7 +17,8 @@ pub(crate) fn banner(result: &RunResult) -> Vec<String> {
     let cores = machine.physical_cores.unwrap_or(machine.logical_cores);
     let elsewhere = (!on_mac(result)).then(|| {
         let mut devices = run.targets.iter().map(|target| &target.placement.device);
-        let unnamed = devices.any(|device| device.kind() == "cuda") && processors(result) == machine.cpu;
+        let unnamed =
+            devices.any(|device| device.kind() == "cuda") && processors(result) == machine.cpu;
         let gpu = if unnamed { " with a CUDA GPU" } else { "" };
         let os = machine.os.split(' ').next().unwrap_or_default();
         let name = short(result);
@@ -30,12 +31,25 @@ pub(crate) fn banner(result: &RunResult) -> Vec<String> {
     });
     let debug = (run.mlxbench.profile == "debug")
         .then(|| "Built without optimisation: the figures mean little".to_owned());
-    let unfinished = result.finished.is_none().then(|| "The run was cut short".to_owned());
-    [elsewhere, random, debug, unfinished].into_iter().flatten().collect()
+    let unfinished = result
+        .finished
+        .is_none()
+        .then(|| "The run was cut short".to_owned());
+    [elsewhere, random, debug, unfinished]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The columns of the compact table, with the one of fidelity only where weights are quantised.
-const COLUMNS: [&str; 6] = ["generate t/s", "prompt t/s", "TTFT", "memory", "same work", "fidelity"];
+const COLUMNS: [&str; 6] = [
+    "generate t/s",
+    "prompt t/s",
+    "TTFT",
+    "memory",
+    "same work",
+    "fidelity",
+];
 
 /// A row for each framework and precision.
 pub(crate) struct Compact {
@@ -67,8 +81,14 @@ pub(crate) struct Cell {
 pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
     let rows = &digest.summary.rows;
     let quantised = rows.iter().any(|row| row.quantisation_cost.is_some());
-    let columns = if quantised { &COLUMNS[..] } else { &COLUMNS[..5] };
-    let lines = tests.iter().flat_map(|test| of_test(digest, test, columns.len()));
+    let columns = if quantised {
+        &COLUMNS[..]
+    } else {
+        &COLUMNS[..5]
+    };
+    let lines = tests
+        .iter()
+        .flat_map(|test| of_test(digest, test, columns.len()));
     Compact {
         lines: lines.collect(),
         columns: columns.to_vec(),
@@ -77,13 +97,18 @@ pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
 
 fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
     let rows = digest.summary.rows.iter().filter(|row| row.test == *test);
-    let rate = |row: &Row| row.decode_tokens_per_second.or(row.prefill_tokens_per_second);
+    let rate = |row: &Row| {
+        row.decode_tokens_per_second
+            .or(row.prefill_tokens_per_second)
+    };
     let figures = rows.map(|row| (row, rate(row))).collect();
     let precisions = grouped(digest, figures, Better::Higher, |rate| rate.median);
     let generate = first_places(digest, test, &DECODE);
     let prompt = first_places(digest, test, &PREFILL);
     let lines = precisions.iter().flat_map(|(_, rows)| {
-        let held = rows.iter().filter(|(row, _)| digest.worthless(&row.target).is_none());
+        let held = rows
+            .iter()
+            .filter(|(row, _)| digest.worthless(&row.target).is_none());
         let held: Vec<u64> = held.filter_map(|(row, _)| row.peak_bytes()).collect();
         let least = held.iter().min().copied().filter(|_| held.len() > 1);
         rows.iter().map(move |(row, _)| (*row, least))
@@ -102,8 +127,14 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
         let peak = row.peak_bytes();
         let cells = [
             cell(generates, is_first(&generate)),
-            cell(row.prefill_tokens_per_second.map(|rate| units::rate(&rate)), is_first(&prompt)),
-            cell(row.ttft_ns.map(|ttft| units::time(ttft.median)), is_first(&prompt)),
+            cell(
+                row.prefill_tokens_per_second.map(|rate| units::rate(&rate)),
+                is_first(&prompt),
+            ),
+            cell(
+                row.ttft_ns.map(|ttft| units::time(ttft.median)),
+                is_first(&prompt),
+            ),
             cell(peak.map(units::bytes), peak.is_some() && peak == least),
             cell(work(digest, row), false),
             cell(Some(fidelity(row)), false),
@@ -114,7 +145,11 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
             name: digest.name(&row.target).to_string(),
             test: *test,
             cells: cells.into_iter().take(columns).collect(),
-            fault: if measured { String::new() } else { digest.why_not(row) },
+            fault: if measured {
+                String::new()
+            } else {
+                digest.why_not(row)
+            },
         }
     });
     lines.collect()
@@ -123,7 +158,10 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
 /// Whoever leads in a precision that several targets share, or can't be told from the leader.
 fn first_places<'a>(digest: &'a Digest<'_>, test: &Test, rate: &Rate) -> Vec<&'a Row> {
     let standings = standings(digest.result, &digest.summary, test, rate.metric, rate.of);
-    let contested = standings.within.iter().filter(|leader| !leader.rivals.is_empty());
+    let contested = standings
+        .within
+        .iter()
+        .filter(|leader| !leader.rivals.is_empty());
     contested.flat_map(|leader| leader.first_place()).collect()
 }
 
@@ -155,8 +193,16 @@ pub(crate) fn sureness(digest: &Digest<'_>) -> Vec<String> {
     let race = race.or_else(|| Race::of(digest, &PREFILL));
     let mut said = race.map_or_else(Vec::new, |race| race.sureness());
     let settings = &digest.result.run.settings;
-    let alone = digest.summary.rows.iter().any(|row| row.processes == 1 && row.repetitions > 1);
-    let luck = if alone { ", so no interval covers the luck of a process" } else { "" };
+    let alone = digest
+        .summary
+        .rows
+        .iter()
+        .any(|row| row.processes == 1 && row.repetitions > 1);
+    let luck = if alone {
+        ", so no interval covers the luck of a process"
+    } else {
+        ""
+    };
     said.push(format!("{}{luck}", units::repetitions(settings)));
     said
 }

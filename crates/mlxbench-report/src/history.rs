@@ -158,7 +158,11 @@ impl<'a> Joined<'a> {
 
     /// What a target of a group is called, in the newest result that has it.
     pub(crate) fn name(&self, group: &Group, target: &TargetId) -> Name {
-        let members = group.results.iter().rev().map(|&index| &self.digests[index]);
+        let members = group
+            .results
+            .iter()
+            .rev()
+            .map(|&index| &self.digests[index]);
         let mut own = members.filter(|digest| digest.result.run.targets.contains(target));
         let newest = own.next().unwrap_or(&self.digests[group.results[0]]);
         newest.name(target)
@@ -276,7 +280,9 @@ impl Event<'_> {
         let largest: Vec<&LevelChange<'_>> = largest.collect();
         let reads = largest.iter().any(|level| level.measure.name == "prefill");
         // TTFT is the same time as prefill, the other way round.
-        let told = largest.into_iter().filter(|level| !reads || level.measure.name != "ttft");
+        let told = largest
+            .into_iter()
+            .filter(|level| !reads || level.measure.name != "ttft");
         let mut said = "";
         let told = told.map(|level| {
             let change = level.change.1.change;
@@ -287,7 +293,12 @@ impl Event<'_> {
             format!("{what} {verb} {by}").replace("  ", " ")
         });
         let told: Vec<String> = told.collect();
-        format!("{} {} at {}", self.names.join(", "), told.join(", "), self.place)
+        format!(
+            "{} {} at {}",
+            self.names.join(", "),
+            told.join(", "),
+            self.place
+        )
     }
 
     /// Whether any of its figures got worse.

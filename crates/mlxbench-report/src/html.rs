@@ -112,7 +112,10 @@ fn contents(digests: &[Digest<'_>], breakdowns: &[Breakdown]) -> Vec<(String, &'
         parts.push(("breakdown", "Where the time goes"));
     }
     parts.extend([("method", "Method and terms"), ("raw", "Raw data")]);
-    parts.into_iter().map(|(id, name)| (id.to_owned(), name)).collect()
+    parts
+        .into_iter()
+        .map(|(id, name)| (id.to_owned(), name))
+        .collect()
 }
 
 /// Prompt, first token and memory.

@@ -34,7 +34,11 @@ struct Document<'a> {
 }
 
 impl<'a> From<Digest<'a>> for Document<'a> {
-    fn from(Digest { result, summary, .. }: Digest<'a>) -> Self {
+    fn from(
+        Digest {
+            result, summary, ..
+        }: Digest<'a>,
+    ) -> Self {
         let RunResult {
             schema_version,
             run,

@@ -174,7 +174,7 @@ pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8>
         Format::Html => html::render(&digests, others, breakdowns).into_bytes(),
         Format::Terminal { width } => {
             terminal::render(&digests, others, next.as_deref(), width).into_bytes()
-        },
+        }
         Format::Markdown => markdown::render(&digests, others).into_bytes(),
         Format::Csv => csv::render(results),
         Format::Json => json::render(digests),
@@ -240,7 +240,11 @@ fn origin(result: &RunResult) -> String {
     let tests = run.tests.iter().map(ToString::to_string);
     let tests: Vec<String> = tests.take(4).collect();
     let more = run.tests.len() - tests.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     format!(
         "{} on {}; {}{more}; {}; {}, mlxbench {}",
         run.model.name,

@@ -22,9 +22,13 @@ pub(crate) fn processors(result: &RunResult) -> String {
 /// marks and fillers.
 pub(crate) fn short(result: &RunResult) -> String {
     let all = processors(result);
-    let named = all.split_once(" with ").map_or(all.as_str(), |(_, devices)| devices);
+    let named = all
+        .split_once(" with ")
+        .map_or(all.as_str(), |(_, devices)| devices);
     let fillers = ["(R)", "(TM)", "(r)", "(tm)", " Processor", " CPU"];
-    let short = fillers.iter().fold(named.to_owned(), |name, filler| name.replace(filler, ""));
+    let short = fillers
+        .iter()
+        .fold(named.to_owned(), |name, filler| name.replace(filler, ""));
     match short.trim() {
         "" => all,
         short => short.to_owned(),

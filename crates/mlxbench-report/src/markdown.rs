@@ -38,7 +38,10 @@ fn section(digest: &Digest<'_>) -> String {
     let headline = escape(&answer.headline);
     lines.extend([format!("**{headline}.**"), String::new()]);
     lines.extend(compact_table(digest));
-    let sure = sureness(digest).into_iter().chain(caveats(digest)).map(|said| escape(&said));
+    let sure = sureness(digest)
+        .into_iter()
+        .chain(caveats(digest))
+        .map(|said| escape(&said));
     let sure: Vec<String> = sure.collect();
     lines.extend([format!("How sure? {}.", sure.join(". ")), String::new()]);
     let standings = answer.standings.iter();
@@ -123,17 +126,23 @@ fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     let Compact { columns, lines } = compact(digest, tests);
     let several = tests.len() > 1;
     let test = several.then_some("test");
-    let head = ["target"].into_iter().chain(test).chain(columns.iter().copied());
+    let head = ["target"]
+        .into_iter()
+        .chain(test)
+        .chain(columns.iter().copied());
     let head: Vec<&str> = head.collect();
     let rule = (0..head.len()).map(|column| {
         let figure = (1..5).contains(&(column - usize::from(several).min(column)));
         if figure { "---:" } else { "---" }
     });
     let rows = lines.iter().map(|line| {
-        let cells = line.cells.iter().map(|cell| match (cell.words.is_empty(), cell.best) {
-            (false, true) => format!("**{}**", escape(&cell.words)),
-            _ => escape(&cell.words),
-        });
+        let cells = line
+            .cells
+            .iter()
+            .map(|cell| match (cell.words.is_empty(), cell.best) {
+                (false, true) => format!("**{}**", escape(&cell.words)),
+                _ => escape(&cell.words),
+            });
         let mut cells: Vec<String> = cells.collect();
         if !line.fault.is_empty() {
             cells[0] = escape(&line.fault);
@@ -143,8 +152,14 @@ fn compact_table(digest: &Digest<'_>) -> Vec<String> {
         format!("| {} |", row.collect::<Vec<_>>().join(" | "))
     });
     let rule: Vec<&str> = rule.collect();
-    let head = [format!("| {} |", head.join(" | ")), format!("| {} |", rule.join(" | "))];
-    head.into_iter().chain(rows).chain([String::new()]).collect()
+    let head = [
+        format!("| {} |", head.join(" | ")),
+        format!("| {} |", rule.join(" | ")),
+    ];
+    head.into_iter()
+        .chain(rows)
+        .chain([String::new()])
+        .collect()
 }
 
 /// The lines of a result's table with all columns.
@@ -232,7 +247,7 @@ fn token_list(digest: &Digest<'_>) -> Vec<String> {
 
 /// What the machine can do at most, and what each target's own framework reaches of it.
 fn limits_list(digest: &Digest<'_>) -> Vec<String> {
-    let devices = limits(&digest.summary);
+    let devices = limits(digest);
     if devices.is_empty() {
         return Vec::new();
     }
@@ -247,7 +262,9 @@ fn limits_list(digest: &Digest<'_>) -> Vec<String> {
 
 /// Power and energy of the targets that a meter was read for; nothing where there is none.
 fn energy_table(digest: &Digest<'_>) -> Vec<String> {
-    let Digest { result, summary, .. } = digest;
+    let Digest {
+        result, summary, ..
+    } = digest;
     let rows = summary.rows.iter().filter_map(|row| {
         let watts = units::rate(&row.watts?);
         let joules = row

@@ -54,8 +54,7 @@ impl Names {
     ) -> Self {
         let targets: Vec<&TargetId> = targets.into_iter().collect();
         let hardware = |id: &TargetId| id.placement.device.hardware();
-        let devices: BTreeSet<String> =
-            targets.iter().map(|id| hardware(id).to_string()).collect();
+        let devices: BTreeSet<String> = targets.iter().map(|id| hardware(id).to_string()).collect();
         let name = |id: &TargetId| {
             let device = (devices.len() > 1).then(|| device(&hardware(id).to_string()));
             let way = id.placement.device.way().map(|way| match way {
@@ -85,7 +84,12 @@ impl Names {
                 name.more.insert(0, id.backend.clone());
             }
         }
-        Self(names.into_iter().map(|(id, name)| (id.clone(), name)).collect())
+        Self(
+            names
+                .into_iter()
+                .map(|(id, name)| (id.clone(), name))
+                .collect(),
+        )
     }
 
     /// The name of a target; its id in words where the run doesn't plan it.
@@ -136,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_name_says_no_more_than_tells_targets_apart() {
-        assert_eq!(names(&["tch/cpu/bf16", "mlx/cpu/f32"]), ["PyTorch bf16", "MLX f32"]);
+        assert_eq!(
+            names(&["tch/cpu/bf16", "mlx/cpu/f32"]),
+            ["PyTorch bf16", "MLX f32"]
+        );
         assert_eq!(
             names(&["tch/cuda/bf16", "tch/cuda+graph/bf16"]),
             ["PyTorch bf16", "PyTorch bf16 (graphs)"]
@@ -147,7 +154,11 @@ mod tests {
         );
         assert_eq!(
             names(&["candle/cpu/f32/t1", "candle/cpu/f32/t4", "candle/cpu/f32@b"]),
-            ["candle f32 (1 thread)", "candle f32 (4 threads)", "candle f32 (B)"]
+            [
+                "candle f32 (1 thread)",
+                "candle f32 (4 threads)",
+                "candle f32 (B)"
+            ]
         );
     }
 

@@ -152,7 +152,9 @@ fn cost_cells(cost: &QuantisationCost) -> [String; COST_HEADER.len()] {
 /// What the two verdicts on quantised weights compare.
 fn verdicts(digest: &Digest<'_>) -> String {
     let reference = digest.result.run.settings.reference.as_ref();
-    let by = reference.map_or_else(String::new, |id| format!(", both computed by {}", digest.name(id)));
+    let by = reference.map_or_else(String::new, |id| {
+        format!(", both computed by {}", digest.name(id))
+    });
     format!(
         "Two verdicts, never mixed: \u{201c}work\u{201d} compares a quantised target with the model of its \
          own dequantised weights; fidelity compares that model with full precision{by}."

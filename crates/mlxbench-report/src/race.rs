@@ -93,7 +93,10 @@ impl<'a> Race<'a> {
         let unsteady: Vec<String> = unsteady.map(|aside| self.name(aside.row)).collect();
         match unsteady.is_empty() {
             true => String::new(),
-            false => format!("; faster, but never steady: {}", listed(unsteady.into_iter())),
+            false => format!(
+                "; faster, but never steady: {}",
+                listed(unsteady.into_iter())
+            ),
         }
     }
 
@@ -239,7 +242,9 @@ impl<'a> Race<'a> {
 
     /// In how many tests the same framework leads in the same precision.
     fn wins(&self, leader: &Leader<'_>) -> String {
-        let Digest { result, summary, .. } = self.digest;
+        let Digest {
+            result, summary, ..
+        } = self.digest;
         let (precision, row) = (leader.precision(), leader.row);
         let tests = result.run.tests.iter();
         let leaders = tests.filter_map(|test| {

@@ -40,12 +40,19 @@ pub(crate) fn config(result: &RunResult) -> String {
     for (name, value) in optional {
         lines.extend(value.map(|value| format!("{name} = {value:?}")));
     }
-    lines.extend(settings.max_repetitions.map(|most| format!("max_repetitions = {most}")));
+    lines.extend(
+        settings
+            .max_repetitions
+            .map(|most| format!("max_repetitions = {most}")),
+    );
     let reference = settings.reference.as_ref().map(ToString::to_string);
     lines.extend([
         String::new(),
         "[equivalence]".into(),
-        format!("reference = {}", quoted(reference.as_deref().unwrap_or("none"))),
+        format!(
+            "reference = {}",
+            quoted(reference.as_deref().unwrap_or("none"))
+        ),
         format!("positions = {}", settings.compared_positions),
     ]);
     if result.products.is_empty() && result.streams.is_empty() {

@@ -55,7 +55,10 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
     for sentence in banner(digest.result) {
         say("", &format!("! {sentence}."));
     }
-    let (parameters, times) = (units::count(run.model.parameters), units::repetitions(&run.settings));
+    let (parameters, times) = (
+        units::count(run.model.parameters),
+        units::repetitions(&run.settings),
+    );
     let (name, model, machine) = (&run.name, model(digest.result), whole(digest.result));
     let threads = run.settings.threads;
     let test = match run.tests.as_slice() {
@@ -79,13 +82,17 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
     for row in &digest.summary.rows {
         let note = cells::note(digest.result, row);
         if row.repetitions > 0 && !note.is_empty() {
-            say(&format!("{} {}: {note}", digest.name(&row.target), row.test));
+            say(&format!(
+                "{} {}: {note}",
+                digest.name(&row.target),
+                row.test
+            ));
         }
     }
     for (name, said) in answer.facts.iter().filter(|(name, _)| *name != "Memory") {
         say(&format!("{name}: {said}"));
     }
-    for line in limits(&digest.summary) {
+    for line in limits(digest) {
         say(&line);
     }
     for warning in warnings(digest) {
@@ -98,7 +105,10 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
 /// until it is no wider than `width`.
 fn table(digest: &Digest<'_>, width: usize) -> Vec<String> {
     let tests = &digest.result.run.tests;
-    let Compact { mut columns, mut lines } = compact(digest, tests);
+    let Compact {
+        mut columns,
+        mut lines,
+    } = compact(digest, tests);
     if tests.len() > 1 {
         columns.insert(0, "test");
         for line in &mut lines {
@@ -113,7 +123,12 @@ fn table(digest: &Digest<'_>, width: usize) -> Vec<String> {
         let words = plain(&line.name);
         words.split(' ').map(columns_of).max().unwrap_or(0)
     };
-    let least = lines.iter().map(longest_word).max().unwrap_or(0).max("target".len());
+    let least = lines
+        .iter()
+        .map(longest_word)
+        .max()
+        .unwrap_or(0)
+        .max("target".len());
     loop {
         let widths: Vec<usize> = (0..columns.len())
             .map(|column| {
@@ -123,7 +138,9 @@ fn table(digest: &Digest<'_>, width: usize) -> Vec<String> {
             })
             .collect();
         let taken: usize = widths.iter().map(|width| width + GAP).sum();
-        let dispensable = columns.iter().position(|column| DISPENSABLE.contains(column));
+        let dispensable = columns
+            .iter()
+            .position(|column| DISPENSABLE.contains(column));
         if taken + least > width
             && let Some(column) = dispensable
         {
@@ -146,9 +163,18 @@ fn table(digest: &Digest<'_>, width: usize) -> Vec<String> {
                     drawn.extend(laid_out(&name, &cells, room, &widths, &columns));
                 }
                 false => {
-                    let test = if tests.len() > 1 { format!(" {}", line.test) } else { String::new() };
+                    let test = if tests.len() > 1 {
+                        format!(" {}", line.test)
+                    } else {
+                        String::new()
+                    };
                     let mut said = String::new();
-                    push_wrapped(&mut said, &format!("{name}{test}: {}", line.fault), "  ", width);
+                    push_wrapped(
+                        &mut said,
+                        &format!("{name}{test}: {}", line.fault),
+                        "  ",
+                        width,
+                    );
                     drawn.extend(said.lines().map(str::to_owned));
                 }
             }

@@ -43,7 +43,7 @@ pub(crate) fn rate(rate: &Estimate) -> String {
     };
     let (below, above) = (rate.median - low, high - rate.median);
     let half = below.max(above);
-    let shown = by_width(half);
+    let shown = by_width(half, rate.median);
     let lopsided = half > LOPSIDED * below.min(above) && half > WIDE * rate.median.abs();
     match lopsided {
         true => format!("{} ({}-{})", shown(rate.median), shown(low), shown(high)),
@@ -56,7 +56,7 @@ pub(crate) fn median(rate: &Estimate) -> String {
     let Some(Interval { low, high }) = rate.interval else {
         return figure(rate.median);
     };
-    by_width((rate.median - low).max(high - rate.median))(rate.median)
+    by_width((rate.median - low).max(high - rate.median), rate.median)(rate.median)
 }
 
 /// How many times as long as the other one side of an interval is that ± wouldn't tell of.
@@ -65,17 +65,22 @@ const LOPSIDED: f64 = 1.5;
 /// The share of the median from which on it matters.
 const WIDE: f64 = 0.05;
 
-/// Prints figures so that two digits of `half`, the half of their interval, are seen.
-fn by_width(half: f64) -> impl Fn(f64) -> String {
+/// Prints figures so that two digits of `half`, the half of their interval, are seen; four of the `median` where the
+/// interval is nothing.
+fn by_width(half: f64, median: f64) -> impl Fn(f64) -> String {
     let last = match half > 0.0 && half.is_finite() {
         true => (half.log10().floor() as i32 - 1).max(-6),
-        false => -1,
+        false => -(decimals(median, 4) as i32),
     };
     move |value| {
         let decimals = usize::try_from(-last).unwrap_or(0);
         // Beyond the point, digits that mean nothing are zeros.
         let step = 10_f64.powi(last.max(0));
-        let value = if last > 0 { (value / step).round() * step } else { value };
+        let value = if last > 0 {
+            (value / step).round() * step
+        } else {
+            value
+        };
         format!("{value:.decimals$}")
     }
 }
@@ -228,19 +233,26 @@ mod tests {
         assert_eq!(bytes(512 << 20), "512 MiB");
         assert_eq!(bytes(3 << 29), "1.50 GiB");
         assert_eq!(bytes((1 << 30) - 1), "1.00 GiB");
-        assert_eq!((bytes(17), bytes(u64::MAX)), ("17 B".into(), "16.0 EiB".into()));
+        assert_eq!(
+            (bytes(17), bytes(u64::MAX)),
+            ("17 B".into(), "16.0 EiB".into())
+        );
     }
 
     #[test]
     fn figures_have_the_digits_that_their_interval_is_worth() {
         let shown = |median, low, high| {
             let interval = Some(Interval { low, high });
-            rate(&Estimate { median, interval, n: 5 })
+            rate(&Estimate {
+                median,
+                interval,
+                n: 5,
+            })
         };
         assert_eq!(shown(24.123, 23.74, 24.5), "24.12 ± 0.38");
         assert_eq!(shown(24.78, 21.3, 28.0), "24.8 ± 3.5");
         assert_eq!(shown(16_052.0, 15_933.0, 16_170.0), "16050 ± 120");
-        assert_eq!(shown(2.0, 2.0, 2.0), "2.0 ± 0.0");
+        assert_eq!(shown(2.0, 2.0, 2.0), "2.000 ± 0.000");
         assert_eq!(rate(&Estimate::of(&[2.6]).unwrap()), "2.600");
     }
 
@@ -248,7 +260,11 @@ mod tests {
     fn a_lopsided_interval_is_shown_from_end_to_end() {
         let shown = |low, high| {
             let interval = Some(Interval { low, high });
-            rate(&Estimate { median: 389.8, interval, n: 5 })
+            rate(&Estimate {
+                median: 389.8,
+                interval,
+                n: 5,
+            })
         };
         assert_eq!(shown(210.0, 1102.0), "390 (210-1100)");
         // One per cent isn't worth more words.

@@ -21,7 +21,9 @@ const LUCK: f64 = 0.05;
 
 /// One sentence a warning; none for a run as it should be.
 pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
-    let Digest { result, summary, .. } = digest;
+    let Digest {
+        result, summary, ..
+    } = digest;
     let mut warnings = of_build_and_run(result);
     warnings.extend(of_machine(&result.run.conditions, "when the run started"));
     if let Some(after) = &result.conditions_after {
@@ -33,7 +35,11 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
         let change = change(drift.change);
         format!("the machine drifted: over the run, times {change} (all cases together)")
     }));
-    warnings.extend(drifts(result, summary).iter().map(|drift| of_drift(digest, drift)));
+    warnings.extend(
+        drifts(result, summary)
+            .iter()
+            .map(|drift| of_drift(digest, drift)),
+    );
     warnings.extend(summary.rows.iter().flat_map(|row| of_case(digest, row)));
     warnings.extend(of_devices(digest));
     warnings.extend(of_meters(result));
@@ -196,7 +202,8 @@ fn of_devices(digest: &Digest<'_>) -> Vec<String> {
         Some(format!(
             "{device} was at its power limit in {count} {rows}, most in {} {} ({share} of the \
              readings): the figures depend on that limit",
-            digest.name(&row.target), row.test
+            digest.name(&row.target),
+            row.test
         ))
     });
     lines.collect()

@@ -56,7 +56,8 @@ impl Live {
     /// So many repetitions more are planned.
     pub(crate) fn plan(&mut self, repetitions: u64) {
         if self.planned == 0 {
-            self.now.set_style(style("[{bar:20}] {pos}/{len} {elapsed}{prefix} {wide_msg}"));
+            self.now
+                .set_style(style("[{bar:20}] {pos}/{len} {elapsed}{prefix} {wide_msg}"));
         }
         self.planned += repetitions;
         self.now.set_length(self.planned);
@@ -70,7 +71,9 @@ impl Live {
             if self.lines.len() == LINES {
                 return;
             }
-            let line = self.screen.add(ProgressBar::new(0).with_style(style("  {wide_msg}")));
+            let line = self
+                .screen
+                .add(ProgressBar::new(0).with_style(style("  {wide_msg}")));
             self.lines.insert(key.clone(), line);
         }
         self.lines[&key].set_message(printable(&self.cases.line(&key)).into_owned());
@@ -115,7 +118,10 @@ struct Measured {
 
 impl Cases {
     fn add(&mut self, sample: &Sample) {
-        let own = self.measured.entry((sample.target.clone(), sample.test)).or_default();
+        let own = self
+            .measured
+            .entry((sample.target.clone(), sample.test))
+            .or_default();
         own.wall += Duration::from_nanos(sample.wall_ns.map_or(0, |wall| wall.0));
         own.repetitions += 1;
         if !sample.throttled {
@@ -136,14 +142,22 @@ impl Cases {
         };
         let rates = [rate("generate", &own.decode), rate("prompt", &own.prefill)];
         let rates: Vec<String> = rates.into_iter().flatten().collect();
-        format!("{name} {}: {} ({})", key.1, rates.join(", "), own.repetitions)
+        format!(
+            "{name} {}: {} ({})",
+            key.1,
+            rates.join(", "),
+            own.repetitions
+        )
     }
 
     /// How long so many repetitions take: as long as those of all cases did on average, each case counted once.
     fn left(&self, repetitions: u64) -> Option<Duration> {
-        let count = u32::try_from(self.measured.len()).ok().filter(|count| *count > 0)?;
+        let count = u32::try_from(self.measured.len())
+            .ok()
+            .filter(|count| *count > 0)?;
         let means = self.measured.values();
-        let means = means.filter_map(|own| own.wall.checked_div(u32::try_from(own.repetitions).ok()?));
+        let means =
+            means.filter_map(|own| own.wall.checked_div(u32::try_from(own.repetitions).ok()?));
         let mean = means.sum::<Duration>() / count;
         mean.checked_mul(u32::try_from(repetitions).ok()?)
     }
@@ -213,7 +227,11 @@ mod tests {
     #[test]
     fn a_line_has_the_medians_so_far() {
         let fast = sample("tch/cpu/bf16", 100);
-        let cases = cases(&[fast.clone(), sample("tch/cpu/bf16", 200), sample("tch/cpu/bf16", 50)]);
+        let cases = cases(&[
+            fast.clone(),
+            sample("tch/cpu/bf16", 200),
+            sample("tch/cpu/bf16", 50),
+        ]);
         assert_eq!(
             cases.line(&(fast.target, fast.test)),
             "PyTorch bf16 pp8+tg3: generate 10.0 t/s, prompt 80.0 t/s (3)"

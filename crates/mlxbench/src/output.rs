@@ -67,7 +67,11 @@ impl Progress {
             Event::Checking(target) => {
                 self.checked += 1;
                 let (at, of) = (self.checked, self.targets);
-                let count = if at <= of { format!(" ({at} of {of})") } else { String::new() };
+                let count = if at <= of {
+                    format!(" ({at} of {of})")
+                } else {
+                    String::new()
+                };
                 self.line(&format!("{target}: comparing with the reference{count}"));
             }
             Event::Loading(target) => self.line(&format!("{target}: loading")),

@@ -13,8 +13,12 @@ use crate::{Digest, units};
 
 /// Decode and prefill of all results; no chart of what none of them measured.
 pub(crate) fn charts(digests: &[Digest<'_>], palette: &Palette) -> Vec<Chart> {
-    let decode = chart(digests, palette, Metric::Decode, |row| row.decode_tokens_per_second);
-    let prefill = chart(digests, palette, Metric::Prefill, |row| row.prefill_tokens_per_second);
+    let decode = chart(digests, palette, Metric::Decode, |row| {
+        row.decode_tokens_per_second
+    });
+    let prefill = chart(digests, palette, Metric::Prefill, |row| {
+        row.prefill_tokens_per_second
+    });
     decode.into_iter().chain(prefill).collect()
 }
 

@@ -37,9 +37,10 @@ pub(super) fn distribution(digest: &Digest<'_>, palette: &Palette) -> Option<Cha
     (!series.is_empty()).then(|| Chart {
         name: "latency-distribution".into(),
         title: format!("Inter-token latency, {test}"),
-        caption: "Over all repetitions. A steep line is an even pace; a long tail to the right means \
+        caption:
+            "Over all repetitions. A steep line is an even pace; a long tail to the right means \
                   stalls."
-            .into(),
+                .into(),
         form: Form::Plane(Plane {
             x: Axis {
                 title: "ms from token to token".into(),

@@ -35,9 +35,22 @@ pub(super) fn prefill(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
         let rate = row.prefill_tokens_per_second?;
         let first = row.ttft_ns.map(|ttft| units::time(ttft.median));
         let first = first.map(|first| format!("TTFT {first}"));
-        Some(figure(digest, row, rate, Metric::Prefill, first.unwrap_or_default()))
+        Some(figure(
+            digest,
+            row,
+            rate,
+            Metric::Prefill,
+            first.unwrap_or_default(),
+        ))
     };
-    let rows = by_precision(digest, palette, &test, "prompt tokens/s", Better::Higher, figure)?;
+    let rows = by_precision(
+        digest,
+        palette,
+        &test,
+        "prompt tokens/s",
+        Better::Higher,
+        figure,
+    )?;
     Some(Chart {
         name: "prefill".into(),
         title: format!("Prompt speed and time to first token, {test}"),
@@ -50,7 +63,13 @@ pub(super) fn prefill(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
 pub(super) fn decode_by_test(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
     let figure = |row: &Row| {
         let rate = generates(&row.test).then_some(row.decode_tokens_per_second)??;
-        Some(figure(digest, row, rate, Metric::Decode, share("MBU", row.mbu)))
+        Some(figure(
+            digest,
+            row,
+            rate,
+            Metric::Decode,
+            share("MBU", row.mbu),
+        ))
     };
     let rows = by_test(digest, palette, "tokens/s", Better::Higher, 2, figure)?;
     Some(Chart {
@@ -65,9 +84,22 @@ pub(super) fn decode_by_test(digest: &Digest<'_>, palette: &Palette) -> Option<C
 pub(super) fn prefill_by_test(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
     let figure = |row: &Row| {
         let rate = reads(&row.test).then_some(row.prefill_tokens_per_second)??;
-        Some(figure(digest, row, rate, Metric::Prefill, share("MFU", row.mfu)))
+        Some(figure(
+            digest,
+            row,
+            rate,
+            Metric::Prefill,
+            share("MFU", row.mfu),
+        ))
     };
-    let rows = by_test(digest, palette, "prompt tokens/s", Better::Higher, 2, figure)?;
+    let rows = by_test(
+        digest,
+        palette,
+        "prompt tokens/s",
+        Better::Higher,
+        2,
+        figure,
+    )?;
     Some(Chart {
         name: "prefill-by-test".into(),
         title: "Prompt speed by test".into(),
@@ -89,7 +121,13 @@ fn share(name: &str, share: Option<Estimate>) -> String {
     share.unwrap_or_default()
 }
 
-fn figure(digest: &Digest<'_>, row: &Row, rate: Estimate, metric: Metric, beside: String) -> Figure {
+fn figure(
+    digest: &Digest<'_>,
+    row: &Row,
+    rate: Estimate,
+    metric: Metric,
+    beside: String,
+) -> Figure {
     Figure {
         value: rate.median,
         interval: rate.interval,

@@ -84,7 +84,10 @@ fn of_row(digest: &Digest<'_>, palette: &Palette, row: &Row, aside: f64) -> Opti
         let (rate, work) = (rate?, work?);
         let at = point(work.intensity() * aside, rate.scaled(work.operations / 1e9));
         // An interval is a hair's breadth in a logarithm.
-        Some(Point { interval: None, ..at })
+        Some(Point {
+            interval: None,
+            ..at
+        })
     };
     let result = digest.result;
     let decode = decode_work(result, &row.target, &row.test);

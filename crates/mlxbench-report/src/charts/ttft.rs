@@ -4,10 +4,10 @@ use mlxbench_analysis::Row;
 use mlxbench_core::results::{Metric, Test};
 
 use super::{lines, point};
+use crate::Digest;
 use crate::draw::plane::{Axis, Plane, Scale};
 use crate::draw::theme::Palette;
 use crate::draw::{Chart, Form};
-use crate::Digest;
 
 /// How long the first token takes; `None` of a single prompt length.
 pub(super) fn chart(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {

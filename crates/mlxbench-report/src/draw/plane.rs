@@ -184,7 +184,10 @@ impl Axis {
 impl Plane {
     /// The targets of the series.
     pub(super) fn keys(&self) -> Vec<&str> {
-        self.series.iter().map(|series| series.key.as_str()).collect()
+        self.series
+            .iter()
+            .map(|series| series.key.as_str())
+            .collect()
     }
 
     /// The series that have names, in the order of the legend.
@@ -338,28 +341,43 @@ impl Plane {
     /// where that is farther away.
     fn draw_beside(&self, area: &Area<'_>, x: &Mapped<'_>, y: &Mapped<'_>) {
         const HALF: i32 = SIZE / 2 + 2;
-        let placed = self.series.iter().enumerate().filter_map(|(index, series)| {
-            let point = series.points.first()?;
-            let at = (x.place(point.x)?, y.place(point.y)?);
-            let ends = point.interval.and_then(|interval| {
-                Some((y.place(interval.high)?, y.place(interval.low)?))
+        let placed = self
+            .series
+            .iter()
+            .enumerate()
+            .filter_map(|(index, series)| {
+                let point = series.points.first()?;
+                let at = (x.place(point.x)?, y.place(point.y)?);
+                let ends = point
+                    .interval
+                    .and_then(|interval| Some((y.place(interval.high)?, y.place(interval.low)?)));
+                Some((index, series, at, ends.unwrap_or((at.1, at.1))))
             });
-            Some((index, series, at, ends.unwrap_or((at.1, at.1))))
-        });
         let placed: Vec<(usize, &Series, (i32, i32), (i32, i32))> = placed.collect();
         let mut taken: Vec<[i32; 4]> = placed
             .iter()
-            .map(|(_, _, at, (high, low))| [at.0 - 7, high.min(&(at.1 - 7)) - 1, at.0 + 7, low.max(&(at.1 + 7)) + 1])
+            .map(|(_, _, at, (high, low))| {
+                [
+                    at.0 - 7,
+                    high.min(&(at.1 - 7)) - 1,
+                    at.0 + 7,
+                    low.max(&(at.1 + 7)) + 1,
+                ]
+            })
             .collect();
-        let overlap = |a: &[i32; 4], b: &[i32; 4]| a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+        let overlap =
+            |a: &[i32; 4], b: &[i32; 4]| a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
         for (index, series, at, _) in &placed {
             let width = text::width(&series.label, SIZE).min(220);
             let beside = (0..40).flat_map(|step| {
                 let away = (step + 1) / 2 * 8 * if step % 2 == 0 { 1 } else { -1 };
                 [(at.0 + 12, at.1 + away), (at.0 - 12 - width, at.1 + away)]
             });
-            let boxed = |(left, middle): (i32, i32)| [left, middle - HALF, left + width, middle + HALF];
-            let inside = |area: &[i32; 4]| area[0] >= x.from && area[2] <= x.to && area[1] >= y.to - HALF && area[3] <= y.from;
+            let boxed =
+                |(left, middle): (i32, i32)| [left, middle - HALF, left + width, middle + HALF];
+            let inside = |area: &[i32; 4]| {
+                area[0] >= x.from && area[2] <= x.to && area[1] >= y.to - HALF && area[3] <= y.from
+            };
             let mut free = beside.filter(|&place| {
                 let place = boxed(place);
                 inside(&place) && !taken.iter().any(|other| overlap(&place, other))
@@ -369,7 +387,11 @@ impl Plane {
             taken.push(boxed(place));
             marked(area, *index, || {
                 if (place.1 - at.1).abs() > 8 {
-                    let end = if place.0 > at.0 { place.0 - 2 } else { place.0 + width + 2 };
+                    let end = if place.0 > at.0 {
+                        place.0 - 2
+                    } else {
+                        place.0 + width + 2
+                    };
                     line(area, *at, (end, place.1), MUTED, 1);
                     marker(area, *at, series.shape, series.colour);
                 }
@@ -406,17 +428,20 @@ impl Plane {
         }
         let ends: Vec<i32> = names.iter().map(|(_, end, _)| end.1).collect();
         for (series, end, at) in names {
-            let index = self.series.iter().position(|other| std::ptr::eq(other, series));
+            let index = self
+                .series
+                .iter()
+                .position(|other| std::ptr::eq(other, series));
             let start = x.to + 14;
             marked(area, index.unwrap_or_default(), || {
-            // Where several end at one height, lines to their names would say nothing.
-            if ends.iter().filter(|height| **height == end.1).count() == 1 {
-                line(area, (end.0 + 6, end.1), (x.to + 4, end.1), GRID, 1);
-                line(area, (x.to + 4, end.1), (start - 2, at), MUTED, 1);
-            }
-            series.draw_key(area, (start + 6, at));
-            let style = style(SIZE, INK, HPos::Left, VPos::Center);
-            write(area, &series.label, (start + 16, at), 220, &style, SIZE);
+                // Where several end at one height, lines to their names would say nothing.
+                if ends.iter().filter(|height| **height == end.1).count() == 1 {
+                    line(area, (end.0 + 6, end.1), (x.to + 4, end.1), GRID, 1);
+                    line(area, (x.to + 4, end.1), (start - 2, at), MUTED, 1);
+                }
+                series.draw_key(area, (start + 6, at));
+                let style = style(SIZE, INK, HPos::Left, VPos::Center);
+                write(area, &series.label, (start + 16, at), 220, &style, SIZE);
             });
         }
     }

@@ -178,9 +178,7 @@ impl Rows {
             let ends = [bar.value, high, bar.limit].into_iter().flatten();
             ends.chain(bar.dots.iter().copied())
         });
-        let most = ends
-            .filter(|end| end.is_finite())
-            .fold(0.0, f64::max);
+        let most = ends.filter(|end| end.is_finite()).fold(0.0, f64::max);
         if most > 0.0 { most * 1.02 } else { 1.0 }
     }
 
@@ -255,11 +253,14 @@ impl Bar {
         let corners = [(start, middle - half), (end, middle + half)];
         let solid = self.colour.rgb();
         if self.hollow {
-            area.draw(&Rectangle::new(corners, solid.stroke_width(2))).expect(DRAWN);
+            area.draw(&Rectangle::new(corners, solid.stroke_width(2)))
+                .expect(DRAWN);
         } else if self.dots.is_empty() {
-            area.draw(&Rectangle::new(corners, solid.filled())).expect(DRAWN);
+            area.draw(&Rectangle::new(corners, solid.filled()))
+                .expect(DRAWN);
         } else {
-            area.draw(&Rectangle::new(corners, solid.mix(0.3).filled())).expect(DRAWN);
+            area.draw(&Rectangle::new(corners, solid.mix(0.3).filled()))
+                .expect(DRAWN);
             let outline = solid.stroke_width(1);
             area.draw(&Rectangle::new(corners, outline)).expect(DRAWN);
         }
@@ -273,7 +274,8 @@ impl Bar {
             let spread = [0, -2, 2][at % 3];
             let centre = (place(*dot), above + spread);
             for (radius, colour) in [(4, SURFACE), (3, self.colour)] {
-                area.draw(&Circle::new(centre, radius, colour.rgb().filled())).expect(DRAWN);
+                area.draw(&Circle::new(centre, radius, colour.rgb().filled()))
+                    .expect(DRAWN);
             }
         }
         if let Some(interval) = self.interval {
@@ -330,7 +332,14 @@ impl Bar {
         write(area, &self.words, at, room, &figure, SIZE);
         if self.value.is_some() && !self.note.is_empty() {
             let note = style(SIZE - 1, MUTED, HPos::Left, VPos::Center);
-            write(area, &self.note, (bars.start, middle + 19), words.end, &note, SIZE - 1);
+            write(
+                area,
+                &self.note,
+                (bars.start, middle + 19),
+                words.end,
+                &note,
+                SIZE - 1,
+            );
         }
     }
 }

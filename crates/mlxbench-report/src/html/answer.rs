@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use mlxbench_core::results::{Metric, Test};
 
-use super::terms::{meaning, of_column, term};
 use super::figures;
+use super::terms::{meaning, of_column, term};
 use crate::across::{self, labels, shared_test, tests};
 use crate::answer::answer;
 use crate::charts;
@@ -78,16 +78,26 @@ fn of_several(digests: &[Digest<'_>], palette: &Palette) -> Markup {
     let charts = charts::across::charts(digests, palette);
     let shared = shared_test(digests, Metric::Decode);
     let tests = tests(digests, Metric::Decode);
-    let tables = digests.iter().zip(&labels).zip(tests).map(|((digest, label), test)| {
-        let test = test.or_else(|| digest.main_test());
-        let label = match test.filter(|test| Some(*test) != shared) {
-            Some(test) => format!("{label}, {test}"),
-            None => label.clone(),
-        };
-        (label, compact(digest, &test.into_iter().collect::<Vec<_>>()))
-    });
+    let tables = digests
+        .iter()
+        .zip(&labels)
+        .zip(tests)
+        .map(|((digest, label), test)| {
+            let test = test.or_else(|| digest.main_test());
+            let label = match test.filter(|test| Some(*test) != shared) {
+                Some(test) => format!("{label}, {test}"),
+                None => label.clone(),
+            };
+            (
+                label,
+                compact(digest, &test.into_iter().collect::<Vec<_>>()),
+            )
+        });
     let tables: Vec<(String, Compact)> = tables.collect();
-    let mut said: Vec<String> = digests.iter().flat_map(|digest| banner(digest.result)).collect();
+    let mut said: Vec<String> = digests
+        .iter()
+        .flat_map(|digest| banner(digest.result))
+        .collect();
     said.sort();
     said.dedup();
     html! {
@@ -124,7 +134,9 @@ fn table(tables: &[(String, Compact)]) -> Markup {
     let several = tables.len() > 1;
     let columns = tables.iter().map(|(_, compact)| &compact.columns);
     let columns = columns.max_by_key(|columns| columns.len());
-    let Some(columns) = columns else { return html! {} };
+    let Some(columns) = columns else {
+        return html! {};
+    };
     html! {
         div {
         div.scroll tabindex="0" role="region" aria-label="Each framework in each precision" {
@@ -176,8 +188,8 @@ pub(super) fn better(column: &str) -> Markup {
         "generate t/s" | "decode t/s" | "prompt t/s" | "prefill t/s" | "MBU" | "MFU" => {
             ("↑", "higher is better")
         }
-        "TTFT" | "memory" | "peak memory" | "latency p50" | "latency p99" | "load" | "energy/token"
-        | "between processes" => ("↓", "lower is better"),
+        "TTFT" | "memory" | "peak memory" | "latency p50" | "latency p99" | "load"
+        | "energy/token" | "between processes" => ("↓", "lower is better"),
         _ => return html! {},
     };
     html! { span.better title=(words) { " " (arrow) } }

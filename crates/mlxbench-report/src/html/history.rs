@@ -115,10 +115,13 @@ fn notes(joined: &Joined<'_>, group: &Group, names: &[String]) -> Vec<String> {
             .changed
             .as_ref()
             .map(|changed| format!("{}: {changed}", joined.name(group, &series.target)));
-        let gap = point
-            .gap
-            .as_ref()
-            .map(|gap| format!("{} {}: {gap}", joined.name(group, &series.target), series.test));
+        let gap = point.gap.as_ref().map(|gap| {
+            format!(
+                "{} {}: {gap}",
+                joined.name(group, &series.target),
+                series.test
+            )
+        });
         changed.into_iter().chain(gap).map(move |note| (at, note))
     });
     let mut notes: Vec<(usize, String)> = notes.collect();

@@ -37,11 +37,15 @@ pub(super) fn conditions(digest: &Digest<'_>, at: usize) -> Markup {
 /// Which results may be compared with the first, and what differs.
 pub(super) fn comparable(digests: &[Digest<'_>], labels: &[String]) -> Markup {
     let first = digests.first();
-    let others = digests.iter().zip(labels).skip(1).filter_map(|(other, label)| {
-        let differs = differences(first?.result, other.result);
-        let differs: Vec<String> = differs.iter().map(Difference::to_string).collect();
-        Some((label, differs))
-    });
+    let others = digests
+        .iter()
+        .zip(labels)
+        .skip(1)
+        .filter_map(|(other, label)| {
+            let differs = differences(first?.result, other.result);
+            let differs: Vec<String> = differs.iter().map(Difference::to_string).collect();
+            Some((label, differs))
+        });
     html! {
         section #comparable {
             h2 { "May these be compared?" }
@@ -160,7 +164,7 @@ fn timed_tokens(digest: &Digest<'_>) -> Markup {
 }
 
 fn limited(digest: &Digest<'_>) -> Markup {
-    let limits = limits(&digest.summary);
+    let limits = limits(digest);
     html! {
         @if !limits.is_empty() {
             h3 { "What the machine can do" }

@@ -47,14 +47,17 @@ pub(super) fn section(digests: &[Digest<'_>], labels: &[String], others: &[Exter
         tests.sort_by_key(|test| Some(*test) != main);
         let mut rows: Vec<&Row> = digest.summary.rows.iter().collect();
         let rate = |row: &Row| {
-            let rate = row.decode_tokens_per_second.or(row.prefill_tokens_per_second);
+            let rate = row
+                .decode_tokens_per_second
+                .or(row.prefill_tokens_per_second);
             rate.map_or(f64::NEG_INFINITY, |rate| rate.median)
         };
         rows.sort_by(|a, b| {
             let test = |row: &Row| tests.iter().position(|test| *test == row.test);
             test(a).cmp(&test(b)).then(rate(b).total_cmp(&rate(a)))
         });
-        rows.into_iter().map(move |row| own(digest, row, several.then_some(label)))
+        rows.into_iter()
+            .map(move |row| own(digest, row, several.then_some(label)))
     });
     let files = others;
     let others = others.iter().flat_map(|external| {
@@ -140,7 +143,9 @@ impl Columns {
             match (constant && column > 0, first.is_empty()) {
                 (true, true) => {}
                 // A single row is no column.
-                (true, false) if !figure || lines.len() > 1 => alike.push(format!("{name} {first}")),
+                (true, false) if !figure || lines.len() > 1 => {
+                    alike.push(format!("{name} {first}"))
+                }
                 _ => shown.push(column),
             }
         }
@@ -153,7 +158,10 @@ fn columns(several: bool) -> Vec<String> {
     let run = several.then_some("result");
     let names = ["target"].into_iter().chain(run);
     let names = names.chain(before.iter().copied()).chain(MORE);
-    names.chain(after.iter().copied()).map(str::to_owned).collect()
+    names
+        .chain(after.iter().copied())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A filter, where there is a choice.

@@ -6,24 +6,96 @@ use maud::{Markup, html};
 struct Term(&'static str, &'static str, &'static str);
 
 const TERMS: [Term; 18] = [
-    Term("generate", "generate, decode t/s", "Tokens generated per second after the first: (n - 1) / (time of the last - time of the first). Higher is better."),
-    Term("prompt", "prompt, prefill t/s", "Prompt tokens read per second: tokens of the prompt / TTFT. Higher is better."),
-    Term("ttft", "TTFT", "Time to first token: from submitting the prompt to the first token. Lower is better."),
-    Term("memory", "memory", "The most that the worker process held, by the operating system's account, or its framework on the device where that is more. Lower is better."),
-    Term("floor", "memory floor", "Weights, keys and values in this precision: what any implementation needs."),
-    Term("work", "same work", "Whether a target's logits are those of the reference over the same text: identical (within f32 rounding), equivalent (within what its precision's rounding explains) or different."),
-    Term("fidelity", "fidelity", "How near quantised weights are to full precision, both computed by the reference: mean KL and the share of positions with the same top token. Apart from same work, which compares a target with its own dequantised weights."),
-    Term("kl", "KL", "Kullback-Leibler divergence of the next token's probabilities, in nats; 0 is the same distribution."),
-    Term("ci", "95 % CI, ±", "The interval in which the median lies with 95 % confidence; ± is its longer half. Over processes where there are several, else over the repetitions of one, whose luck isn't in it."),
-    Term("precision", "precision", "What weights are kept in and what is computed in: q4-bf16 is 4-bit weights computed in bf16. Only targets of one precision do the same arithmetic."),
-    Term("mbu", "MBU", "Memory bandwidth utilisation: bytes that decode has to read, per second, as a share of the bandwidth measured on the device in the same run."),
-    Term("mfu", "MFU", "Model FLOPs utilisation: the operations of prefill per second as a share of the matrix-product rate measured on the device in the same run."),
-    Term("itl", "ITL p50, p99", "Inter-token latency: the time from one token to the next; half and 99 % of them are at most so long."),
-    Term("spread", "between processes", "Standard deviation of end-to-end times between a target's processes, less what repetitions explain."),
-    Term("steady", "not steady", "The times still changed when warm-up ended. Such a target isn't ranked."),
-    Term("graphs", "graphs", "Steps recorded once as CUDA graphs and replayed."),
-    Term("test", "pp64+tg32", "A test: 64 prompt tokens, 32 generated. \" @ d4096\" has 4096 tokens in the context before, \" b8\" has 8 rows, \" sync\" reads each token before the next step."),
-    Term("energy", "energy", "What the meter counted beyond the machine's idle power, per token."),
+    Term(
+        "generate",
+        "generate, decode t/s",
+        "Tokens generated per second after the first: (n - 1) / (time of the last - time of the first). Higher is better.",
+    ),
+    Term(
+        "prompt",
+        "prompt, prefill t/s",
+        "Prompt tokens read per second: tokens of the prompt / TTFT. Higher is better.",
+    ),
+    Term(
+        "ttft",
+        "TTFT",
+        "Time to first token: from submitting the prompt to the first token. Lower is better.",
+    ),
+    Term(
+        "memory",
+        "memory",
+        "The most that the worker process held, by the operating system's account, or its framework on the device where that is more. Lower is better.",
+    ),
+    Term(
+        "floor",
+        "memory floor",
+        "Weights, keys and values in this precision: what any implementation needs.",
+    ),
+    Term(
+        "work",
+        "same work",
+        "Whether a target's logits are those of the reference over the same text: identical (within f32 rounding), equivalent (within what its precision's rounding explains) or different.",
+    ),
+    Term(
+        "fidelity",
+        "fidelity",
+        "How near quantised weights are to full precision, both computed by the reference: mean KL and the share of positions with the same top token. Apart from same work, which compares a target with its own dequantised weights.",
+    ),
+    Term(
+        "kl",
+        "KL",
+        "Kullback-Leibler divergence of the next token's probabilities, in nats; 0 is the same distribution.",
+    ),
+    Term(
+        "ci",
+        "95 % CI, ±",
+        "The interval in which the median lies with 95 % confidence; ± is its longer half. Over processes where there are several, else over the repetitions of one, whose luck isn't in it.",
+    ),
+    Term(
+        "precision",
+        "precision",
+        "What weights are kept in and what is computed in: q4-bf16 is 4-bit weights computed in bf16. Only targets of one precision do the same arithmetic.",
+    ),
+    Term(
+        "mbu",
+        "MBU",
+        "Memory bandwidth utilisation: bytes that decode has to read, per second, as a share of the bandwidth measured on the device in the same run.",
+    ),
+    Term(
+        "mfu",
+        "MFU",
+        "Model FLOPs utilisation: the operations of prefill per second as a share of the matrix-product rate measured on the device in the same run.",
+    ),
+    Term(
+        "itl",
+        "ITL p50, p99",
+        "Inter-token latency: the time from one token to the next; half and 99 % of them are at most so long.",
+    ),
+    Term(
+        "spread",
+        "between processes",
+        "Standard deviation of end-to-end times between a target's processes, less what repetitions explain.",
+    ),
+    Term(
+        "steady",
+        "not steady",
+        "The times still changed when warm-up ended. Such a target isn't ranked.",
+    ),
+    Term(
+        "graphs",
+        "graphs",
+        "Steps recorded once as CUDA graphs and replayed.",
+    ),
+    Term(
+        "test",
+        "pp64+tg32",
+        "A test: 64 prompt tokens, 32 generated. \" @ d4096\" has 4096 tokens in the context before, \" b8\" has 8 rows, \" sync\" reads each token before the next step.",
+    ),
+    Term(
+        "energy",
+        "energy",
+        "What the meter counted beyond the machine's idle power, per token.",
+    ),
 ];
 
 /// What the term of `id` means; nothing for what isn't one.

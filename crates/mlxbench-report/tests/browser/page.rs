@@ -216,7 +216,9 @@ impl Page {
             std::fs::write(folder.join("printed.pdf"), &pdf).unwrap();
         }
         let page = b"/Type /Page\n";
-        pdf.windows(page.len()).filter(|bytes| bytes == page).count()
+        pdf.windows(page.len())
+            .filter(|bytes| bytes == page)
+            .count()
     }
 
     fn resize(&mut self, height: u32) {

@@ -37,7 +37,9 @@ fn assert_good_everywhere(name: &str, html: &str) {
             let mut page = Page::open(html, width, scheme);
             page.screenshot(&format!("{name}-{width}-{scheme:?}"));
             // What is folded is looked at, too.
-            page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })");
+            page.evaluate(
+                "document.querySelectorAll('details').forEach(one => { one.open = true; })",
+            );
             page.screenshot(&format!("{name}-{width}-{scheme:?}-open"));
             let found = page.findings().into_iter();
             findings.extend(found.map(|finding| format!("{width} {scheme:?}: {finding}")));
@@ -145,7 +147,10 @@ fn columns_sort_both_ways_and_leave_what_has_no_figure_at_the_end() {
         cells.iter().map(first).collect()
     };
     let first = rates(&mut page);
-    assert!(first[0] > first[1] && first[1] > first[2] && first[3].is_none(), "{first:?}");
+    assert!(
+        first[0] > first[1] && first[1] > first[2] && first[3].is_none(),
+        "{first:?}"
+    );
     click(&mut page, "decode t/s");
     assert_eq!(rates(&mut page), first, "the best come first");
     click(&mut page, "decode t/s");
@@ -157,7 +162,10 @@ fn columns_sort_both_ways_and_leave_what_has_no_figure_at_the_end() {
     assert_eq!(page.evaluate(sorted), 1);
     click(&mut page, "target");
     let names = column(&mut page, "target");
-    assert_eq!(names, ["candle f32", "llama.cpp f32", "MLX f32", "PyTorch f32"]);
+    assert_eq!(
+        names,
+        ["candle f32", "llama.cpp f32", "MLX f32", "PyTorch f32"]
+    );
 }
 
 #[test]
@@ -187,9 +195,15 @@ fn filters_pick_rows_of_both_tables_and_what_charts_show() {
     assert_eq!(page.evaluate(bars), "mlx/cpu/bf16");
     page.evaluate("document.getElementById('clear').click()");
     assert_eq!(column(&mut page, "target").len(), 8);
-    assert_eq!(page.evaluate("document.querySelectorAll('g.off').length"), 0);
+    assert_eq!(
+        page.evaluate("document.querySelectorAll('g.off').length"),
+        0
+    );
     let device = "document.querySelector('select[data-filter=device]')";
-    assert!(page.evaluate(device).is_null(), "there is one device: no choice");
+    assert!(
+        page.evaluate(device).is_null(),
+        "there is one device: no choice"
+    );
 }
 
 #[test]
@@ -200,7 +214,12 @@ fn the_first_screen_holds_the_answer() {
         let bottom = format!("document.querySelector({of:?}).getBoundingClientRect().bottom");
         page.evaluate(&bottom).as_f64().unwrap()
     };
-    for part in [".banner", "h1", ".hero svg:not([hidden])", "table.compact thead"] {
+    for part in [
+        ".banner",
+        "h1",
+        ".hero svg:not([hidden])",
+        "table.compact thead",
+    ] {
         let bottom = bottom(&mut page, part);
         assert!(bottom > 0.0 || part.contains("svg"), "{part} isn't shown");
         assert!(bottom < 800.0, "{part} ends at {bottom} px");

@@ -175,22 +175,39 @@ fn a_page_says_first_where_its_figures_hold() {
 fn no_target_is_called_by_its_id_where_people_read() {
     let page = html(&[race(6, &[BOTH, PREFILL], 5)]);
     // Attributes, the column of ids, the config and the files have them.
-    let ids = ["<code>candle/cpu/f32</code>", "\"candle/cpu/f32\"", "data-target=\"candle/cpu/f32\""];
+    let ids = [
+        "<code>candle/cpu/f32</code>",
+        "\"candle/cpu/f32\"",
+        "data-target=\"candle/cpu/f32\"",
+    ];
     let kept = ids.into_iter().fold(page, |page, id| page.replace(id, ""));
     let rest = kept.replace("reference = &quot;candle/cpu/f32&quot;", "");
-    assert!(!rest.contains("candle/cpu/f32"), "{}", &rest[rest.find("candle/cpu/f32").unwrap() - 200..][..300]);
+    assert!(
+        !rest.contains("candle/cpu/f32"),
+        "{}",
+        &rest[rest.find("candle/cpu/f32").unwrap() - 200..][..300]
+    );
 }
 
 #[test]
 fn several_results_get_one_answer() {
     let mut slower = race(3, &[BOTH], 5);
     slower.run.machine.cpu = "another processor".into();
-    for time in slower.samples.iter_mut().flat_map(|sample| &mut sample.token_ns) {
+    for time in slower
+        .samples
+        .iter_mut()
+        .flat_map(|sample| &mut sample.token_ns)
+    {
         time.0 *= 2;
     }
     let page = html(&[slower, race(3, &[BOTH], 5)]);
-    let headline = "Fastest to generate in f32: candle on a processor, 2.00x the best on another processor.";
-    assert!(page.contains(headline), "{}", &page[page.find("<h1>").unwrap()..][..300]);
+    let headline =
+        "Fastest to generate in f32: candle on a processor, 2.00x the best on another processor.";
+    assert!(
+        page.contains(headline),
+        "{}",
+        &page[page.find("<h1>").unwrap()..][..300]
+    );
     assert!(page.contains("decode-across-0") && !page.contains("id=\"decode-0\">\n<h2"));
     assert_eq!(page.matches("<h1>").count(), 1);
 }
@@ -201,7 +218,13 @@ fn charts_that_stand_alone_say_what_was_measured() {
     for file in svgs {
         let svg = String::from_utf8(file.bytes).expect("SVG is UTF-8");
         let svg = svg.replace('\n', " ");
-        for said in ["gemma-3-270m", "a processor", "pp64+tg4", "5 repetitions", "2026-11-23"] {
+        for said in [
+            "gemma-3-270m",
+            "a processor",
+            "pp64+tg4",
+            "5 repetitions",
+            "2026-11-23",
+        ] {
             assert!(svg.contains(said), "{}: no {said}", file.name);
         }
     }

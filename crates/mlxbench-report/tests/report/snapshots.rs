@@ -20,7 +20,10 @@ fn terminal() {
 fn narrow_terminal() {
     let width = Some(80);
     let shown = text(&[run()], Format::Terminal { width });
-    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    assert!(
+        shown.lines().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
     insta::assert_snapshot!(shown);
 }
 
@@ -99,7 +102,10 @@ fn a_device_with_a_name_of_its_own_is_part_of_the_machine() {
     }
     let shown = text(&[on_gpu], Format::Terminal { width: None });
     let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(shown.contains(&format!(" on {own} with NVIDIA H100, ")), "{shown}");
+    assert!(
+        shown.contains(&format!(" on {own} with NVIDIA H100, ")),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -112,11 +118,17 @@ fn a_terminal_gets_the_answer_first_and_the_next_command_last() {
     for width in [80, 60] {
         let shown = render(&results, &beside, Format::Terminal { width: Some(width) });
         let shown = String::from_utf8(shown).expect("UTF-8");
-        assert!(shown.starts_with("Fastest to generate: candle in f32 ("), "{shown}");
+        assert!(
+            shown.starts_with("Fastest to generate: candle in f32 ("),
+            "{shown}"
+        );
         assert!(shown.ends_with("\nnext: mlxbench report results/quick/1.json -o quick.html\n"));
         let lines = shown.lines().filter(|line| !line.starts_with("next: "));
         for line in lines {
-            assert!(line.chars().count() <= usize::from(width), "{line:?}\n{shown}");
+            assert!(
+                line.chars().count() <= usize::from(width),
+                "{line:?}\n{shown}"
+            );
         }
         assert!(shown.contains("transformers bf16 (1 thread)"), "{shown}");
     }
