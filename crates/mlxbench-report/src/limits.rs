@@ -2,6 +2,7 @@
 
 use mlxbench_analysis::published_bandwidth;
 use mlxbench_analysis::roofline::own_limits;
+use mlxbench_core::results::TargetId;
 
 use crate::{Digest, units};
 
@@ -30,7 +31,7 @@ pub(crate) fn limits(digest: &Digest<'_>) -> Vec<String> {
 fn source(digest: &Digest<'_>, source: &str) -> String {
     let target = source
         .split_once(' ')
-        .and_then(|(id, part)| Some((id.parse().ok()?, part)));
+        .and_then(|(id, part)| Some((id.parse::<TargetId>().ok()?, part)));
     match target {
         Some((target, part)) => format!("{} {part}", digest.name(&target)),
         None => source.to_owned(),

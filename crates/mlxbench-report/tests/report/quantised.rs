@@ -42,7 +42,7 @@ fn the_note_of_every_row_has_the_fidelity() {
     // Charts say it again.
     let (_, rows) = page.split_once("<table class=\"rows").expect("all figures");
     let (rows, _) = rows.split_once("</table>").expect("its end");
-    for text in [rows, &markdown] {
+    for text in [rows, markdown.as_str()] {
         // Two rows of q4, one of q8, one as a checkpoint has it.
         let text = text.replace("&#39;", "'");
         assert_eq!(text.matches(FIGURES).count(), 2, "{text}");
