@@ -173,18 +173,26 @@ impl<'a> Joined<'a> {
         let mut events: Vec<Event<'g>> = Vec::new();
         for level in self.changes(group) {
             let (at, target) = (level.change.0.at, &level.series.target);
-            match events
-                .iter_mut()
-                .find(|event| event.at == at && event.target == *target)
-            {
-                Some(event) => event.levels.push(level),
-                None => events.push(Event {
-                    at,
-                    target: target.clone(),
-                    name: self.name(group, target).to_string(),
-                    place: place(&self.digests[group.results[at]]),
-                    levels: vec![level],
-                }),
+            let name = self.name(group, target).to_string();
+            let same = |event: &&mut Event<'_>| event.at == at && event.backend == target.backend;
+            match events.iter_mut().find(same) {
+                Some(event) => {
+                    if !event.names.contains(&name) {
+                        event.names.push(name);
+                    }
+                    event.levels.push(level);
+                }
+                None => {
+                    let first = &self.digests[group.results[at]];
+                    events.push(Event {
+                        at,
+                        backend: target.backend.clone(),
+                        names: vec![name],
+                        place: place(first),
+                        day: first.result.run.started.strftime("%Y-%m-%d").to_string(),
+                        levels: vec![level],
+                    });
+                }
             }
         }
         // Of one time as they come: in the order of the targets.
@@ -231,7 +239,10 @@ impl<'a> Joined<'a> {
             writeln!(text, "{}", plain(&group_name)).expect("a String takes every write");
             let names = self.names(group);
             for event in &events {
-                let lines = event.levels.iter().map(|level| line(level, &names));
+                let lines = event.levels.iter().map(|level| {
+                    let name = self.name(group, &level.series.target);
+                    line(level, &name, &names)
+                });
                 let lines = std::iter::once(event.sentence()).chain(lines).enumerate();
                 for (at, line) in lines {
                     let indent = if at == 0 { "  " } else { "    " };
@@ -243,20 +254,22 @@ impl<'a> Joined<'a> {
     }
 }
 
-/// What changed of a target at one result: one change, however many of its figures and tests show it.
+/// What changed of a framework at one result: one change, however many targets, tests and figures show it.
 pub(crate) struct Event<'a> {
     /// Which of the group's results is the first after it.
-    pub(crate) at: usize,
-    target: TargetId,
-    /// The target's name.
-    name: String,
+    at: usize,
+    backend: String,
+    /// The targets that changed.
+    names: Vec<String>,
     /// The result's commit, or day.
     place: String,
+    /// Its day.
+    pub(crate) day: String,
     pub(crate) levels: Vec<LevelChange<'a>>,
 }
 
 impl Event<'_> {
-    /// `candle f32 decode fell 23 % at 6cbf5d1`: each figure once, by its largest change.
+    /// `candle f32 decode fell 23 %, prefill 12 % at 6cbf5d1`: each figure once, by its largest change.
     pub(crate) fn sentence(&self) -> String {
         let largest = MEASURES.iter().filter_map(|measure| {
             let own = self.levels.iter();
@@ -270,17 +283,22 @@ impl Event<'_> {
         let told = largest
             .into_iter()
             .filter(|level| !reads || level.measure.name != "ttft");
+        let mut said = "";
         let told = told.map(|level| {
             let change = level.change.1.change;
             let way = if change < 0.0 { "fell" } else { "rose" };
-            format!(
-                "{} {way} {}",
-                level.measure.short,
-                units::share(change.abs())
-            )
+            let verb = if way == said { "" } else { way };
+            said = way;
+            let (what, by) = (level.measure.short, units::share(change.abs()));
+            format!("{what} {verb} {by}").replace("  ", " ")
         });
         let told: Vec<String> = told.collect();
-        format!("{} {} at {}", self.name, told.join(", "), self.place)
+        format!(
+            "{} {} at {}",
+            self.names.join(", "),
+            told.join(", "),
+            self.place
+        )
     }
 
     /// Whether any of its figures got worse.
@@ -289,8 +307,9 @@ impl Event<'_> {
     }
 }
 
-/// One figure's change: `worse since 6cbf5d1 2026-11-23 07:00: pp64+tg32 decode: 10.1 -> 7.8 tokens/s (-23 %)`.
-fn line(level: &LevelChange<'_>, names: &[String]) -> String {
+/// One figure's change: `worse since 6cbf5d1 2026-11-23 07:00: candle f32 pp64+tg32 decode: 10.1 -> 7.8 tokens/s
+/// (-23 %)`.
+fn line(level: &LevelChange<'_>, name: &Name, names: &[String]) -> String {
     let LevelChange {
         series,
         measure,
@@ -301,7 +320,7 @@ fn line(level: &LevelChange<'_>, names: &[String]) -> String {
     let until = until.map_or_else(String::new, |at| format!(" until {}", names[at]));
     let (before, after) = (units::figure(change.before), units::figure(change.after));
     format!(
-        "{verdict} since {}{until}: {} {}: {before} -> {after} {} ({:+.1} %)",
+        "{verdict} since {}{until}: {name} {} {}: {before} -> {after} {} ({:+.1} %)",
         names[point.at],
         series.test,
         measure.short,

@@ -247,7 +247,7 @@ fn token_list(digest: &Digest<'_>) -> Vec<String> {
 
 /// What the machine can do at most, and what each target's own framework reaches of it.
 fn limits_list(digest: &Digest<'_>) -> Vec<String> {
-    let devices = limits(&digest.summary);
+    let devices = limits(digest);
     if devices.is_empty() {
         return Vec::new();
     }

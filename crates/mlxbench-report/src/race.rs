@@ -186,19 +186,21 @@ impl<'a> Race<'a> {
                 .rivals
                 .iter()
                 .any(|rival| rival.lead() == Lead::Unknown);
-            let doubt = match (tie, unsure, leader.rivals.is_empty()) {
-                (_, _, true) => ", alone",
-                (true, _, _) => ", a tie",
-                (false, true, _) => ", unsure",
-                (false, false, _) => "",
+            let doubt = match (tie, unsure) {
+                (true, _) => ", a tie",
+                (false, true) => ", unsure",
+                (false, false) => "",
             };
-            let costs = quantisation_costs(vec![leader.row]);
-            let costs = costs.first().map(|cost| format!(", fidelity of {cost}"));
+            let cost = leader.row.quantisation_cost.as_ref();
+            let cost = cost.map(|cost| match &cost.figures {
+                Some(figures) => format!(", KL {:.1e}", figures.mean_kl),
+                None => ", fidelity unknown".to_owned(),
+            });
             let figure = self.median(leader.row);
             format!(
                 "{names} in {} ({figure} tokens/s{doubt}{})",
                 leader.precision(),
-                costs.unwrap_or_default()
+                cost.unwrap_or_default()
             )
         });
         let winners = listed(winners);

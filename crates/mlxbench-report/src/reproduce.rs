@@ -53,8 +53,13 @@ pub(crate) fn config(result: &RunResult) -> String {
             "reference = {}",
             quoted(reference.as_deref().unwrap_or("none"))
         ),
-        format!("positions = {}", settings.compared_positions),
     ]);
+    if settings.compared_positions > 0 {
+        lines.push(format!("positions = {}", settings.compared_positions));
+    }
+    if result.products.is_empty() && result.streams.is_empty() {
+        lines.extend([String::new(), "[roofline]".into(), "probe = false".into()]);
+    }
     lines.extend(run.tests.iter().map(test));
     for target in &run.targets {
         let placement = &target.placement;

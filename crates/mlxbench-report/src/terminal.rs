@@ -92,7 +92,7 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
     for (name, said) in answer.facts.iter().filter(|(name, _)| *name != "Memory") {
         say(&format!("{name}: {said}"));
     }
-    for line in limits(&digest.summary) {
+    for line in limits(digest) {
         say(&line);
     }
     for warning in warnings(digest) {

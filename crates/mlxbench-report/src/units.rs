@@ -43,7 +43,7 @@ pub(crate) fn rate(rate: &Estimate) -> String {
     };
     let (below, above) = (rate.median - low, high - rate.median);
     let half = below.max(above);
-    let shown = by_width(half);
+    let shown = by_width(half, rate.median);
     let lopsided = half > LOPSIDED * below.min(above) && half > WIDE * rate.median.abs();
     match lopsided {
         true => format!("{} ({}-{})", shown(rate.median), shown(low), shown(high)),
@@ -56,7 +56,7 @@ pub(crate) fn median(rate: &Estimate) -> String {
     let Some(Interval { low, high }) = rate.interval else {
         return figure(rate.median);
     };
-    by_width((rate.median - low).max(high - rate.median))(rate.median)
+    by_width((rate.median - low).max(high - rate.median), rate.median)(rate.median)
 }
 
 /// How many times as long as the other one side of an interval is that ± wouldn't tell of.
@@ -65,11 +65,12 @@ const LOPSIDED: f64 = 1.5;
 /// The share of the median from which on it matters.
 const WIDE: f64 = 0.05;
 
-/// Prints figures so that two digits of `half`, the half of their interval, are seen.
-fn by_width(half: f64) -> impl Fn(f64) -> String {
+/// Prints figures so that two digits of `half`, the half of their interval, are seen; four of the `median` where the
+/// interval is nothing.
+fn by_width(half: f64, median: f64) -> impl Fn(f64) -> String {
     let last = match half > 0.0 && half.is_finite() {
         true => (half.log10().floor() as i32 - 1).max(-6),
-        false => -1,
+        false => -(decimals(median, 4) as i32),
     };
     move |value| {
         let decimals = usize::try_from(-last).unwrap_or(0);
@@ -251,7 +252,7 @@ mod tests {
         assert_eq!(shown(24.123, 23.74, 24.5), "24.12 ± 0.38");
         assert_eq!(shown(24.78, 21.3, 28.0), "24.8 ± 3.5");
         assert_eq!(shown(16_052.0, 15_933.0, 16_170.0), "16050 ± 120");
-        assert_eq!(shown(2.0, 2.0, 2.0), "2.0 ± 0.0");
+        assert_eq!(shown(2.0, 2.0, 2.0), "2.000 ± 0.000");
         assert_eq!(rate(&Estimate::of(&[2.6]).unwrap()), "2.600");
     }
 

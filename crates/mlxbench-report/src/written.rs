@@ -64,6 +64,7 @@ impl Written {
             Self::Report(Format::Terminal { .. }) => {
                 // A heading, and its table: notes may hold one somewhere.
                 text == "no results\n"
+                    || has_line("target ") && has_line("> best of its precision")
                     || text
                         .lines()
                         .nth(1)

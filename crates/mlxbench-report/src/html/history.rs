@@ -63,7 +63,7 @@ fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> 
                     @for event in &events {
                         li {
                             @if event.is_worse() { strong { (event.sentence()) } } @else { (event.sentence()) }
-                            ", " (names[event.at])
+                            ", " (event.day)
                         }
                     }
                 }

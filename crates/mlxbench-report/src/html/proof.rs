@@ -164,7 +164,7 @@ fn timed_tokens(digest: &Digest<'_>) -> Markup {
 }
 
 fn limited(digest: &Digest<'_>) -> Markup {
-    let limits = limits(&digest.summary);
+    let limits = limits(digest);
     html! {
         @if !limits.is_empty() {
             h3 { "What the machine can do" }

@@ -11,11 +11,6 @@ fn answer(targets: &[&str], change: impl FnOnce(&mut RunResult)) -> String {
     let mut result = race(targets.len(), &[BOTH], 5);
     for (at, id) in targets.iter().enumerate() {
         let id: TargetId = id.parse().expect("a target");
-        result.targets[at].identity.framework = match id.backend.as_str() {
-            "tch" => "PyTorch".into(),
-            "mlx" => "MLX".into(),
-            other => other.into(),
-        };
         rename(&mut result, at, id);
     }
     change(&mut result);

@@ -64,7 +64,7 @@ fn a_pass_is_the_sum_of_its_parts_times_how_often_it_runs_them() {
     assert!(page.contains("Where the time goes: decode (gemma-3-270m, depth 512)"));
     // 18 ms and 1 ms; the layer is made of others.
     assert!(page.contains("candle/cpu/f32 19.0 ms"));
-    assert!(page.contains("18.0 ms · 95 %"));
+    assert!(page.contains("18.0 ms, 95 %"));
     assert!(page.contains("attention @ d512") && !page.contains("layer @ d512"));
 }
 
@@ -76,7 +76,7 @@ fn frameworks_stand_beside_each_other_part_by_part() {
         page.contains("attention: candle/cpu/f32: 18.0 ms"),
         "no heading a part"
     );
-    assert!(page.contains("mlx/cpu/f32: 18.0 ms · 95 %"));
+    assert!(page.contains("mlx/cpu/f32: 18.0 ms, 95 %"));
     assert!(!super::page::html(&[race(2, &[BOTH], 5)]).contains("Where the time goes"));
 }
 

@@ -257,12 +257,7 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
         .iter()
         .map(|id| {
             let mut facts = facts(Dtype::F32);
-            let framework = match id.backend.as_str() {
-                "mlx" => "MLX",
-                "tch" => "PyTorch",
-                other => other,
-            };
-            (facts.id, facts.identity.framework) = (id.clone(), framework.into());
+            (facts.id, facts.identity.framework) = (id.clone(), framework(id));
             facts
         })
         .collect();
@@ -323,6 +318,15 @@ pub(crate) fn race(targets: usize, tests: &[Test], repetitions: usize) -> RunRes
 /// What others may have written into a name, a prompt or an error.
 pub(crate) const HOSTILE: &str = "=cmd()|</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&amp;--><!--]]>\u{1b}[31m\u{202e}";
 
+/// What a worker of this backend says of its framework.
+fn framework(id: &TargetId) -> String {
+    match id.backend.as_str() {
+        "mlx" => "MLX".into(),
+        "tch" => "PyTorch".into(),
+        other => other.into(),
+    }
+}
+
 /// Makes one of the targets of [`race`] another.
 pub(crate) fn rename(result: &mut RunResult, at: usize, id: TargetId) {
     let old = std::mem::replace(&mut result.run.targets[at], id.clone());
@@ -331,6 +335,7 @@ pub(crate) fn rename(result: &mut RunResult, at: usize, id: TargetId) {
         sample.target = id.clone();
     }
     result.targets[at].id = id.clone();
+    result.targets[at].identity.framework = framework(&id);
     result.equivalences[at].target = id;
 }
 

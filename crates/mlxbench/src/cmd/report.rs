@@ -92,7 +92,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 /// How to get the page of results that lie in these files.
 fn page_command(files: &[PathBuf]) -> Option<String> {
     let names: Vec<String> = files.iter().map(|file| quoted(file)).collect();
-    let stem = files.first()?.parent()?.file_name()?.to_string_lossy();
+    let first = files.first()?;
+    let folder = first.parent().and_then(Path::file_name);
+    let stem = folder.or_else(|| first.file_stem())?.to_string_lossy();
     let page = quoted(Path::new(&format!("{stem}.html")));
     Some(format!("mlxbench report {} -o {page}", names.join(" ")))
 }

@@ -53,6 +53,58 @@ fn a_file_gets_the_format_of_its_ending() {
 }
 
 #[test]
+fn a_page_has_the_config_that_measures_again() {
+    let scene = measured();
+    done(&scene, &["report", "result.json", "-o", "page.html"]);
+    let page = std::fs::read_to_string(scene.path("page.html")).unwrap();
+    let config = page.split_once("<pre").unwrap().1;
+    let config = config
+        .split_once("<code>")
+        .unwrap()
+        .1
+        .split_once("</code>")
+        .unwrap()
+        .0;
+    std::fs::write(scene.path("again.toml"), config.replace("&quot;", "\"")).unwrap();
+    done(&scene, &["run", "again.toml", "--out", "again"]);
+    let result = |path: &Path| -> Value {
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let own = std::fs::read_dir(scene.path("again/scene")).unwrap();
+    let mut own = own.map(|entry| entry.unwrap().path());
+    let again = result(
+        &own.find(|path| path.extension().is_some_and(|end| end == "json"))
+            .unwrap(),
+    );
+    let before = result(&scene.path("result.json"));
+    for part in ["settings", "tests", "targets"] {
+        assert_eq!(again["run"][part], before["run"][part], "{part}");
+    }
+}
+
+#[test]
+fn a_table_ends_with_the_command_for_the_page() {
+    let scene = measured();
+    let shown = done(&scene, &["report", "result.json"]);
+    let next = shown
+        .lines()
+        .last()
+        .unwrap()
+        .strip_prefix("next: mlxbench ")
+        .unwrap();
+    done(&scene, &next.split(' ').collect::<Vec<_>>());
+    let shown = done(&scene, &["run", "config.toml", "--out", "other"]);
+    let next = shown
+        .lines()
+        .last()
+        .unwrap()
+        .strip_prefix("next: mlxbench ")
+        .unwrap();
+    done(&scene, &next.split(' ').collect::<Vec<_>>());
+    assert!(scene.path("scene.html").exists());
+}
+
+#[test]
 fn charts_go_into_a_folder() {
     let scene = measured();
     let written = done(
@@ -119,7 +171,7 @@ fn tables_in_a_document_are_written_again_and_known_to_be_stale() {
     );
     assert!(text.ends_with("<!-- /mlxbench -->\nrest\n"), "{text}");
     assert!(
-        text.contains("| mock | cpu | f32 |") && !text.contains("old"),
+        text.contains("| mock f32 |") && !text.contains("old"),
         "{text}"
     );
     done(&scene, &check);

@@ -78,7 +78,7 @@ fn a_throttled_repetition_is_measured_again_and_left_out() {
     assert!(told.contains("2/3, again\n"), "{told}");
     let shown = stdout(&output);
     assert!(
-        shown.contains("| throttled and left out: 1 of 4 measurements"),
+        shown.contains(": throttled and left out: 1 of 4 measurements"),
         "{shown}"
     );
     let warning = "the device was throttled in 1 of 4 measurements: hw_slowdown, hw_thermal_slowdown; excluded";
@@ -135,7 +135,7 @@ fn a_power_limit_is_told_and_not_measured_again() {
     );
     let shown = stdout(&output);
     let told =
-        "cpu was at its power limit in 1 row, most in mock/cpu/f32 pp8+tg5 (67 % of the readings)";
+        "cpu was at its power limit in 1 row, most in mock f32 pp8+tg5 (67 % of the readings)";
     assert!(shown.contains(told), "{shown}");
     assert!(
         shown.contains("clock was 1410 MHz in one repetition, 1980 in another"),
