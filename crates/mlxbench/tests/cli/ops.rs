@@ -18,9 +18,10 @@ fn scene() -> Scene {
 /// `mlxbench ops --backend mock` with scripted faults.
 fn tried(scene: &Scene, faults: &str, arguments: &[&str]) -> Output {
     let mut command = scene.command(&["ops", "--backend", "mock"]);
-    command
-        .args(arguments)
-        .env("MLXBENCH_MOCK_TRIAL_FAULTS", faults);
+    command.args(arguments);
+    if !faults.is_empty() {
+        command.env("MLXBENCH_MOCK_TRIAL_FAULTS", faults);
+    }
     command.output().unwrap()
 }
 
@@ -178,7 +179,7 @@ fn machines_stand_side_by_side_with_what_differs_marked() {
     let page = scene.mlxbench(&["ops", "a.json", "b.json", "-o", "ops.html"]);
     assert_eq!(page.status.code(), Some(0), "{}", stderr(&page));
     let page = fs::read_to_string(scene.path("ops.html")).unwrap();
-    assert_eq!(page.matches(" ≠").count(), 2, "{page}");
+    assert_eq!(page.matches(" ≠</td>").count(), 2, "{page}");
     // It is known as a page of ours, and a matrix as a matrix.
     let again = scene.mlxbench(&["ops", "a.json", "-o", "ops.html"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
