@@ -310,7 +310,10 @@ mod tests {
         let [of_f32, ..] = &told.needs[..] else {
             panic!("a need for each dtype")
         };
-        assert_eq!(of_f32.weights_bytes - of_f32.weights_read_bytes, 64 * 12 * 4);
+        assert_eq!(
+            of_f32.weights_bytes - of_f32.weights_read_bytes,
+            64 * 12 * 4
+        );
         assert!(text.contains("read per decoded token"), "{text}");
     }
 
@@ -323,9 +326,15 @@ mod tests {
             "enable_moe_block": true, "num_experts": 8, "top_k_experts": 2,
             "moe_intermediate_size": 10}"#,
         );
-        assert!(told.to_string().contains("experts       8 of width 10, 2 per token\n"));
+        assert!(
+            told.to_string()
+                .contains("experts       8 of width 10, 2 per token\n")
+        );
         let need = &told.needs[0];
         // Six of eight, each three matrices of 10 x 16, in two layers.
-        assert_eq!(need.weights_bytes - need.weights_read_bytes, 2 * 6 * 3 * 160 * 4);
+        assert_eq!(
+            need.weights_bytes - need.weights_read_bytes,
+            2 * 6 * 3 * 160 * 4
+        );
     }
 }

@@ -285,8 +285,8 @@ mod tests {
             let tensors = config.tensors();
             let vectors = tensors.iter().filter(|tensor| tensor.columns().is_none());
             let vectors: u64 = vectors.map(|tensor| tensor.elements()).sum();
-            let products = per_layer.map_or(0, |shape| shape.elements())
-                + config.lm_head(1).elements();
+            let products =
+                per_layer.map_or(0, |shape| shape.elements()) + config.lm_head(1).elements();
             let all = layers + products + looked_up + vectors;
             assert_eq!(all, config.parameters(), "{name}");
         }

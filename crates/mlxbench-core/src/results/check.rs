@@ -126,7 +126,11 @@ fn shapes(config: &GemmaConfig) -> Result<(), String> {
         return Err("the model has no layers".into());
     }
     if let Some(per_layer) = config.per_layer {
-        at_most("vocab_size_per_layer_input", per_layer.vocab_size, VOCABULARY)?;
+        at_most(
+            "vocab_size_per_layer_input",
+            per_layer.vocab_size,
+            VOCABULARY,
+        )?;
         at_most("hidden_size_per_layer_input", per_layer.width, WIDTH)?;
     }
     for LayerSpec {
