@@ -6,7 +6,7 @@
 //! | module | its subject |
 //! |---|---|
 //! | [`backend`] | the traits that an adapter implements: [`Backend`], [`Model`] |
-//! | [`gemma`] | Gemma 1, 2 and 3: configuration, presets, tensors, RoPE, masks, KV cache arithmetic, bytes and operations |
+//! | [`gemma`] | Gemma 1 to 4: configuration, presets, tensors, RoPE, masks, KV cache arithmetic, bytes and operations |
 //! | [`checkpoint`] | memory-mapped safetensors in the Hugging Face layout, checked before use |
 //! | [`quantise`] | weight matrices as codes with scales, the same in every framework |
 //! | [`generate`] | the one generation loop: prefill, decode, pipelining, timestamps |

@@ -9,15 +9,27 @@ use crate::gemma::AttentionSpec;
 
 /// `factor^-1 * theta^(-2i / head_dim)` for `i` in `0..head_dim / 2`, and 0 for those that aren't rotated.
 pub fn inverse_frequencies(attention: &AttentionSpec) -> Vec<f32> {
-    let (theta, factor) = (attention.rope.theta, attention.rope.linear_factor);
-    let dim = attention.head_dim as f32;
-    let rotated = (attention.rope.rotated * (attention.head_dim / 2) as f64) as usize;
-    (0..attention.head_dim / 2)
-        .map(|i| match i < rotated {
-            true => 1.0 / (theta as f32).powf(2.0 * i as f32 / dim) / factor as f32,
-            false => 0.0,
-        })
+    let factor = attention.rope.linear_factor as f32;
+    powers(attention)
+        .map(|power| 1.0 / power / factor)
         .collect()
+}
+
+/// What [`inverse_frequencies`] are the inverse of: positions in a radian, infinite for those that aren't rotated.
+pub fn periods(attention: &AttentionSpec) -> Vec<f32> {
+    let factor = attention.rope.linear_factor as f32;
+    powers(attention).map(|power| power * factor).collect()
+}
+
+/// `theta^(2i / head_dim)` for `i` in `0..head_dim / 2`, and infinity for those that aren't rotated.
+fn powers(attention: &AttentionSpec) -> impl Iterator<Item = f32> {
+    let (half, dim) = (attention.head_dim / 2, attention.head_dim as f32);
+    let theta = attention.rope.theta as f32;
+    let rotated = (attention.rope.rotated * half as f64) as usize;
+    (0..half).map(move |i| match i < rotated {
+        true => theta.powf(2.0 * i as f32 / dim),
+        false => f32::INFINITY,
+    })
 }
 
 /// Cosines and sines of the angles at `positions`, each of shape `[positions, head_dim / 2]`.

@@ -51,7 +51,7 @@ impl ConfigFile {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
-    /// When the text is no JSON; the architecture is none of Gemma 1, 2 and 3; two spellings of a
+    /// When the text is no JSON; the architecture is none of Gemma 1 to 4 and VaultGemma; two spellings of a
     /// key disagree; a number can't be a Gemma's; the weights are quantised in a way that can't be run; or a key asks for
     /// something that the adapters don't implement, or that nobody here knows.
     pub fn parse(text: &str) -> Result<Self> {
