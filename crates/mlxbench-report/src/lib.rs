@@ -17,6 +17,8 @@
 //! | [`external`](mod@external) | figures that other programs measured |
 //! | [`breakdown`](mod@breakdown) | where the time of a pass goes, op by op |
 //! | `benchmark_action` | what github-action-benchmark reads |
+//! | `bencher` | what Bencher reads |
+//! | `tex` | tables for LaTeX |
 //! | `comparison` | what changed between two results, in print |
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
@@ -34,6 +36,7 @@
 
 mod answer;
 mod apart;
+mod bencher;
 mod benchmark_action;
 pub mod breakdown;
 mod cells;
@@ -58,6 +61,7 @@ mod quantisation;
 mod race;
 mod splice;
 mod terminal;
+mod tex;
 mod units;
 mod warnings;
 mod written;
@@ -98,6 +102,12 @@ pub enum Format {
     LlamaBenchJson,
     /// What `llama-bench -o md` would write.
     LlamaBenchMarkdown,
+    /// What `llama-bench -o sql` would write: `sqlite3` makes of it what compare-llama-bench.py reads.
+    Sql,
+    /// Tables for LaTeX, with booktabs.
+    Tex,
+    /// Figures with their intervals as Bencher's `json` adapter reads them.
+    Bencher,
     /// Rates as github-action-benchmark's `customBiggerIsBetter` reads them.
     BiggerIsBetter,
     /// Times and memory as its `customSmallerIsBetter` reads them.
@@ -117,7 +127,7 @@ pub enum UnknownFormat {
     /// None that is known.
     #[error(
         "`{0}` is no report format: write html, text, md, csv, json, llama-bench-json, llama-bench-md, \
-         bigger-is-better or smaller-is-better"
+         sql, tex, bencher, bigger-is-better or smaller-is-better"
     )]
     Other(String),
 }
@@ -136,6 +146,9 @@ impl FromStr for Format {
             "llama-bench-json" => Ok(Self::LlamaBenchJson),
             "llama-bench-md" => Ok(Self::LlamaBenchMarkdown),
             "bigger-is-better" => Ok(Self::BiggerIsBetter),
+            "sql" => Ok(Self::Sql),
+            "tex" => Ok(Self::Tex),
+            "bencher" => Ok(Self::Bencher),
             "smaller-is-better" => Ok(Self::SmallerIsBetter),
             other => Err(UnknownFormat::Other(other.into())),
         }
@@ -165,6 +178,9 @@ pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8>
         Format::BiggerIsBetter => benchmark_action::bigger_is_better(&digests),
         Format::SmallerIsBetter => benchmark_action::smaller_is_better(&digests),
         Format::LlamaBenchMarkdown => llama_bench::markdown(results).into_bytes(),
+        Format::Sql => llama_bench::sql(results).into_bytes(),
+        Format::Tex => tex::render(&digests).into_bytes(),
+        Format::Bencher => bencher::render(&digests),
     }
 }
 
@@ -243,7 +259,7 @@ mod tests {
         assert_eq!(
             message,
             "`pdf` is no report format: write html, text, md, csv, json, llama-bench-json, \
-             llama-bench-md, bigger-is-better or smaller-is-better"
+             llama-bench-md, sql, tex, bencher, bigger-is-better or smaller-is-better"
         );
     }
 }
