@@ -19,6 +19,7 @@
 //! | `benchmark_action` | what github-action-benchmark reads |
 //! | `bencher` | what Bencher reads |
 //! | `tex` | tables for LaTeX |
+//! | `community` | everybody's results, by chip |
 //! | `comparison` | what changed between two results, in print |
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
@@ -41,6 +42,7 @@ mod benchmark_action;
 pub mod breakdown;
 mod cells;
 mod charts;
+mod community;
 mod comparison;
 mod conditions;
 mod csv;
@@ -66,6 +68,7 @@ mod units;
 mod warnings;
 mod written;
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use mlxbench_core::results::RunResult;
@@ -187,6 +190,11 @@ pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8>
 /// The page of `results` over time, in whatever order they come.
 pub fn history(results: &[RunResult]) -> History {
     history::render(results)
+}
+
+/// The page of results that people shared, by the folder of their chip.
+pub fn community(chips: &BTreeMap<String, Vec<RunResult>>) -> Vec<u8> {
+    community::render(chips).into_bytes()
 }
 
 /// How a chart is written to a file.

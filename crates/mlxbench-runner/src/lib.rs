@@ -25,6 +25,7 @@
 //! | `roofline`, `stream` | how fast devices and memory can be |
 //! | `scratch` | folders for temporary files |
 //! | `power` | what a device spent and told during a repetition, and what it draws when idle |
+//! | [`share`] | results for others, without names and paths |
 //! | `throttle` | which repetitions are marked as throttled, and measured again |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
 
@@ -50,6 +51,7 @@ mod roofline;
 mod rounds;
 mod schedule;
 mod scratch;
+pub mod share;
 mod standing;
 mod stop;
 mod stream;

@@ -36,6 +36,8 @@ enum Verb {
     BisectStep(cmd::bisect::StepArgs),
     Init(cmd::init::Args),
     Doctor(cmd::doctor::Args),
+    Share(cmd::share::Args),
+    Community(cmd::community::Args),
     Model(cmd::model::Args),
     Schema(cmd::schema::Args),
 }
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         Verb::BisectStep(args) => return cmd::bisect::step(&args).into(),
         Verb::Init(args) => cmd::init::run(&args),
         Verb::Doctor(args) => cmd::doctor::run(&args),
+        Verb::Share(args) => cmd::share::run(&args),
+        Verb::Community(args) => cmd::community::run(&args),
         Verb::Model(args) => cmd::model::run(args),
         Verb::Schema(args) => cmd::schema::run(&args),
     };

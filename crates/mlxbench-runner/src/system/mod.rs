@@ -32,7 +32,7 @@ mod tools;
 pub use disk::free_bytes;
 pub(crate) use energy::{EnergyMeter, Idle, Measure, idle};
 pub use lock::{LockError, MachineLock};
-pub use machine::{available_memory_bytes, conditions, cores, machine};
+pub use machine::{available_memory_bytes, conditions, cores, machine, names};
 pub use nvidia::{gpus as nvidia_gpus, process_memory_bytes};
 pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};
 pub use os::packages;

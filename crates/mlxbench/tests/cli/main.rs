@@ -23,6 +23,7 @@ mod report;
 mod run;
 mod schema;
 mod setup;
+mod share;
 mod stops;
 mod support;
 mod throttling;
