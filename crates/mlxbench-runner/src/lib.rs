@@ -6,6 +6,7 @@
 //! | [`config`] | the TOML file, with errors that name line and nearest key |
 //! | [`plan`] | config and model to tests, targets and prompts |
 //! | [`fit`] | which models fit the memory |
+//! | [`devices`] | why a device isn't there |
 //! | [`prompt`] | token ids, made once for all workers |
 //! | [`locate`] | where a backend's worker program is |
 //! | [`interrupt`] | the user's wish that the run end |
@@ -31,6 +32,7 @@
 
 pub mod baselines;
 pub mod config;
+pub mod devices;
 mod equivalence;
 mod error;
 pub mod event;
