@@ -9,11 +9,13 @@
 //! | [`progress`] | how far a model is that is being made |
 //! | [`mod@write`] | a model folder written tensor by tensor, whole or not at all |
 //! | [`describe`] | what `mlxbench model show` tells |
+//! | [`disk`] | room on disks |
 //! | [`program`] | programs that mlxbench starts |
 //! | [`cache`] | the user's folder for models that mlxbench made |
 
 pub mod cache;
 pub mod describe;
+pub mod disk;
 mod error;
 pub mod gguf;
 pub mod hub;

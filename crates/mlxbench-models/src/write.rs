@@ -10,6 +10,7 @@ use mlxbench_core::checkpoint::{INDEX_FILE, SINGLE_FILE};
 use mlxbench_core::gemma::TensorSpec;
 use safetensors::tensor::View;
 
+use crate::disk::has_room;
 use crate::partial::PartialFolder;
 use crate::{Error, Result};
 
@@ -51,6 +52,11 @@ pub fn model(
             folder.display()
         )));
     }
+    let sizes = contents
+        .tensors
+        .iter()
+        .map(|spec| bytes(spec, contents.dtype));
+    has_room(&folder, sizes.fold(0, u64::saturating_add))?;
     let parent = folder.parent().unwrap_or(&folder);
     std::fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
     let partial = PartialFolder::new_in(parent).map_err(|error| Error::io(parent, error))?;

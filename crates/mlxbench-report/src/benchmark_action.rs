@@ -102,29 +102,32 @@ fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<
             }
         }
     }
-    tell_apart(digests, &mut entries, &of);
+    let names = entries.iter().map(|entry| entry.name.clone()).collect();
+    for (entry, name) in entries.iter_mut().zip(told_apart(digests, names, &of)) {
+        entry.name = name;
+    }
     let written = serde_json::to_vec_pretty(&entries);
     let mut bytes = written.expect("its keys are strings, and a Vec takes every write");
     bytes.push(b'\n');
     bytes
 }
 
-/// Adds to names that several results share what differs between these: what was asked for, else where
-/// it ran, else a number in the order of the results.
-fn tell_apart(digests: &[Digest<'_>], entries: &mut [Entry], of: &[usize]) {
+/// The names, one of each result in `of`, with what tells those apart that several results share: what was asked
+/// for, else where it ran, else a number in the order of the results.
+pub(crate) fn told_apart(digests: &[Digest<'_>], names: Vec<String>, of: &[usize]) -> Vec<String> {
     let facts = |facts: fn(&RunResult) -> Facts| -> Vec<Facts> {
         digests.iter().map(|digest| facts(digest.result)).collect()
     };
     let (asked, origin) = (facts(asked), facts(origin));
-    let names = entries.iter().map(|entry| entry.name.clone()).collect();
     let asked: Vec<&Facts> = of.iter().map(|&at| &asked[at]).collect();
     let origin: Vec<&Facts> = of.iter().map(|&at| &origin[at]).collect();
-    let said = Apart::new(names).by(&asked).by(&origin).numbered();
-    for (entry, said) in entries.iter_mut().zip(said) {
-        if !said.is_empty() {
-            entry.name = format!("{} ({})", entry.name, said.join(", "));
-        }
-    }
+    let said = Apart::new(names.clone()).by(&asked).by(&origin).numbered();
+    let told = names.into_iter().zip(said);
+    told.map(|(name, said)| match said.is_empty() {
+        true => name,
+        false => format!("{name} ({})", said.join(", ")),
+    })
+    .collect()
 }
 
 /// What a config asks for beyond a row's target and test.

@@ -31,6 +31,12 @@ pub(crate) const HEADER: [&str; 14] = [
 /// Where the model stands in [`HEADER`].
 pub(crate) const MODEL: usize = 0;
 
+/// Where backend, device and dtype stand in [`HEADER`].
+pub(crate) const TARGET: std::ops::Range<usize> = 1..4;
+
+/// Where the test stands in [`HEADER`].
+pub(crate) const TEST: usize = 5;
+
 /// Where the prefill rate stands in [`HEADER`].
 pub(crate) const PREFILL: usize = 6;
 

@@ -20,6 +20,9 @@
 //! | [`external`](mod@external) | figures that other programs measured |
 //! | [`breakdown`](mod@breakdown) | where the time of a pass goes, op by op |
 //! | `benchmark_action` | what github-action-benchmark reads |
+//! | `bencher` | what Bencher reads |
+//! | `tex` | tables for LaTeX |
+//! | `community` | everybody's results, by chip |
 //! | `comparison` | what changed between two results, in print |
 //! | `apart` | names that would be alike, told apart by what differs |
 //! | `cells` | what the two tables share: one row as words |
@@ -40,10 +43,12 @@
 mod across;
 mod answer;
 mod apart;
+mod bencher;
 mod benchmark_action;
 pub mod breakdown;
 mod cells;
 mod charts;
+mod community;
 mod comparison;
 mod conditions;
 mod csv;
@@ -67,11 +72,13 @@ mod race;
 mod reproduce;
 mod splice;
 mod terminal;
+mod tex;
 mod trials;
 mod units;
 mod warnings;
 mod written;
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use mlxbench_core::results::RunResult;
@@ -110,6 +117,12 @@ pub enum Format {
     LlamaBenchJson,
     /// What `llama-bench -o md` would write.
     LlamaBenchMarkdown,
+    /// What `llama-bench -o sql` would write: `sqlite3` makes of it what compare-llama-bench.py reads.
+    Sql,
+    /// Tables for LaTeX, with booktabs.
+    Tex,
+    /// Figures with their intervals as Bencher's `json` adapter reads them.
+    Bencher,
     /// Rates as github-action-benchmark's `customBiggerIsBetter` reads them.
     BiggerIsBetter,
     /// Times and memory as its `customSmallerIsBetter` reads them.
@@ -129,7 +142,7 @@ pub enum UnknownFormat {
     /// None that is known.
     #[error(
         "`{0}` is no report format: write html, text, md, csv, json, llama-bench-json, llama-bench-md, \
-         bigger-is-better or smaller-is-better"
+         sql, tex, bencher, bigger-is-better or smaller-is-better"
     )]
     Other(String),
 }
@@ -148,6 +161,9 @@ impl FromStr for Format {
             "llama-bench-json" => Ok(Self::LlamaBenchJson),
             "llama-bench-md" => Ok(Self::LlamaBenchMarkdown),
             "bigger-is-better" => Ok(Self::BiggerIsBetter),
+            "sql" => Ok(Self::Sql),
+            "tex" => Ok(Self::Tex),
+            "bencher" => Ok(Self::Bencher),
             "smaller-is-better" => Ok(Self::SmallerIsBetter),
             other => Err(UnknownFormat::Other(other.into())),
         }
@@ -185,12 +201,20 @@ pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8>
         Format::BiggerIsBetter => benchmark_action::bigger_is_better(&digests),
         Format::SmallerIsBetter => benchmark_action::smaller_is_better(&digests),
         Format::LlamaBenchMarkdown => llama_bench::markdown(results).into_bytes(),
+        Format::Sql => llama_bench::sql(results).into_bytes(),
+        Format::Tex => tex::render(&digests).into_bytes(),
+        Format::Bencher => bencher::render(&digests),
     }
 }
 
 /// The page of `results` over time, in whatever order they come.
 pub fn history(results: &[RunResult]) -> History {
     history::render(results)
+}
+
+/// The page of results that people shared, by the folder of their chip.
+pub fn community(chips: &BTreeMap<String, Vec<RunResult>>) -> Vec<u8> {
+    community::render(chips).into_bytes()
 }
 
 /// How a chart is written to a file.
@@ -285,7 +309,7 @@ mod tests {
         assert_eq!(
             message,
             "`pdf` is no report format: write html, text, md, csv, json, llama-bench-json, \
-             llama-bench-md, bigger-is-better or smaller-is-better"
+             llama-bench-md, sql, tex, bencher, bigger-is-better or smaller-is-better"
         );
     }
 }

@@ -25,6 +25,7 @@
 //! by them: what has no meaning here has the value that llama-bench writes for "not set". Keys that
 //! begin with `mlxbench_` are ours; they let [`crate::external`] tell these entries from llama-bench's.
 
+pub(crate) mod sql;
 mod table;
 
 use mlxbench_analysis::{Row, RowStatus, summarize};
@@ -99,6 +100,12 @@ pub(crate) fn json(results: &[RunResult]) -> Vec<u8> {
 pub(crate) fn markdown(results: &[RunResult]) -> String {
     let entries: Vec<Entry> = results.iter().flat_map(entries).collect();
     table::render(&entries)
+}
+
+/// SQL, as `llama-bench -o sql` writes it.
+pub(crate) fn sql(results: &[RunResult]) -> String {
+    let entries: Vec<Entry> = results.iter().flat_map(entries).collect();
+    sql::render(&entries)
 }
 
 /// The entries of a result, row by row.

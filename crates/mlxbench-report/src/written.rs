@@ -1,9 +1,14 @@
 //! Telling a file that mlxbench wrote earlier, which may be written again, from any other, which may
 //! not: a config, a result, somebody's notes.
 
+use std::collections::BTreeMap;
+
 use mlxbench_core::trial::Matrix;
 use serde_json::Value;
 
+use crate::bencher::MEASURES;
+use crate::llama_bench::sql;
+use crate::tex;
 use crate::{ComparisonFormat, Format, Picture};
 
 /// A kind of file that mlxbench writes.
@@ -30,6 +35,9 @@ impl Written {
             Self::Report(Format::Json) => "a report in JSON",
             Self::Report(Format::LlamaBenchJson) => "entries for llama-bench's readers",
             Self::Report(Format::LlamaBenchMarkdown) => "a table in llama-bench's form",
+            Self::Report(Format::Sql) => "SQL for compare-llama-bench.py",
+            Self::Report(Format::Tex) => "tables for LaTeX",
+            Self::Report(Format::Bencher) => "values for Bencher",
             Self::Report(Format::BiggerIsBetter | Format::SmallerIsBetter) => {
                 "values for github-action-benchmark"
             }
@@ -89,6 +97,12 @@ impl Written {
                     && head.ends_with(" t/s |")
                     && (is_empty || text.contains(", mlxbench "))
             }
+            Self::Report(Format::Sql) => text.starts_with(sql::HEAD),
+            Self::Report(Format::Tex) => text.starts_with(tex::HEAD),
+            Self::Report(Format::Bencher) => {
+                serde_json::from_str::<BTreeMap<String, Measures>>(text)
+                    .is_ok_and(|benchmarks| benchmarks.values().all(are_ours))
+            }
             Self::Report(Format::BiggerIsBetter | Format::SmallerIsBetter) => all(text, |value| {
                 let keys = ["name", "unit", "value", "extra"];
                 keys.iter().all(|key| value.get(key).is_some())
@@ -114,6 +128,15 @@ impl Written {
             Self::Chart(_) => text.starts_with("<svg class=\"chart\" role=\"img\""),
         }
     }
+}
+
+/// Measures of a benchmark, as Bencher reads them.
+type Measures = BTreeMap<String, BTreeMap<String, f64>>;
+
+fn are_ours(measures: &Measures) -> bool {
+    measures
+        .keys()
+        .all(|name| MEASURES.contains(&name.as_str()))
 }
 
 /// The first columns of the tables in text.

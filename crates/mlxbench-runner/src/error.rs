@@ -39,6 +39,9 @@ pub enum Error {
     /// A baseline can't be had or kept.
     #[error("{0}")]
     Baseline(String),
+    /// A result can't be shared.
+    #[error("it can't be shared: {0}")]
+    Share(String),
     /// There is nothing to resume, or it doesn't belong to this config.
     #[error("{0}")]
     Resume(String),

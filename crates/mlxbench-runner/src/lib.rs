@@ -6,6 +6,7 @@
 //! | [`config`] | the TOML file, with errors that name line and nearest key |
 //! | [`plan`] | config and model to tests, targets and prompts |
 //! | [`fit`] | which models fit the memory |
+//! | [`devices`] | why a device isn't there |
 //! | [`prompt`] | token ids, made once for all workers |
 //! | [`locate`] | where a backend's worker program is |
 //! | [`interrupt`] | the user's wish that the run end |
@@ -25,6 +26,7 @@
 //! | `roofline`, `stream` | how fast devices and memory can be |
 //! | `scratch` | folders for temporary files |
 //! | `power` | what a device spent and told during a repetition, and what it draws when idle |
+//! | [`share`] | results for others, without names and paths |
 //! | `throttle` | which repetitions are marked as throttled, and measured again |
 //! | [`trials`] | which operations work on a backend's devices |
 //! | [`system`] | the machine: facts, conditions, energy, a process's memory, the lock |
@@ -32,6 +34,7 @@
 pub mod baselines;
 pub mod bundled;
 pub mod config;
+pub mod devices;
 mod equivalence;
 mod error;
 pub mod event;
@@ -52,6 +55,7 @@ mod roofline;
 mod rounds;
 mod schedule;
 mod scratch;
+pub mod share;
 mod standing;
 mod stop;
 mod stream;

@@ -1,8 +1,14 @@
 //! Where a backend's worker program is: beside the CLI's own executable, then on PATH.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use mlxbench_models::program::program;
+
+/// What workers' programs begin with.
+const PREFIX: &str = "mlxbench-worker-";
+
+/// How alike a name must be to be what was meant.
+const ALIKE: f64 = 0.7;
 
 /// Program and arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,20 +24,41 @@ pub struct Command {
 /// # Errors
 /// A message that says where was looked and what to do.
 pub fn worker_command(backend: &str, configured: Option<&[String]>) -> Result<Command, String> {
-    let by_name = [format!("mlxbench-worker-{backend}")];
+    let by_name = [format!("{PREFIX}{backend}")];
     let words = configured.unwrap_or(&by_name);
     let (name, arguments) = words.split_first().ok_or("the command is empty")?;
     let program = program(name).ok_or_else(|| {
-        let build = match configured {
-            Some(_) => "",
-            None => "; scripts/mlxbench builds the workers that mlxbench comes with",
+        let instead = match (configured, nearest(backend, &workers_beside())) {
+            (Some(_), _) => String::new(),
+            (None, Some(near)) => format!("; did you mean `{near}`?"),
+            (None, None) => "; scripts/mlxbench builds the workers that mlxbench comes with".into(),
         };
-        format!("the worker `{name}` is neither beside mlxbench nor on PATH{build}")
+        format!("the worker `{name}` is neither beside mlxbench nor on PATH{instead}")
     })?;
     Ok(Command {
         program,
         arguments: arguments.to_vec(),
     })
+}
+
+/// The backends whose workers lie beside this program.
+pub fn workers_beside() -> Vec<String> {
+    let program = std::env::current_exe().ok();
+    let folder = program.as_deref().and_then(Path::parent);
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+    let files = entries.into_iter().flatten().flatten();
+    let names = files.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned))
+        .filter(|name| !name.contains('.'))
+        .collect()
+}
+
+/// The name that is near enough to have been meant.
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
+    let likeness = |known: &&String| strsim::jaro_winkler(name, known);
+    let near = known.iter().filter(|known| likeness(known) > ALIKE);
+    near.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// The words of a command that is written as one text: the text as a whole where that is a program, whose
@@ -78,6 +105,15 @@ mod tests {
         let message = worker_command("tinygrad", None).unwrap_err();
         assert!(message.contains("`mlxbench-worker-tinygrad`"), "{message}");
         assert!(message.contains("scripts/mlxbench"), "{message}");
+    }
+
+    #[test]
+    fn a_name_that_is_near_was_meant() {
+        let known = ["candle", "mlx", "tch"].map(str::to_owned);
+        let meant = |name| nearest(name, &known).map(String::as_str);
+        assert_eq!(meant("cnadle"), Some("candle"));
+        assert_eq!(meant("mxl"), Some("mlx"));
+        assert_eq!(meant("tinygrad"), None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// All is well.
     Fine = 0,
-    /// What was compared isn't as it should be: something got worse, a document's tables are stale, or a
-    /// bisection couldn't name the commit.
+    /// What was looked at isn't as it should be: something got worse, a document's tables are stale, a bisection
+    /// couldn't name the commit, a machine lacks something, or a shared result isn't in order.
     Regression = 1,
     /// The command, a config or a file is wrong; nothing was run.
     Usage = 2,
@@ -24,8 +24,9 @@ Exit codes:
   0    fine
   1    something got worse (`compare`, `run --baseline`, `run --ab`), with --strict also if it can't
        be told, or stands on a worse level (`history --fail-on worse`); or a document is stale
-       (`report --splice DOC --check`); or too many commits were skipped to name one (`bisect`);
-       or something is missing (`doctor --check`)
+       (`report --splice DOC --check`); or too many commits were skipped to name one (`bisect`); or
+       something is missing here (`doctor --check`); or a shared result isn't in order
+       (`community check`)
   2    the command, a config or a file is wrong; nothing was run
   3    measured, but a target failed or computed something different; or an operation was wrong or
        crashed (`ops`)

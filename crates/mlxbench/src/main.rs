@@ -38,6 +38,8 @@ enum Verb {
     Init(cmd::init::Args),
     Doctor(cmd::doctor::Args),
     Ops(cmd::ops::Args),
+    Share(cmd::share::Args),
+    Community(cmd::community::Args),
     Model(cmd::model::Args),
     Schema(cmd::schema::Args),
 }
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         Verb::Init(args) => cmd::init::run(&args),
         Verb::Doctor(args) => cmd::doctor::run(&args),
         Verb::Ops(args) => cmd::ops::run(&args),
+        Verb::Share(args) => cmd::share::run(&args),
+        Verb::Community(args) => cmd::community::run(&args),
         Verb::Model(args) => cmd::model::run(args),
         Verb::Schema(args) => cmd::schema::run(&args),
     };

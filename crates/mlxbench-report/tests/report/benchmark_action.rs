@@ -73,3 +73,21 @@ fn no_two_values_have_one_name() {
         assert_eq!(distinct.len(), names.len(), "{names:?}");
     }
 }
+
+#[test]
+fn benchmarks_of_several_results_have_names_of_their_own_for_bencher() {
+    let results = [
+        with(|_| {}),
+        with(|result| result.run.machine.cpu = "M5".into()),
+    ];
+    let bytes = render(&results, &Beside::default(), Format::Bencher);
+    let benchmarks: serde_json::Map<String, Value> =
+        serde_json::from_slice(&bytes).expect("an object");
+    assert_eq!(benchmarks.len(), 2, "{benchmarks:?}");
+    for (name, measures) in &benchmarks {
+        assert!(name.contains("(cpu="), "{name}");
+        let decode = &measures["decode-tokens-per-second"];
+        let value = |key: &str| decode[key].as_f64().expect("a number");
+        assert!(value("lower_value") <= value("value") && value("value") <= value("upper_value"));
+    }
+}

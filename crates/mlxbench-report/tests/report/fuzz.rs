@@ -51,7 +51,7 @@ static PIECES: [&str; 24] = [
 ];
 
 /// Every format with nothing in it that depends on who looks.
-const FORMATS: [Format; 9] = [
+const FORMATS: [Format; 12] = [
     Format::Html,
     Format::Terminal { width: None },
     Format::Markdown,
@@ -61,6 +61,9 @@ const FORMATS: [Format; 9] = [
     Format::LlamaBenchMarkdown,
     Format::BiggerIsBetter,
     Format::SmallerIsBetter,
+    Format::Sql,
+    Format::Tex,
+    Format::Bencher,
 ];
 
 /// So many cases as the environment says, or `default`. A failure is printed, and kept nowhere.

@@ -117,6 +117,9 @@ fn show(result: &RunResult) {
         Format::LlamaBenchMarkdown,
         Format::BiggerIsBetter,
         Format::SmallerIsBetter,
+        Format::Sql,
+        Format::Tex,
+        Format::Bencher,
     ] {
         render(one, &Beside::default(), format);
     }

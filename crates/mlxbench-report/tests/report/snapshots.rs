@@ -4,7 +4,7 @@ use mlxbench_core::backend::OWN_KERNEL;
 use mlxbench_core::results::RunResult;
 use mlxbench_report::{Beside, Format, render};
 
-use crate::support::{BOTH, race, run};
+use crate::support::{BOTH, quantised, race, run};
 
 fn text(results: &[RunResult], format: Format) -> String {
     String::from_utf8(render(results, &Beside::default(), format)).expect("reports are UTF-8")
@@ -40,6 +40,21 @@ fn csv() {
 #[test]
 fn json() {
     insta::assert_snapshot!(text(&[run()], Format::Json));
+}
+
+#[test]
+fn sql() {
+    insta::assert_snapshot!(text(&[run()], Format::Sql));
+}
+
+#[test]
+fn tex() {
+    insta::assert_snapshot!(text(&[quantised()], Format::Tex));
+}
+
+#[test]
+fn bencher() {
+    insta::assert_snapshot!(text(&[quantised()], Format::Bencher));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use mlxbench_report::{
 
 use crate::support::{BOTH, hostile, nothing_measured, race, run};
 
-const REPORTS: [Format; 9] = [
+const REPORTS: [Format; 12] = [
     Format::Html,
     Format::Terminal { width: None },
     Format::Markdown,
@@ -19,6 +19,9 @@ const REPORTS: [Format; 9] = [
     Format::LlamaBenchMarkdown,
     Format::BiggerIsBetter,
     Format::SmallerIsBetter,
+    Format::Sql,
+    Format::Tex,
+    Format::Bencher,
 ];
 
 const COMPARISONS: [ComparisonFormat; 4] = [

@@ -11,6 +11,7 @@ use mlxbench_core::{Device, Error as CoreError, Placement};
 
 use super::{Introduced, Target};
 use crate::config::Config;
+use crate::devices::not_here;
 use crate::interrupt::Interrupt;
 use crate::locate::{Command, words, worker_command};
 use crate::process::{Worker, WorkerError};
@@ -190,14 +191,10 @@ fn find_device<'a>(
 ) -> Result<&'a DeviceSupport, (FailureKind, String)> {
     let Placement { device, precision } = &id.placement;
     let Some(support) = devices.iter().find(|support| support.device == *device) else {
-        let names: Vec<String> = devices
-            .iter()
-            .map(|known| known.device.to_string())
-            .collect();
         let message = format!(
-            "{} has no device `{device}` here, only {}",
+            "{} has {}",
             id.backend,
-            names.join(", ")
+            not_here(&id.backend, device, devices)
         );
         return Err((FailureKind::Unsupported, message));
     };

@@ -32,6 +32,18 @@ pub fn machine() -> Machine {
     }
 }
 
+/// What this machine, its user and the user's home are called.
+pub fn names() -> Vec<String> {
+    let variables = ["USER", "LOGNAME", "USERNAME"].into_iter();
+    let users = variables.filter_map(|name| std::env::var(name).ok());
+    let home = std::env::home_dir();
+    let home = home.and_then(|home| Some(home.file_name()?.to_str()?.to_owned()));
+    let host = System::host_name().ok();
+    let short = host.as_deref().and_then(|host| host.split('.').next());
+    let short = short.map(str::to_owned);
+    users.chain(home).chain(host).chain(short).collect()
+}
+
 /// Memory that programs could be given now without others being swapped out; `None` where the system doesn't say.
 pub fn available_memory_bytes() -> Option<u64> {
     let wanted = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());

@@ -11,7 +11,6 @@
 //! | `packages` | `openblas`, `performance_governor`: commands that mend what is amiss |
 //! | `power` | `Meter`: the energy that the machine spends |
 
-mod disk;
 mod energy;
 pub mod gauge;
 mod lock;
@@ -29,10 +28,9 @@ mod test_device;
 #[path = "macos/tools.rs"]
 mod tools;
 
-pub use disk::free_bytes;
 pub(crate) use energy::{EnergyMeter, Idle, Measure, idle};
 pub use lock::{LockError, MachineLock};
-pub use machine::{available_memory_bytes, conditions, cores, machine};
+pub use machine::{available_memory_bytes, conditions, cores, machine, names};
 pub use nvidia::{gpus as nvidia_gpus, process_memory_bytes};
 pub use os::memory::{memory_bytes, peak_memory_bytes, reset_peak};
 pub use os::packages;

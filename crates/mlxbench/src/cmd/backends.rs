@@ -1,19 +1,17 @@
 //! What the backends of this build say they can do here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mlxbench_core::protocol::Hello;
 use mlxbench_runner::interrupt::Interrupt;
-use mlxbench_runner::locate::worker_command;
+use mlxbench_runner::locate::{worker_command, workers_beside};
 use mlxbench_runner::process::Worker;
 use serde::Serialize;
 
 /// The backends that mlxbench comes with.
 pub(crate) const BACKENDS: [&str; 3] = ["candle", "tch", "mlx"];
 
-const PREFIX: &str = "mlxbench-worker-";
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a backend's worker said, or why there is none.
@@ -43,27 +41,10 @@ pub(crate) fn ask(interrupt: &Interrupt) -> BTreeMap<String, Backend> {
         worker.hello().map_err(|error| error.to_string())
     };
     let known = BACKENDS.map(str::to_owned).into_iter();
-    let names: BTreeSet<String> = known.chain(others()).collect();
+    let names: BTreeSet<String> = known.chain(workers_beside()).collect();
     let backends = names.into_iter().map(|name| {
         let found = ask(&name).map_or_else(Backend::Missing, Backend::Usable);
         (name, found)
     });
     backends.collect()
-}
-
-/// Workers beside the executable that mlxbench doesn't come with.
-fn others() -> Vec<String> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.to_owned()));
-    let entries = beside.and_then(|folder: PathBuf| std::fs::read_dir(folder).ok());
-    let files = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name());
-    files
-        .filter_map(|name| name.to_str()?.strip_prefix(PREFIX).map(str::to_owned))
-        .filter(|name| !name.contains('.'))
-        .collect()
 }

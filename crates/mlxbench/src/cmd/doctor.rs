@@ -9,7 +9,7 @@ use std::time::Duration;
 use mlxbench_core::Device;
 use mlxbench_core::backend::PrecisionSupport;
 use mlxbench_core::results::{Conditions, Machine, PowerSource};
-use mlxbench_models::cache;
+use mlxbench_models::{cache, disk};
 use mlxbench_runner::fit::{CONTEXT, Fit, fits};
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::system::gauge::Reading;
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         machine,
         conditions,
         available_memory_bytes,
-        free_disk_bytes: cache.as_deref().and_then(system::free_bytes),
+        free_disk_bytes: cache.as_deref().and_then(disk::free_bytes),
     };
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(&findings)?)

@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mlxbench_core::results::{Residency, Test};
-use mlxbench_models::cache;
+use mlxbench_models::{cache, disk};
 use mlxbench_runner::config::{Config, MeasureConfig};
 use mlxbench_runner::plan::{Forecast, Origin, Outlook, forecast, worker_memory};
-use mlxbench_runner::system::free_bytes;
 
 use crate::exit::Exit;
 use crate::output::print;
@@ -77,7 +76,7 @@ fn line(text: &mut String, what: &str, value: &str) {
 fn origin(origin: &Origin) -> String {
     let room = || {
         let folder = cache::folder().ok();
-        match folder.as_deref().and_then(free_bytes) {
+        match folder.as_deref().and_then(disk::free_bytes) {
             Some(bytes) => format!("{} free there", size(bytes)),
             None => "the room there can't be told".into(),
         }

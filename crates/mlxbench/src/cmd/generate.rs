@@ -12,6 +12,7 @@ use mlxbench_core::protocol::{Generate, Generated, Hello, Load};
 use mlxbench_core::text::tell;
 use mlxbench_core::{Device, Dtype, GemmaConfig, Placement, Precision, TokenBatch, TokenId};
 use mlxbench_models::source::Source;
+use mlxbench_runner::devices::not_here;
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::locate::worker_command;
 use mlxbench_runner::process::{Worker, WorkerError};
@@ -233,11 +234,7 @@ fn place(args: &Args, hello: &Hello, stored: Dtype) -> Result<Placement, String>
         .iter()
         .find(|support| support.device == device)
     else {
-        let names: Vec<String> = hello.devices.iter().map(|d| d.device.to_string()).collect();
-        return Err(format!(
-            "no device `{device}` here, only {}",
-            names.join(", ")
-        ));
+        return Err(not_here(&args.backend, &device, &hello.devices));
     };
     let precision = args.dtype.unwrap_or(stored.into());
     let mut known = support.precisions.iter();

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// Adds the result files in `folder` and below. Journals are runs that still go on, or will.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+pub(super) fn list(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let shown = || folder.display().to_string();
     for entry in fs::read_dir(folder).with_context(shown)? {
         let entry = entry.with_context(shown)?;

@@ -3,6 +3,7 @@
 pub(crate) mod baseline;
 pub(crate) mod bench;
 pub(crate) mod bisect;
+pub(crate) mod community;
 pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod generate;
@@ -13,6 +14,7 @@ pub(crate) mod ops;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod share;
 
 mod backends;
 mod forecast;

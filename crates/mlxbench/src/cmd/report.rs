@@ -23,6 +23,7 @@ use crate::output::{print, terminal_width};
   mlxbench report results/quick/20261123T070000Z.json -o quick.html
   mlxbench report results/quick/*.json --format csv -o quick.csv
   mlxbench report results/quick/20261123T070000Z.json --format svg -o charts
+  mlxbench report results/quick/20261123T070000Z.json --format sql | sqlite3 llama-bench.sqlite
   mlxbench report --splice README.md")]
 pub(crate) struct Args {
     /// Result files, or journals of runs that were cut short; what `llama-bench -o json` or
@@ -34,7 +35,8 @@ pub(crate) struct Args {
     /// which gets a file a chart.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// html, text, md, csv, json, llama-bench-json, llama-bench-md, svg or png; for
+    /// html, text, md, csv, json, tex (booktabs), svg or png; for llama.cpp's tools llama-bench-json,
+    /// llama-bench-md or sql (for compare-llama-bench.py); bencher (Bencher's JSON); for
     /// github-action-benchmark bigger-is-better (rates) or smaller-is-better (times, memory).
     #[arg(long)]
     format: Option<String>,

@@ -94,3 +94,105 @@ fn doctor_says_what_fits_and_what_is_missing() {
         stderr(&init)
     );
 }
+
+#[test]
+fn a_device_by_another_frameworks_name_is_answered() {
+    let scene = Scene::new();
+    worker("mlxbench-worker-candle");
+    let letters = [
+        "bench",
+        "-m",
+        "model",
+        "-p",
+        "8",
+        "-n",
+        "0",
+        "--dry-run",
+        "--backend",
+        "candle",
+        "--device",
+        "mps",
+    ];
+    let told = stdout(&scene.mlxbench(&letters));
+    assert!(told.contains("candle has no device `mps` here"), "{told}");
+    assert!(told.contains("Apple's GPU is `metal` to candle"), "{told}");
+    let generate = [
+        "generate",
+        "--model",
+        "model",
+        "--backend",
+        "candle",
+        "--device",
+        "mps",
+        "--tokens",
+        "1",
+    ];
+    let told = stderr(&scene.mlxbench(&generate));
+    assert!(told.contains("Apple's GPU is `metal` to candle"), "{told}");
+}
+
+#[test]
+fn a_backend_and_a_preset_that_are_misspelt_are_answered_with_what_was_meant() {
+    let scene = Scene::new();
+    worker("mlxbench-worker-candle");
+    let bench = |model: &str, backend: &str| {
+        let letters = ["bench", "-m", model, "--backend", backend, "--dry-run"];
+        let told = scene.mlxbench(&letters);
+        stdout(&told) + &stderr(&told)
+    };
+    let told = bench("model", "cnadle");
+    assert!(told.contains("did you mean `candle`?"), "{told}");
+    let told = bench("synthetic:gemma-3-27m", "candle");
+    assert!(told.contains("did you mean `gemma-3-270m`?"), "{told}");
+}
+
+#[test]
+fn a_model_that_does_not_fit_the_disk_is_refused_before_it_is_made() {
+    let scene = Scene::new();
+    let huge = crate::support::TINY
+        .replace("\"hidden_size\": 16", "\"hidden_size\": 65536")
+        .replace(
+            "\"intermediate_size\": 24",
+            "\"intermediate_size\": 1048576",
+        )
+        .replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 200");
+    fs::write(scene.path("huge.json"), huge).unwrap();
+    let made = scene.mlxbench(&["model", "synth", "huge.json", "-o", "huge"]);
+    assert_eq!(made.status.code(), Some(2));
+    let told = stderr(&made);
+    assert!(
+        told.contains(" TiB, and its disk has ") && told.contains("MLXBENCH_CACHE"),
+        "{told}"
+    );
+    assert!(!scene.path("huge").exists());
+}
+
+#[test]
+fn a_machine_without_a_compiler_is_told_what_to_install() {
+    let scene = Scene::new();
+    let programs = scene.path("programs");
+    fs::create_dir(&programs).unwrap();
+    let link = |name: &str| {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {name}")])
+            .output()
+            .unwrap();
+        std::os::unix::fs::symlink(stdout(&found).trim(), programs.join(name)).unwrap();
+    };
+    for name in ["bash", "dirname", "git", "cargo"] {
+        link(name);
+    }
+    let setup = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/setup");
+    let told = Command::new("bash")
+        .arg(setup)
+        .env("PATH", &programs)
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(2), "{}", stderr(&told));
+    assert!(
+        stderr(&told).contains("install a C compiler"),
+        "{}",
+        stderr(&told)
+    );
+    assert_eq!(stderr(&told).lines().count(), 1, "{}", stderr(&told));
+}

@@ -24,6 +24,7 @@ mod report;
 mod run;
 mod schema;
 mod setup;
+mod share;
 mod stops;
 mod support;
 mod throttling;
