@@ -5,7 +5,7 @@ mod ops;
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Tensor};
-use mlxbench_core::backend::{ContextShape, OWN_KERNEL, Reads};
+use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, OWN_KERNEL, Reads};
 use mlxbench_core::gemma::parts::{Norm, Spans};
 use mlxbench_core::gemma::{Decoder, Storage};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limits};
@@ -164,19 +164,27 @@ impl Model for GemmaModel {
     }
 
     fn reads(&self) -> Reads {
-        self.readback.reads()
+        match self.readback.reads() {
+            // The host has waited for the step before, whose experts it picked.
+            Reads::Own if self.config.has_experts() => Reads::InOrder,
+            reads => reads,
+        }
     }
 
     fn kernels(&self) -> BTreeMap<String, String> {
         let Place { device, dtype, .. } = &self.place;
+        let experts = self.config.has_experts();
+        let experts = experts.then(|| ("experts".to_owned(), EXPERTS_BY_HOST.to_owned()));
         if self.storage.is_some() {
-            return quantised::kernels(device, *dtype);
+            let mut kernels = quantised::kernels(device, *dtype);
+            kernels.extend(experts);
+            return kernels;
         }
         let own = splits_rows(device, *dtype).then(|| {
             let way = format!("{OWN_KERNEL}blocks of the matrix's rows, one a thread");
             ("product of a single row".to_owned(), way)
         });
-        own.into_iter().collect()
+        own.into_iter().chain(experts).collect()
     }
 
     fn storage(&self) -> Option<Storage> {

@@ -31,7 +31,7 @@ fn format(scheme: Scheme) -> GgmlDType {
 /// [`Unsupported`](mlxbench_core::Error::Unsupported), naming the first tensor that can't.
 pub(crate) fn check_shapes(config: &GemmaConfig) -> mlxbench_core::Result<()> {
     for tensor in config.tensors() {
-        if let &[rows, columns] = tensor.shape.as_slice()
+        if let &[.., rows, columns] = tensor.shape.as_slice()
             && columns % BLOCK != 0
         {
             return Err(mlxbench_core::Error::Unsupported(format!(

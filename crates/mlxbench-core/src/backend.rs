@@ -200,6 +200,9 @@ pub trait Model {
 /// beside the figures.
 pub const OWN_KERNEL: &str = "the adapter's own: ";
 
+/// The kernel of experts where the host waits for what the router says and multiplies by one expert after another.
+pub const EXPERTS_BY_HOST: &str = "picked by the host, one after another";
+
 /// What a read of a token waits for. It decides whether a step can be handed over ahead of a read:
 /// see [`crate::generate::Mode::form`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -78,8 +78,7 @@ impl Backend for TchBackend {
         }
         let weights = Weights::new(checkpoint, device, placement.precision);
         let replayed = placement.device.way().is_some();
-        let mut layers = checkpoint.config().layers.iter();
-        if replayed && layers.any(|layer| layer.experts.is_some()) {
+        if replayed && checkpoint.config().has_experts() {
             return Err(Error::Unsupported(format!(
                 "PyTorch can't run this model on {}: the host picks the experts of each token, and a graph \
                  can't wait for it; use cuda",

@@ -1,6 +1,6 @@
 //! Products with a weight matrix.
 
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use crate::quantised::Quantised;
 
@@ -22,8 +22,16 @@ impl Weight {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn device(&self) -> Device {
+        match self {
+            Self::Plain(weight) => weight.device(),
+            Self::Quantised(weight) => weight.device(),
+        }
+    }
+
     /// So many of its rows, from `first` on; the weights are shared.
-    fn rows(&self, first: i64, count: i64) -> Result<Self, TchError> {
+    pub(crate) fn rows(&self, first: i64, count: i64) -> Result<Self, TchError> {
         Ok(match self {
             Self::Plain(weight) => Self::Plain(weight.f_narrow(0, first, count)?),
             Self::Quantised(weight) => Self::Quantised(weight.rows(first, count)?),

@@ -5,7 +5,7 @@ mod ops;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mlxbench_core::backend::{ContextShape, Reads};
+use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, Reads};
 use mlxbench_core::gemma::Storage;
 use mlxbench_core::{GemmaConfig, Model, Result, TokenBatch, TokenId};
 use tch::{Device, Kind, TchError, Tensor};
@@ -93,6 +93,8 @@ impl Model for GemmaModel {
     fn reads(&self) -> Reads {
         match self.network.place.device {
             Device::Cpu => Reads::Immediate,
+            // The host has waited for the step before, whose experts it picked.
+            Device::Cuda(_) if self.network.config.has_experts() => Reads::InOrder,
             Device::Cuda(_) => Reads::Own,
             Device::Mps | Device::Vulkan => Reads::InOrder,
         }
@@ -102,6 +104,9 @@ impl Model for GemmaModel {
         let mut names = self.network.place.kernels.names(self.replays.is_some());
         let of_products = self.quantised.iter().flat_map(|(_, names)| names.clone());
         names.extend(of_products);
+        if self.network.config.has_experts() {
+            names.insert("experts".into(), EXPERTS_BY_HOST.into());
+        }
         names
     }
 

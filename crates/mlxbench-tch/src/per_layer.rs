@@ -36,6 +36,22 @@ impl parts::PerLayerInput<Torch> for PerLayerInput {
     }
 }
 
+/// Looks the last of `rows` rows up in the whole table and in that row alone. On MPS PyTorch 2.12 and 2.13 are reported
+/// to find zeros beyond 2^31 elements (pytorch/pytorch#188756), which E2B's table has.
+fn check_lookup(table: &Weight, rows: i64) -> Result<(), TchError> {
+    let device = table.device();
+    let at = |index: i64| Tensor::from_slice(&[index]).f_to_device(device);
+    let whole = table.lookup(&at(rows - 1)?)?;
+    let alone = table.rows(rows - 1, 1)?.lookup(&at(0)?)?;
+    match whole.f_equal(&alone)? {
+        true => Ok(()),
+        false => Err(TchError::Torch(format!(
+            "{device:?} looks up wrong rows in the table of per-layer embeddings, which has {} elements",
+            rows * whole.numel() as i64
+        ))),
+    }
+}
+
 /// The table of them, and what all layers add to their own.
 #[derive(Debug)]
 pub(crate) struct PerLayerEmbeddings {
@@ -56,9 +72,11 @@ impl PerLayerEmbeddings {
             return Ok(None);
         };
         let layers = config.num_layers();
+        let table = weights.per_layer_table(PER_LAYER_TABLE, layers * spec.width)?;
+        check_lookup(&table, spec.vocab_size as i64)?;
         Ok(Some(Self {
             layers: layers as i64,
-            table: weights.per_layer_table(PER_LAYER_TABLE, layers * spec.width)?,
+            table,
             scale,
             projection: weights.product(PER_LAYER_PROJECTION, config.hidden_size)?,
             norm: RmsNorm::load(weights, &norm)?,

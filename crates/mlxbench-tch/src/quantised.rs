@@ -227,6 +227,11 @@ impl Quantised {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn device(&self) -> Device {
+        self.codes.device()
+    }
+
     /// Bytes of codes and scales.
     pub(crate) fn bytes(&self) -> u64 {
         bytes(&self.codes) + bytes(&self.scales)

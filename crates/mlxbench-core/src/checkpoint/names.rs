@@ -16,7 +16,16 @@ pub(super) const EMBEDDINGS: &str = "model.embed_tokens.weight";
 /// A tensor that every Gemma has, and no other part of a multimodal model: its prefix is the model's.
 const ANCHOR: &str = "layers.0.input_layernorm.weight";
 /// Parts of the text model, behind its prefix.
-const PARTS: [&str; 3] = ["embed_tokens.", "layers.", "norm."];
+const PARTS: [&str; 5] = [
+    "embed_tokens.",
+    "embed_tokens_per_layer.",
+    "layers.",
+    "norm.",
+    "per_layer_",
+];
+/// Of a layer that shares another's KV cache, what makes keys and values: checkpoints may have them, and no
+/// program reads them.
+const OF_KEYS_VALUES: [&str; 4] = ["k_proj.", "v_proj.", "k_norm.", "v_norm."];
 
 /// The stored names of a model's tensors.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,6 +105,7 @@ pub(super) fn find(
         return Err(missing_message(&nearest.unwrap_or_default(), stored));
     };
     let mut unused = unused(prefix, &body, stored);
+    unused.retain(|name| !is_of_shared_keys(config, name.strip_prefix(prefix).unwrap_or(name)));
     unused.extend(head_bias(prefix, stored));
     Ok(Names {
         body,
@@ -142,6 +152,23 @@ fn unused(prefix: &str, body: &[(TensorSpec, String)], stored: &BTreeSet<&str>) 
         .collect()
 }
 
+/// Whether the tensor called `name`, without the model's prefix, would make keys or values of a layer that shares
+/// another's.
+fn is_of_shared_keys(config: &GemmaConfig, name: &str) -> bool {
+    let Some((index, part)) = name
+        .strip_prefix("layers.")
+        .and_then(|rest| rest.split_once(".self_attn."))
+    else {
+        return false;
+    };
+    let layer = index
+        .parse()
+        .ok()
+        .and_then(|index: usize| config.layers.get(index));
+    let shares = layer.is_some_and(|layer| !layer.attention.keys_values.are_own());
+    shares && OF_KEYS_VALUES.iter().any(|of| part.starts_with(of))
+}
+
 /// The bias of an output head of the model at `prefix`, which no Gemma has.
 fn head_bias(prefix: &str, stored: &BTreeSet<&str>) -> Option<String> {
     let bias = |name: &&&str| {
@@ -155,6 +182,12 @@ fn head_bias(prefix: &str, stored: &BTreeSet<&str>) -> Option<String> {
 }
 
 fn missing_message(missing: &[String], stored: &BTreeSet<&str>) -> String {
+    if let Some(name) = stored.iter().find(|name| name.contains(".switch_glu.")) {
+        return format!(
+            "`{}` is how mlx-lm keeps experts, which isn't read yet: take the original files",
+            name.escape_debug()
+        );
+    }
     let first = missing.first().map_or("", String::as_str);
     let others = match missing.len().saturating_sub(1) {
         0 => String::new(),
@@ -303,6 +336,18 @@ mod tests {
     }
 
     #[test]
+    fn experts_as_mlx_lm_keeps_them_are_named() {
+        let odd = "x.layers.0.experts.switch_glu.up_proj.weight";
+        let mut names = names("x.", &[odd]);
+        names.retain(|name| name != "x.norm.weight");
+        let message = find_in(&names, true).unwrap_err();
+        assert!(
+            message.contains(odd) && message.contains("original files"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn two_models_in_one_are_not_guessed_between() {
         let both = [names("a.", &[]), names("b.", &[])].concat();
         assert!(
@@ -331,6 +376,30 @@ mod tests {
             );
             assert!(message.contains("merge it first"), "{message}");
         }
+    }
+
+    #[test]
+    fn keys_and_values_of_layers_that_share_others_are_passed_over() {
+        let config = GemmaConfig::from_json(
+            r#"{"model_type": "gemma4_text", "vocab_size": 8, "hidden_size": 4,
+            "intermediate_size": 6, "num_hidden_layers": 3, "num_attention_heads": 1,
+            "num_key_value_heads": 1, "head_dim": 2, "global_head_dim": 2,
+            "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+            "num_kv_shared_layers": 1, "hidden_size_per_layer_input": 0}"#,
+        )
+        .unwrap();
+        let unused = |more: &str| {
+            let specs = config.tensors();
+            let own = specs.iter().map(|spec| spec.name.as_str());
+            let stored: BTreeSet<&str> = own.chain([more]).collect();
+            find(&config, true, false, &stored).unwrap().unused
+        };
+        assert!(unused("model.layers.2.self_attn.k_proj.weight").is_empty());
+        assert!(unused("model.layers.2.self_attn.k_norm.weight").is_empty());
+        let other = "model.layers.1.self_attn.v_norm.weight";
+        assert_eq!(unused(other), [other]);
+        let odd = "model.per_layer_other.weight";
+        assert_eq!(unused(odd), [odd]);
     }
 
     #[test]

@@ -140,12 +140,15 @@ impl GemmaConfig {
         [table, (line + per_layer) * rows as u64]
     }
 
-    /// Bytes of experts that a token doesn't go through.
-    pub(super) fn unused_experts_bytes(&self, storage: &Storage) -> u64 {
+    /// Bytes of experts that none of `tokens` tokens goes through, where each picks its own as if by lot: of E experts
+    /// of which a token takes k, E (1 - k / E)^tokens are left.
+    pub(super) fn unused_experts_bytes(&self, storage: &Storage, tokens: usize) -> u64 {
         let experts = self.layers.iter().find_map(|layer| layer.experts);
         experts.map_or(0, |experts| {
-            let unused = experts.count.saturating_sub(experts.top_k) as u64;
-            storage.experts_bytes / experts.count.max(1) as u64 * unused
+            let count = experts.count.max(1) as f64;
+            let passed = (1.0 - experts.top_k as f64 / count).max(0.0);
+            let unused = passed.powf(tokens as f64);
+            (storage.experts_bytes as f64 * unused) as u64
         })
     }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Dtype;
-use crate::gemma::{LayerSpec, NormSpec, PER_LAYER_PROJECTION_NORM, PerLayerSpec, TensorSpec};
+use crate::gemma::{LayerSpec, NormSpec, PER_LAYER_PROJECTION_NORM, PerLayerSpec};
 
 /// A generation of Gemma.
 #[derive(
@@ -133,6 +133,11 @@ impl GemmaConfig {
         Some((table, norm, (table.width as f64).sqrt() * half))
     }
 
+    /// Whether any layer has a mixture of experts.
+    pub fn has_experts(&self) -> bool {
+        self.layers.iter().any(|layer| layer.experts.is_some())
+    }
+
     /// The norm of a model's end.
     pub fn final_norm(&self) -> NormSpec {
         self.norm("model.norm.weight", self.hidden_size)
@@ -140,7 +145,8 @@ impl GemmaConfig {
 
     /// Number of parameters, tied weights counted once.
     pub fn parameters(&self) -> u64 {
-        self.tensors().iter().map(TensorSpec::elements).sum()
+        let elements = self.tensors().into_iter().map(|tensor| tensor.elements());
+        elements.fold(0, u64::saturating_add)
     }
 
     /// Bytes of the KV cache that `context` tokens a row need at least, over `batch` rows in

@@ -125,10 +125,16 @@ impl GemmaConfig {
     /// Bytes of weights that a decoded token is multiplied by: all but experts that it doesn't go through, and
     /// embedding tables that aren't the output projection.
     pub fn weights_read_bytes(&self, storage: &Storage) -> u64 {
+        self.weights_read_by(storage, 1)
+    }
+
+    /// [`Self::weights_read_bytes`] of a step of so many rows: each weight once, whatever the rows, but for experts
+    /// that none of their tokens goes through.
+    fn weights_read_by(&self, storage: &Storage, rows: usize) -> u64 {
         let [table, _] = self.table_bytes(storage, 1);
         let layers = storage
             .layers_bytes
-            .saturating_sub(self.unused_experts_bytes(storage));
+            .saturating_sub(self.unused_experts_bytes(storage, rows));
         layers
             .saturating_add(storage.others_bytes)
             .saturating_add(table)
@@ -136,11 +142,11 @@ impl GemmaConfig {
 
     /// Bytes that one decode step reads and writes at least, with numbers kept as `storage` says and `context`
     /// tokens in the cache of each of `batch` rows: every weight once, whatever the rows, but for experts
-    /// that one token doesn't go through; of embedding tables that aren't the output projection, a line a row;
+    /// that none of their tokens goes through (as if each picked by lot); of embedding tables that aren't the output projection, a line a row;
     /// keys and values that the new token sees, itself included; its own, written.
     pub fn decode_step_bytes(&self, storage: &Storage, batch: usize, context: usize) -> u64 {
         let [_, looked_up] = self.table_bytes(storage, batch);
-        let weights = self.weights_read_bytes(storage) + looked_up;
+        let weights = self.weights_read_by(storage, batch) + looked_up;
         let layers = self.layers.iter();
         let written: u64 = layers.map(|layer| layer.attention.written_elements()).sum();
         let dtype = storage.kv_cache;

@@ -95,7 +95,7 @@ pub(super) fn read(keys: &mut Keys<'_>, generation: Generation) -> Result<Rope, 
         _ => keys.number(&["rope_local_base_freq"])?,
     };
     let local_theta = reader.theta(local.theta, beside, LOCAL_THETA);
-    check_flat(&flat, generation, &theta, &factor)?;
+    check_flat(&flat, generation, &theta, &factor, &rotated)?;
     Ok(Rope {
         theta,
         factor,
@@ -112,8 +112,14 @@ fn check_flat(
     generation: Generation,
     theta: &Sourced<f64>,
     factor: &Sourced<f64>,
+    rotated: &Sourced<f64>,
 ) -> Result<(), String> {
-    for (stated, derived) in [(&flat.theta, theta), (&flat.factor, factor)] {
+    let places = [
+        (&flat.theta, theta),
+        (&flat.factor, factor),
+        (&flat.rotated, rotated),
+    ];
+    for (stated, derived) in places {
         if let Some(stated) = stated
             .as_ref()
             .filter(|stated| stated.value != derived.value)

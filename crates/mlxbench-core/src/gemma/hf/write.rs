@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::defaults::softcap_keys;
-use crate::gemma::{FlatConfig, Gemma4, GemmaConfig, Generation};
+use crate::gemma::{FlatConfig, Gemma4, GemmaConfig, Generation, LayerKind};
 use crate::{Dtype, Result};
 
 impl GemmaConfig {
@@ -111,6 +111,15 @@ impl FlatConfig {
         });
         for (key, value) in keys.as_object().into_iter().flatten() {
             config[key] = value.clone();
+        }
+        // Without K = V the reference reads the heads of global layers here alone.
+        if !more.attention_k_eq_v && more.num_global_key_value_heads != self.num_key_value_heads {
+            let layers = self.layers.iter().enumerate();
+            let global = layers.filter(|(_, kind)| **kind == LayerKind::Global);
+            let heads = json!({"num_key_value_heads": more.num_global_key_value_heads});
+            config["per_layer_config"] = global
+                .map(|(layer, _)| (layer.to_string(), heads.clone()))
+                .collect();
         }
     }
 }
