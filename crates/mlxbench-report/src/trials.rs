@@ -8,7 +8,7 @@
 mod page;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mlxbench_core::results::Machine;
 use mlxbench_core::trial::{Case, Cell, ElementType, Matrix, Outcome};
@@ -30,7 +30,12 @@ struct Table<'a> {
     rows: Vec<&'a str>,
     /// The devices, those of the same backend and name beside one another.
     groups: Vec<Group<'a>>,
+    /// What was found for a cell of a backend's device, on whatever machine.
+    found: BTreeMap<(&'a str, String), BTreeMap<Place<'a>, BTreeSet<&'static str>>>,
 }
+
+/// An operation in a dtype.
+type Place<'a> = (&'a str, ElementType);
 
 /// A device of a backend on a machine.
 struct Group<'a> {
@@ -40,7 +45,7 @@ struct Group<'a> {
     device: String,
     /// The dtypes that were tried.
     columns: Vec<ElementType>,
-    cells: BTreeMap<(&'a str, ElementType), &'a Outcome>,
+    cells: BTreeMap<Place<'a>, &'a Outcome>,
 }
 
 impl<'a> Table<'a> {
@@ -59,36 +64,32 @@ impl<'a> Table<'a> {
             }
         }
         groups.sort_by_key(|group| (group.backend, group.device.clone(), group.machine));
-        let known = Case::all().iter().map(|case| case.name);
-        let named = groups
-            .iter()
-            .flat_map(|group| group.cells.keys().map(|(op, _)| *op));
-        let mut rows: Vec<&str> = Vec::new();
-        for row in known.chain(named) {
-            let tried = groups
-                .iter()
-                .any(|group| group.cells.keys().any(|(op, _)| *op == row));
-            if tried && !rows.contains(&row) {
-                rows.push(row);
+        let mut found: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
+        for group in &groups {
+            let target = found.entry((group.backend, group.device.clone()));
+            let target = target.or_default();
+            for (&place, outcome) in &group.cells {
+                target.entry(place).or_default().insert(outcome.name());
             }
         }
+        let tried = groups.iter().flat_map(|group| group.cells.keys());
+        let mut tried: BTreeSet<&str> = tried.map(|(op, _)| *op).collect();
+        let known = Case::all().iter().map(|case| case.name);
+        let mut rows: Vec<&str> = known.filter(|name| tried.remove(name)).collect();
+        rows.extend(tried);
         Self {
             matrices,
             rows,
             groups,
+            found,
         }
     }
 
     /// Whether another machine found something else for the same backend, device, operation and dtype.
     fn differs(&self, group: &Group<'_>, op: &str, element: ElementType) -> bool {
-        let Some(here) = group.cells.get(&(op, element)) else {
-            return false;
-        };
-        let same =
-            |other: &&Group<'_>| other.backend == group.backend && other.device == group.device;
-        let others = self.groups.iter().filter(same);
-        let mut found = others.filter_map(|other| other.cells.get(&(op, element)));
-        found.any(|other| other.name() != here.name())
+        let target = self.found.get(&(group.backend, group.device.clone()));
+        let found = target.and_then(|places| places.get(&(op, element)));
+        group.cells.contains_key(&(op, element)) && found.is_some_and(|names| names.len() > 1)
     }
 
     /// Cells that another machine has otherwise.
@@ -123,6 +124,7 @@ impl<'a> Table<'a> {
     /// What isn't `ok`, the same words of a device together.
     fn details(&self) -> Vec<Detail<'_>> {
         let mut details: Vec<Detail<'_>> = Vec::new();
+        let mut known = BTreeMap::new();
         for (at, group) in self.groups.iter().enumerate() {
             for &op in &self.rows {
                 for &element in &group.columns {
@@ -132,20 +134,17 @@ impl<'a> Table<'a> {
                     let Some(message) = outcome.message() else {
                         continue;
                     };
-                    let of = |known: &&mut Detail<'_>| {
-                        known.group == at
-                            && known.status == outcome.name()
-                            && known.message == message
-                    };
-                    match details.iter_mut().find(of) {
-                        Some(known) => known.add(op, element),
-                        None => details.push(Detail {
+                    let place = known.entry((at, outcome.name(), message));
+                    let place = *place.or_insert(details.len());
+                    if place == details.len() {
+                        details.push(Detail {
                             group: at,
                             status: outcome.name(),
                             message,
-                            cells: vec![(op, vec![element])],
-                        }),
+                            cells: Vec::new(),
+                        });
                     }
+                    details[place].add(op, element);
                 }
             }
         }
@@ -170,10 +169,21 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Backends of one machine that were not tried, with the reason.
-    fn untried(&self, machine: usize) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let backends = self.matrices[machine].backends.iter();
-        backends.filter_map(|of| Some((of.backend.as_str(), of.untried.as_deref()?)))
+    /// What of one machine was not tried, or not to its end, with the reason.
+    fn notes(&self, machine: usize) -> impl Iterator<Item = String> {
+        let matrix = &self.matrices[machine];
+        let untried = matrix.backends.iter().filter_map(|of| {
+            let reason = of.untried.as_deref()?;
+            Some(format!("{} wasn't tried: {reason}", of.backend))
+        });
+        let given_up = matrix.given_up().map(|(backend, device, reason)| {
+            let device = device.map(|device| format!("/{device}"));
+            let device = device.unwrap_or_default();
+            format!("{backend}{device} was given up: {reason}")
+        });
+        let interrupted = matrix.interrupted;
+        let interrupted = interrupted.then(|| "interrupted before all was tried".to_owned());
+        interrupted.into_iter().chain(untried).chain(given_up)
     }
 }
 
@@ -204,9 +214,10 @@ struct Detail<'a> {
 
 impl<'a> Detail<'a> {
     fn add(&mut self, op: &'a str, element: ElementType) {
-        match self.cells.iter_mut().find(|(known, _)| *known == op) {
-            Some((_, elements)) => elements.push(element),
-            None => self.cells.push((op, vec![element])),
+        // Rows come one after the other.
+        match self.cells.last_mut() {
+            Some((last, elements)) if *last == op => elements.push(element),
+            _ => self.cells.push((op, vec![element])),
         }
     }
 

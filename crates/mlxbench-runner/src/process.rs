@@ -22,7 +22,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
+    ErrorKind, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
 };
 use mlxbench_core::results::{FailureKind, Timeline};
 use mlxbench_core::trial::Tensor;
@@ -45,6 +45,18 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How the loaders of Linux and macOS say that a program lacks a library.
 const LOADERS_WORDS: [&str; 2] = ["error while loading shared libraries", "Library not loaded"];
+
+/// What would have a worker's framework compute something else than what is measured and tried, without a word. The
+/// user's shell may have them for other programs; a worker never sees them.
+///
+/// - `PYTORCH_ENABLE_MPS_FALLBACK=1`: PyTorch runs what MPS lacks on the CPU, so that a missing operation seems to
+///   work and is timed as MPS's.
+/// - `NVIDIA_TF32_OVERRIDE` and `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`: products in f32 are made of factors with 10 bits.
+const NOT_INHERITED: [&str; 3] = [
+    "PYTORCH_ENABLE_MPS_FALLBACK",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+];
 
 /// Why a worker gave no good answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +104,8 @@ pub struct Worker {
     memory_limit_bytes: Option<u64>,
     /// The process's memory during the last request.
     timeline: Option<Timeline>,
+    /// Whether the last request was answered with `invalid`.
+    calls_invalid: bool,
 }
 
 impl Worker {
@@ -111,6 +125,9 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        for name in NOT_INHERITED {
+            process.env_remove(name);
+        }
         let mut group = Group::start(&mut process).map_err(|error| {
             let program = command.program.display();
             let message = format!("{program} doesn't start: {error}");
@@ -128,6 +145,7 @@ impl Worker {
             interrupt,
             memory_limit_bytes: None,
             timeline: None,
+            calls_invalid: false,
         })
     }
 
@@ -234,6 +252,11 @@ impl Worker {
         self.timeline.take()
     }
 
+    /// Whether the last request was answered with an error that says that the request is at fault.
+    pub fn calls_invalid(&self) -> bool {
+        self.calls_invalid
+    }
+
     fn request(&mut self, request: &Request) -> Result<Reply, WorkerError> {
         let Some(limit) = self.memory_limit_bytes else {
             return self.exchange(request);
@@ -268,7 +291,10 @@ impl Worker {
             return Err(self.death());
         }
         let incoming = self.wait()?;
-        replies::parse(&self.taken(incoming)?)
+        let line = self.taken(incoming)?;
+        let reply = replies::parse(&line);
+        self.calls_invalid = reply.is_err() && is_invalid(&line);
+        reply
     }
 
     /// Waits until something happens on the pipes, the time is over, the user interrupts, or the process
@@ -344,6 +370,12 @@ impl Drop for Worker {
         // Closing stdin asks a worker to go; its group's own drop makes sure.
         self.pipes.close();
     }
+}
+
+/// Whether a reply is an error that says that the request is at fault.
+fn is_invalid(line: &str) -> bool {
+    let kind = ErrorKind::Invalid;
+    matches!(serde_json::from_str(line), Ok(Reply::Error { kind: said, .. }) if said == kind)
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -46,45 +46,86 @@ impl Asked {
     }
 }
 
-/// Tries what is asked for on the devices of the backends called `names`, and tells what goes on. `None` when the
-/// user interrupted.
+/// So many trials in a row that don't end are the device's fault, not theirs.
+const HANGS: usize = 3;
+
+/// Words of drivers and frameworks for a device that failed, in lower case. An error with one of them is no refusal.
+const FAULTS: [&str; 9] = [
+    "cuda error",
+    "cuda_error",
+    "cublas_status",
+    "cudnn_status",
+    "out of memory",
+    "command buffer",
+    "illegal memory access",
+    "device-side assert",
+    "device lost",
+];
+/// The words among those with which a library refuses.
+const REFUSALS: [&str; 2] = ["cublas_status_not_supported", "cudnn_status_not_supported"];
+
+/// Tries what is asked for on the devices of the backends called `names`, and tells what goes on. Where the user
+/// interrupts, what was found until then.
 pub fn try_all(
     names: &[String],
     asked: &Asked,
     harness: Harness,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(&str),
-) -> Option<Matrix> {
-    let started = Timestamp::now();
-    let backends = names
-        .iter()
-        .map(|name| try_backend(name, asked, interrupt, observe));
-    Some(Matrix {
+) -> Matrix {
+    // Whoever interrupts gets what was found until then.
+    let _heeding = interrupt.heed();
+    let mut matrix = Matrix {
         ops_schema_version: MATRIX_SCHEMA,
-        started,
-        backends: backends.collect::<Option<_>>()?,
+        started: Timestamp::now(),
+        interrupted: false,
+        backends: Vec::new(),
         mlxbench: harness,
         machine: system::machine(),
-    })
+    };
+    for name in names {
+        let mut found = BackendTrials {
+            backend: name.clone(),
+            identity: None,
+            untried: None,
+            fault: None,
+            devices: Vec::new(),
+        };
+        let end = try_backend(&mut found, asked, interrupt, observe);
+        matrix.backends.push(found);
+        if let Err(Interrupted) = end {
+            matrix.interrupted = true;
+            break;
+        }
+    }
+    matrix
 }
 
+/// The user interrupted.
+struct Interrupted;
+
+/// Why no more is tried.
+enum Stop {
+    Interrupted,
+    /// On this device.
+    Device(String),
+    /// With this worker.
+    Backend(String),
+}
+
+/// Tries on the devices of a backend, and adds what is found.
 fn try_backend(
-    name: &str,
+    found: &mut BackendTrials,
     asked: &Asked,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(&str),
-) -> Option<BackendTrials> {
-    let mut found = BackendTrials {
-        backend: name.to_owned(),
-        identity: None,
-        untried: None,
-        devices: Vec::new(),
-    };
-    let command = match worker_command(name, None) {
+) -> Result<(), Interrupted> {
+    let name = found.backend.clone();
+    let command = match worker_command(&name, None) {
         Ok(command) => command,
         Err(message) => {
             found.untried = Some(message);
-            return Some(found);
+            return Ok(());
         }
     };
     let mut trials = Trials {
@@ -92,22 +133,25 @@ fn try_backend(
         timeout: asked.timeout,
         interrupt,
         worker: None,
+        hangs: 0,
     };
     let hello = match trials.start() {
         Ok((worker, hello)) => {
             trials.worker = Some(worker);
             hello
         }
-        Err(WorkerError { kind: None, .. }) => return None,
-        Err(error) => {
-            found.untried = Some(error.message);
-            return Some(found);
+        Err(WorkerError { kind, message }) => {
+            match kind.ok_or(Interrupted)? {
+                FailureKind::Missing | FailureKind::Unsupported => found.untried = Some(message),
+                _ => found.fault = Some(message),
+            }
+            return Ok(());
         }
     };
     found.identity = Some(hello.identity.clone());
     if hello.tries.is_empty() {
         found.untried = Some("its worker doesn't know the request `try`".into());
-        return Some(found);
+        return Ok(());
     }
     // Other ways of handing over steps run the same operations.
     let here = hello
@@ -119,29 +163,35 @@ fn try_backend(
     let cells = asked.cells();
     for known in here.filter(|known| wanted(&known.device)) {
         observe(&format!("{name}/{}: {} trials", known.device, cells.len()));
-        let mut of_device = Vec::with_capacity(cells.len());
-        for (case, element) in &cells {
-            let outcome = trials.outcome(&hello, &known.device, case, *element)?;
-            if let Outcome::Crashes { .. } = &outcome {
-                let device = &known.device;
-                observe(&format!("{name}/{device}: {} {element} crashes", case.name));
-            }
-            of_device.push(Cell {
-                op: case.name.into(),
-                dtype: *element,
-                outcome,
-            });
-        }
-        found.devices.push(DeviceTrials {
+        let mut of_device = DeviceTrials {
             device: known.device.clone(),
             description: known.description.clone(),
-            cells: of_device,
+            stopped: None,
+            cells: Vec::with_capacity(cells.len()),
+        };
+        let end = trials.of_device(&hello, &cells, &mut of_device, &mut |line| {
+            observe(&format!("{name}/{}: {line}", known.device));
         });
+        let end = end.err();
+        if let Some(Stop::Device(reason)) = &end {
+            observe(&format!("{name}/{} is given up: {reason}", known.device));
+            of_device.stopped = Some(reason.clone());
+        }
+        found.devices.push(of_device);
+        match end {
+            None | Some(Stop::Device(_)) => {}
+            Some(Stop::Interrupted) => return Err(Interrupted),
+            Some(Stop::Backend(reason)) => {
+                observe(&format!("{name} is given up: {reason}"));
+                found.fault = Some(reason);
+                return Ok(());
+            }
+        }
     }
     if found.devices.is_empty() {
         found.untried = Some(format!("it has only {} here", names.join(" and ")));
     }
-    Some(found)
+    Ok(())
 }
 
 /// A backend's trials, on one process after another.
@@ -151,6 +201,8 @@ struct Trials<'a> {
     interrupt: &'a Interrupt,
     /// The process that goes on: all that it tried was `ok`.
     worker: Option<Worker>,
+    /// How many trials until now didn't end, in a row.
+    hangs: usize,
 }
 
 impl Trials<'_> {
@@ -160,74 +212,136 @@ impl Trials<'_> {
         Ok((worker, hello))
     }
 
-    /// What becomes of a trial, found anew by a process of its own where it isn't `ok`. `None` when the user
-    /// interrupted.
+    /// Adds the cells of a device, one after the other, until all are there or there is a reason to stop.
+    fn of_device(
+        &mut self,
+        hello: &Hello,
+        cells: &[(&'static Case, ElementType)],
+        found: &mut DeviceTrials,
+        observe: &mut dyn FnMut(&str),
+    ) -> Result<(), Stop> {
+        self.hangs = 0;
+        for (case, element) in cells {
+            let outcome = self.outcome(hello, &found.device, case, *element)?;
+            if let Outcome::Crashes { .. } = &outcome {
+                observe(&format!("{} {element} crashes", case.name));
+            }
+            found.cells.push(Cell {
+                op: case.name.into(),
+                dtype: *element,
+                outcome,
+            });
+            if self.hangs == HANGS && found.cells.len() < cells.len() {
+                let reason = format!("{HANGS} trials in a row gave no answer in time");
+                return Err(Stop::Device(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a trial, found anew by a process of its own where it isn't `ok`.
     fn outcome(
         &mut self,
         hello: &Hello,
         device: &Device,
         case: &Case,
         element: ElementType,
-    ) -> Option<Outcome> {
+    ) -> Result<Outcome, Stop> {
         let program = case.program(element);
         if !hello.tries.iter().any(|op| op == program.op()) {
-            return Some(Outcome::Unknown);
+            return Ok(Outcome::Unknown);
         }
-        loop {
-            let (mut worker, is_fresh) = match self.worker.take() {
-                Some(worker) => (worker, false),
-                None => match self.start() {
-                    Ok((worker, _)) => (worker, true),
-                    Err(error) => return of_error(error),
-                },
-            };
-            let outcome = attempt(&mut worker, device, &program, element)?;
-            if let Outcome::Ok { .. } = outcome {
+        if let Some(mut worker) = self.worker.take() {
+            let outcome = self.attempt(&mut worker, device, &program, element);
+            if let Ok(outcome @ Outcome::Ok { .. }) = outcome {
                 self.worker = Some(worker);
-                return Some(outcome);
+                return Ok(outcome);
             }
-            if is_fresh {
-                return Some(outcome);
-            }
+            // The new process's trial is the one that counts.
+            self.hangs = 0;
         }
+        if self.interrupt.is_set() {
+            return Err(Stop::Interrupted);
+        }
+        let mut worker = self.anew(device)?;
+        let outcome = self.attempt(&mut worker, device, &program, element)?;
+        if let Outcome::Ok { .. } = outcome {
+            self.worker = Some(worker);
+        }
+        Ok(outcome)
+    }
+
+    /// A process that has tried nothing, and still finds `device`.
+    fn anew(&self, device: &Device) -> Result<Worker, Stop> {
+        let (worker, hello) = self.start().map_err(|error| match error.kind {
+            None => Stop::Interrupted,
+            Some(_) => Stop::Device(format!(
+                "its worker doesn't start any more: {}",
+                error.message
+            )),
+        })?;
+        match hello.devices.iter().any(|known| known.device == *device) {
+            true => Ok(worker),
+            false => Err(Stop::Device(
+                "a new process of its worker doesn't find the device any more".into(),
+            )),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        worker: &mut Worker,
+        device: &Device,
+        program: &Program,
+        element: ElementType,
+    ) -> Result<Outcome, Stop> {
+        let expected = program.expected(element).expect("cases fit");
+        let output = worker.attempt(Try {
+            device: device.clone(),
+            dtype: element,
+            program: program.clone(),
+        });
+        let output = match output {
+            Err(WorkerError { kind, message }) => {
+                let kind = kind.ok_or(Stop::Interrupted)?;
+                self.hangs = match kind {
+                    FailureKind::TimedOut => self.hangs + 1,
+                    _ => 0,
+                };
+                return match worker.calls_invalid() {
+                    true => Err(Stop::Backend(format!(
+                        "its worker calls `{}` in {element} invalid: {message}",
+                        program.op()
+                    ))),
+                    false => Ok(of_error(kind, message)),
+                };
+            }
+            Ok(output) => output,
+        };
+        self.hangs = 0;
+        Ok(match expected.compare(&output) {
+            Ok(furthest) if furthest.is_within() => Outcome::Ok { furthest },
+            Ok(furthest) => Outcome::Wrong {
+                message: in_words(&furthest),
+                furthest: Some(furthest),
+            },
+            Err(message) => Outcome::Wrong {
+                message,
+                furthest: None,
+            },
+        })
     }
 }
 
-fn attempt(
-    worker: &mut Worker,
-    device: &Device,
-    program: &Program,
-    element: ElementType,
-) -> Option<Outcome> {
-    let expected = program.expected(element).expect("cases fit");
-    let output = worker.attempt(Try {
-        device: device.clone(),
-        dtype: element,
-        program: program.clone(),
-    });
-    let output = match output {
-        Ok(output) => output,
-        Err(error) => return of_error(error),
-    };
-    Some(match expected.compare(&output) {
-        Ok(furthest) if furthest.is_within() => Outcome::Ok { furthest },
-        Ok(furthest) => Outcome::Wrong {
-            message: in_words(&furthest),
-            furthest: Some(furthest),
-        },
-        Err(message) => Outcome::Wrong {
-            message,
-            furthest: None,
-        },
-    })
-}
-
-/// `None` when the user interrupted.
-fn of_error(WorkerError { kind, message }: WorkerError) -> Option<Outcome> {
-    Some(match kind? {
-        FailureKind::Unsupported | FailureKind::Failed => Outcome::Missing { message },
+/// A refusal is `missing`, in the framework's words; all else, a device's failure too, `crashes`.
+fn of_error(kind: FailureKind, message: String) -> Outcome {
+    let words = message.to_lowercase();
+    let any = |of: &[&str]| of.iter().any(|some| words.contains(some));
+    match kind {
+        FailureKind::Unsupported => Outcome::Missing { message },
+        FailureKind::Failed if any(&REFUSALS) || !any(&FAULTS) => Outcome::Missing { message },
         _ => Outcome::Crashes { message },
-    })
+    }
 }
 
 /// `[0, 7] is 0.5 where 0.25 is right: off by 0.25, with a limit of 0.01`.
@@ -291,6 +405,30 @@ mod tests {
             in_words(&furthest),
             "[0, 7] isn't finite where 1.25 is right"
         );
+    }
+
+    #[test]
+    fn a_device_that_failed_is_no_refusal() {
+        let failed = |words: &str| of_error(FailureKind::Failed, words.into()).name();
+        for words in [
+            "CUDA error: an illegal memory access was encountered",
+            "DriverError(CUDA_ERROR_LAUNCH_FAILED, \"unspecified launch failure\")",
+            "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm",
+            "MPS backend out of memory (MPS allocated: 1 GB)",
+            "[METAL] Command buffer execution failed: Caused GPU Timeout Error",
+        ] {
+            assert_eq!(failed(words), "crashes", "{words}");
+        }
+        for words in [
+            "\"cumsum\" not implemented for 'Half'",
+            "CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling cublasGemmEx",
+            "unsupported dtype I64 for op matmul",
+        ] {
+            assert_eq!(failed(words), "missing", "{words}");
+        }
+        let of = |kind| of_error(kind, "out of memory".into()).name();
+        assert_eq!(of(FailureKind::Unsupported), "missing");
+        assert_eq!(of(FailureKind::Died), "crashes");
     }
 
     #[test]

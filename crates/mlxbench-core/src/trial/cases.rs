@@ -2,7 +2,7 @@
 //! missing somewhere. All inputs follow from a seed: the same everywhere.
 
 use super::program::Program;
-use super::tensor::{ElementType, Tensor};
+use super::tensor::{ElementType, Numbers, Tensor};
 use crate::{Scheme, numbers};
 
 /// A row of the matrix.
@@ -35,7 +35,7 @@ const FLOATS: &[ElementType] = &ElementType::FLOATS;
 /// Beyond 32 bits, and exact in f64.
 const BEYOND: i64 = 1 << 41;
 
-const CASES: [Case; 29] = [
+const CASES: [Case; 32] = [
     Case {
         name: "cumsum",
         about: "running sums of 1,000 numbers; in i64 beyond 32 bits",
@@ -64,6 +64,20 @@ const CASES: [Case; 29] = [
         elements: ALL,
         make: |element| Program::Argmax {
             x: with_extremes(element),
+        },
+    },
+    Case {
+        name: "argmax-ties",
+        about: "the first of several largest numbers, as greedy choices of tokens agree on",
+        elements: ALL,
+        make: |element| Program::Argmax { x: ties(element) },
+    },
+    Case {
+        name: "argmax-262144-columns",
+        about: "the last of 262,144 numbers, as many as Gemma 3 has tokens",
+        elements: ALL,
+        make: |element| Program::Argmax {
+            x: vocabulary(element),
         },
     },
     Case {
@@ -158,6 +172,16 @@ const CASES: [Case; 29] = [
         elements: FLOATS,
         make: |element| Program::RmsNorm {
             x: random(element, &[5, 640], 13, 500.0),
+            weight: random(element, &[640], 14, 2.0),
+            eps: 1e-6,
+        },
+    },
+    Case {
+        name: "rms-norm-small",
+        about: "RMSNorm of numbers around 0.001, whose squares are below eps and below f16",
+        elements: FLOATS,
+        make: |element| Program::RmsNorm {
+            x: around_a_thousandth(element, &[5, 640]),
             weight: random(element, &[640], 14, 2.0),
             eps: 1e-6,
         },
@@ -274,9 +298,13 @@ fn random(element: ElementType, shape: &[usize], seed: u64, most: f32) -> Tensor
 
 /// Whole numbers from -3 to 3, in i64 times something beyond 32 bits.
 fn small(element: ElementType, shape: &[usize], seed: u64) -> Tensor {
-    let count = shape.iter().product();
+    whole(element, shape, steps(shape.iter().product(), seed))
+}
+
+/// Whole numbers from -3 to 3.
+fn steps(count: usize, seed: u64) -> Vec<i64> {
     let steps = numbers(seed).take(count).map(|x| (x * 3.5) as i64);
-    whole(element, shape, steps.collect())
+    steps.collect()
 }
 
 fn whole(element: ElementType, shape: &[usize], steps: Vec<i64>) -> Tensor {
@@ -346,6 +374,33 @@ fn with_extremes(element: ElementType) -> Tensor {
     }
 }
 
+/// Rows of 5,000 whose largest number is there several times, far apart and beside one another.
+fn ties(element: ElementType) -> Tensor {
+    let places: [&[usize]; 3] = [&[4321, 4322, 4999], &[31, 32, 2750], &[1023, 1024, 4096]];
+    let mut steps = steps(places.len() * 5000, 26);
+    for (row, places) in steps.chunks_mut(5000).zip(places) {
+        for &at in places {
+            row[at] = 4;
+        }
+    }
+    whole(element, &[places.len(), 5000], steps)
+}
+
+/// A row of 262,144 with its largest number at the end: a place that bf16, f16 and 16 bits don't have.
+fn vocabulary(element: ElementType) -> Tensor {
+    let count = 1 << 18;
+    let mut steps = steps(count, 27);
+    steps[count - 1] = 4;
+    whole(element, &[1, count], steps)
+}
+
+/// Magnitudes from 0.0005 to 0.0015: none so small that a device may take it for 0.
+fn around_a_thousandth(element: ElementType, shape: &[usize]) -> Tensor {
+    let count = shape.iter().product();
+    let spread = |x: f32| element.round(1e-3 * (x + 0.5_f32.copysign(x)));
+    Tensor::floats(shape, numbers(28).map(spread).take(count).collect())
+}
+
 fn softmax(element: ElementType) -> Program {
     let scores = numbers(18).take(5 * 64).enumerate();
     let scores =
@@ -372,19 +427,40 @@ fn sixteenths(shape: &[usize], seed: u64) -> Tensor {
     Tensor::floats(shape, rounded.take(count).collect())
 }
 
-fn product(_: ElementType, x: &[usize], weight: &[usize]) -> Program {
+/// In f32 with all 24 bits: factors that a kernel rounds to TF32 or bf16 show.
+fn product(element: ElementType, x: &[usize], weight: &[usize]) -> Program {
     Program::Product {
-        x: sixteenths(x, 19),
-        weight: sixteenths(weight, 20),
+        x: random(element, x, 19, 1.0),
+        weight: random(element, weight, 20, 1.0),
     }
 }
 
 /// Columns of whole blocks, and rows of whole tiles, in all frameworks.
 fn quantised(_: ElementType, scheme: Scheme) -> Program {
     Program::QuantisedProduct {
-        x: sixteenths(&[5, 256], 21),
+        x: of_8_bits(&[5, 256], 21),
         weight: sixteenths(&[128, 256], 22),
         scheme,
+    }
+}
+
+/// From -127/128 to 127/128 in steps of 1/128, the largest in each block of 32: kernels for codes may round the other
+/// factor to 8 bits with a scale for each 32 (llama.cpp's and candle's on the CPU), by which these stay what they are.
+fn of_8_bits(shape: &[usize], seed: u64) -> Tensor {
+    let count = shape.iter().product();
+    let steps = numbers(seed).take(count).enumerate();
+    let steps = steps.map(|(at, x)| match at % 32 {
+        0 => 127_f32.copysign(x),
+        _ => (127.0 * x).round(),
+    });
+    Tensor::floats(shape, steps.map(|step| step / 128.0).collect())
+}
+
+fn rows_mut(x: &mut Tensor) -> impl Iterator<Item = &mut [f32]> {
+    let columns = x.columns();
+    match &mut x.numbers {
+        Numbers::Float(numbers) => numbers.chunks_mut(columns),
+        Numbers::Int(_) => <&mut [f32]>::default().chunks_mut(columns),
     }
 }
 
@@ -398,13 +474,13 @@ enum Sees {
 }
 
 fn attention(
-    _: ElementType,
+    element: ElementType,
     [heads, kv_heads]: [usize; 2],
     [tokens, entries]: [usize; 2],
     sees: Sees,
 ) -> Program {
     let head_dim = 256;
-    let keys = [1, kv_heads, entries, head_dim];
+    let shape = [1, kv_heads, entries, head_dim];
     let mask = |window: usize| {
         let places = (0..tokens).flat_map(|token| (0..entries).map(move |entry| (token, entry)));
         let seen = places.map(|(token, entry)| {
@@ -413,11 +489,26 @@ fn attention(
         });
         Tensor::ints([tokens, entries], seen.collect())
     };
+    let mut queries = random(element, &[1, heads, tokens, head_dim], 23, 8.0);
+    let mut keys = random(element, &shape, 24, 1.0);
+    let mut values = random(element, &shape, 25, 1.0);
+    // A kernel that loses an entry loses the first or the last. So that it shows, all queries point some way to those
+    // keys, and their values are large.
+    for query in rows_mut(&mut queries) {
+        query[..32].iter_mut().for_each(|x| *x = x.abs());
+    }
+    let is_end = |row: usize| row % entries == 0 || row % entries == entries - 1;
+    let rows = rows_mut(&mut keys).zip(rows_mut(&mut values)).enumerate();
+    for (_, (key, value)) in rows.filter(|(row, _)| is_end(*row)) {
+        key[..32].iter_mut().for_each(|x| *x = x.abs());
+        value.iter_mut().for_each(|x| *x *= 4.0);
+    }
     Program::Attention {
-        queries: sixteenths(&[1, heads, tokens, head_dim], 23),
-        keys: sixteenths(&keys, 24),
-        values: sixteenths(&keys, 25),
-        scale: 1.0 / 16.0,
+        queries,
+        keys,
+        values,
+        // Half of what is taken where none is given, 1 / sqrt(head_dim): scores have a standard deviation of 1.3.
+        scale: 0.03,
         causal: matches!(sees, Sees::Causal),
         mask: match sees {
             Sees::Window(window) => Some(mask(window)),

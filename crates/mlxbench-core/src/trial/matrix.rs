@@ -1,6 +1,6 @@
 //! What was found on a machine: the file that `mlxbench ops --format json` prints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,7 +10,9 @@ use super::reference::Deviation;
 use super::tensor::ElementType;
 use crate::Device;
 use crate::backend::Identity;
+use crate::limits::at_most;
 use crate::results::{Harness, Machine};
+use crate::text::printable;
 
 /// The version of [`Matrix`] as a file.
 pub const MATRIX_SCHEMA: u32 = 1;
@@ -27,6 +29,9 @@ pub struct Matrix {
     pub mlxbench: Harness,
     /// Where.
     pub machine: Machine,
+    /// Whether the user interrupted: what isn't there wasn't tried.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub interrupted: bool,
     /// The backends that were asked.
     pub backends: Vec<BackendTrials>,
 }
@@ -42,6 +47,10 @@ pub struct BackendTrials {
     /// Why nothing was tried: there is no worker, or it doesn't know how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untried: Option<String>,
+    /// Why its worker was given up, where that is its fault: it died, hung or printed rubbish before it introduced
+    /// itself, or called a trial invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// Device by device.
     pub devices: Vec<DeviceTrials>,
 }
@@ -54,6 +63,9 @@ pub struct DeviceTrials {
     /// What it is, where the framework says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Why the device was given up before all was tried: it was gone after a crash, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// The cells, row by row.
     pub cells: Vec<Cell>,
 }
@@ -67,6 +79,27 @@ pub struct Cell {
     pub dtype: ElementType,
     /// What was found.
     pub outcome: Outcome,
+}
+
+/// Backends of a file at most, and devices of a backend.
+const MOST_BACKENDS: usize = 64;
+const MOST_DEVICES: usize = 64;
+/// Operations of a file at most.
+const MOST_OPS: usize = 256;
+/// Characters of a name at most.
+const LONGEST_NAME: usize = 64;
+
+fn named(what: &str, name: &str) -> Result<(), String> {
+    match name.chars().count() {
+        1..=LONGEST_NAME if printable(name) == name => Ok(()),
+        _ => Err(format!(
+            "{what} name is empty, can't be shown, or is longer than {LONGEST_NAME} characters"
+        )),
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What became of a trial.
@@ -91,7 +124,7 @@ pub enum Outcome {
         /// The words.
         message: String,
     },
-    /// The process died, or didn't answer in time.
+    /// The process died or didn't answer in time, or the device failed.
     Crashes {
         /// How, with its last words.
         message: String,
@@ -135,7 +168,10 @@ impl Matrix {
         let version = value.get("ops_schema_version");
         match version.and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(MATRIX_SCHEMA) => {
-                serde_json::from_value(value).map_err(|error| error.to_string())
+                let matrix: Self =
+                    serde_json::from_value(value).map_err(|error| error.to_string())?;
+                matrix.check()?;
+                Ok(matrix)
             }
             Some(version) => Err(format!(
                 "its ops_schema_version is {version}, and this mlxbench reads {MATRIX_SCHEMA}: try again with one \
@@ -145,6 +181,48 @@ impl Matrix {
                 "not what `mlxbench ops --format json` prints: it has no ops_schema_version".into(),
             ),
         }
+    }
+
+    /// Whether there is no more of anything than tables can show: files come from others.
+    fn check(&self) -> Result<(), String> {
+        at_most("backends", self.backends.len(), MOST_BACKENDS)?;
+        for backend in &self.backends {
+            at_most("devices", backend.devices.len(), MOST_DEVICES)?;
+            named("a backend's", &backend.backend)?;
+        }
+        for (_, device, cell) in self.cells() {
+            named("a device's", &device.to_string())?;
+            named("an operation's", &cell.op)?;
+        }
+        let ops: BTreeSet<&str> = self.cells().map(|(_, _, cell)| cell.op.as_str()).collect();
+        at_most("operations", ops.len(), MOST_OPS)?;
+        let mut cells = BTreeSet::new();
+        for (at, backend) in self.backends.iter().enumerate() {
+            for device in &backend.devices {
+                for cell in &device.cells {
+                    let place = (at, device.device.to_string(), &cell.op, cell.dtype);
+                    if !cells.insert(place) {
+                        return Err(format!(
+                            "{}/{} has `{}` in {} twice",
+                            backend.backend, device.device, cell.op, cell.dtype
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was given up: the backend, the device where it is one, and why.
+    pub fn given_up(&self) -> impl Iterator<Item = (&str, Option<&Device>, &str)> {
+        self.backends.iter().flat_map(|of| {
+            let backend = of.backend.as_str();
+            let whole = of.fault.as_deref().map(|fault| (backend, None, fault));
+            let devices = of.devices.iter().filter_map(move |device| {
+                Some((backend, Some(&device.device), device.stopped.as_deref()?))
+            });
+            whole.into_iter().chain(devices)
+        })
     }
 
     /// All cells with their backend and device.

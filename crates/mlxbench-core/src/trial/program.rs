@@ -24,7 +24,7 @@ pub enum Program {
         /// `[rows, columns]`.
         x: Tensor,
     },
-    /// Where each row has its largest number, which it has once: integers of shape `[rows]`.
+    /// Where each row has its largest number, the first place of several: integers of shape `[rows]`.
     Argmax {
         /// `[rows, columns]`.
         x: Tensor,

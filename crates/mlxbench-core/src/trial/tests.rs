@@ -138,6 +138,33 @@ fn other_operations_are_seen_to_be_wrong_in_every_dtype() {
         }
         other => other,
     };
+    // As if no scale had been given.
+    let by_default = |program| match program {
+        Program::Attention {
+            queries,
+            keys,
+            values,
+            causal,
+            mask,
+            ..
+        } => Program::Attention {
+            scale: 1.0 / 16.0,
+            queries,
+            keys,
+            values,
+            causal,
+            mask,
+        },
+        other => other,
+    };
+    let no_eps = |program| match program {
+        Program::RmsNorm { x, weight, .. } => Program::RmsNorm {
+            x,
+            weight,
+            eps: 0.0,
+        },
+        other => other,
+    };
     let later = |program| match program {
         Program::Rope { x, start, theta } => Program::Rope {
             x,
@@ -169,6 +196,14 @@ fn other_operations_are_seen_to_be_wrong_in_every_dtype() {
         }
         other => other,
     };
+    let of_4_bits = |program| match program {
+        Program::QuantisedProduct { x, weight, .. } => Program::QuantisedProduct {
+            x,
+            weight,
+            scheme: Scheme::Q4,
+        },
+        other => other,
+    };
     let fewer_bits = |program| match program {
         Program::QuantisedProduct { x, weight, .. } => {
             // Neighbours in the wrong order: as many bytes.
@@ -194,8 +229,158 @@ fn other_operations_are_seen_to_be_wrong_in_every_dtype() {
             instead("product-36864-columns", element, short),
             instead("embedding", element, next),
             instead("product-4-bit", element, fewer_bits),
+            instead("product-8-bit", element, of_4_bits),
+            instead("rms-norm-small", element, no_eps),
         ] {
             assert!(!wrong.is_within(), "{element}: {wrong:?}");
+        }
+        for name in attentions() {
+            let wrong = instead(name, element, by_default);
+            assert!(!wrong.is_within(), "{name} {element}: {wrong:?}");
+            for last in [false, true] {
+                let wrong = instead(name, element, |program| without_entry(program, last));
+                assert!(!wrong.is_within(), "{name} {element} {last}: {wrong:?}");
+            }
+        }
+    }
+}
+
+fn attentions() -> impl Iterator<Item = &'static str> {
+    let names = Case::all().iter().map(|case| case.name);
+    names.filter(|name| name.starts_with("attention"))
+}
+
+/// An attention that doesn't see its last entry, or its first, where it sees another.
+fn without_entry(program: Program, last: bool) -> Program {
+    let Program::Attention {
+        queries,
+        keys,
+        values,
+        scale,
+        causal,
+        mask,
+    } = program
+    else {
+        panic!("another operation");
+    };
+    let (tokens, entries) = (queries.shape[2], keys.shape[2]);
+    let seen = |token: usize, entry: usize| match &mask {
+        Some(mask) => mask.as_ints().unwrap()[token * entries + entry] != 0,
+        None => !causal || entry <= token,
+    };
+    let rows = (0..tokens).flat_map(|token| {
+        let row: Vec<usize> = (0..entries).filter(|&entry| seen(token, entry)).collect();
+        let lost = if last { row[row.len() - 1] } else { row[0] };
+        let sees = move |entry| row.contains(&entry) && (row.len() == 1 || entry != lost);
+        (0..entries).map(move |entry| i64::from(sees(entry)))
+    });
+    let mask = Tensor::ints([tokens, entries], rows.collect());
+    Program::Attention {
+        queries,
+        keys,
+        values,
+        scale,
+        causal: false,
+        mask: Some(mask),
+    }
+}
+
+/// With the 10 bits behind the leading one that TF32 has.
+fn in_tf32(tensor: Tensor) -> Tensor {
+    let numbers = tensor.as_floats().unwrap().iter();
+    let rounded = numbers.map(|x| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff));
+    Tensor::floats(tensor.shape.clone(), rounded.collect())
+}
+
+#[test]
+fn factors_of_tf32_are_wrong_in_f32() {
+    let rounded = |program| match program {
+        Program::Product { x, weight } => Program::Product {
+            x: in_tf32(x),
+            weight: in_tf32(weight),
+        },
+        Program::Attention {
+            queries,
+            keys,
+            values,
+            scale,
+            causal,
+            mask,
+        } => Program::Attention {
+            queries: in_tf32(queries),
+            keys: in_tf32(keys),
+            values: in_tf32(values),
+            scale,
+            causal,
+            mask,
+        },
+        other => other,
+    };
+    let products = [
+        "product",
+        "product-one-row",
+        "product-36864-columns",
+        "product-batched",
+    ];
+    for name in products.into_iter().chain(attentions()) {
+        let wrong = instead(name, ElementType::F32, rounded);
+        assert!(!wrong.is_within(), "{name}: {wrong:?}");
+    }
+}
+
+/// As llama.cpp rounds them: to the nearest of 127 steps of the largest of 32, on either side.
+#[test]
+fn factors_of_codes_are_exact_in_8_bits() {
+    for name in ["product-8-bit", "product-4-bit"] {
+        let Program::QuantisedProduct { x, .. } = case(name).program(ElementType::F32) else {
+            panic!("another operation");
+        };
+        for block in x.as_floats().unwrap().chunks(32) {
+            let step = block.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / 127.0;
+            assert!(
+                block.iter().all(|x| (x / step).round() * step == *x),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_first_of_several_largest_numbers_is_right() {
+    for element in ElementType::ALL {
+        let program = case("argmax-ties").program(element);
+        let expected = program.expected(element).unwrap();
+        assert_eq!(expected.numbers, [4321.0, 31.0, 1023.0], "{element}");
+        let later = Tensor::ints([3], vec![4322, 31, 1023]);
+        assert!(!expected.compare(&later).unwrap().is_within(), "{element}");
+        let wide = case("argmax-262144-columns").program(element);
+        let expected = wide.expected(element).unwrap();
+        assert_eq!(expected.numbers, [262_143.0], "{element}");
+    }
+}
+
+/// Limits of what GPUs promise of a tanh: some steps of f32.
+#[test]
+fn a_tanh_that_is_some_steps_off_is_right_in_f32() {
+    let off = 8.0 / f64::from(1 << 24);
+    for name in ["gelu-tanh", "soft-cap"] {
+        let program = case(name).program(ElementType::F32);
+        let expected = program.expected(ElementType::F32).unwrap();
+        let (Program::Gelu { x } | Program::SoftCap { x, .. }) = &program else {
+            panic!("another operation");
+        };
+        for sign in [-1.0, 1.0] {
+            let got = expected.numbers.iter().zip(x.to_f64());
+            let got = got.map(|(y, x)| match &program {
+                // Where the tanh is 1, its last steps are what is left of the sum.
+                Program::Gelu { .. } if x < -5.42 => sign * 0.5 * x * 2.0 * f64::from(f32::EPSILON),
+                Program::Gelu { .. } => y + sign * 0.5 * x * off,
+                _ => y * (1.0 + sign * off),
+            });
+            let got: Vec<f64> = got.collect();
+            let got = rounded(ElementType::F32, &expected.shape, &got);
+            let furthest = expected.compare(&got).unwrap();
+            assert!(furthest.is_within(), "{name}: {furthest:?}");
         }
     }
 }
@@ -329,5 +514,51 @@ fn inputs_that_do_not_fit_are_refused() {
     ] {
         assert!(wrong.check().is_err(), "{wrong:?}");
         assert!(wrong.expected(ElementType::F32).is_err(), "{wrong:?}");
+    }
+}
+
+/// A file with a backend and a device of these cells.
+fn file(cells: serde_json::Value) -> serde_json::Value {
+    serde_json::json!({
+        "ops_schema_version": MATRIX_SCHEMA,
+        "started": "2026-11-26T12:00:00Z",
+        "mlxbench": {"version": "0.1.0", "profile": "release"},
+        "machine": {
+            "os": "a system", "arch": "aarch64", "cpu": "a CPU", "logical_cores": 8, "memory_bytes": 1024,
+        },
+        "backends": [{"backend": "tch", "devices": [{"device": "cpu", "cells": cells}]}],
+    })
+}
+
+#[test]
+fn files_with_more_than_tables_can_show_are_refused() {
+    use serde_json::{Value, json};
+
+    let cell = |op: &str| json!({"op": op, "dtype": "f32", "outcome": {"status": "unknown"}});
+    let read = |file: &Value| Matrix::from_json(&file.to_string());
+    let of = |cells: Vec<Value>| file(Value::Array(cells));
+    read(&of(vec![cell("sort"), cell(&"x".repeat(64))])).unwrap();
+    let many = |count: usize| (0..count).map(|at| cell(&format!("op-{at}"))).collect();
+    read(&of(many(256))).unwrap();
+    let mut devices = of(vec![]);
+    let device = devices["backends"][0]["devices"][0].clone();
+    devices["backends"][0]["devices"] = Value::Array(vec![device; 65]);
+    let mut backends = of(vec![]);
+    let backend = backends["backends"][0].clone();
+    backends["backends"] = Value::Array(vec![backend; 65]);
+    for (file, says) in [
+        (of(vec![cell(&"x".repeat(65))]), "an operation's name"),
+        (of(vec![cell("")]), "an operation's name"),
+        (of(vec![cell("so\u{202e}rt")]), "an operation's name"),
+        (of(many(257)), "operations"),
+        (
+            of(vec![cell("sort"), cell("sort")]),
+            "has `sort` in f32 twice",
+        ),
+        (devices, "devices"),
+        (backends, "backends"),
+    ] {
+        let message = read(&file).unwrap_err();
+        assert!(message.contains(says), "{message}");
     }
 }

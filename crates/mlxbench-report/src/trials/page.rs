@@ -53,9 +53,7 @@ fn machines(table: &Table<'_>) -> Markup {
                     @if !letter.is_empty() { b { (letter) } ": " }
                     (machine(&of.machine)) ". " (versions(of)) ", " (of.started.strftime("%Y-%m-%d %H:%M UTC"))
                     ": " (table.counts(at)) "."
-                    @for (backend, reason) in table.untried(at) {
-                        " " (backend) " wasn't tried: " (reason) "."
-                    }
+                    @for note in table.notes(at) { " " (note) "." }
                 }
             }
         }
@@ -158,7 +156,7 @@ fn glossary(table: &Table<'_>) -> Markup {
             li { b { "ok" } ": every number is as near to the right one as the dtype allows." }
             li { b { "wrong" } ": one isn't; the worst is quoted with its limit." }
             li { b { "missing" } ": the framework refuses, in its own words." }
-            li { b { "crashes" } ": the process died, or gave no answer in time." }
+            li { b { "crashes" } ": the process died or gave no answer in time, or the device failed." }
             li { b { "unknown" } ": the worker doesn't know the operation. " b { "-" } ": there is no such trial." }
         }
         h2 { "What is tried" }

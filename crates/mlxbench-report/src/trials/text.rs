@@ -25,12 +25,8 @@ pub(super) fn render(table: &Table<'_>) -> String {
         wrapped(&mut lines, &letter, &machine(&matrix.machine));
         wrapped(&mut lines, "   ", &versions(matrix));
         wrapped(&mut lines, "   ", &table.counts(at));
-        for (backend, reason) in table.untried(at) {
-            wrapped(
-                &mut lines,
-                "   ",
-                &format!("{backend} wasn't tried: {reason}"),
-            );
+        for note in table.notes(at) {
+            wrapped(&mut lines, "   ", &note);
         }
     }
     let blocks: Vec<Block<'_>> = table
@@ -41,10 +37,10 @@ pub(super) fn render(table: &Table<'_>) -> String {
     let names = table
         .rows
         .iter()
-        .map(|row| row.len())
+        .map(|row| row.chars().count())
         .max()
         .unwrap_or_default();
-    for blocks in side_by_side(&blocks, WIDTH - names) {
+    for blocks in side_by_side(&blocks, WIDTH.saturating_sub(names)) {
         lines.push(String::new());
         // A line for devices, one for dtypes, one for each row.
         for at in 0..table.rows.len() + 2 {

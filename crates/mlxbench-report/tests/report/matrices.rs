@@ -28,10 +28,12 @@ pub(crate) fn matrix(
     let devices = gpu.into_iter().chain(["cpu"]).map(|device| DeviceTrials {
         device: device.parse().unwrap(),
         description: None,
+        stopped: None,
         cells: cells(),
     });
     Matrix {
         ops_schema_version: MATRIX_SCHEMA,
+        interrupted: false,
         started: "2026-11-26T12:00:00Z".parse().unwrap(),
         mlxbench: Harness {
             version: "0.1.0".into(),
@@ -56,6 +58,7 @@ pub(crate) fn matrix(
             BackendTrials {
                 backend: "mlx".into(),
                 identity: None,
+                fault: None,
                 untried: Some(
                     "the worker `mlxbench-worker-mlx` is neither beside mlxbench nor on PATH"
                         .into(),
@@ -66,6 +69,7 @@ pub(crate) fn matrix(
                 backend: "tch".into(),
                 identity: None,
                 untried: None,
+                fault: None,
                 devices: devices.collect(),
             },
         ],

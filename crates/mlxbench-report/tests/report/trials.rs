@@ -70,3 +70,32 @@ fn an_operation_of_another_version_gets_a_row() {
         "{text}"
     );
 }
+
+#[test]
+fn what_was_given_up_is_told() {
+    let mut found = matrix("A server", Some("cuda"), &[]);
+    found.interrupted = true;
+    found.backends[0].untried = None;
+    found.backends[0].fault = Some("the worker died (signal 6)".into());
+    found.backends[1].devices[0].stopped = Some("it is gone".into());
+    let page = String::from_utf8(trials_page(&[found.clone()])).unwrap();
+    for says in [
+        "interrupted before all was tried",
+        "mlx was given up: the worker died (signal 6)",
+        "tch/cuda was given up: it is gone",
+    ] {
+        let text = trials_text(&[found.clone()]);
+        assert!(text.contains(says), "{says}: {text}");
+        assert!(page.contains(says), "{says}: {page}");
+    }
+}
+
+/// A name that leaves no room for columns.
+#[test]
+fn a_name_as_wide_as_the_terminal_is_shown() {
+    let mut newer = matrix("A server", None, &[]);
+    let name = "x".repeat(81);
+    newer.backends[1].devices[0].cells[0].op.clone_from(&name);
+    let text = trials_text(&[newer]);
+    assert!(text.lines().any(|line| line.starts_with(&name)), "{text}");
+}

@@ -1,6 +1,7 @@
 //! `mlxbench ops`: which operations work on this machine's devices, by trying; and machines side by side.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::output::print;
 ///
 /// Each operation that Gemma needs is run by the framework's own function and held against plain Rust in f64:
 /// it is `ok`, `wrong` (by how much is told), `missing` (in the framework's words) or `crashes`. A crash or a hang
-/// costs one cell.
+/// costs one cell; a device is given up after three hangs in a row, or where it is gone after a crash.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mlxbench ops                                       # all backends and devices
@@ -31,7 +32,8 @@ use crate::output::print;
   mlxbench ops mac.json h100.json -o ops.html
 
 Exit codes: 0 where all that was tried is ok or missing, 3 where anything is wrong or
-crashes, 2 where nothing could be tried.")]
+crashes or a worker or a device was given up, 2 where nothing could be tried, 130 where
+it was interrupted: what was found until then is printed.")]
 pub(crate) struct Args {
     /// What `ops --format json` printed, of one machine each: shown side by side, and nothing is tried.
     #[arg(value_name = "FILE.json", conflicts_with_all = ["backend", "device", "dtype", "op", "timeout"])]
@@ -58,6 +60,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
+
+/// Bytes of a matrix's file at most: some hundred times what is printed here.
+const LARGEST: u64 = 16 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Form {
@@ -86,13 +91,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             let read = args.files.iter().map(|path| read(path));
             (read.collect::<anyhow::Result<Vec<_>>>()?, Exit::Fine)
         }
-        true => match on_this_machine(args)? {
-            Some(matrix) => {
-                let exit = exit(&matrix);
-                (vec![matrix], exit)
+        true => {
+            let matrix = on_this_machine(args)?;
+            let exit = exit(&matrix);
+            if matrix.interrupted && matrix.cells().next().is_none() {
+                return Ok(exit);
             }
-            None => return Ok(Exit::Interrupted),
-        },
+            (vec![matrix], exit)
+        }
     };
     let bytes = match form {
         Form::Text => trials_text(&matrices).into_bytes(),
@@ -135,12 +141,21 @@ fn form(args: &Args) -> anyhow::Result<Form> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Matrix> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let of_path = || path.display().to_string();
+    let mut text = String::new();
+    let file = File::open(path).with_context(of_path)?;
+    let mut file = file.take(LARGEST + 1);
+    file.read_to_string(&mut text).with_context(of_path)?;
+    if text.len() as u64 > LARGEST {
+        bail!(
+            "{}: larger than {LARGEST} bytes, which no matrix is",
+            of_path()
+        );
+    }
     Matrix::from_json(&text).map_err(|message| anyhow!("{}: {message}", path.display()))
 }
 
-/// `None` when the user interrupted.
-fn on_this_machine(args: &Args) -> anyhow::Result<Option<Matrix>> {
+fn on_this_machine(args: &Args) -> anyhow::Result<Matrix> {
     let asked = Asked {
         devices: args.device.clone(),
         elements: match args.dtype.is_empty() {
@@ -169,13 +184,11 @@ fn on_this_machine(args: &Args) -> anyhow::Result<Option<Matrix>> {
         false => args.backend.clone(),
     };
     let observe = &mut |line: &str| tell(line);
-    let Some(matrix) = try_all(&names, &asked, super::harness(), &interrupt, observe) else {
-        return Ok(None);
-    };
+    let matrix = try_all(&names, &asked, super::harness(), &interrupt, observe);
     let backends = &matrix.backends;
-    if backends.iter().all(|of| of.devices.is_empty()) {
+    if !matrix.interrupted && backends.iter().all(|of| of.devices.is_empty()) {
         let reasons = backends.iter().filter_map(|of| {
-            let reason = of.untried.as_deref()?;
+            let reason = of.untried.as_deref().or(of.fault.as_deref())?;
             Some(format!("{}: {reason}", of.backend))
         });
         bail!(
@@ -183,14 +196,16 @@ fn on_this_machine(args: &Args) -> anyhow::Result<Option<Matrix>> {
             reasons.collect::<Vec<_>>().join("; ")
         );
     }
-    Ok(Some(matrix))
+    Ok(matrix)
 }
 
 fn exit(matrix: &Matrix) -> Exit {
     let bad =
         |outcome: &Outcome| matches!(outcome, Outcome::Wrong { .. } | Outcome::Crashes { .. });
-    match matrix.cells().any(|(_, _, cell)| bad(&cell.outcome)) {
-        true => Exit::Degraded,
+    let is_bad = matrix.cells().any(|(_, _, cell)| bad(&cell.outcome));
+    match matrix.interrupted {
+        true => Exit::Interrupted,
+        false if is_bad || matrix.given_up().next().is_some() => Exit::Degraded,
         false => Exit::Fine,
     }
 }

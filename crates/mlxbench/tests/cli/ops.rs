@@ -302,3 +302,183 @@ fn what_cannot_be_tried_is_told_before_anything_is() {
         stderr(&other)
     );
 }
+
+/// `mlxbench ops --backend NAME` with a worker that is a script.
+fn scripted(scene: &Scene, backends: &str, path: &str, arguments: &[&str]) -> Output {
+    let mut command = scene.command(&["ops", "--backend", backends, "--format", "json"]);
+    command.args(arguments).env("PATH", path).output().unwrap()
+}
+
+#[test]
+fn a_device_that_failed_crashes_and_a_refusal_is_missing() {
+    let scene = scene();
+    let says = "mock: no kernel for [a-z0-9 -]*, as scripted";
+    let path = foreign(
+        &scene,
+        "broken",
+        &format!(
+            "MOCK --trial-faults missing@sort | sed -u 's/{says}/CUDA error: an illegal memory access was encountered/'"
+        ),
+    );
+    let output = scripted(&scene, "broken", &path, &["--op", "sort", "--dtype", "f32"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let matrix = json(&output);
+    let found = cell(&matrix, "sort", "f32");
+    assert_eq!(found["status"], "crashes", "{found}");
+}
+
+#[test]
+fn a_worker_that_calls_a_trial_invalid_is_given_up() {
+    let scene = scene();
+    let path = foreign(
+        &scene,
+        "other",
+        r#"MOCK --trial-faults missing@max | sed -u 's/"kind":"[a-z]*"/"kind":"invalid"/'"#,
+    );
+    let output = scripted(&scene, "other", &path, &["--op", "m", "--dtype", "f32"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let matrix = json(&output);
+    let backend = &matrix["backends"][0];
+    let fault = backend["fault"].as_str().unwrap();
+    assert!(fault.contains("calls `max` in f32 invalid"), "{fault}");
+    let cells = backend["devices"][0]["cells"].as_array().unwrap();
+    let tried: Vec<&Value> = cells.iter().map(|cell| &cell["op"]).collect();
+    assert_eq!(tried, ["cumsum", "min"]);
+}
+
+#[test]
+fn a_device_that_is_gone_after_a_crash_is_given_up() {
+    let scene = scene();
+    // From its second process on, it has another device.
+    let path = foreign(
+        &scene,
+        "fallen",
+        r#"if test -e started; then MOCK | sed -u '/"type":"hello"/s/"device":"cpu"/"device":"cuda"/g'
+else touch started; exec MOCK --trial-faults die@max; fi"#,
+    );
+    let output = scripted(&scene, "fallen", &path, &["--op", "m", "--dtype", "f32"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let matrix = json(&output);
+    let device = &matrix["backends"][0]["devices"][0];
+    let stopped = device["stopped"].as_str().unwrap();
+    assert!(
+        stopped.contains("doesn't find the device any more"),
+        "{stopped}"
+    );
+    let cells = device["cells"].as_array().unwrap();
+    assert!(
+        cells.iter().all(|cell| cell["outcome"]["status"] == "ok"),
+        "{device}"
+    );
+    assert_eq!(cells.len(), 2);
+}
+
+#[test]
+fn a_device_is_given_up_after_three_hangs_in_a_row() {
+    let scene = scene();
+    let faults = "hang@min,hang@max/f32,hang@max/bf16,hang@argmax";
+    let arguments = [
+        "--format",
+        "json",
+        "--timeout",
+        "1",
+        "--dtype",
+        "f32,bf16",
+        "--op",
+        "m",
+    ];
+    let output = tried(&scene, faults, &arguments);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let matrix = json(&output);
+    let device = &matrix["backends"][0]["devices"][0];
+    let statuses: Vec<&Value> = device["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| &cell["outcome"]["status"])
+        .collect();
+    assert_eq!(statuses, ["ok", "ok", "crashes", "crashes", "crashes"]);
+    assert_eq!(
+        device["stopped"],
+        "3 trials in a row gave no answer in time"
+    );
+}
+
+#[test]
+fn a_worker_that_fails_before_it_introduces_itself_is_no_success() {
+    let scene = scene();
+    let path = foreign(&scene, "dead", "echo 'no driver' >&2; exit 7");
+    foreign(&scene, "hung", "read line; read never");
+    foreign(&scene, "rubbish", "read line; echo Loading; read never");
+    for name in ["dead", "hung", "rubbish"] {
+        let both = format!("{name},mock");
+        let output = scripted(&scene, &both, &path, &["--op", "sort", "--timeout", "2"]);
+        assert_eq!(output.status.code(), Some(3), "{name}: {}", stderr(&output));
+        let backend = &json(&output)["backends"][0];
+        assert!(
+            backend["fault"].is_string() && backend["untried"].is_null(),
+            "{backend}"
+        );
+    }
+    let absent = scripted(&scene, "absent,mock", &path, &["--op", "sort"]);
+    assert_eq!(absent.status.code(), Some(0), "{}", stderr(&absent));
+}
+
+#[test]
+fn workers_see_no_variable_that_changes_what_is_computed() {
+    let scene = scene();
+    let names = [
+        "PYTORCH_ENABLE_MPS_FALLBACK",
+        "NVIDIA_TF32_OVERRIDE",
+        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    ];
+    let path = foreign(
+        &scene,
+        "envy",
+        "read line; env | grep -E 'TF32|FALLBACK|OTHER' >&2; exit 7",
+    );
+    let mut command = scene.command(&["ops", "--backend", "envy"]);
+    command.env("PATH", path).env("OTHER_OF_THE_TEST", "1");
+    for name in names {
+        command.env(name, "1");
+    }
+    let output = command.output().unwrap();
+    let says = stderr(&output);
+    assert!(says.contains("OTHER_OF_THE_TEST=1"), "{says}");
+    for name in names {
+        assert!(!says.contains(name), "{says}");
+    }
+}
+
+#[test]
+fn what_was_found_is_printed_when_the_user_interrupts() {
+    let scene = scene();
+    // At its second process, which there is for what isn't ok, it interrupts the mlxbench that started it.
+    let path = foreign(
+        &scene,
+        "eager",
+        r#"if test -e started; then kill -INT $PPID; sleep 1000; else touch started; exec MOCK --trial-faults missing@max; fi"#,
+    );
+    let output = scripted(&scene, "eager", &path, &["--op", "m", "--dtype", "f32"]);
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let matrix = json(&output);
+    assert_eq!(matrix["interrupted"], true);
+    let cells = matrix["backends"][0]["devices"][0]["cells"]
+        .as_array()
+        .unwrap();
+    assert_eq!(cells.len(), 2);
+}
+
+#[test]
+fn a_file_that_no_matrix_fills_is_refused() {
+    let scene = scene();
+    let file = fs::File::create(scene.path("large.json")).unwrap();
+    file.set_len((16 << 20) + 1).unwrap();
+    let output = scene.mlxbench(&["ops", "large.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("large.json: larger than"),
+        "{}",
+        stderr(&output)
+    );
+}
