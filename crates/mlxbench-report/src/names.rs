@@ -52,7 +52,7 @@ impl Names {
         targets: impl IntoIterator<Item = &'a TargetId>,
         framework: impl Fn(&TargetId) -> Option<String>,
     ) -> Self {
-        let targets: Vec<&TargetId> = targets.into_iter().collect();
+        let targets: BTreeSet<&TargetId> = targets.into_iter().collect();
         let hardware = |id: &TargetId| id.placement.device.hardware();
         let devices: BTreeSet<String> = targets.iter().map(|id| hardware(id).to_string()).collect();
         let name = |id: &TargetId| {

@@ -100,6 +100,7 @@ pub(crate) fn repetitions(settings: &Settings) -> String {
             format!("{least} to {most} repetitions{processes} or more")
         }
         Some(most) => format!("{least} to {most} repetitions{}", in_processes(most, 1)),
+        None if least == 1 => "1 repetition".into(),
         None => format!("{least} repetitions{}", in_processes(least, processes)),
     }
 }

@@ -8,7 +8,7 @@ pub use mlxbench_models::program::program;
 const PREFIX: &str = "mlxbench-worker-";
 
 /// How alike a name must be to be what was meant.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.6;
 
 /// Program and arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub fn workers_beside() -> Vec<String> {
 
 /// The name that is near enough to have been meant.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
-    let likeness = |known: &&String| strsim::jaro_winkler(name, known);
-    let near = known.iter().filter(|known| likeness(known) > ALIKE);
+    let likeness = |known: &&String| strsim::normalized_damerau_levenshtein(name, known);
+    let near = known.iter().filter(|known| likeness(known) >= ALIKE);
     near.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 

@@ -144,7 +144,7 @@ fn every_kind_of_chart_is_drawn() {
         .for_each(|product| product.target = result.run.targets[0].clone());
     let names = charts(&[result], Picture::Svg).expect("SVG needs no font");
     let names: Vec<String> = names.into_iter().map(|file| file.name).collect();
-    insta::assert_snapshot!(names.join(" "), @"");
+    insta::assert_snapshot!(names.join(" "), @"decode.svg prefill.svg memory.svg fidelity.svg ttft.svg decode-by-context.svg decode-by-test.svg prefill-by-test.svg memory-by-test.svg energy.svg latency-distribution.svg latency-by-position.svg memory-over-time.svg roofline-cpu.svg");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn the_same_timed_tokens_are_told() {
     ]);
     let report = stdout(&report);
     assert!(
-        report.contains("second/cpu/f32 pp8+tg5: all 5 the same"),
+        report.contains("mock f32 (second) pp8+tg5: all 5 the same"),
         "{report}"
     );
 }
