@@ -178,19 +178,22 @@ fn by_precision(
     })
 }
 
+/// A row and its figure, where it has one.
+type Ranked<'a, F> = (&'a Row, Option<F>);
+
 /// Rows with their figures by precision: the best precision first, and within each the best row; a row that can't
 /// lead comes after those that can.
 pub(crate) fn grouped<'a, F>(
     digest: &Digest<'_>,
-    figures: Vec<(&'a Row, Option<F>)>,
+    figures: Vec<Ranked<'a, F>>,
     better: Better,
     value: impl Fn(&F) -> f64,
-) -> Vec<(Precision, Vec<(&'a Row, Option<F>)>)> {
+) -> Vec<(Precision, Vec<Ranked<'a, F>>)> {
     let worst = match better {
         Better::Higher => f64::NEG_INFINITY,
         Better::Lower => f64::INFINITY,
     };
-    let rank = |(row, figure): &(&Row, Option<F>)| {
+    let rank = |(row, figure): &Ranked<'_, F>| {
         let value = figure.as_ref().map_or(worst, &value);
         (
             figure.is_none(),
@@ -198,13 +201,13 @@ pub(crate) fn grouped<'a, F>(
             value,
         )
     };
-    let order = |a: &(&Row, Option<F>), b: &(&Row, Option<F>)| {
+    let order = |a: &Ranked<'_, F>, b: &Ranked<'_, F>| {
         let ((none_a, unfit_a, a), (none_b, unfit_b, b)) = (rank(a), rank(b));
         (none_a, unfit_a)
             .cmp(&(none_b, unfit_b))
             .then(better.order(a, b))
     };
-    let mut precisions: Vec<(Precision, Vec<(&Row, Option<F>)>)> = Vec::new();
+    let mut precisions: Vec<(Precision, Vec<Ranked<'a, F>>)> = Vec::new();
     for (row, figure) in figures {
         let precision = row.target.placement.precision;
         match precisions.iter_mut().find(|(known, _)| *known == precision) {

@@ -497,7 +497,7 @@ fn attention(
     for query in rows_mut(&mut queries) {
         query[..32].iter_mut().for_each(|x| *x = x.abs());
     }
-    let is_end = |row: usize| row % entries == 0 || row % entries == entries - 1;
+    let is_end = |row: usize| row.is_multiple_of(entries) || row % entries == entries - 1;
     let rows = rows_mut(&mut keys).zip(rows_mut(&mut values)).enumerate();
     for (_, (key, value)) in rows.filter(|(row, _)| is_end(*row)) {
         key[..32].iter_mut().for_each(|x| *x = x.abs());

@@ -1,8 +1,4 @@
 //! The backend of docs/adding-a-backend.md does what it says.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that can't go on should say where"
-)]
 
 use mlxbench_core::clock::MonotonicClock;
 use mlxbench_core::generate::{Job, Mode, generate};

@@ -353,7 +353,7 @@ impl Plane {
                     .and_then(|interval| Some((y.place(interval.high)?, y.place(interval.low)?)));
                 Some((index, series, at, ends.unwrap_or((at.1, at.1))))
             });
-        let placed: Vec<(usize, &Series, (i32, i32), (i32, i32))> = placed.collect();
+        let placed: Vec<_> = placed.collect();
         let mut taken: Vec<[i32; 4]> = placed
             .iter()
             .map(|(_, _, at, (high, low))| {

@@ -26,7 +26,7 @@ pub(crate) fn matrix(
         cells.collect::<Vec<_>>()
     };
     let devices = gpu.into_iter().chain(["cpu"]).map(|device| DeviceTrials {
-        device: device.parse().unwrap(),
+        device: device.parse().expect("a device of ours"),
         description: None,
         stopped: None,
         cells: cells(),
@@ -34,7 +34,7 @@ pub(crate) fn matrix(
     Matrix {
         ops_schema_version: MATRIX_SCHEMA,
         interrupted: false,
-        started: "2026-11-26T12:00:00Z".parse().unwrap(),
+        started: "2026-11-26T12:00:00Z".parse().expect("a time"),
         mlxbench: Harness {
             version: "0.1.0".into(),
             commit: Some("1234567".into()),

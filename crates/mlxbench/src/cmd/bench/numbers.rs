@@ -45,28 +45,28 @@ impl FromStr for Numbers {
     }
 }
 
+/// The number after another.
+type Step = Box<dyn Fn(usize) -> Option<usize>>;
+
 /// The numbers of `first`, `first-last`, `first-last+step` or `first-last*factor`, one more than [`MOST`] at most.
 fn range(text: &str) -> Option<Vec<usize>> {
     let Some((first, rest)) = text.split_once('-') else {
         return Some(vec![text.parse().ok()?]);
     };
-    let (last, step): (&str, Box<dyn Fn(usize) -> Option<usize>>) =
-        match (rest.split_once('+'), rest.split_once('*')) {
-            (Some((last, step)), _) => {
-                let step = step.parse().ok().filter(|&step: &usize| step > 0)?;
-                (last, Box::new(move |number| number.checked_add(step)))
-            }
-            (None, Some((last, factor))) => {
-                let factor = factor.parse().ok().filter(|&factor: &usize| factor > 1)?;
-                (
-                    last,
-                    Box::new(move |number| {
-                        number.checked_mul(factor).filter(|&next| next > number)
-                    }),
-                )
-            }
-            (None, None) => (rest, Box::new(|number| number.checked_add(1))),
-        };
+    let (last, step): (&str, Step) = match (rest.split_once('+'), rest.split_once('*')) {
+        (Some((last, step)), _) => {
+            let step = step.parse().ok().filter(|&step: &usize| step > 0)?;
+            (last, Box::new(move |number| number.checked_add(step)))
+        }
+        (None, Some((last, factor))) => {
+            let factor = factor.parse().ok().filter(|&factor: &usize| factor > 1)?;
+            (
+                last,
+                Box::new(move |number| number.checked_mul(factor).filter(|&next| next > number)),
+            )
+        }
+        (None, None) => (rest, Box::new(|number| number.checked_add(1))),
+    };
     let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
     let numbers = std::iter::successors(Some(first), |&number| step(number));
     let numbers = numbers.take_while(|&number| number <= last).take(MOST + 1);
