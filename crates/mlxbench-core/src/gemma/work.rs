@@ -8,7 +8,7 @@ use crate::product::ProductShape;
 impl LayerSpec {
     /// Its products with weight matrices, `rows` tokens at once, beside a residual stream of width
     /// `hidden`, by part: `qkv`, `o`, `gate_up` and `down`, as adapters stack them, and what it has
-    /// of `ple_gate`, `ple_projection` and `router`. Those of experts are [`Self::experts_elements`].
+    /// of `ple_gate`, `ple_projection` and `router`. Those of experts are the elements of experts.
     pub fn products(&self, hidden: usize, rows: usize) -> Vec<(&'static str, ProductShape)> {
         let attention = &self.attention;
         let shape = |out_features, in_features| ProductShape {

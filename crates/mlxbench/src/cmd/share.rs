@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::outfile;
 use crate::output::print;
 
-/// Write a result for others to community/<chip>-<GB>/<UTC>-<hash>.json, without paths and without the names of
+/// Write a result for others to `community/<chip>-<GB>/<UTC>-<hash>.json`, without paths and without the names of
 /// this user and this machine.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
