@@ -24,7 +24,8 @@ const QUANTILES: usize = 1 << 16;
 /// Projections are normal with variance 1 / fan-in, so that each keeps the scale of what goes in;
 /// embeddings have variance 1 / hidden_size, which Gemma's factor sqrt(hidden_size) makes 1; norms
 /// are 1 ± 0.1 (stored less one, as Gemma does up to its third generation), and so are the other
-/// factors that Gemma 4 has. Each layer then adds at most two vectors of scale
+/// factors that Gemma 4 has, but for its norms of queries and keys: without a factor on scores, these norms are
+/// what keeps scores at a scale of 1, where other generations have 1 / sqrt(head_dim). Each layer then adds at most two vectors of scale
 /// about 1 to the residual, which grows with the square root of depth: activations neither vanish
 /// nor come near the end of f16.
 ///
@@ -59,7 +60,7 @@ pub fn write(
     };
     tell(0);
     let produce = |spec: &TensorSpec| {
-        let bytes = tensor(spec, mean(spec, config), dtype, seed, &quantiles);
+        let bytes = tensor(spec, numbers(spec, config), dtype, seed, &quantiles);
         tell(bytes.len());
         Ok(bytes)
     };
@@ -75,27 +76,59 @@ fn standard_normal_quantiles() -> Vec<f32> {
         .collect()
 }
 
-/// A tensor's mean: of factors what makes them 1 on average.
-fn mean(spec: &TensorSpec, config: &GemmaConfig) -> f32 {
-    match spec.columns().is_some() || spec.name.ends_with(".bias") {
-        true => 0.0,
-        false => 1.0 - config.norm_offset as f32,
+/// What a tensor's numbers are drawn from.
+#[derive(Clone, Copy)]
+struct Numbers {
+    mean: f32,
+    deviation: f32,
+}
+
+fn numbers(spec: &TensorSpec, config: &GemmaConfig) -> Numbers {
+    if let Some(columns) = spec.columns() {
+        // Also of the embeddings, whose columns are the hidden size.
+        return Numbers {
+            mean: 0.0,
+            deviation: (columns as f32).sqrt().recip(),
+        };
+    }
+    if spec.name.ends_with(".bias") {
+        return Numbers {
+            mean: 0.0,
+            deviation: 0.1,
+        };
+    }
+    let factor = match config.norm_offset == 0.0 && is_of_scores(spec) {
+        true => {
+            let scale = config
+                .layers
+                .first()
+                .map_or(1.0, |layer| layer.attention.scale());
+            (scale * (spec.elements() as f64).sqrt()).powf(-0.5) as f32
+        }
+        false => 1.0,
+    };
+    Numbers {
+        mean: factor - config.norm_offset as f32,
+        deviation: 0.1 * factor,
     }
 }
 
-/// A tensor's standard deviation.
-fn deviation(spec: &TensorSpec) -> f32 {
-    match spec.columns() {
-        // Also of the embeddings, whose columns are the hidden size.
-        Some(columns) => (columns as f32).sqrt().recip(),
-        None => 0.1,
-    }
+/// Whether it is the norm of queries or of keys, whose products are the scores.
+fn is_of_scores(spec: &TensorSpec) -> bool {
+    let names = [".q_norm.weight", ".k_norm.weight"];
+    names.iter().any(|name| spec.name.ends_with(name))
 }
 
 /// The bytes of a tensor: each 16 random bits pick a quantile.
-fn tensor(spec: &TensorSpec, mean: f32, dtype: Dtype, seed: u64, quantiles: &[f32]) -> Vec<u8> {
-    let scale = deviation(spec);
-    let scaled = quantiles.iter().map(|quantile| mean + quantile * scale);
+fn tensor(
+    spec: &TensorSpec,
+    numbers: Numbers,
+    dtype: Dtype,
+    seed: u64,
+    quantiles: &[f32],
+) -> Vec<u8> {
+    let Numbers { mean, deviation } = numbers;
+    let scaled = quantiles.iter().map(|quantile| mean + quantile * deviation);
     match dtype {
         Dtype::F32 => fill(
             spec,
@@ -142,6 +175,8 @@ fn hash(name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use mlxbench_core::gemma::preset;
+
     use super::*;
 
     fn values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
@@ -149,7 +184,14 @@ mod tests {
             name: name.into(),
             shape: shape.to_vec(),
         };
-        let bytes = tensor(&spec, 0.0, Dtype::F32, seed, &standard_normal_quantiles());
+        let numbers = numbers(&spec, &preset("gemma-3-270m").unwrap().config());
+        let bytes = tensor(
+            &spec,
+            numbers,
+            Dtype::F32,
+            seed,
+            &standard_normal_quantiles(),
+        );
         bytes
             .as_chunks()
             .0
@@ -175,6 +217,23 @@ mod tests {
     }
 
     const EXPECTED: [u32; 4] = [0x3e8b_6399, 0xbdf5_a7c0, 0xbedd_f3e3, 0xbd9c_c8fe];
+
+    #[test]
+    fn scores_have_a_scale_of_one_with_and_without_a_factor() {
+        for name in ["gemma-3-270m", "gemma-4-e2b"] {
+            let config = preset(name).unwrap().config();
+            for spec in config.tensors().iter().filter(|spec| is_of_scores(spec)) {
+                let norm = f64::from(numbers(spec, &config).mean) + config.norm_offset;
+                let scale = config.layers[0].attention.scale();
+                let scores = norm * norm * (spec.elements() as f64).sqrt() * scale;
+                assert!(
+                    (scores - 1.0).abs() < 1e-6,
+                    "{name} {}: {scores}",
+                    spec.name
+                );
+            }
+        }
+    }
 
     #[test]
     fn projections_keep_the_scale_of_what_goes_in() {

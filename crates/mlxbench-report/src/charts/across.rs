@@ -54,7 +54,11 @@ fn chart(
                 note: unfit.clone().unwrap_or_default(),
             };
             let precision = row.target.placement.precision;
-            let bar = (bar, unfit.is_none());
+            // Rates of other tests are no share of this one's best.
+            let bar = (
+                bar,
+                unfit.is_none() && (shared.is_none() || shared == Some(test)),
+            );
             match precisions.iter_mut().find(|(known, _)| *known == precision) {
                 Some((_, bars)) => bars.push(bar),
                 None => precisions.push((precision, vec![bar])),
@@ -65,8 +69,8 @@ fn chart(
     for (_, bars) in &mut precisions {
         bars.sort_by(|a, b| b.1.cmp(&a.1).then(value(b).total_cmp(&value(a))));
         let best = value(&bars[0]);
-        let several = bars.len() > 1;
-        for (bar, _) in bars.iter_mut().filter(|(_, fit)| several && *fit) {
+        let several = bars.len() > 1 && shared.is_some();
+        for (bar, _) in bars.iter_mut().filter(|(_, ranked)| several && *ranked) {
             bar.note = of_best(bar.value.unwrap_or_default(), best, Better::Higher);
         }
     }
