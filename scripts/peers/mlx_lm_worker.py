@@ -59,7 +59,7 @@ class Worker:
         self.model = model
         # generate_step evaluates caches alone, and layers that share one write none: see METHODOLOGY.md.
         config = json.loads((Path(folder) / "config.json").read_text())
-        return set_blas_threads(threads), "own", skipped(config, "last chunk of a prompt only (lazy evaluation)")
+        return set_blas_threads(threads), "own", skipped(config, "last position only, by its source (lazy evaluation)")
 
     def generate(self, request):
         prompt, context = request["prompt"], request.get("context")
