@@ -13,7 +13,7 @@ const CANONICAL: &str = "model.";
 pub(super) const HEAD: &str = "lm_head.weight";
 /// The embedding table in a text-only checkpoint.
 pub(super) const EMBEDDINGS: &str = "model.embed_tokens.weight";
-/// A tensor that every Gemma has, and no other part of a multimodal model: its prefix is the model's.
+/// A tensor that every Gemma has; its prefix is the model's. Gemma 4's vision tower has one too, and not the rest.
 const ANCHOR: &str = "layers.0.input_layernorm.weight";
 /// Parts of the text model, behind its prefix.
 const PARTS: [&str; 5] = [

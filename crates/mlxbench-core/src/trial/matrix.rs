@@ -30,7 +30,7 @@ pub struct Matrix {
     /// Where.
     pub machine: Machine,
     /// Whether the user interrupted: what isn't there wasn't tried.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// The backends that were asked.
     pub backends: Vec<BackendTrials>,
@@ -96,10 +96,6 @@ fn named(what: &str, name: &str) -> Result<(), String> {
             "{what} name is empty, can't be shown, or is longer than {LONGEST_NAME} characters"
         )),
     }
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// What became of a trial.
