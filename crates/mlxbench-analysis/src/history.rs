@@ -223,7 +223,7 @@ pub(crate) fn gap(result: &RunResult, row: &Row) -> Option<String> {
         .map(|known| known.verdict);
     match &row.status {
         RowStatus::NotFinite => Some("the logits aren't finite".into()),
-        _ if verdict == Some(Verdict::Different) => Some("it did other work".into()),
+        _ if verdict == Some(Verdict::Different) => Some("it computed something different".into()),
         RowStatus::Failed { kind, message } if row.repetitions == 0 => {
             Some(format!("{}: {message}", kind.name()))
         }

@@ -8,7 +8,7 @@ use crate::fingerprint::Difference;
 use crate::summary::{RowStatus, case_status};
 
 /// Why figures of a build that computes something else than the reference's own old build stand apart.
-pub(super) const OTHER_THAN_BASE: &str = "it does other work than side a, which is the reference \
+pub(super) const OTHER_THAN_BASE: &str = "it computes something different from side a, the reference \
     here: which of them is right, another reference in [equivalence] would tell";
 
 /// A target's test.
@@ -39,7 +39,7 @@ fn worthless(result: &RunResult, (target, test): &Case) -> Option<String> {
         RowStatus::Failed { kind, message } => Some(format!("{}: {message}", kind.name())),
         RowStatus::NotFinite => Some("the logits aren't finite".into()),
         _ if verdict == Some(Verdict::Different) => {
-            Some("it does other work than the reference".into())
+            Some("it computes something different from the reference".into())
         }
         RowStatus::Ok | RowStatus::Missing => None,
     }

@@ -184,7 +184,7 @@ fn what_fails_now_or_does_other_work_breaks_the_gate() {
     // It was as wrong before.
     let comparison = compare(&other, &other, &Options::default());
     assert_eq!(comparison.gate, Gate::Inconclusive);
-    let reason = "in both it does other work than the reference".to_owned();
+    let reason = "in both it computes something different from the reference".to_owned();
     assert_eq!(decode(&comparison).change, Change::NotComparable { reason });
 }
 

@@ -121,7 +121,7 @@ fn the_new_build_of_the_reference_is_checked_against_the_old_one() {
     assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
     let shown = stdout(&run);
     assert!(
-        shown.contains("not comparable: it does other work than side a"),
+        shown.contains("not comparable: it computes something different from side a"),
         "{shown}"
     );
 }
