@@ -43,7 +43,7 @@ pub(crate) fn prefer_openblas() {
         .env(PRELOAD, libraries)
         .exec();
     tell(format_args!(
-        "MLX goes on with its own BLAS, since the worker can't be started anew: {error}"
+        "MLX keeps its own BLAS: the worker can't be restarted: {error}"
     ));
 }
 

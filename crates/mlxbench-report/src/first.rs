@@ -27,7 +27,7 @@ pub(crate) fn banner(result: &RunResult) -> Vec<String> {
     let shapes = run.model.source.strip_prefix("synthetic:");
     let random = shapes.map(|name| {
         let name = name.split('@').next().unwrap_or_default();
-        format!("Random weights in the shapes of {name}: the speed is that of real ones, the text means nothing")
+        format!("Random weights in the shapes of {name}: the same work as with real ones, and the text means nothing")
     });
     let debug = (run.mlxbench.profile == "debug")
         .then(|| "Built without optimisation: the figures mean little".to_owned());

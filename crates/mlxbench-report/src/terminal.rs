@@ -76,7 +76,7 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
         writeln!(text, "{}", line.trim_end()).expect("a String takes every write");
     }
     let mut say = |said: &str| push_wrapped(&mut text, said, "  ", width);
-    say("> best of its precision, or not to be told from it; * not steady, not ranked");
+    say("> best of its precision, or within noise of it; * not steady, not ranked");
     say("");
     say(&format!("How sure? {}.", sureness(digest).join(". ")));
     for row in &digest.summary.rows {

@@ -57,9 +57,10 @@ fn of_build_and_run(result: &RunResult) -> Vec<String> {
         let model = &run.model.source;
         format!("the config's fallback model {model} was taken: {reason}")
     });
-    let unfinished = result.finished.is_none().then(|| {
-        "the run was cut short: `mlxbench run CONFIG --resume` goes on from here".to_owned()
-    });
+    let unfinished = result
+        .finished
+        .is_none()
+        .then(|| "the run was cut short: `mlxbench run CONFIG --resume` continues it".to_owned());
     let resumed = (!result.resumed.is_empty()).then(|| {
         let times = result.resumed.len();
         format!("the run was continued later, {times} times: the machine may have changed")
@@ -100,7 +101,7 @@ fn of_machine(conditions: &Conditions, when: &str) -> Vec<String> {
         .then(|| "measured in low-power mode, in which the machine is slower".to_owned());
     let busy = conditions.cpu_busy.filter(|&busy| busy > BUSY).map(|busy| {
         let busy = units::share(busy);
-        format!("other work kept {busy} of the CPUs busy {when}")
+        format!("other processes used {busy} of the CPUs {when}")
     });
     let governor = conditions.frequency_governor.as_deref();
     let scaling = governor
@@ -275,7 +276,7 @@ fn of_targets(digest: &Digest<'_>) -> Vec<String> {
         let (id, threads) = (digest.name(&facts.id), facts.threads);
         (threads != asked).then(|| {
             format!(
-                "{id} uses {threads} of the {asked} CPU threads asked for: its libraries can't be told"
+                "{id} uses {threads} of the {asked} CPU threads asked for: its libraries can't be set to more"
             )
         })
     });

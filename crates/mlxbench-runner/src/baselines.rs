@@ -91,7 +91,7 @@ impl Baselines {
         }
         if result.finished.is_none() {
             return Err(Error::Baseline(
-                "a run that was cut short is no baseline: go on with it by --resume".into(),
+                "a run that was cut short is no baseline: continue it with --resume".into(),
             ));
         }
         if result.run.sides.is_some() {

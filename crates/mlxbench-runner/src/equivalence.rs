@@ -140,10 +140,8 @@ impl Runner<'_> {
         scheme: Option<Scheme>,
     ) -> Result<Worker, WorkerError> {
         let introduced = check.reference.worker.as_ref();
-        let introduced = introduced.map_err(|(kind, message)| WorkerError {
-            kind: Some(*kind),
-            message: message.clone(),
-        })?;
+        let introduced =
+            introduced.map_err(|(kind, message)| WorkerError::new(*kind, message.clone()))?;
         let (worker, _) = self.start(introduced, &check.reference.id, scheme)?;
         Ok(worker)
     }

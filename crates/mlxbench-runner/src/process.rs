@@ -22,7 +22,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    ErrorKind, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
+    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
 };
 use mlxbench_core::results::{FailureKind, Timeline};
 use mlxbench_core::trial::Tensor;
@@ -66,13 +66,16 @@ pub struct WorkerError {
     pub kind: Option<FailureKind>,
     /// What happened, with the worker's last words.
     pub message: String,
+    /// Whether the worker calls the request invalid: the fault is ours, not the framework's.
+    pub is_invalid: bool,
 }
 
 impl WorkerError {
-    fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind: Some(kind),
             message: message.into(),
+            is_invalid: false,
         }
     }
 
@@ -80,6 +83,7 @@ impl WorkerError {
         Self {
             kind: None,
             message: "interrupted".into(),
+            is_invalid: false,
         }
     }
 
@@ -104,8 +108,6 @@ pub struct Worker {
     memory_limit_bytes: Option<u64>,
     /// The process's memory during the last request.
     timeline: Option<Timeline>,
-    /// Whether the last request was answered with `invalid`.
-    calls_invalid: bool,
 }
 
 impl Worker {
@@ -145,7 +147,6 @@ impl Worker {
             interrupt,
             memory_limit_bytes: None,
             timeline: None,
-            calls_invalid: false,
         })
     }
 
@@ -252,11 +253,6 @@ impl Worker {
         self.timeline.take()
     }
 
-    /// Whether the last request was answered with an error that says that the request is at fault.
-    pub fn calls_invalid(&self) -> bool {
-        self.calls_invalid
-    }
-
     fn request(&mut self, request: &Request) -> Result<Reply, WorkerError> {
         let Some(limit) = self.memory_limit_bytes else {
             return self.exchange(request);
@@ -292,9 +288,7 @@ impl Worker {
         }
         let incoming = self.wait()?;
         let line = self.taken(incoming)?;
-        let reply = replies::parse(&line);
-        self.calls_invalid = reply.is_err() && is_invalid(&line);
-        reply
+        replies::parse(&line)
     }
 
     /// Waits until something happens on the pipes, the time is over, the user interrupts, or the process
@@ -370,12 +364,6 @@ impl Drop for Worker {
         // Closing stdin asks a worker to go; its group's own drop makes sure.
         self.pipes.close();
     }
-}
-
-/// Whether a reply is an error that says that the request is at fault.
-fn is_invalid(line: &str) -> bool {
-    let kind = ErrorKind::Invalid;
-    matches!(serde_json::from_str(line), Ok(Reply::Error { kind: said, .. }) if said == kind)
 }
 
 fn describe(status: ExitStatus) -> String {

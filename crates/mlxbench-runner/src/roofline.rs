@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mlxbench_core::Placement;
 use mlxbench_core::probe::{ProductShape, WORKING_SET_BYTES};
 use mlxbench_core::protocol::Probe;
 use mlxbench_core::results::{FailureKind, ProductProbe, Record};
+use mlxbench_core::{GemmaConfig, Placement};
 
 use crate::event::Event;
 use crate::process::WorkerError;
@@ -52,6 +52,7 @@ impl Runner<'_> {
                 Err(WorkerError {
                     kind: Some(kind),
                     message,
+                    ..
                 }) => self.fail(target, None, kind, format!("in a probe: {message}"), true)?,
             }
         }
@@ -76,9 +77,6 @@ impl Runner<'_> {
             precision: compute.into(),
         };
         let mut worker = self.start_empty(introduced)?;
-        let decode = gemma.products(1).into_iter();
-        let prefill = gemma.products(self.plan.probe_rows).into_iter();
-        let prefill = prefill.filter(|(part, _)| *part != OUTPUT);
         let probe = |(part, shape): (&str, ProductShape)| {
             let bytes = shape.weight_bytes(compute);
             let copies = match shape.rows {
@@ -99,6 +97,15 @@ impl Runner<'_> {
                 time_ns,
             })
         };
-        decode.chain(prefill).map(probe).collect()
+        let products = probed(gemma, self.plan.probe_rows).into_iter();
+        products.map(probe).collect()
     }
+}
+
+/// The products that each target is timed with: those of a decode step, and those of `rows` prompt tokens at once but
+/// for the output projection.
+pub(crate) fn probed(gemma: &GemmaConfig, rows: usize) -> Vec<(&'static str, ProductShape)> {
+    let prefill = gemma.products(rows).into_iter();
+    let prefill = prefill.filter(|(part, _)| *part != OUTPUT);
+    gemma.products(1).into_iter().chain(prefill).collect()
 }

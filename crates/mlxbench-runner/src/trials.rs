@@ -140,7 +140,7 @@ fn try_backend(
             trials.worker = Some(worker);
             hello
         }
-        Err(WorkerError { kind, message }) => {
+        Err(WorkerError { kind, message, .. }) => {
             match kind.ok_or(Interrupted)? {
                 FailureKind::Missing | FailureKind::Unsupported => found.untried = Some(message),
                 _ => found.fault = Some(message),
@@ -302,13 +302,17 @@ impl Trials<'_> {
             program: program.clone(),
         });
         let output = match output {
-            Err(WorkerError { kind, message }) => {
+            Err(WorkerError {
+                kind,
+                message,
+                is_invalid,
+            }) => {
                 let kind = kind.ok_or(Stop::Interrupted)?;
                 self.hangs = match kind {
                     FailureKind::TimedOut => self.hangs + 1,
                     _ => 0,
                 };
-                return match worker.calls_invalid() {
+                return match is_invalid {
                     true => Err(Stop::Backend(format!(
                         "its worker calls `{}` in {element} invalid: {message}",
                         program.op()

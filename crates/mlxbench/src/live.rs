@@ -10,6 +10,8 @@ use mlxbench_core::results::{Sample, TargetId, Test};
 use mlxbench_core::text::printable;
 use mlxbench_report::Names;
 
+use crate::output::duration;
+
 /// Lines of medians at most: a terminal has no more room.
 const LINES: usize = 12;
 
@@ -28,7 +30,7 @@ impl Live {
         let screen = MultiProgress::new();
         let now = screen.add(ProgressBar::new(0));
         now.set_style(style("{spinner} {elapsed} {wide_msg}"));
-        now.enable_steady_tick(Duration::from_millis(250));
+        now.enable_steady_tick(Duration::from_secs(1));
         Self {
             screen,
             now,
@@ -84,7 +86,7 @@ impl Live {
         self.done += 1;
         self.now.set_position(self.done);
         let left = self.cases.left(self.planned.saturating_sub(self.done));
-        let left = left.map(|left| format!(", {} left", minutes(left)));
+        let left = left.map(|left| format!(", {} left", duration(left)));
         self.now.set_prefix(left.unwrap_or_default());
     }
 
@@ -160,16 +162,6 @@ impl Cases {
             means.filter_map(|own| own.wall.checked_div(u32::try_from(own.repetitions).ok()?));
         let mean = means.sum::<Duration>() / count;
         mean.checked_mul(u32::try_from(repetitions).ok()?)
-    }
-}
-
-/// `45 s`, `12 min`, `3 h 05 min`.
-fn minutes(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..=89 => format!("{seconds} s"),
-        90..=5399 => format!("{} min", (seconds + 30) / 60),
-        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
 
@@ -263,7 +255,7 @@ mod tests {
 
     #[test]
     fn times_are_as_exact_as_they_can_be() {
-        let shown = |seconds| minutes(Duration::from_secs(seconds));
+        let shown = |seconds| duration(Duration::from_secs(seconds));
         assert_eq!(
             [shown(45), shown(700), shown(11_100)],
             ["45 s", "12 min", "3 h 05 min"]

@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mlxbench_core::text::tell;
 use mlxbench_models::progress::Progress;
 
+use crate::output::size;
+
 /// What is shown of one model.
 pub(crate) struct Making {
     quiet: bool,
@@ -56,7 +58,6 @@ impl Making {
         if let Some(quarter) = quarter(done_bytes, total_bytes).filter(|&q| q >= self.quarter.get())
         {
             self.quarter.set(quarter + 1);
-            let size = |bytes| humansize::format_size(bytes, humansize::BINARY);
             tell(format_args!(
                 "making {what}: {} of {}",
                 size(done_bytes),

@@ -2,6 +2,7 @@
 //! files, models) reaches a terminal [`printable`].
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use mlxbench_core::results::TargetId;
 use mlxbench_core::text::{printable, tell};
@@ -107,7 +108,7 @@ impl Progress {
                     .unwrap_or_default();
                 let kind = failure.kind.name();
                 let again = if failure.retried {
-                    ", a new process goes on"
+                    ", continuing in a new process"
                 } else {
                     ""
                 };
@@ -154,4 +155,19 @@ fn standing(progress: &event::Progress<'_>) -> String {
         format!("; the widest interval: {}", row_standing(row))
     });
     format!("after {rounds} rounds {decided} of {rows} rows are decided{widest}")
+}
+
+/// `45 s`, `12 min`, `3 h 05 min`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..=89 => format!("{seconds} s"),
+        90..=5399 => format!("{} min", (seconds + 30) / 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// `1.86 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    humansize::format_size(bytes, humansize::BINARY)
 }

@@ -41,7 +41,7 @@ pub fn record(line: &str) -> Result<Record, String> {
     serde_json::from_str(line).map_err(|error| match is_of_2(line) {
         true => format!(
             "an older mlxbench wrote this journal, with results of schema version 2 or below: let that \
-             one go on with it by --resume, this one reads its result ({error})"
+             one continue it with --resume, this one reads its result ({error})"
         ),
         false => error.to_string(),
     })

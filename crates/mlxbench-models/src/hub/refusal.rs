@@ -112,7 +112,7 @@ impl Refusal {
                 lock.display()
             ),
             Self::Broken(file, why) => format!(
-                "fetching {file} of {repo} failed ({why}): run this again, and it goes on where \
+                "fetching {file} of {repo} failed ({why}): run this again, and it resumes where \
                  it ended"
             ),
         };

@@ -218,7 +218,7 @@ pub(super) fn method(comparison: &Comparison) -> String {
 pub(super) fn hopeless(comparison: &Comparison) -> Option<String> {
     let enough = comparison.too_few?;
     Some(format!(
-        "these results can't be told apart, whatever they measured: they have too few repetitions. Measure more: \
+        "these results can't be told apart: they have too few repetitions. Measure more: \
          mlxbench run CONFIG --resume --repetitions {enough}"
     ))
 }

@@ -172,7 +172,7 @@ fn table(tables: &[(String, Compact)]) -> Markup {
             line.cells.first().is_some_and(|cell| cell.words.ends_with('*'))
         });
         p.hint {
-            "Bold: best of its precision, or not to be told from it. "
+            "Bold: best of its precision, or within noise of it. "
             @if unsteady { "* " (term("steady", "not steady")) ", not ranked. " }
         }
         }

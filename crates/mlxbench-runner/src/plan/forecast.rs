@@ -15,13 +15,11 @@ use super::rates::{Known, Rates};
 use super::{Answers, Target, check, chunk, listed, needed_bytes, residency, settle, targets};
 use crate::config::{Config, MeasureConfig};
 use crate::execute::{lets_through, no_case};
+use crate::roofline::probed;
 use crate::{Error, Result, system};
 
 /// Bytes of weights that a worker reads and converts a second, at least, where files are cached.
 const LOADED_PER_SECOND: f64 = 1e9;
-
-/// Products that are timed for each target, for prompts and for a step.
-const PROBES: f64 = 16.0;
 
 /// A run that wasn't started.
 #[derive(Debug, Serialize)]
@@ -283,7 +281,7 @@ impl Work<'_> {
         let processes = processes.get().min(repetitions.get());
         let probe = &self.config.roofline;
         let probed = if probe.probe {
-            PROBES * probe.seconds
+            probed(self.gemma, self.chunk).len() as f64 * probe.seconds
         } else {
             0.0
         };

@@ -44,11 +44,14 @@ pub(super) fn longest(request: &Request) -> usize {
 pub(super) fn parse(line: &str) -> Result<Reply, WorkerError> {
     match serde_json::from_str(line) {
         Ok(Reply::Error { kind, message }) => {
-            let kind = match kind {
+            let failure = match kind {
                 ErrorKind::Unsupported => FailureKind::Unsupported,
                 ErrorKind::Invalid | ErrorKind::Failed => FailureKind::Failed,
             };
-            Err(WorkerError::new(kind, quotable(&message)))
+            Err(WorkerError {
+                is_invalid: kind == ErrorKind::Invalid,
+                ..WorkerError::new(failure, quotable(&message))
+            })
         }
         Ok(reply) => Ok(reply),
         Err(_) => Err(match foreign_hello(line) {

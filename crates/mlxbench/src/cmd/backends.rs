@@ -32,16 +32,23 @@ impl Backend {
     }
 }
 
-/// Asks every backend that mlxbench comes with, and every other whose worker lies beside this program.
-pub(crate) fn ask(interrupt: &Interrupt) -> BTreeMap<String, Backend> {
+/// The backends that mlxbench comes with, and every other whose worker lies beside this program.
+pub(crate) fn all() -> BTreeSet<String> {
+    let known = BACKENDS.map(str::to_owned).into_iter();
+    known.chain(workers_beside()).collect()
+}
+
+/// Asks the backends called `names`.
+pub(crate) fn ask(
+    names: impl IntoIterator<Item = String>,
+    interrupt: &Interrupt,
+) -> BTreeMap<String, Backend> {
     let ask = |backend: &str| -> Result<Hello, String> {
         let command = worker_command(backend, None)?;
         let mut worker = Worker::start(&command, TIMEOUT, interrupt.clone())
             .map_err(|error| error.to_string())?;
         worker.hello().map_err(|error| error.to_string())
     };
-    let known = BACKENDS.map(str::to_owned).into_iter();
-    let names: BTreeSet<String> = known.chain(workers_beside()).collect();
     let backends = names.into_iter().map(|name| {
         let found = ask(&name).map_or_else(Backend::Missing, Backend::Usable);
         (name, found)

@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// Measure only cases whose name contains this, as `run` does.
     #[arg(long, value_name = "PATTERN")]
     filter: Option<String>,
-    /// Changes up to this are none: 5% or 0.05.
+    /// Changes within ± this count as no change: 5% or 0.05.
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = gate::share)]
     threshold: f64,
     /// What to look at, separated by commas: decode, prefill, ttft, latency-p99, memory, energy.

@@ -27,7 +27,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Verb {
-    /// See that shared results are what `mlxbench share` writes: schema, size, names, no paths. Exit 1 if one isn't.
+    /// Check shared results: size, schema, file name, no absolute paths. Exit 1 if one fails.
     #[command(after_help = "Example:\n  mlxbench community check community/apple-m4-16/*.json")]
     Check {
         /// Files, or folders of them.

@@ -16,9 +16,9 @@ use mlxbench_runner::system::gauge::Reading;
 use mlxbench_runner::system::{self, Survey};
 use serde::Serialize;
 
-use super::backends::{Backend, ask};
+use super::backends::{Backend, all, ask};
 use crate::exit::Exit;
-use crate::output::print;
+use crate::output::{print, size};
 use advice::{Advice, missing, unsteady};
 
 /// How long each device's meter is looked at: some are updated ten times a second.
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     // Before workers are started, which are a load of their own.
     let conditions = system::conditions();
     let available_memory_bytes = system::available_memory_bytes();
-    let backends = ask(&interrupt);
+    let backends = ask(all(), &interrupt);
     let machine = system::machine();
     let cache = cache::folder().ok();
     let findings = Findings {
@@ -313,8 +313,4 @@ fn of_backend(text: &mut String, name: &str, backend: &Backend) -> std::fmt::Res
         }
     }
     Ok(())
-}
-
-fn size(bytes: u64) -> String {
-    humansize::format_size(bytes, humansize::BINARY)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use mlxbench_core::results::{Residency, Test};
 use mlxbench_models::{cache, disk};
@@ -9,7 +10,7 @@ use mlxbench_runner::config::{Config, MeasureConfig};
 use mlxbench_runner::plan::{Forecast, Origin, Outlook, forecast, worker_memory};
 
 use crate::exit::Exit;
-use crate::output::print;
+use crate::output::{duration, print, size};
 
 /// Prints what the runs of `configs`, one a model, would be.
 pub(crate) fn show(
@@ -78,7 +79,7 @@ fn origin(origin: &Origin) -> String {
         let folder = cache::folder().ok();
         match folder.as_deref().and_then(disk::free_bytes) {
             Some(bytes) => format!("{} free there", size(bytes)),
-            None => "the room there can't be told".into(),
+            None => "the free space there is unknown".into(),
         }
     };
     match origin {
@@ -104,7 +105,7 @@ fn repetitions(measure: &MeasureConfig) -> String {
         (Some(_), None) => Some(" or more".to_owned()),
     };
     format!(
-        "{}{} a test, in {} processes a target, {} to {} unmeasured before in each",
+        "{}{} per test, over {} processes per target, {}-{} warm-ups in each",
         measure.repetitions,
         most.unwrap_or_default(),
         measure.processes.min(measure.repetitions),
@@ -182,33 +183,22 @@ fn time(forecast: &Forecast) -> String {
         .any(|outlook| outlook.seconds.is_some() && outlook.by.is_none());
     let how = match guessed {
         true => {
-            "where no earlier result of this machine has a target, from 20 GFLOP/s a core and 8 GB/s of a CPU, \
-             5 TFLOP/s and 150 GB/s of a GPU"
+            "where no earlier result of this machine has a target, assuming 20 GFLOP/s per core and 8 GB/s (CPU), \
+             5 TFLOP/s and 150 GB/s (GPU)"
         }
         false => "from the rates of earlier results on this machine",
     };
     format!("about {}, {how}", span(seconds))
 }
 
-/// `40 s`, `3 min`, `2.5 h`; two of them where they differ.
+/// `40 s`, `3 min`, `2 h 30 min`; two of them where they differ.
 fn span([least, most]: [f64; 2]) -> String {
-    let (least, most) = (duration(least), duration(most));
+    let words = |seconds: f64| duration(Duration::from_secs_f64(seconds.max(1.0)));
+    let (least, most) = (words(least), words(most));
     match least == most {
         true => least,
         false => format!("{least} to {most}"),
     }
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds {
-        ..90.0 => format!("{:.0} s", seconds.max(1.0)),
-        ..5400.0 => format!("{:.0} min", seconds / 60.0),
-        _ => format!("{:.1} h", seconds / 3600.0),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    humansize::format_size(bytes, humansize::BINARY)
 }
 
 #[cfg(test)]
@@ -219,6 +209,6 @@ mod tests {
     fn times_have_the_unit_that_fits() {
         assert_eq!(span([0.2, 0.3]), "1 s");
         assert_eq!(span([12.0, 89.4]), "12 s to 89 s");
-        assert_eq!(span([90.0, 9000.0]), "2 min to 2.5 h");
+        assert_eq!(span([90.0, 9000.0]), "2 min to 2 h 30 min");
     }
 }

@@ -16,7 +16,7 @@ use crate::outfile::{self, Kind, Outputs};
 #[command(next_help_heading = "Comparing")]
 #[group(requires = "base")]
 pub(crate) struct GateArgs {
-    /// Changes up to this are none: 5% or 0.05.
+    /// Changes within ± this count as no change: 5% or 0.05.
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
     threshold: f64,
     /// The same for memory.
@@ -144,7 +144,7 @@ fn difference(name: &str) -> Result<DifferenceKind, String> {
         "build" => Ok(DifferenceKind::Build),
         "versions" => Ok(DifferenceKind::Versions),
         "settings" => Ok(DifferenceKind::Settings),
-        "model" | "prompts" => Err("other work has other figures: compare the same".into()),
+        "model" | "prompts" => Err("different models or prompts can't be compared".into()),
         _ => Err("write one of machine, build, versions, settings".into()),
     }
 }
@@ -166,6 +166,10 @@ mod tests {
     #[test]
     fn what_is_not_known_names_what_is() {
         assert!(metric("speed").unwrap_err().contains("latency-p99"));
-        assert!(difference("model").unwrap_err().contains("other work"));
+        assert!(
+            difference("model")
+                .unwrap_err()
+                .contains("different models")
+        );
     }
 }

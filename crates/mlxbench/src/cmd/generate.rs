@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::making::Making;
 use crate::outfile::{Aside, Kind, Outputs};
-use crate::output::print;
+use crate::output::{print, size};
 
 /// Generate greedily with one backend.
 #[derive(clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// The most tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least_one)]
     max_tokens: usize,
-    /// Go on after an end token.
+    /// Continue past end tokens.
     #[arg(long)]
     ignore_eos: bool,
     /// Write the logits of each generated token to FILE (safetensors, f32 `logits` [N, vocab]).
@@ -150,6 +150,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Err(WorkerError {
             kind: Some(kind),
             message,
+            ..
         }) => {
             tell(format_args!(
                 "error: {}/{placement} {}: {message}",
@@ -318,12 +319,7 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
     print(format!("{text}\n").as_bytes())?;
     let peak = answer.peak_memory_bytes.map_or_else(
         || "peak memory unknown".to_owned(),
-        |bytes| {
-            format!(
-                "peak memory {}",
-                humansize::format_size(bytes, humansize::BINARY)
-            )
-        },
+        |bytes| format!("peak memory {}", size(bytes)),
     );
     let decode = answer
         .decode_tokens_per_second

@@ -17,7 +17,7 @@ use super::backends::{BACKENDS, ask};
 use super::report::quoted;
 use crate::exit::Exit;
 use crate::outfile;
-use crate::output::print;
+use crate::output::{print, size};
 
 /// Write a commented config for this machine: what doctor finds, and a model that fits.
 #[derive(clap::Args)]
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::default();
     super::set_on_signals(&interrupt)?;
     let name = name_of(&args.file)?;
-    let mut backends = ask(&interrupt);
+    let mut backends = ask(BACKENDS.map(str::to_owned), &interrupt);
     let usable = BACKENDS.iter().filter_map(|name| {
         let (_, backend) = backends.remove_entry(*name)?;
         Some((*name, backend.usable()?.clone()))
@@ -85,7 +85,7 @@ fn config(name: &str, machine: &Machine, backends: &[(&str, Hello)]) -> String {
     let first = first_model(machine.memory_bytes, accelerated);
     let (preset, hub) = (first.name, first.hub);
     let (prompt, generate) = if accelerated { (512, 128) } else { (128, 32) };
-    let memory = humansize::format_size(machine.memory_bytes, humansize::BINARY);
+    let memory = size(machine.memory_bytes);
     let cpu = machine.cpu.replace(char::is_control, " ");
     let mut text = format!(
         r#"# For {cpu}, {memory}; written by `mlxbench init`.
@@ -94,7 +94,7 @@ fn config(name: &str, machine: &Machine, backends: &[(&str, Hello)]) -> String {
 name = "{name}"
 
 [model]
-# Random weights in the exact shapes of a real Gemma: nothing to download, and the same speed.
+# Random weights in the exact shapes of a real Gemma: nothing to download, and the same work.
 # `mlxbench model list` has the others, `mlxbench doctor` says which fit.
 source = "synthetic:{preset}"
 # source = "hf:{hub}"    # the real one: accept its terms on the hub, and set HF_TOKEN
@@ -104,7 +104,7 @@ source = "synthetic:{preset}"
 # [measure]
 # repetitions = 6                  # of each test
 # processes = 3                    # that they are spread over
-# interval_percent = 2             # or go on until intervals are so narrow,
+# interval_percent = 2             # or repeat until intervals are so narrow,
 # max_seconds = 60                 # but no longer than this a test
 
 [[test]]

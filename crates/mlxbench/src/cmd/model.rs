@@ -12,7 +12,7 @@ use mlxbench_models::{describe, gguf, synth};
 
 use crate::exit::Exit;
 use crate::making::Making;
-use crate::output::print;
+use crate::output::{print, size};
 
 /// Fetch, import, make, show and list models.
 #[derive(clap::Args)]
@@ -189,7 +189,7 @@ fn list(json: bool) -> anyhow::Result<()> {
     } else {
         rows.map(|(preset, config)| {
             let bytes = config.weights_bytes(Dtype::Bf16.into());
-            let size = humansize::format_size(bytes, humansize::BINARY);
+            let size = size(bytes);
             let millions = config.parameters() / 1_000_000;
             format!(
                 "{:<14} {millions:>5} M  {size:>10} in bf16  {}\n",

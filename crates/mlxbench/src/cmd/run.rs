@@ -53,8 +53,8 @@ pub(crate) struct Args {
     /// Folder of results: the run's files go to the subfolder of the config's name.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
-    /// Go on with the newest run of this config that was cut short; where none was, add to its newest result
-    /// what --repetitions asks for beyond it.
+    /// Continue the newest interrupted run of this config; where there is none, add repetitions to its newest
+    /// result, up to --repetitions.
     #[arg(long)]
     resume: bool,
     /// Say what would run, how long about, and what memory and disk it would need; measure nothing.
@@ -105,7 +105,7 @@ pub(crate) struct Args {
         help_heading = "Comparing"
     )]
     ab: Option<Vec<String>>,
-    /// With --ab: begin no further rounds after so many minutes of them, whatever is undecided then.
+    /// With --ab: start no new round after so many minutes, even if rows are undecided.
     #[arg(
         long,
         value_name = "N",

@@ -381,7 +381,7 @@ fn a_device_is_given_up_after_three_hangs_in_a_row() {
         "--format",
         "json",
         "--timeout",
-        "1",
+        "5",
         "--dtype",
         "f32,bf16",
         "--op",
@@ -412,7 +412,7 @@ fn a_worker_that_fails_before_it_introduces_itself_is_no_success() {
     foreign(&scene, "rubbish", "read line; echo Loading; read never");
     for name in ["dead", "hung", "rubbish"] {
         let both = format!("{name},mock");
-        let output = scripted(&scene, &both, &path, &["--op", "sort", "--timeout", "2"]);
+        let output = scripted(&scene, &both, &path, &["--op", "sort", "--timeout", "5"]);
         assert_eq!(output.status.code(), Some(3), "{name}: {}", stderr(&output));
         let backend = &json(&output)["backends"][0];
         assert!(

@@ -71,9 +71,8 @@ fn slow_blas(mlx: Option<&Backend>, setup: Option<&str>, package: Option<&str>) 
     if !on_cpu || is_fast.iter().any(|name| blas.starts_with(name)) {
         return None;
     }
-    let problem = format!(
-        "MLX multiplies with {blas} on the CPU, ten and more times slower than with OpenBLAS"
-    );
+    let problem =
+        format!("MLX multiplies with {blas} on the CPU, which is much slower than OpenBLAS");
     Some(Advice::new(problem, setup.or(package)))
 }
 
