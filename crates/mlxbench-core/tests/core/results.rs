@@ -82,7 +82,7 @@ fn a_journal_of_version_2_is_for_the_build_that_wrote_it() {
     let journal = include_str!("../results/v2.journal.jsonl");
     let message = migrate::record(journal.lines().next().unwrap()).unwrap_err();
     assert!(
-        message.contains("schema version 2 or below: let that one go on with it"),
+        message.contains("schema version 2 or below: let that one continue it"),
         "{message}"
     );
     let message = migrate::record(r#"{"record": "dream"}"#).unwrap_err();

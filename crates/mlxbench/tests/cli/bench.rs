@@ -162,7 +162,7 @@ fn a_dry_run_says_what_would_be_and_starts_nothing() {
         "pp8, tg5",
         "mock/cpu/f32",
         "(a guess)",
-        "of a CPU",
+        "per core and 8 GB/s (CPU)",
         "Nothing was fetched, made or measured.",
     ] {
         assert!(told.contains(answer), "{answer}: {told}");
