@@ -1,5 +1,6 @@
 //! Statistics on simulated experiments, and beside an independent implementation.
 
+mod betting;
 mod change_points;
 mod coverage;
 mod gate;
