@@ -219,6 +219,15 @@ impl Golden {
         })
     }
 
+    /// The logits of `model` over its text, two rows in chunks and then token by token.
+    ///
+    /// # Errors
+    /// When the model fails.
+    pub(crate) fn teacher_forced(&self, model: &mut impl Model) -> Result<Vec<Vec<f32>>> {
+        let rows = TokenBatch::new(&[self.tokens.clone(), rotated(&self.tokens, 5)])?;
+        teacher_force(model, &rows, self.prompt, self.window())
+    }
+
     /// The window of its local layers; some number where it has none.
     pub(crate) fn window(&self) -> usize {
         let layers = self.config.layers.iter();

@@ -7,7 +7,7 @@ use mlx_rs::ops::indexing::TryIndexMutOp;
 use mlx_rs::ops::zeros_dtype;
 use mlx_rs::{Array, Dtype as MlxDtype};
 use mlxbench_core::gemma::{LayerNames, NormSpec};
-use mlxbench_core::{Checkpoint, Dtype};
+use mlxbench_core::{Checkpoint, Dtype, Placement};
 
 use crate::linear::{Gathered, Linear, Weight};
 use crate::quantised::{Quantised, Way};
@@ -28,6 +28,8 @@ pub struct Weights<'a> {
     pub(crate) dtype: Dtype,
     /// Whether the current stream is a GPU's.
     pub(crate) gpu: bool,
+    /// Whether the table of per-layer embeddings stays on the CPU, whatever the device is.
+    pub(crate) per_layer_on_cpu: bool,
     /// How matrices are kept, where they are quantised.
     pub(crate) quantised: Option<Way>,
     layers_bytes: Cell<u64>,
@@ -38,14 +40,14 @@ pub struct Weights<'a> {
 impl<'a> Weights<'a> {
     pub(crate) fn new(
         checkpoint: &'a Checkpoint,
-        dtype: Dtype,
+        placement: &Placement,
         quantised: Option<Way>,
-        gpu: bool,
     ) -> Self {
         Self {
             checkpoint,
-            dtype,
-            gpu,
+            dtype: placement.precision.compute(),
+            gpu: placement.device.kind() != "cpu",
+            per_layer_on_cpu: placement.device.keeps_per_layer_on_cpu(),
             quantised,
             layers_bytes: Cell::default(),
             experts_bytes: Cell::default(),
