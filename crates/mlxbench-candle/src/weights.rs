@@ -218,21 +218,27 @@ impl<'a> Weights<'a> {
         Ok(weights.into_iter().map(linear).collect())
     }
 
+    /// [`Weights::plain`], copied in blocks, so that file, copy and conversion are never whole in memory together.
     fn stack<T: Element + WithDType>(
         &self,
         names: &[impl AsRef<str>],
         columns: usize,
         device: &Device,
     ) -> Result<Tensor> {
-        let elements = match names {
-            [name] => self.checkpoint.tensor(name.as_ref()).to_vec::<T>(),
-            _ => names
-                .iter()
-                .flat_map(|name| self.checkpoint.tensor(name.as_ref()).to_vec::<T>())
-                .collect(),
-        };
-        let rows = elements.len() / columns;
-        Tensor::from_vec(elements, (rows, columns), device)
+        let names = names.iter().map(AsRef::as_ref);
+        let elements = names.clone().map(|name| self.checkpoint.elements(name));
+        let rows = elements.sum::<usize>() / columns;
+        let stacked = Tensor::zeros((rows, columns), <T as WithDType>::DTYPE, device)?;
+        let mut start = 0;
+        for tensor in names.map(|name| self.checkpoint.tensor(name)) {
+            for block in tensor.row_vecs::<T>(columns) {
+                let count = block.len() / columns;
+                let block = Tensor::from_vec(block, (count, columns), device)?;
+                stacked.slice_set(&block, 0, start)?;
+                start += count;
+            }
+        }
+        Ok(stacked)
     }
 }
 

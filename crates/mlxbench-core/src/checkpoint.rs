@@ -42,7 +42,7 @@ use header::{Expected, check_tensor, read_header};
 use names::{EMBEDDINGS, HEAD, Names, are_whole};
 use packed::PackedRegions;
 use plain::check_plain;
-use tensor::Bytes;
+use tensor::Elements;
 use zeros::{Stretch, Zeros};
 
 pub use crate::gemma::hf::mlx::Affine;
@@ -210,7 +210,9 @@ impl Checkpoint {
         let matrices = self.tensors.iter();
         let matrices = matrices.filter(|(_, place)| place.spec.columns().is_some());
         for (name, _) in matrices {
-            if let Some(wrong) = self.stored(name).widened().find(|w| !w.is_finite()) {
+            let stored = self.stored(name);
+            let mut weights = stored.widened_blocks().flatten();
+            if let Some(wrong) = weights.find(|w| !w.is_finite()) {
                 return Err(self.no_codes(name, &format!("a weight is {wrong}")));
             }
         }
@@ -219,7 +221,7 @@ impl Checkpoint {
     }
 
     /// The tensor called `name` (of [`GemmaConfig::tensors`]), still in its file; a matrix of
-    /// [`Checkpoint::dequantised`] in f32.
+    /// [`Checkpoint::dequantised`], or one that is stored as codes, in f32 and computed as it is read.
     ///
     /// # Panics
     /// When the configuration has no such tensor.
@@ -227,13 +229,7 @@ impl Checkpoint {
         let stored = self.stored(name);
         match (self.dequantised, self.place(name).spec.columns()) {
             (Some(scheme), Some(columns)) => {
-                let blocks = stored.into_codes(scheme.of_tensor(name), columns);
-                let codes = blocks.map(|block| block.expect("weights that were looked at"));
-                let weights = codes.flat_map(|codes| codes.dequantised().collect::<Vec<f32>>());
-                Tensor {
-                    bytes: Bytes::Computed(weights.flat_map(f32::to_le_bytes).collect()),
-                    dtype: Dtype::F32,
-                }
+                Tensor::dequantised(stored, scheme.of_tensor(name), columns)
             }
             _ => stored,
         }
@@ -308,7 +304,7 @@ impl Checkpoint {
     fn open_place(&self, place: &Place) -> Tensor<'_> {
         match &place.form {
             Form::Plain(region) => self.weights.tensor(region),
-            Form::Packed(regions) => self.weights.packed(regions).dequantised(),
+            Form::Packed(regions) => Tensor::unpacked(self.weights.packed(regions)),
         }
     }
 }
@@ -447,7 +443,7 @@ impl Weights {
 
     fn tensor(&self, region: &Region) -> Tensor<'_> {
         Tensor {
-            bytes: Bytes::Mapped {
+            elements: Elements::Mapped {
                 map: &self.files[region.file].map,
                 range: region.range.clone(),
             },

@@ -173,9 +173,8 @@ impl<'a> Weights<'a> {
         let mut start = 0;
         for tensor in names().map(|name| self.checkpoint.tensor(name)) {
             for block in tensor.blocks() {
-                let count = elements(block, tensor.dtype());
-                let stored =
-                    Tensor::f_from_data_size(block, &[count], self::dtype(tensor.dtype()))?;
+                let count = elements(&block, tensor.dtype());
+                let stored = Tensor::f_from_data_size(&block, &[count], dtype(tensor.dtype()))?;
                 stacked.f_narrow(0, start, count)?.f_copy_(&stored)?;
                 start += count;
             }
