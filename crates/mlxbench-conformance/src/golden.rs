@@ -103,14 +103,22 @@ impl Golden {
         folders.iter().map(open).collect()
     }
 
-    /// The goldens of models that mlx-lm packed, with its own logits. Their weights are kept.
+    /// The goldens of models that mlx-lm wrote and, but for one, packed, with its own logits. Their weights are kept.
     ///
     /// # Errors
     /// When a file can't be read.
-    pub fn packed_by_mlx() -> Result<Vec<Self>> {
+    pub fn by_mlx_lm() -> Result<Vec<Self>> {
         let folders = folders("goldens-mlx")?;
         let open = |folder: &PathBuf| Self::open(folder, "golden.safetensors");
         folders.iter().map(open).collect()
+    }
+
+    /// Whether mlx-lm packed its matrices.
+    ///
+    /// # Errors
+    /// When its weights can't be read.
+    pub fn is_packed(&self) -> Result<bool> {
+        Ok(Checkpoint::open(&self.folder)?.is_packed())
     }
 
     /// The golden of `folder`: `config.json` and the file called `name`.

@@ -11,6 +11,7 @@
 //! | `sets` | which files hold the weights |
 //! | `names` | which of their tensors are the model's |
 //! | `plain` | whether they are weights that can be read |
+//! | `form` | how a tensor is stored |
 //! | `packed` | matrices as mlx-lm packs them |
 //! | `header` | what a safetensors file says of its tensors |
 //! | `head` | which output head counts |
@@ -18,6 +19,7 @@
 //! | [`zeros`] | what a download leaves behind that was cut short |
 
 mod config;
+mod form;
 mod head;
 mod header;
 pub(crate) mod json;
@@ -38,9 +40,9 @@ use safetensors::tensor::TensorInfo;
 use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
 use crate::quantise::Codes;
 use crate::{Dtype, Error, Result, Scheme};
+use form::{Form, Region};
 use header::{Expected, check_tensor, read_header};
 use names::{EMBEDDINGS, HEAD, Names, are_whole};
-use packed::PackedRegions;
 use plain::check_plain;
 use tensor::Elements;
 use zeros::{Stretch, Zeros};
@@ -69,23 +71,6 @@ pub struct Checkpoint {
 struct Place {
     spec: TensorSpec,
     form: Form,
-}
-
-/// How a tensor is stored.
-#[derive(Debug, Clone)]
-enum Form {
-    /// As numbers.
-    Plain(Region),
-    /// As mlx-lm packs a matrix.
-    Packed(PackedRegions),
-}
-
-/// Bytes of a file, and the dtype of the elements.
-#[derive(Debug, Clone)]
-struct Region {
-    file: usize,
-    dtype: Dtype,
-    range: std::ops::Range<usize>,
 }
 
 /// Whether files with tensors of these names hold the whole model of `folder`'s `config.json`.
@@ -117,7 +102,7 @@ impl Checkpoint {
         let mut file = read_config_file(folder)?;
         let (weights, names) = Weights::open(folder, &mut file)?;
         let mut tensors = HashMap::new();
-        for (spec, stored) in names.body.iter().chain(&names.head) {
+        for (spec, stored) in names.all() {
             let place = Place {
                 spec: spec.clone(),
                 form: weights.form(spec, stored, file.packing.as_ref())?,
@@ -185,20 +170,14 @@ impl Checkpoint {
 
     /// The dtypes that the tensors are stored in; of packed ones, their scales.
     pub fn dtypes(&self) -> BTreeSet<Dtype> {
-        let of = |place: &Place| match &place.form {
-            Form::Plain(region) => region.dtype,
-            Form::Packed(regions) => regions.scales.dtype,
-        };
-        self.tensors.values().map(of).collect()
+        let places = self.tensors.values();
+        places.flat_map(|place| place.form.dtypes()).collect()
     }
 
     /// Bytes of the model's tensors as stored.
     pub fn stored_bytes(&self) -> u64 {
-        let bytes = |place: &Place| match &place.form {
-            Form::Plain(region) => region.range.len(),
-            Form::Packed(regions) => regions.bytes(),
-        };
-        self.tensors.values().map(|place| bytes(place) as u64).sum()
+        let places = self.tensors.values();
+        places.map(|place| place.form.bytes() as u64).sum()
     }
 
     /// The same model with the weights that `scheme`'s codes stand for in place of those stored: what a
@@ -273,15 +252,18 @@ impl Checkpoint {
         self.place(name).spec.elements() as usize
     }
 
-    /// The matrix called `name` as mlx-lm packed it; `None` where it is stored as numbers.
+    /// The matrix called `name` as mlx-lm packed it: of experts' `gate_up_proj` two, which are one below the other
+    /// for each expert. None where it is stored as numbers.
     ///
     /// # Panics
     /// When the configuration has no such tensor.
-    pub fn packed(&self, name: &str) -> Option<Packed<'_>> {
-        match &self.place(name).form {
-            Form::Plain(_) => None,
+    pub fn packed(&self, name: &str) -> Vec<Packed<'_>> {
+        let stored = self.place(name).form.stored().iter();
+        let packed = stored.filter_map(|form| match form {
             Form::Packed(regions) => Some(self.weights.packed(regions)),
-        }
+            _ => None,
+        });
+        packed.collect()
     }
 
     /// Whether the model is stored quantised: mlx-lm packed a matrix of it, or it comes from a GGUF file.
@@ -291,8 +273,8 @@ impl Checkpoint {
 
     /// Whether mlx-lm packed a matrix of the model.
     pub fn is_packed(&self) -> bool {
-        let mut places = self.tensors.values();
-        places.any(|place| matches!(place.form, Form::Packed(_)))
+        let mut stored = self.tensors.values().flat_map(|place| place.form.stored());
+        stored.any(|form| matches!(form, Form::Packed(_)))
     }
 
     /// The GGUF file that the model was imported from.
@@ -302,10 +284,7 @@ impl Checkpoint {
 
     /// What is stored at `place`, packed matrices as the weights that they stand for.
     fn open_place(&self, place: &Place) -> Tensor<'_> {
-        match &place.form {
-            Form::Plain(region) => self.weights.tensor(region),
-            Form::Packed(regions) => Tensor::unpacked(self.weights.packed(regions)),
-        }
+        self.weights.open_form(&place.form, &place.spec)
     }
 }
 
@@ -415,8 +394,8 @@ impl Weights {
 
     /// Checks that no file holds zeros where weights should be.
     fn check_whole(&self, names: &Names) -> Result<()> {
-        let used = names.body.iter().chain(&names.head);
-        let used: HashSet<&str> = used.map(|(_, stored)| stored.as_str()).collect();
+        let used = names.all().flat_map(|(_, stored)| stored);
+        let used: HashSet<&str> = used.map(String::as_str).collect();
         for (number, file) in self.files.iter().enumerate() {
             let found = self.found.iter();
             let tensors: Vec<Stretch<'_>> = found

@@ -21,9 +21,9 @@ fn f32_equals_the_reference() {
 }
 
 #[test]
-fn packed_checkpoints_are_read_as_mlx_lm_reads_them() {
+fn checkpoints_of_mlx_lm_are_read_as_it_reads_them() {
     let placement = f32_on_the_cpu();
-    for golden in Golden::packed_by_mlx().unwrap() {
+    for golden in Golden::by_mlx_lm().unwrap() {
         let comparison = golden.compare(&mut CandleBackend::default(), &placement);
         comparison.unwrap().assert_within(1e-3);
     }

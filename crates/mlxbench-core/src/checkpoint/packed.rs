@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::Weights;
+use super::form::Region;
 use super::header::Expected;
 use super::tensor::Tensor;
-use super::{Form, Region, Weights};
 use crate::gemma::TensorSpec;
 use crate::gemma::hf::mlx::{Affine, MlxPacking};
 use crate::{Error, Result};
@@ -97,7 +98,7 @@ impl Weights {
             return Ok(None);
         };
         let [scales, biases] = BESIDE.map(|ending| format!("{path}{ending}"));
-        let (Some(affine), &[rows, columns]) = (packing.of(path), spec.shape.as_slice()) else {
+        let (Some(affine), Some(columns)) = (packing.of(path), spec.columns()) else {
             return Ok(None);
         };
         let Some(found) = self.found.get(&scales) else {
@@ -115,11 +116,18 @@ impl Weights {
                 "tensor `{biases}` is missing, though `{scales}` is here"
             )));
         }
-        let groups = [rows, columns / group_size];
+        // But for the columns the shape is the matrix's own.
+        let with_columns = |columns| {
+            let mut shape = spec.shape.clone();
+            shape.pop();
+            shape.push(columns);
+            shape
+        };
+        let groups = with_columns(columns / group_size);
         Ok(Some(PackedRegions {
             affine,
             columns,
-            words: self.region(name, &[rows, columns * bits / 32], Expected::Words)?,
+            words: self.region(name, &with_columns(columns * bits / 32), Expected::Words)?,
             scales: self.region(&scales, &groups, Expected::Numbers)?,
             biases: self.region(&biases, &groups, Expected::Numbers)?,
         }))
@@ -133,19 +141,5 @@ impl Weights {
             scales: self.tensor(&regions.scales),
             biases: self.tensor(&regions.biases),
         }
-    }
-
-    /// The form of the tensor `spec`, stored as `name`.
-    pub(super) fn form(
-        &self,
-        spec: &TensorSpec,
-        name: &str,
-        packing: Option<&MlxPacking>,
-    ) -> Result<Form> {
-        let packed = packing.map(|packing| self.packed_regions(spec, name, packing));
-        Ok(match packed.transpose()?.flatten() {
-            Some(regions) => Form::Packed(regions),
-            None => Form::Plain(self.region(name, &spec.shape, Expected::Numbers)?),
-        })
     }
 }

@@ -36,6 +36,12 @@ pub(super) enum Elements<'a> {
         scheme: Scheme,
         columns: usize,
     },
+    /// In `parts`, of which each gives `run` elements in turn, whole rows of `columns`. In f32.
+    InTurns {
+        parts: Vec<Tensor<'a>>,
+        run: usize,
+        columns: usize,
+    },
 }
 
 impl<'a> Tensor<'a> {
@@ -45,6 +51,18 @@ impl<'a> Tensor<'a> {
             elements: Elements::Dequantised {
                 stored: Box::new(stored),
                 scheme,
+                columns,
+            },
+            dtype: Dtype::F32,
+        }
+    }
+
+    /// The elements of `parts` in turns, `run` of each, whole rows of `columns`.
+    pub(super) fn in_turns(parts: Vec<Tensor<'a>>, run: usize, columns: usize) -> Self {
+        Self {
+            elements: Elements::InTurns {
+                parts,
+                run,
                 columns,
             },
             dtype: Dtype::F32,
@@ -72,6 +90,7 @@ impl Tensor<'_> {
             Elements::Mapped { range, .. } => range.len() / self.element_bytes(),
             Elements::Packed(packed) => packed.len(),
             Elements::Dequantised { stored, .. } => stored.len(),
+            Elements::InTurns { parts, .. } => parts.iter().map(Self::len).sum(),
         }
     }
 
@@ -132,6 +151,18 @@ impl Tensor<'_> {
                 let codes = codes.expect("weights that were looked at");
                 codes.dequantised().collect()
             }
+            Elements::InTurns { parts, run, .. } => {
+                let mut elements = Vec::with_capacity(range.len());
+                let mut at = range.start;
+                while at < range.end {
+                    let (turn, within) = (at / run, at % run);
+                    let count = (run - within).min(range.end - at);
+                    let first = turn / parts.len() * run + within;
+                    elements.extend(parts[turn % parts.len()].widened(first..first + count));
+                    at += count;
+                }
+                elements
+            }
         }
     }
 
@@ -139,7 +170,9 @@ impl Tensor<'_> {
     fn ranges(&self, columns: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         // Vectors are never computed, and a matrix has one width.
         let row = columns.max(self.computed_columns()).max(1);
-        let size = (RELEASE_BYTES / self.element_bytes() / row).max(1).saturating_mul(row);
+        let size = (RELEASE_BYTES / self.element_bytes() / row)
+            .max(1)
+            .saturating_mul(row);
         let len = self.len();
         let starts = (0..len).step_by(size);
         starts.map(move |start| start..len.min(start.saturating_add(size)))
@@ -150,7 +183,7 @@ impl Tensor<'_> {
         match &self.elements {
             Elements::Mapped { .. } => 1,
             Elements::Packed(packed) => packed.columns,
-            Elements::Dequantised { columns, .. } => *columns,
+            Elements::Dequantised { columns, .. } | Elements::InTurns { columns, .. } => *columns,
         }
     }
 
@@ -313,5 +346,20 @@ mod tests {
                 "{scheme:?}"
             );
         }
+    }
+
+    #[test]
+    fn parts_take_turns() {
+        let map = map(24);
+        let half = |range| Tensor {
+            elements: Elements::Mapped { map: &map, range },
+            dtype: Dtype::F32,
+        };
+        let tensor = Tensor::in_turns(vec![half(0..48), half(48..96)], 4, 2);
+        let all = of(&map).to_vec::<f32>();
+        let turns = [0, 12, 4, 16, 8, 20].map(|start| &all[start..start + 4]);
+        let expected = turns.concat();
+        assert_eq!(tensor.to_vec::<f32>(), expected);
+        assert_eq!(tensor.widened(2..14), expected[2..14]);
     }
 }
