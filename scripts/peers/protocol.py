@@ -73,6 +73,9 @@ def answer(worker, request):
     if kind == "load":
         if request.get("dequantised"):
             raise Unsupported("this peer doesn't dequantise: name another reference")
+        device, _, way = request["placement"]["device"].partition("+")
+        if way == "ple-cpu":
+            raise Unsupported(f"this peer can't keep per-layer embeddings on the CPU: write {device}")
         clock = Clock()
         threads, reads, kernels = worker.load(
             request["model"], request["placement"], request.get("threads"))

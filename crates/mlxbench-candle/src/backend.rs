@@ -99,7 +99,7 @@ impl Backend for CandleBackend {
         if placement.precision.scheme().is_some() {
             quantised::check_shapes(checkpoint.config())?;
         }
-        let weights = Weights::new(checkpoint, &device, placement.precision)?;
+        let weights = Weights::new(checkpoint, &device, placement)?;
         GemmaModel::load(&weights).map_err(Error::framework)
     }
 
@@ -150,7 +150,7 @@ fn usable(placement: &Placement) -> Result<Device> {
 /// # Errors
 /// When candle has no device of this kind, or can't open it.
 pub fn device(name: &mlxbench_core::Device) -> Result<Device> {
-    name.refuse_ways("candle")?;
+    name.listed().refuse_ways("candle")?;
     let opened = match name.kind() {
         "cpu" => Ok(Device::Cpu),
         "cuda" => Device::new_cuda(name.index()),

@@ -5,7 +5,7 @@ mod ops;
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Tensor};
-use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, OWN_KERNEL, Reads};
+use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, OWN_KERNEL, PER_LAYER_BY_HOST, Reads};
 use mlxbench_core::gemma::parts::{Norm, Spans};
 use mlxbench_core::gemma::{Decoder, Storage};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limits};
@@ -30,6 +30,7 @@ pub struct GemmaModel {
     embedding: Weight,
     embedding_scale: f64,
     per_layer: Option<PerLayerEmbeddings>,
+    per_layer_on_cpu: bool,
     decoder: Decoder<Candle>,
     norm: RmsNorm,
     lm_head: Linear,
@@ -96,6 +97,7 @@ impl GemmaModel {
             embedding,
             embedding_scale: config.embedding_scale(weights.dtype()),
             per_layer,
+            per_layer_on_cpu: weights.per_layer_on_cpu,
             norm,
             lm_head: Linear::new(lm_head, None),
             storage,
@@ -165,8 +167,8 @@ impl Model for GemmaModel {
 
     fn reads(&self) -> Reads {
         match self.readback.reads() {
-            // The host has waited for the step before, whose experts it picked.
-            Reads::Own if self.config.has_experts() => Reads::InOrder,
+            // The host has waited for the step before, whose experts it picked or whose token it looked up.
+            Reads::Own if self.config.has_experts() || self.per_layer_on_cpu => Reads::InOrder,
             reads => reads,
         }
     }
@@ -174,17 +176,20 @@ impl Model for GemmaModel {
     fn kernels(&self) -> BTreeMap<String, String> {
         let Place { device, dtype, .. } = &self.place;
         let experts = self.config.has_experts();
-        let experts = experts.then(|| ("experts".to_owned(), EXPERTS_BY_HOST.to_owned()));
+        let experts = experts.then_some(("experts", EXPERTS_BY_HOST));
+        let per_layer = self.per_layer_on_cpu.then_some(PER_LAYER_BY_HOST);
+        let by_host = [experts, per_layer].into_iter().flatten();
+        let by_host = by_host.map(|(part, way)| (part.to_owned(), way.to_owned()));
         if self.storage.is_some() {
             let mut kernels = quantised::kernels(device, *dtype);
-            kernels.extend(experts);
+            kernels.extend(by_host);
             return kernels;
         }
         let own = splits_rows(device, *dtype).then(|| {
             let way = format!("{OWN_KERNEL}blocks of the matrix's rows, one a thread");
             ("product of a single row".to_owned(), way)
         });
-        own.into_iter().chain(experts).collect()
+        own.into_iter().chain(by_host).collect()
     }
 
     fn storage(&self) -> Option<Storage> {

@@ -1,6 +1,6 @@
 //! Embeddings of tokens for each layer.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use mlxbench_core::gemma::parts::{self, Norm};
 use mlxbench_core::gemma::{LayerNames, PER_LAYER_PROJECTION, PER_LAYER_TABLE};
 
@@ -39,6 +39,8 @@ pub(crate) struct PerLayerEmbeddings {
     layers: usize,
     /// Shape `[vocab_size, layers * width]`.
     table: Weight,
+    /// The table's, which may not be the model's.
+    device: Device,
     /// On a row of it.
     scale: f64,
     projection: Linear,
@@ -56,7 +58,8 @@ impl PerLayerEmbeddings {
         Ok(Some(Self {
             width: spec.width,
             layers,
-            table: weights.matrix(&[PER_LAYER_TABLE], layers * spec.width)?,
+            table: weights.per_layer_table(PER_LAYER_TABLE, layers * spec.width)?,
+            device: weights.per_layer_device().clone(),
             scale,
             projection: weights.product(PER_LAYER_PROJECTION, config.hidden_size)?,
             norm: RmsNorm::load(weights, &norm)?,
@@ -74,7 +77,10 @@ impl PerLayerEmbeddings {
         let (batch, tokens, _) = x.dims3()?;
         let by_layer = (batch, tokens, self.layers, self.width);
         let shared = self.projection.forward(x)?.reshape(by_layer)?;
-        let own = (self.table.lookup(ids, x.dtype())? * self.scale)?;
+        let rows = self
+            .table
+            .lookup(&ids.to_device(&self.device)?, x.dtype())?;
+        let own = (rows.to_device(x.device())? * self.scale)?;
         let all = (self.norm.forward(&shared)? + own.reshape(by_layer)?)?;
         let of_layer = |layer| all.narrow(2, layer, 1)?.squeeze(2)?.contiguous();
         (0..self.layers).map(of_layer).collect()

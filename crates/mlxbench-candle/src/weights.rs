@@ -5,7 +5,7 @@ use std::cell::Cell;
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 use mlxbench_core::checkpoint::Element;
 use mlxbench_core::gemma::{LayerNames, NormSpec};
-use mlxbench_core::{Checkpoint, Dtype, Precision, WeightFormat};
+use mlxbench_core::{Checkpoint, Dtype, Placement, Precision, WeightFormat};
 
 use crate::gguf::Gguf;
 use crate::linear::{Linear, Weight};
@@ -31,6 +31,8 @@ pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) device: &'a Device,
     precision: Precision,
+    /// Whether the table of per-layer embeddings stays on the CPU, whatever the device is.
+    pub(crate) per_layer_on_cpu: bool,
     /// Where the weights are taken as a GGUF file has them.
     gguf: Option<Gguf>,
     layers_bytes: Cell<u64>,
@@ -44,13 +46,15 @@ impl<'a> Weights<'a> {
     pub(crate) fn new(
         checkpoint: &'a Checkpoint,
         device: &'a Device,
-        precision: Precision,
+        placement: &Placement,
     ) -> mlxbench_core::Result<Self> {
+        let precision = placement.precision;
         let native = precision.weights() == WeightFormat::Native;
         Ok(Self {
             checkpoint,
             device,
             precision,
+            per_layer_on_cpu: placement.device.keeps_per_layer_on_cpu(),
             gguf: native.then(|| Gguf::open(checkpoint)).transpose()?,
             layers_bytes: Cell::default(),
             experts_bytes: Cell::default(),
@@ -85,21 +89,40 @@ impl<'a> Weights<'a> {
 
     /// The rows of all matrices called `names`, one below the other, as the precision keeps them.
     pub(crate) fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Weight> {
+        self.matrix_on(names, columns, self.device)
+    }
+
+    /// The table called `name` of embeddings for each layer, where it is kept.
+    pub(crate) fn per_layer_table(&self, name: &str, columns: usize) -> Result<Weight> {
+        self.matrix_on(&[name], columns, self.per_layer_device())
+    }
+
+    /// Where that is.
+    pub(crate) fn per_layer_device(&self) -> &'a Device {
+        match self.per_layer_on_cpu {
+            true => &Device::Cpu,
+            false => self.device,
+        }
+    }
+
+    fn matrix_on(
+        &self,
+        names: &[impl AsRef<str>],
+        columns: usize,
+        device: &Device,
+    ) -> Result<Weight> {
         match self.precision.weights() {
-            WeightFormat::Plain(_) => self.plain(names, columns).map(Weight::Plain),
+            WeightFormat::Plain(_) => self.plain(names, columns, device).map(Weight::Plain),
             WeightFormat::Native => {
                 let gguf = self.gguf.as_ref().expect("opened for this precision");
-                let mut parts = gguf.matrices(names, columns, self.device)?;
+                let mut parts = gguf.matrices(names, columns, device)?;
                 Ok(match parts.len() {
                     1 => Weight::Quantised(parts.remove(0)),
                     _ => Weight::Mixed(parts),
                 })
             }
             WeightFormat::Quantised(scheme) => {
-                let Self {
-                    checkpoint, device, ..
-                } = *self;
-                let quantised = Quantised::load(checkpoint, names, scheme, columns, device);
+                let quantised = Quantised::load(self.checkpoint, names, scheme, columns, device);
                 quantised.map(Weight::Quantised)
             }
         }
@@ -107,11 +130,11 @@ impl<'a> Weights<'a> {
 
     /// The rows of all tensors called `names`, one tensor below the other, in the model's dtype.
     /// Shape `[rows, columns]`.
-    fn plain(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Tensor> {
+    fn plain(&self, names: &[impl AsRef<str>], columns: usize, device: &Device) -> Result<Tensor> {
         match self.dtype() {
-            Dtype::F32 => self.stack::<f32>(names, columns),
-            Dtype::Bf16 => self.stack::<half::bf16>(names, columns),
-            Dtype::F16 => self.stack::<half::f16>(names, columns),
+            Dtype::F32 => self.stack::<f32>(names, columns, device),
+            Dtype::Bf16 => self.stack::<half::bf16>(names, columns, device),
+            Dtype::F16 => self.stack::<half::f16>(names, columns, device),
         }
     }
 
@@ -137,7 +160,7 @@ impl<'a> Weights<'a> {
         };
         let (weights, biases): (Vec<_>, Vec<_>) =
             (named("weight").collect(), named("bias").collect());
-        let bias = bias.then(|| self.plain(&biases, 1)?.flatten_all());
+        let bias = bias.then(|| self.plain(&biases, 1, self.device)?.flatten_all());
         let (weight, bias) = (self.matrix(&weights, columns)?, bias.transpose()?);
         add(&self.layers_bytes, weight.bytes());
         add(&self.others_bytes, bias.as_ref().map_or(0, bytes));
@@ -169,7 +192,7 @@ impl<'a> Weights<'a> {
 
     /// All numbers of the tensor called `name`, in the model's dtype. Shape `[elements]`.
     pub(crate) fn vector(&self, name: &str) -> Result<Tensor> {
-        let vector = self.plain(&[name], 1)?.flatten_all()?;
+        let vector = self.plain(&[name], 1, self.device)?.flatten_all()?;
         add(&self.others_bytes, bytes(&vector));
         Ok(vector)
     }
@@ -183,7 +206,7 @@ impl<'a> Weights<'a> {
                 each.into_iter().map(Weight::Quantised).collect()
             }
             _ => {
-                let all = self.plain(&[name], columns)?;
+                let all = self.plain(&[name], columns, self.device)?;
                 let each = all.chunk(count, 0)?;
                 each.into_iter().map(Weight::Plain).collect()
             }
@@ -195,20 +218,27 @@ impl<'a> Weights<'a> {
         Ok(weights.into_iter().map(linear).collect())
     }
 
+    /// [`Weights::plain`], copied in blocks, so that file, copy and conversion are never whole in memory together.
     fn stack<T: Element + WithDType>(
         &self,
         names: &[impl AsRef<str>],
         columns: usize,
+        device: &Device,
     ) -> Result<Tensor> {
-        let elements = match names {
-            [name] => self.checkpoint.tensor(name.as_ref()).to_vec::<T>(),
-            _ => names
-                .iter()
-                .flat_map(|name| self.checkpoint.tensor(name.as_ref()).to_vec::<T>())
-                .collect(),
-        };
-        let rows = elements.len() / columns;
-        Tensor::from_vec(elements, (rows, columns), self.device)
+        let names = names.iter().map(AsRef::as_ref);
+        let elements = names.clone().map(|name| self.checkpoint.elements(name));
+        let rows = elements.sum::<usize>() / columns;
+        let stacked = Tensor::zeros((rows, columns), <T as WithDType>::DTYPE, device)?;
+        let mut start = 0;
+        for tensor in names.map(|name| self.checkpoint.tensor(name)) {
+            for block in tensor.row_vecs::<T>(columns) {
+                let count = block.len() / columns;
+                let block = Tensor::from_vec(block, (count, columns), device)?;
+                stacked.slice_set(&block, 0, start)?;
+                start += count;
+            }
+        }
+        Ok(stacked)
     }
 }
 

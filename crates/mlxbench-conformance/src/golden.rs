@@ -103,14 +103,22 @@ impl Golden {
         folders.iter().map(open).collect()
     }
 
-    /// The goldens of models that mlx-lm packed, with its own logits. Their weights are kept.
+    /// The goldens of models that mlx-lm wrote and, but for one, packed, with its own logits. Their weights are kept.
     ///
     /// # Errors
     /// When a file can't be read.
-    pub fn packed_by_mlx() -> Result<Vec<Self>> {
+    pub fn by_mlx_lm() -> Result<Vec<Self>> {
         let folders = folders("goldens-mlx")?;
         let open = |folder: &PathBuf| Self::open(folder, "golden.safetensors");
         folders.iter().map(open).collect()
+    }
+
+    /// Whether mlx-lm packed its matrices.
+    ///
+    /// # Errors
+    /// When its weights can't be read.
+    pub fn is_packed(&self) -> Result<bool> {
+        Ok(Checkpoint::open(&self.folder)?.is_packed())
     }
 
     /// The golden of `folder`: `config.json` and the file called `name`.
@@ -217,6 +225,15 @@ impl Golden {
             ],
             expected_greedy: self.tokens[self.prompt..].to_vec(),
         })
+    }
+
+    /// The logits of `model` over its text, two rows in chunks and then token by token.
+    ///
+    /// # Errors
+    /// When the model fails.
+    pub(crate) fn teacher_forced(&self, model: &mut impl Model) -> Result<Vec<Vec<f32>>> {
+        let rows = TokenBatch::new(&[self.tokens.clone(), rotated(&self.tokens, 5)])?;
+        teacher_force(model, &rows, self.prompt, self.window())
     }
 
     /// The window of its local layers; some number where it has none.

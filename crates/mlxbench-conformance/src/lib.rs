@@ -5,6 +5,7 @@
 //! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
 //! | [`masks`] | masks written out by hand |
 //! | [`rewind`] | models that go back and on, against models that never went further |
+//! | [`per_layer`] | the table of per-layer embeddings on the CPU, against the same on the device |
 //! | [`ops`] | every op of `mlxbench-ops` once |
 //! | [`trials`] | every operation of the matrix once |
 //! | [`refusals`] | what a backend says that it can't do |
@@ -13,6 +14,7 @@
 pub mod golden;
 pub mod masks;
 pub mod ops;
+pub mod per_layer;
 pub mod refusals;
 pub mod rewind;
 pub mod timing;

@@ -203,6 +203,13 @@ pub const OWN_KERNEL: &str = "the adapter's own: ";
 /// The kernel of experts where the host waits for what the router says and multiplies by one expert after another.
 pub const EXPERTS_BY_HOST: &str = "picked by the host, one after another";
 
+/// The part of a model of which [`Model::kernels`] says where its table is, where that isn't the device, and how it
+/// is looked up then.
+pub const PER_LAYER_BY_HOST: (&str, &str) = (
+    "per-layer embeddings",
+    "table in the host's memory, rows gathered by the CPU",
+);
+
 /// What a read of a token waits for. It decides whether a step can be handed over ahead of a read:
 /// see [`crate::generate::Mode::form`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

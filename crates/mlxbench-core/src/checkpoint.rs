@@ -11,6 +11,7 @@
 //! | `sets` | which files hold the weights |
 //! | `names` | which of their tensors are the model's |
 //! | `plain` | whether they are weights that can be read |
+//! | `form` | how a tensor is stored |
 //! | `packed` | matrices as mlx-lm packs them |
 //! | `header` | what a safetensors file says of its tensors |
 //! | `head` | which output head counts |
@@ -18,6 +19,7 @@
 //! | [`zeros`] | what a download leaves behind that was cut short |
 
 mod config;
+mod form;
 mod head;
 mod header;
 pub(crate) mod json;
@@ -38,11 +40,11 @@ use safetensors::tensor::TensorInfo;
 use crate::gemma::{ConfigFile, Fact, GemmaConfig, TensorSpec};
 use crate::quantise::Codes;
 use crate::{Dtype, Error, Result, Scheme};
+use form::{Form, Region};
 use header::{Expected, check_tensor, read_header};
 use names::{EMBEDDINGS, HEAD, Names, are_whole};
-use packed::PackedRegions;
 use plain::check_plain;
-use tensor::Bytes;
+use tensor::Elements;
 use zeros::{Stretch, Zeros};
 
 pub use crate::gemma::hf::mlx::Affine;
@@ -69,23 +71,6 @@ pub struct Checkpoint {
 struct Place {
     spec: TensorSpec,
     form: Form,
-}
-
-/// How a tensor is stored.
-#[derive(Debug, Clone)]
-enum Form {
-    /// As numbers.
-    Plain(Region),
-    /// As mlx-lm packs a matrix.
-    Packed(PackedRegions),
-}
-
-/// Bytes of a file, and the dtype of the elements.
-#[derive(Debug, Clone)]
-struct Region {
-    file: usize,
-    dtype: Dtype,
-    range: std::ops::Range<usize>,
 }
 
 /// Whether files with tensors of these names hold the whole model of `folder`'s `config.json`.
@@ -117,7 +102,7 @@ impl Checkpoint {
         let mut file = read_config_file(folder)?;
         let (weights, names) = Weights::open(folder, &mut file)?;
         let mut tensors = HashMap::new();
-        for (spec, stored) in names.body.iter().chain(&names.head) {
+        for (spec, stored) in names.all() {
             let place = Place {
                 spec: spec.clone(),
                 form: weights.form(spec, stored, file.packing.as_ref())?,
@@ -185,20 +170,14 @@ impl Checkpoint {
 
     /// The dtypes that the tensors are stored in; of packed ones, their scales.
     pub fn dtypes(&self) -> BTreeSet<Dtype> {
-        let of = |place: &Place| match &place.form {
-            Form::Plain(region) => region.dtype,
-            Form::Packed(regions) => regions.scales.dtype,
-        };
-        self.tensors.values().map(of).collect()
+        let places = self.tensors.values();
+        places.flat_map(|place| place.form.dtypes()).collect()
     }
 
     /// Bytes of the model's tensors as stored.
     pub fn stored_bytes(&self) -> u64 {
-        let bytes = |place: &Place| match &place.form {
-            Form::Plain(region) => region.range.len(),
-            Form::Packed(regions) => regions.bytes(),
-        };
-        self.tensors.values().map(|place| bytes(place) as u64).sum()
+        let places = self.tensors.values();
+        places.map(|place| place.form.bytes() as u64).sum()
     }
 
     /// The same model with the weights that `scheme`'s codes stand for in place of those stored: what a
@@ -210,7 +189,9 @@ impl Checkpoint {
         let matrices = self.tensors.iter();
         let matrices = matrices.filter(|(_, place)| place.spec.columns().is_some());
         for (name, _) in matrices {
-            if let Some(wrong) = self.stored(name).widened().find(|w| !w.is_finite()) {
+            let stored = self.stored(name);
+            let mut weights = stored.widened_blocks().flatten();
+            if let Some(wrong) = weights.find(|w| !w.is_finite()) {
                 return Err(self.no_codes(name, &format!("a weight is {wrong}")));
             }
         }
@@ -219,7 +200,7 @@ impl Checkpoint {
     }
 
     /// The tensor called `name` (of [`GemmaConfig::tensors`]), still in its file; a matrix of
-    /// [`Checkpoint::dequantised`] in f32.
+    /// [`Checkpoint::dequantised`], or one that is stored as codes, in f32 and computed as it is read.
     ///
     /// # Panics
     /// When the configuration has no such tensor.
@@ -227,13 +208,7 @@ impl Checkpoint {
         let stored = self.stored(name);
         match (self.dequantised, self.place(name).spec.columns()) {
             (Some(scheme), Some(columns)) => {
-                let blocks = stored.into_codes(scheme.of_tensor(name), columns);
-                let codes = blocks.map(|block| block.expect("weights that were looked at"));
-                let weights = codes.flat_map(|codes| codes.dequantised().collect::<Vec<f32>>());
-                Tensor {
-                    bytes: Bytes::Computed(weights.flat_map(f32::to_le_bytes).collect()),
-                    dtype: Dtype::F32,
-                }
+                Tensor::dequantised(stored, scheme.of_tensor(name), columns)
             }
             _ => stored,
         }
@@ -277,15 +252,18 @@ impl Checkpoint {
         self.place(name).spec.elements() as usize
     }
 
-    /// The matrix called `name` as mlx-lm packed it; `None` where it is stored as numbers.
+    /// The matrix called `name` as mlx-lm packed it: of experts' `gate_up_proj` two, which are one below the other
+    /// for each expert. None where it is stored as numbers.
     ///
     /// # Panics
     /// When the configuration has no such tensor.
-    pub fn packed(&self, name: &str) -> Option<Packed<'_>> {
-        match &self.place(name).form {
-            Form::Plain(_) => None,
+    pub fn packed(&self, name: &str) -> Vec<Packed<'_>> {
+        let stored = self.place(name).form.stored().iter();
+        let packed = stored.filter_map(|form| match form {
             Form::Packed(regions) => Some(self.weights.packed(regions)),
-        }
+            _ => None,
+        });
+        packed.collect()
     }
 
     /// Whether the model is stored quantised: mlx-lm packed a matrix of it, or it comes from a GGUF file.
@@ -295,8 +273,8 @@ impl Checkpoint {
 
     /// Whether mlx-lm packed a matrix of the model.
     pub fn is_packed(&self) -> bool {
-        let mut places = self.tensors.values();
-        places.any(|place| matches!(place.form, Form::Packed(_)))
+        let mut stored = self.tensors.values().flat_map(|place| place.form.stored());
+        stored.any(|form| matches!(form, Form::Packed(_)))
     }
 
     /// The GGUF file that the model was imported from.
@@ -306,10 +284,7 @@ impl Checkpoint {
 
     /// What is stored at `place`, packed matrices as the weights that they stand for.
     fn open_place(&self, place: &Place) -> Tensor<'_> {
-        match &place.form {
-            Form::Plain(region) => self.weights.tensor(region),
-            Form::Packed(regions) => self.weights.packed(regions).dequantised(),
-        }
+        self.weights.open_form(&place.form, &place.spec)
     }
 }
 
@@ -419,8 +394,8 @@ impl Weights {
 
     /// Checks that no file holds zeros where weights should be.
     fn check_whole(&self, names: &Names) -> Result<()> {
-        let used = names.body.iter().chain(&names.head);
-        let used: HashSet<&str> = used.map(|(_, stored)| stored.as_str()).collect();
+        let used = names.all().flat_map(|(_, stored)| stored);
+        let used: HashSet<&str> = used.map(String::as_str).collect();
         for (number, file) in self.files.iter().enumerate() {
             let found = self.found.iter();
             let tensors: Vec<Stretch<'_>> = found
@@ -447,7 +422,7 @@ impl Weights {
 
     fn tensor(&self, region: &Region) -> Tensor<'_> {
         Tensor {
-            bytes: Bytes::Mapped {
+            elements: Elements::Mapped {
                 map: &self.files[region.file].map,
                 range: region.range.clone(),
             },

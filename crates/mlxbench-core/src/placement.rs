@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Precision};
+use crate::{Error, GemmaConfig, Precision};
 
 /// A number format.
 #[derive(
@@ -61,8 +61,9 @@ impl FromStr for Dtype {
     }
 }
 
-/// A device's name: `cpu`, `mps`, `gpu`, `metal`, `cuda`, `cuda:1`, or one of these with the way in which
-/// steps are handed over to it: `cuda+graph`, `cuda:1+graph`.
+/// A device's name: `cpu`, `mps`, `gpu`, `metal`, `cuda`, `cuda:1`, or one of these with a way of using it:
+/// `cuda+graph` hands over steps as graphs, `cuda+ple-cpu` keeps Gemma 4's table of per-layer embeddings in the
+/// host's memory (llama.cpp's `--override-tensor per_layer_token_embd=CPU`).
 ///
 /// The name is data. Which names mean something is the backend's business, and a Mac differs from
 /// a Linux machine in nothing else. Rows are labelled by the whole name; meters, probes and memory go by
@@ -73,6 +74,9 @@ impl FromStr for Dtype {
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct Device(String);
+
+/// The way of a device that keeps the table of per-layer embeddings in the host's memory.
+const PER_LAYER_ON_CPU: &str = "ple-cpu";
 
 impl Device {
     /// The processor's cores.
@@ -94,28 +98,58 @@ impl Device {
         })
     }
 
-    /// How steps are handed over, where the name says: `graph` of `cuda+graph`.
+    /// How it is used, where the name says: `graph` of `cuda+graph`.
     pub fn way(&self) -> Option<&str> {
         parts(&self.0).1
     }
 
-    /// The device, however steps are handed over to it: `cuda:1` of `cuda:1+graph`.
+    /// The device, however it is used: `cuda:1` of `cuda:1+graph`.
     pub fn hardware(&self) -> Self {
         Self(parts(&self.0).0.into())
     }
 
-    /// For a framework that knows one way of handing over steps only, here at least.
+    /// Whether the table of per-layer embeddings is kept in the host's memory and its rows are gathered there: on
+    /// `cuda+ple-cpu`.
+    pub fn keeps_per_layer_on_cpu(&self) -> bool {
+        self.way() == Some(PER_LAYER_ON_CPU)
+    }
+
+    /// The name in a worker's list of devices. Where a table is kept makes no entry of its own there.
+    pub fn listed(&self) -> Self {
+        match self.keeps_per_layer_on_cpu() {
+            true => self.hardware(),
+            false => self.clone(),
+        }
+    }
+
+    /// Whether a model has the table whose place the name states.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it doesn't.
+    pub fn check_model(&self, config: &GemmaConfig) -> Result<(), Error> {
+        if self.keeps_per_layer_on_cpu() && config.per_layer.is_none() {
+            return Err(Error::Unsupported(format!(
+                "`{self}` keeps the table of per-layer embeddings on the CPU, and this model has none: write `{}`",
+                self.hardware()
+            )));
+        }
+        Ok(())
+    }
+
+    /// For a framework that knows one way of using a device only, here at least.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the name asks for another.
     pub fn refuse_ways(&self, framework: &str) -> Result<(), Error> {
-        match self.way() {
-            None => Ok(()),
-            Some(way) => Err(Error::Unsupported(format!(
-                "{framework} can't hand over steps by `{way}` on `{0}`: write `{0}`",
-                self.hardware()
-            ))),
-        }
+        let what = match self.way() {
+            None => return Ok(()),
+            Some(PER_LAYER_ON_CPU) => "keep per-layer embeddings on the CPU for".to_owned(),
+            Some(way) => format!("hand over steps by `{way}` on"),
+        };
+        let hardware = self.hardware();
+        Err(Error::Unsupported(format!(
+            "{framework} can't {what} `{hardware}`: write `{hardware}`"
+        )))
     }
 }
 
@@ -216,6 +250,30 @@ mod tests {
         let says = "candle can't hand over steps by `graph` on `cuda`: write `cuda`";
         assert!(refusal.to_string().contains(says), "{refusal}");
         device.hardware().refuse_ways("candle").unwrap();
+        let device: Device = "cuda+ple-cpu".parse().unwrap();
+        let refusal = device.refuse_ways("llama.cpp").unwrap_err().to_string();
+        let says = "llama.cpp can't keep per-layer embeddings on the CPU for `cuda`: write `cuda`";
+        assert!(refusal.contains(says), "{refusal}");
+    }
+
+    #[test]
+    fn where_a_table_is_kept_is_a_way_of_models_that_have_it() {
+        let [table, graph] =
+            ["cuda:1+ple-cpu", "cuda:1+graph"].map(|name| name.parse::<Device>().unwrap());
+        assert!(table.keeps_per_layer_on_cpu() && !graph.keeps_per_layer_on_cpu());
+        assert_eq!(
+            (table.listed(), graph.listed()),
+            (table.hardware(), graph.clone())
+        );
+        let config = |name| crate::gemma::preset(name).unwrap().config();
+        table.check_model(&config("gemma-4-e2b")).unwrap();
+        graph.check_model(&config("gemma-3-1b")).unwrap();
+        let refusal = table.check_model(&config("gemma-3-1b")).unwrap_err();
+        assert!(matches!(refusal, Error::Unsupported(_)));
+        assert!(
+            refusal.to_string().ends_with("has none: write `cuda:1`"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
                 precision.compute()
             )));
         }
+        load.placement.device.check_model(checkpoint.config())?;
         if let Some(scheme) = load.dequantised {
             checkpoint = checkpoint.dequantised(scheme)?;
         }

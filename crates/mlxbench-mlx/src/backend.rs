@@ -66,9 +66,7 @@ impl Backend for MlxBackend {
             }
             _ => {}
         }
-        let compute = placement.precision.compute();
-        let gpu = placement.device.kind() != "cpu";
-        let weights = Weights::new(checkpoint, compute, quantised, gpu);
+        let weights = Weights::new(checkpoint, placement, quantised);
         devices::raise_wired_limit(&placement.device)?;
         let load = || GemmaModel::load(&weights, stream.clone());
         with_stream(&stream, load).map_err(framework)

@@ -49,7 +49,7 @@ impl Devices {
     /// # Errors
     /// [`Error::Unsupported`] when it isn't one of them, with the name to write where there is one.
     pub(crate) fn stream(self, name: &mlxbench_core::Device) -> Result<Stream> {
-        name.refuse_ways("MLX")?;
+        name.listed().refuse_ways("MLX")?;
         self.check(name)?;
         Stream::try_default_on_device(&device(name)).map_err(framework)
     }

@@ -134,6 +134,8 @@ pub(crate) enum Gathered {
     Plain(Array),
     /// Shapes as of one matrix, behind `count`.
     Quantised(Quantised),
+    /// Several, whose outputs follow one another: mlx-lm keeps gate and up of experts so.
+    Beside(Vec<Gathered>),
 }
 
 impl Gathered {
@@ -155,6 +157,10 @@ impl Gathered {
         match self {
             Self::Plain(weights) => gather_mm(x, weights, None, indices, sorted),
             Self::Quantised(weights) => weights.gathered_product(x, indices, sorted),
+            Self::Beside(parts) => {
+                let products = parts.iter().map(|part| part.product(x, indices, sorted));
+                concatenate(&products.collect::<Result<Vec<_>>>()?, -1)
+            }
         }
     }
 }

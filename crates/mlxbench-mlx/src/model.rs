@@ -8,7 +8,7 @@ use mlx_rs::error::Result as MlxResult;
 use mlx_rs::ops::indexing::{TryIndexOp, argmax_axis};
 use mlx_rs::transforms::{async_eval, eval};
 use mlx_rs::{Array, Stream, memory, with_stream};
-use mlxbench_core::backend::{ContextShape, Reads};
+use mlxbench_core::backend::{ContextShape, PER_LAYER_BY_HOST, Reads};
 use mlxbench_core::gemma::parts::{Norm, Spans};
 use mlxbench_core::gemma::{Activations, Decoder, Storage};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
@@ -102,6 +102,11 @@ impl GemmaModel {
         let kernels = weights
             .quantised
             .map(|way| quantised::kernels(way, weights.dtype));
+        let mut kernels = kernels.unwrap_or_default();
+        if weights.per_layer_on_cpu {
+            let (part, way) = PER_LAYER_BY_HOST;
+            kernels.insert(part.into(), way.into());
+        }
         Ok(Self {
             config: config.clone(),
             stream,
@@ -115,7 +120,7 @@ impl GemmaModel {
             lm_head: Linear::new(lm_head, None),
             final_softcap: config.final_logit_softcapping.map(SoftCap::new),
             storage,
-            kernels: kernels.unwrap_or_default(),
+            kernels,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Embeddings of tokens for each layer.
 
-use mlx_rs::Array;
 use mlx_rs::error::Result;
+use mlx_rs::{Array, Stream, with_stream};
 use mlxbench_core::gemma::parts::{self, Norm};
 use mlxbench_core::gemma::{LayerNames, PER_LAYER_PROJECTION, PER_LAYER_TABLE};
 
@@ -35,6 +35,15 @@ impl parts::PerLayerInput<Mlx> for PerLayerInput {
     }
 }
 
+/// What `work` gives on `stream`; on the current one where that is `None`. MLX has arrays wait for those of other
+/// streams.
+fn on<T>(stream: Option<&Stream>, work: impl FnOnce() -> T) -> T {
+    match stream {
+        Some(stream) => with_stream(stream, work),
+        None => work(),
+    }
+}
+
 /// The table of them, and what all layers add to their own.
 #[derive(Debug)]
 pub(crate) struct PerLayerEmbeddings {
@@ -42,6 +51,8 @@ pub(crate) struct PerLayerEmbeddings {
     layers: i32,
     /// Shape `[vocab_size, layers * width]`.
     table: Weight,
+    /// Where the table isn't the device's.
+    stream: Option<Stream>,
     /// On a row of it: a scalar in the model's dtype.
     scale: Array,
     projection: Linear,
@@ -57,10 +68,13 @@ impl PerLayerEmbeddings {
         };
         let layers = config.num_layers();
         let scale = Array::from_f32(scale as f32);
+        let stream = weights.per_layer_on_cpu.then(Stream::cpu);
+        let table = || weights.matrix(&[PER_LAYER_TABLE], layers * spec.width);
         Ok(Some(Self {
             width: spec.width as i32,
             layers: layers as i32,
-            table: weights.matrix(&[PER_LAYER_TABLE], layers * spec.width)?,
+            table: on(stream.as_ref(), table)?,
+            stream,
             scale: scale.as_dtype(weights::dtype(weights.dtype))?,
             projection: weights.product(PER_LAYER_PROJECTION, config.hidden_size)?,
             norm: RmsNorm::load(weights, &norm)?,
@@ -78,7 +92,8 @@ impl PerLayerEmbeddings {
         let (batch, tokens) = (ids.dim(0), ids.dim(1));
         let by_layer = [batch, tokens, self.layers, self.width];
         let shared = self.projection.forward(x)?.reshape(&by_layer)?;
-        let own = self.table.lookup(ids, x.dtype())?.multiply(&self.scale)?;
+        let rows = on(self.stream.as_ref(), || self.table.lookup(ids, x.dtype()))?;
+        let own = rows.multiply(&self.scale)?;
         let shared = self.norm.forward(&shared)?.reshape(own.shape())?;
         shared.add(own)?.split_equal(self.layers, -1)
     }

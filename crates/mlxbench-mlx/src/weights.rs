@@ -7,7 +7,7 @@ use mlx_rs::ops::indexing::TryIndexMutOp;
 use mlx_rs::ops::zeros_dtype;
 use mlx_rs::{Array, Dtype as MlxDtype};
 use mlxbench_core::gemma::{LayerNames, NormSpec};
-use mlxbench_core::{Checkpoint, Dtype};
+use mlxbench_core::{Checkpoint, Dtype, Placement};
 
 use crate::linear::{Gathered, Linear, Weight};
 use crate::quantised::{Quantised, Way};
@@ -28,6 +28,8 @@ pub struct Weights<'a> {
     pub(crate) dtype: Dtype,
     /// Whether the current stream is a GPU's.
     pub(crate) gpu: bool,
+    /// Whether the table of per-layer embeddings stays on the CPU, whatever the device is.
+    pub(crate) per_layer_on_cpu: bool,
     /// How matrices are kept, where they are quantised.
     pub(crate) quantised: Option<Way>,
     layers_bytes: Cell<u64>,
@@ -38,14 +40,14 @@ pub struct Weights<'a> {
 impl<'a> Weights<'a> {
     pub(crate) fn new(
         checkpoint: &'a Checkpoint,
-        dtype: Dtype,
+        placement: &Placement,
         quantised: Option<Way>,
-        gpu: bool,
     ) -> Self {
         Self {
             checkpoint,
-            dtype,
-            gpu,
+            dtype: placement.precision.compute(),
+            gpu: placement.device.kind() != "cpu",
+            per_layer_on_cpu: placement.device.keeps_per_layer_on_cpu(),
             quantised,
             layers_bytes: Cell::default(),
             experts_bytes: Cell::default(),
@@ -90,7 +92,7 @@ impl<'a> Weights<'a> {
     fn native(&self, names: &[impl AsRef<str>], columns: usize, dtype: Dtype) -> Result<Weight> {
         let mut parts: Vec<Weight> = Vec::new();
         for name in names {
-            let part = match self.checkpoint.packed(name.as_ref()) {
+            let part = match self.checkpoint.packed(name.as_ref()).pop() {
                 Some(packed) => Weight::Quantised(Quantised::packed(&packed, dtype)?),
                 None => Weight::plain(self.plain(std::slice::from_ref(name), columns)?),
             };
@@ -171,10 +173,34 @@ impl<'a> Weights<'a> {
 
     /// The matrices of `count` experts in the tensor called `name`.
     pub(crate) fn experts(&self, name: &str, [count, columns]: [usize; 2]) -> Result<Gathered> {
-        let weight = self.matrix(&[name], columns)?;
-        add(&self.layers_bytes, weight.bytes());
-        add(&self.experts_bytes, weight.bytes());
-        Gathered::new(weight, axis(count as u64)?)
+        let parts = match self.quantised {
+            Some(Way {
+                scheme: None,
+                dtype,
+            }) => self.packed_parts(name, dtype)?,
+            _ => Vec::new(),
+        };
+        let parts = match parts.is_empty() {
+            true => vec![self.matrix(&[name], columns)?],
+            false => parts,
+        };
+        let bytes = parts.iter().map(Weight::bytes).sum();
+        add(&self.layers_bytes, bytes);
+        add(&self.experts_bytes, bytes);
+        let count = axis(count as u64)?;
+        let parts = parts.into_iter().map(|part| Gathered::new(part, count));
+        let mut parts = parts.collect::<Result<Vec<_>>>()?;
+        Ok(match parts.len() {
+            1 => parts.remove(0),
+            _ => Gathered::Beside(parts),
+        })
+    }
+
+    /// What mlx-lm packed for the tensor called `name`, each for itself.
+    fn packed_parts(&self, name: &str, dtype: Dtype) -> Result<Vec<Weight>> {
+        let parts = self.checkpoint.packed(name);
+        let parts = parts.iter().map(|packed| Quantised::packed(packed, dtype));
+        parts.map(|part| part.map(Weight::Quantised)).collect()
     }
 
     /// The rows of all tensors called `names`, one tensor below the other, in `dtype`. They are copied

@@ -59,6 +59,7 @@ impl Names {
             let device = (devices.len() > 1).then(|| device(&hardware(id).to_string()));
             let way = id.placement.device.way().map(|way| match way {
                 "graph" => "graphs".to_owned(),
+                "ple-cpu" => "per-layer table on CPU".to_owned(),
                 other => other.to_owned(),
             });
             let threads = id.threads.map(|threads| match threads.get() {

@@ -33,7 +33,7 @@ pub use check::Check;
 use check::check;
 pub use forecast::{Forecast, Origin, Outlook, forecast};
 pub use passages::Passages;
-use targets::{Answers, both_sides, settle, targets};
+use targets::{Answers, both_sides, refuse_model, settle, targets};
 
 /// Share of the machine's memory that workers may fill together.
 const MEMORY_SHARE: f64 = 0.6;
@@ -142,10 +142,11 @@ pub fn plan(
         .map(|test| (test, source.prompt(&test, &gemma)))
         .collect();
     let mut answers = Answers::new(config, config_path);
-    let targets = match sides {
+    let mut targets = match sides {
         None => targets(config, config_path, &mut answers)?,
         Some(sides) => both_sides(config, config_path, sides, &mut answers)?,
     };
+    refuse_model(&mut targets, &gemma);
     let sizes: Vec<Test> = tests.iter().map(|(test, _)| *test).collect();
     let memory_bytes = system::machine().memory_bytes;
     let chunk = chunk::chunk(&config.measure, &sizes, &gemma, memory_bytes);

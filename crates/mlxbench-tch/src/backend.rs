@@ -76,8 +76,8 @@ impl Backend for TchBackend {
         if let Some(scheme) = placement.precision.scheme() {
             quantised::check_shapes(checkpoint.config(), scheme)?;
         }
-        let weights = Weights::new(checkpoint, device, placement.precision);
-        let replayed = placement.device.way().is_some();
+        let weights = Weights::new(checkpoint, device, placement);
+        let replayed = placement.device.way() == Some(GRAPH);
         if replayed && checkpoint.config().has_experts() {
             return Err(Error::Unsupported(format!(
                 "PyTorch can't run this model on {}: the host picks the experts of each token, and a graph \
@@ -191,7 +191,7 @@ fn libraries(config: &str) -> BTreeMap<String, String> {
 fn device(name: &mlxbench_core::Device) -> Result<Device> {
     let is_graph = name.kind() == "cuda" && name.way() == Some(GRAPH);
     if !(is_graph && graph::AVAILABLE) {
-        name.refuse_ways("PyTorch")?;
+        name.listed().refuse_ways("PyTorch")?;
     }
     let (device, usable) = match name.kind() {
         "cpu" => (Device::Cpu, true),

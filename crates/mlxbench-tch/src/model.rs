@@ -5,7 +5,7 @@ mod ops;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, Reads};
+use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, PER_LAYER_BY_HOST, Reads};
 use mlxbench_core::gemma::Storage;
 use mlxbench_core::{GemmaConfig, Model, Result, TokenBatch, TokenId};
 use tch::{Device, Kind, TchError, Tensor};
@@ -28,6 +28,7 @@ pub struct GemmaModel {
     /// Where steps are replayed. They go before what they read and write.
     replays: Option<Replays>,
     network: Network,
+    per_layer_on_cpu: bool,
     /// How weights are kept, and the names of their products, where they are quantised.
     quantised: Option<(Storage, BTreeMap<String, String>)>,
 }
@@ -61,6 +62,7 @@ impl GemmaModel {
         Ok(Self {
             replays: replayed.then(Replays::default),
             network,
+            per_layer_on_cpu: weights.per_layer_on_cpu,
             quantised: weights.scheme.map(named),
         })
     }
@@ -93,8 +95,10 @@ impl Model for GemmaModel {
     fn reads(&self) -> Reads {
         match self.network.place.device {
             Device::Cpu => Reads::Immediate,
-            // The host has waited for the step before, whose experts it picked.
-            Device::Cuda(_) if self.network.config.has_experts() => Reads::InOrder,
+            // The host has waited for the step before, whose experts it picked or whose token it looked up.
+            Device::Cuda(_) if self.network.config.has_experts() || self.per_layer_on_cpu => {
+                Reads::InOrder
+            }
             Device::Cuda(_) => Reads::Own,
             Device::Mps | Device::Vulkan => Reads::InOrder,
         }
@@ -106,6 +110,10 @@ impl Model for GemmaModel {
         names.extend(of_products);
         if self.network.config.has_experts() {
             names.insert("experts".into(), EXPERTS_BY_HOST.into());
+        }
+        if self.per_layer_on_cpu {
+            let (part, way) = PER_LAYER_BY_HOST;
+            names.insert(part.into(), way.into());
         }
         names
     }

@@ -91,7 +91,8 @@ impl PerLayerEmbeddings {
         let shared = self
             .norm
             .forward(&self.projection.forward(x)?.f_view(by_layer)?)?;
-        let own = self.table.lookup(ids)?.f_mul_scalar_(self.scale)?;
+        let rows = self.table.lookup(&ids.f_to_device(self.table.device())?)?;
+        let own = rows.f_to_device(x.device())?.f_mul_scalar_(self.scale)?;
         let all = own.f_view(by_layer)?.f_add_(&shared)?;
         all.f_unbind(2)
     }

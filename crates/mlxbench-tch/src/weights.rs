@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use mlxbench_core::gemma::{LayerNames, NormSpec, Storage};
-use mlxbench_core::{Checkpoint, Dtype, Precision, Scheme};
+use mlxbench_core::{Checkpoint, Dtype, Placement, Scheme};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::linear::{self, Linear, Weight};
@@ -23,6 +23,8 @@ pub(crate) fn dtype(dtype: Dtype) -> Kind {
 pub struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) device: Device,
+    /// Whether the table of per-layer embeddings stays on the CPU, whatever the device is.
+    pub(crate) per_layer_on_cpu: bool,
     /// Of all that is no matrix, and of activations.
     pub(crate) dtype: Dtype,
     /// How matrices are quantised, where they are.
@@ -32,10 +34,12 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, device: Device, precision: Precision) -> Self {
+    pub(crate) fn new(checkpoint: &'a Checkpoint, device: Device, placement: &Placement) -> Self {
+        let precision = placement.precision;
         Self {
             checkpoint,
             device,
+            per_layer_on_cpu: placement.device.keeps_per_layer_on_cpu(),
             dtype: precision.compute(),
             scheme: precision.scheme(),
             storage: RefCell::new(Storage::empty(precision.kv_cache(), quantised::ACTIVATIONS)),
@@ -56,8 +60,17 @@ impl<'a> Weights<'a> {
 
     /// The rows of all matrices called `names`, one matrix below the other. Shape `[rows, columns]`.
     fn matrix(&self, names: &[impl AsRef<str>], columns: usize) -> Result<Weight, TchError> {
+        self.matrix_on(self.device, names, columns)
+    }
+
+    fn matrix_on(
+        &self,
+        device: Device,
+        names: &[impl AsRef<str>],
+        columns: usize,
+    ) -> Result<Weight, TchError> {
         let Some(scheme) = self.scheme else {
-            let elements = self.stacked(names, dtype(self.dtype))?;
+            let elements = self.stacked(names, (dtype(self.dtype), device))?;
             return Ok(Weight::Plain(elements.f_view([-1, columns as i64])?));
         };
         // Tensors of one product are of one kind.
@@ -65,7 +78,7 @@ impl<'a> Weights<'a> {
         let names = || names.iter().map(AsRef::as_ref);
         let elements = names().map(|name| self.checkpoint.elements(name) as i64);
         let shape = [elements.sum::<i64>() / columns as i64, columns as i64];
-        let place = (dtype(self.dtype), self.device);
+        let place = (dtype(self.dtype), device);
         let kernel = Kernel::of(kept, place);
         let blocks = names().flat_map(|name| self.checkpoint.codes(name, scheme));
         Quantised::pack(kernel, blocks, shape, place).map(Weight::Quantised)
@@ -93,7 +106,7 @@ impl<'a> Weights<'a> {
     }
 
     fn biases(&self, names: &[String]) -> Result<Tensor, TchError> {
-        let biases = self.stacked(names, dtype(self.dtype))?;
+        let biases = self.stacked(names, (dtype(self.dtype), self.device))?;
         self.storage.borrow_mut().others_bytes += linear::bytes(&biases);
         Ok(biases)
     }
@@ -104,7 +117,7 @@ impl<'a> Weights<'a> {
         let Some(name) = &spec.weight else {
             return Ok(None);
         };
-        let mut factor = self.stacked(&[name], Kind::Float)?;
+        let mut factor = self.stacked(&[name], (Kind::Float, self.device))?;
         let factor = factor
             .f_add_scalar_(spec.offset)?
             .f_mul_scalar_(spec.scale)?;
@@ -118,9 +131,13 @@ impl<'a> Weights<'a> {
         self.biases(&[name.to_owned()])
     }
 
-    /// The table of embeddings for each layer, of shape `[vocab_size, columns]`.
+    /// The table of embeddings for each layer, where it is kept, of shape `[vocab_size, columns]`.
     pub(crate) fn per_layer_table(&self, name: &str, columns: usize) -> Result<Weight, TchError> {
-        let table = self.matrix(&[name], columns)?;
+        let device = match self.per_layer_on_cpu {
+            true => Device::Cpu,
+            false => self.device,
+        };
+        let table = self.matrix_on(device, &[name], columns)?;
         self.storage.borrow_mut().per_layer_bytes += table.bytes();
         Ok(table)
     }
@@ -141,20 +158,23 @@ impl<'a> Weights<'a> {
         Ok(Linear::new(weight, None))
     }
 
-    /// The elements of all tensors called `names`, behind one another, in `dtype`. They are copied
+    /// The elements of all tensors called `names`, behind one another, of a dtype on a device. They are copied
     /// in blocks, so that file, copy and conversion are never whole in memory together.
-    fn stacked(&self, names: &[impl AsRef<str>], dtype: Kind) -> Result<Tensor, TchError> {
+    fn stacked(
+        &self,
+        names: &[impl AsRef<str>],
+        place: (Kind, Device),
+    ) -> Result<Tensor, TchError> {
         let names = || names.iter().map(AsRef::as_ref);
         let total: i64 = names()
             .map(|name| self.checkpoint.elements(name) as i64)
             .sum();
-        let stacked = Tensor::f_empty([total], (dtype, self.device))?;
+        let stacked = Tensor::f_empty([total], place)?;
         let mut start = 0;
         for tensor in names().map(|name| self.checkpoint.tensor(name)) {
             for block in tensor.blocks() {
-                let count = elements(block, tensor.dtype());
-                let stored =
-                    Tensor::f_from_data_size(block, &[count], self::dtype(tensor.dtype()))?;
+                let count = elements(&block, tensor.dtype());
+                let stored = Tensor::f_from_data_size(&block, &[count], dtype(tensor.dtype()))?;
                 stacked.f_narrow(0, start, count)?.f_copy_(&stored)?;
                 start += count;
             }

@@ -1,7 +1,7 @@
 //! Goldens of Hugging Face transformers.
 
 use mlxbench_candle::CandleBackend;
-use mlxbench_conformance::Golden;
+use mlxbench_conformance::{Golden, per_layer};
 use mlxbench_core::{Device, Dtype, Placement};
 
 fn f32_on_the_cpu() -> Placement {
@@ -21,9 +21,9 @@ fn f32_equals_the_reference() {
 }
 
 #[test]
-fn packed_checkpoints_are_read_as_mlx_lm_reads_them() {
+fn checkpoints_of_mlx_lm_are_read_as_it_reads_them() {
     let placement = f32_on_the_cpu();
-    for golden in Golden::packed_by_mlx().unwrap() {
+    for golden in Golden::by_mlx_lm().unwrap() {
         let comparison = golden.compare(&mut CandleBackend::default(), &placement);
         comparison.unwrap().assert_within(1e-3);
     }
@@ -41,4 +41,10 @@ fn a_rewound_model_goes_on_as_one_that_was_never_there() {
             golden.name
         );
     }
+}
+
+#[test]
+fn a_table_on_the_cpu_gives_the_same_logits() {
+    let compared = per_layer::same_wherever_the_table_is(&mut CandleBackend::default());
+    assert!(compared.unwrap() > 0);
 }

@@ -5,6 +5,7 @@
 //! tied is missing, the other stands for both.
 
 use super::tensor::Tensor;
+use crate::Dtype;
 use crate::gemma::Fact;
 use crate::gemma::hf::{HeadFlag, head_fact};
 
@@ -77,8 +78,10 @@ pub(super) fn decide(
 /// Whether two tensors of one shape hold the same numbers. It ends at the first that differ, and
 /// holds a block of each at a time.
 fn same_elements(a: &Tensor<'_>, b: &Tensor<'_>) -> bool {
-    if a.dtype() == b.dtype() {
+    // What is computed is in f32, and in blocks of its own.
+    if a.dtype() == b.dtype() && a.dtype() != Dtype::F32 {
         return a.blocks().eq(b.blocks());
     }
-    a.widened().eq(b.widened())
+    let [a, b] = [a, b].map(|tensor| tensor.widened_blocks().flatten());
+    a.eq(b)
 }

@@ -30,13 +30,23 @@ const OF_KEYS_VALUES: [&str; 4] = ["k_proj.", "v_proj.", "k_norm.", "v_norm."];
 /// The stored names of a model's tensors.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names {
-    /// Each tensor but the head, with its stored name. The embeddings are left out where only the
-    /// head is stored.
-    pub(super) body: Vec<(TensorSpec, String)>,
+    /// Each tensor but the head, with its stored name, or those of its parts. The embeddings are left out where only
+    /// the head is stored.
+    pub(super) body: Vec<(TensorSpec, Vec<String>)>,
     /// The head, where one is stored.
     pub(super) head: Option<(TensorSpec, String)>,
     /// Names of the text model that its configuration doesn't ask for.
     pub(super) unused: Vec<String>,
+}
+
+impl Names {
+    /// All tensors with their stored names.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&TensorSpec, &[String])> {
+        let body = self.body.iter();
+        let head = self.head.iter();
+        body.map(|(spec, names)| (spec, names.as_slice()))
+            .chain(head.map(|(spec, name)| (spec, std::slice::from_ref(name))))
+    }
 }
 
 /// Whether these stored names are all that the model of `file` needs.
@@ -79,8 +89,8 @@ pub(super) fn find(
         let mut missing = Vec::new();
         for spec in &specs {
             let name = format!("{prefix}{}", spec.name.trim_start_matches(CANONICAL));
-            if stored.contains(name.as_str()) {
-                body.push((spec.clone(), name));
+            if let Some(names) = stored_as(name, stored) {
+                body.push((spec.clone(), names));
             } else if embeddings_needed || spec.name != EMBEDDINGS {
                 missing.push(spec.name.clone());
             }
@@ -114,6 +124,28 @@ pub(super) fn find(
     })
 }
 
+/// The stored names of what is called `name`: its own, or of experts those that mlx-lm gives them (`sanitize` in
+/// `gemma4_text.py`). `None` where neither is there.
+fn stored_as(name: String, stored: &BTreeSet<&str>) -> Option<Vec<String>> {
+    if stored.contains(name.as_str()) {
+        return Some(vec![name]);
+    }
+    let (experts, projection) = name.rsplit_once('.')?;
+    let parts: &[&str] = match projection {
+        "gate_up_proj" => &["gate_proj", "up_proj"],
+        "down_proj" => &["down_proj"],
+        _ => return None,
+    };
+    let parts = parts
+        .iter()
+        .map(|part| format!("{experts}.switch_glu.{part}.weight"));
+    let parts: Vec<String> = parts.collect();
+    parts
+        .iter()
+        .all(|part| stored.contains(part.as_str()))
+        .then_some(parts)
+}
+
 /// The stored output head of the model at `prefix`: the nearest above it, or the only one.
 fn head<'a>(prefix: &str, stored: &BTreeSet<&'a str>) -> Result<Option<&'a str>, String> {
     let place = |name: &'a str| {
@@ -137,8 +169,13 @@ fn head<'a>(prefix: &str, stored: &BTreeSet<&'a str>) -> Result<Option<&'a str>,
 }
 
 /// Names of the text model that nothing asked for; but the RoPE tables of old files are computed.
-fn unused(prefix: &str, body: &[(TensorSpec, String)], stored: &BTreeSet<&str>) -> Vec<String> {
-    let used: BTreeSet<&str> = body.iter().map(|(_, name)| name.as_str()).collect();
+fn unused(
+    prefix: &str,
+    body: &[(TensorSpec, Vec<String>)],
+    stored: &BTreeSet<&str>,
+) -> Vec<String> {
+    let used = body.iter().flat_map(|(_, names)| names);
+    let used: BTreeSet<&str> = used.map(String::as_str).collect();
     let of_text_model = |name: &str| {
         let rest = name.strip_prefix(prefix);
         rest.is_some_and(|rest| PARTS.iter().any(|part| rest.starts_with(part)))
@@ -182,12 +219,6 @@ fn head_bias(prefix: &str, stored: &BTreeSet<&str>) -> Option<String> {
 }
 
 fn missing_message(missing: &[String], stored: &BTreeSet<&str>) -> String {
-    if let Some(name) = stored.iter().find(|name| name.contains(".switch_glu.")) {
-        return format!(
-            "`{}` is how mlx-lm keeps experts, which isn't read yet: take the original files",
-            name.escape_debug()
-        );
-    }
     let first = missing.first().map_or("", String::as_str);
     let others = match missing.len().saturating_sub(1) {
         0 => String::new(),
@@ -336,15 +367,18 @@ mod tests {
     }
 
     #[test]
-    fn experts_as_mlx_lm_keeps_them_are_named() {
-        let odd = "x.layers.0.experts.switch_glu.up_proj.weight";
-        let mut names = names("x.", &[odd]);
-        names.retain(|name| name != "x.norm.weight");
-        let message = find_in(&names, true).unwrap_err();
-        assert!(
-            message.contains(odd) && message.contains("original files"),
-            "{message}"
-        );
+    fn experts_are_found_as_mlx_lm_keeps_them() {
+        let path = "x.layers.0.experts";
+        let parts = ["gate_proj", "up_proj", "down_proj"];
+        let parts = parts.map(|part| format!("{path}.switch_glu.{part}.weight"));
+        let [gate, up, down] = &parts;
+        let stored: BTreeSet<&str> = parts.iter().map(String::as_str).collect();
+        let found = |part: &str| stored_as(format!("{path}.{part}"), &stored);
+        assert_eq!(found("gate_up_proj"), Some(vec![gate.clone(), up.clone()]));
+        assert_eq!(found("down_proj"), Some(vec![down.clone()]));
+        assert_eq!(found("other"), None);
+        let without_up = [gate.as_str(), down.as_str()].into();
+        assert_eq!(stored_as(format!("{path}.gate_up_proj"), &without_up), None);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Matrices as mlx-lm packs them: words of codes, with a scale and a bias for each group of weights.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
+use super::Weights;
+use super::form::Region;
 use super::header::Expected;
-use super::tensor::{Bytes, Tensor};
-use super::{Form, Region, Weights};
+use super::tensor::Tensor;
 use crate::gemma::TensorSpec;
 use crate::gemma::hf::mlx::{Affine, MlxPacking};
-use crate::{Dtype, Error, Result};
+use crate::{Error, Result};
 
 /// The endings of what lies beside a packed matrix.
 const BESIDE: [&str; 2] = [".scales", ".biases"];
@@ -51,27 +53,32 @@ pub struct Packed<'a> {
     pub biases: Tensor<'a>,
 }
 
-impl<'a> Packed<'a> {
-    /// The weights that the codes stand for, `scale * code + bias` in f32.
-    pub(super) fn dequantised(&self) -> Tensor<'a> {
-        let scales: Vec<f32> = self.scales.to_vec();
-        let biases: Vec<f32> = self.biases.to_vec();
+impl Packed<'_> {
+    /// How many weights it has.
+    pub(super) fn len(&self) -> usize {
+        self.scales.len() * self.affine.group_size
+    }
+
+    /// The weights that the codes of some whole rows stand for, `scale * code + bias` in f32. Their pages go.
+    pub(super) fn dequantised(&self, weights: Range<usize>) -> Vec<f32> {
         let Affine { bits, group_size } = self.affine;
-        let rows = self.words.bytes().chunks_exact(self.columns * bits / 8);
+        let of_groups = weights.start / group_size..weights.end / group_size;
+        let [scales, biases] = [&self.scales, &self.biases].map(|t| t.widened(of_groups.clone()));
         let groups = self.columns / group_size;
+        let of_words = weights.start * bits / 32..weights.end * bits / 32;
+        let words = self.words.bytes_of(of_words.clone());
+        let rows = words.chunks_exact(self.columns * bits / 8);
         let rows = rows.zip(scales.chunks_exact(groups).zip(biases.chunks_exact(groups)));
-        let mut bytes = Vec::with_capacity(rows.len() * self.columns * size_of::<f32>());
-        for (words, (scales, biases)) in rows {
-            for (column, code) in self.affine.codes(words, self.columns).enumerate() {
+        let rows = rows.flat_map(|(words, (scales, biases))| {
+            let codes = self.affine.codes(words, self.columns).enumerate();
+            codes.map(move |(column, code)| {
                 let group = column / group_size;
-                let weight = scales[group] * code as f32 + biases[group];
-                bytes.extend(weight.to_le_bytes());
-            }
-        }
-        Tensor {
-            bytes: Bytes::Computed(bytes),
-            dtype: Dtype::F32,
-        }
+                scales[group] * code as f32 + biases[group]
+            })
+        });
+        let weights = rows.collect();
+        self.words.release(of_words);
+        weights
     }
 }
 
@@ -91,7 +98,7 @@ impl Weights {
             return Ok(None);
         };
         let [scales, biases] = BESIDE.map(|ending| format!("{path}{ending}"));
-        let (Some(affine), &[rows, columns]) = (packing.of(path), spec.shape.as_slice()) else {
+        let (Some(affine), Some(columns)) = (packing.of(path), spec.columns()) else {
             return Ok(None);
         };
         let Some(found) = self.found.get(&scales) else {
@@ -109,11 +116,18 @@ impl Weights {
                 "tensor `{biases}` is missing, though `{scales}` is here"
             )));
         }
-        let groups = [rows, columns / group_size];
+        // But for the columns the shape is the matrix's own.
+        let with_columns = |columns| {
+            let mut shape = spec.shape.clone();
+            shape.pop();
+            shape.push(columns);
+            shape
+        };
+        let groups = with_columns(columns / group_size);
         Ok(Some(PackedRegions {
             affine,
             columns,
-            words: self.region(name, &[rows, columns * bits / 32], Expected::Words)?,
+            words: self.region(name, &with_columns(columns * bits / 32), Expected::Words)?,
             scales: self.region(&scales, &groups, Expected::Numbers)?,
             biases: self.region(&biases, &groups, Expected::Numbers)?,
         }))
@@ -127,19 +141,5 @@ impl Weights {
             scales: self.tensor(&regions.scales),
             biases: self.tensor(&regions.biases),
         }
-    }
-
-    /// The form of the tensor `spec`, stored as `name`.
-    pub(super) fn form(
-        &self,
-        spec: &TensorSpec,
-        name: &str,
-        packing: Option<&MlxPacking>,
-    ) -> Result<Form> {
-        let packed = packing.map(|packing| self.packed_regions(spec, name, packing));
-        Ok(match packed.transpose()?.flatten() {
-            Some(regions) => Form::Packed(regions),
-            None => Form::Plain(self.region(name, &spec.shape, Expected::Numbers)?),
-        })
     }
 }

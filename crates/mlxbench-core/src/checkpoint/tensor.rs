@@ -1,31 +1,81 @@
-//! One tensor in its mapped file, and what it converts to.
+//! One tensor of a checkpoint, as it is stored or computed from that, and what it converts to.
+
+use std::borrow::Cow;
+use std::ops::Range;
 
 use memmap2::{Mmap, UncheckedAdvice};
 
+use super::packed::Packed;
 use crate::quantise::Codes;
 use crate::{Dtype, Scheme};
 
 /// How much of a tensor is converted before its pages are given back: a multiple of every element.
 const RELEASE_BYTES: usize = 16 << 20;
 
-/// A tensor in its mapped file. Dropping it tells the system that its pages may go.
+/// A tensor. Dropping it tells the system that its pages may go.
 #[derive(Debug)]
 pub struct Tensor<'a> {
-    pub(super) bytes: Bytes<'a>,
+    pub(super) elements: Elements<'a>,
     pub(super) dtype: Dtype,
 }
 
 /// Where the elements of a tensor are.
 #[derive(Debug)]
-pub(super) enum Bytes<'a> {
+pub(super) enum Elements<'a> {
     /// In a mapped file.
     Mapped {
         map: &'a Mmap,
         /// Bytes of the file.
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
     },
-    /// In memory: what is stored stands for them.
-    Computed(Vec<u8>),
+    /// In mlx-lm's codes, which stand for them. In f32.
+    Packed(Box<Packed<'a>>),
+    /// In the codes that `scheme` makes of `stored`, rows of `columns` weights, all of them finite. In f32.
+    Dequantised {
+        stored: Box<Tensor<'a>>,
+        scheme: Scheme,
+        columns: usize,
+    },
+    /// In `parts`, of which each gives `run` elements in turn, whole rows of `columns`. In f32.
+    InTurns {
+        parts: Vec<Tensor<'a>>,
+        run: usize,
+        columns: usize,
+    },
+}
+
+impl<'a> Tensor<'a> {
+    /// What the codes of `scheme` stand for that are made of `stored`, rows of `columns` finite weights.
+    pub(super) fn dequantised(stored: Tensor<'a>, scheme: Scheme, columns: usize) -> Self {
+        Self {
+            elements: Elements::Dequantised {
+                stored: Box::new(stored),
+                scheme,
+                columns,
+            },
+            dtype: Dtype::F32,
+        }
+    }
+
+    /// The elements of `parts` in turns, `run` of each, whole rows of `columns`.
+    pub(super) fn in_turns(parts: Vec<Tensor<'a>>, run: usize, columns: usize) -> Self {
+        Self {
+            elements: Elements::InTurns {
+                parts,
+                run,
+                columns,
+            },
+            dtype: Dtype::F32,
+        }
+    }
+
+    /// What mlx-lm's codes stand for.
+    pub(super) fn unpacked(packed: Packed<'a>) -> Self {
+        Self {
+            elements: Elements::Packed(Box::new(packed)),
+            dtype: Dtype::F32,
+        }
+    }
 }
 
 impl Tensor<'_> {
@@ -34,72 +84,149 @@ impl Tensor<'_> {
         self.dtype
     }
 
-    /// Its elements, little-endian, row after row.
-    pub fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Mapped { map, range } => &map[range.clone()],
-            Bytes::Computed(bytes) => bytes,
+    /// How many elements it has.
+    pub(super) fn len(&self) -> usize {
+        match &self.elements {
+            Elements::Mapped { range, .. } => range.len() / self.element_bytes(),
+            Elements::Packed(packed) => packed.len(),
+            Elements::Dequantised { stored, .. } => stored.len(),
+            Elements::InTurns { parts, .. } => parts.iter().map(Self::len).sum(),
         }
     }
 
+    /// Its elements, little-endian, row after row: a view of the file, or computed, and then whole in memory.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        self.bytes_of(0..self.len())
+    }
+
     /// [`Tensor::bytes`] in blocks of whole elements. The pages of a block go when the next one is
-    /// asked for, so that a large tensor that is copied block by block isn't held twice.
-    pub fn blocks(&self) -> impl Iterator<Item = &[u8]> {
-        self.blocks_of(1)
+    /// asked for, and what is computed is computed block by block, so that a large tensor that is copied so isn't held
+    /// twice.
+    pub fn blocks(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        self.row_blocks(1)
     }
 
     /// [`Tensor::blocks`] of whole rows of `columns` elements.
-    pub fn row_blocks(&self, columns: usize) -> impl Iterator<Item = &[u8]> {
-        self.blocks_of(columns)
-    }
-
-    /// Blocks of whole runs of so many elements.
-    fn blocks_of(&self, elements: usize) -> impl Iterator<Item = &[u8]> {
-        let size = block_bytes(elements.saturating_mul(self.element_bytes()));
-        let bytes = self.bytes();
-        (0..bytes.len()).step_by(size).map(move |start| {
-            self.release(start.saturating_sub(size)..start);
-            &bytes[start..bytes.len().min(start.saturating_add(size))]
+    pub fn row_blocks(&self, columns: usize) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        let mut before = 0..0;
+        self.ranges(columns).map(move |range| {
+            self.release(std::mem::replace(&mut before, range.clone()));
+            self.bytes_of(range)
         })
     }
 
-    /// Its elements converted to `T`, through f32 where the dtypes differ. Pages of the file go as
-    /// soon as they are converted, so that a large tensor isn't held twice.
+    /// [`Tensor::row_blocks`] converted to `T`, through f32 where the dtypes differ.
+    pub fn row_vecs<T: Element>(&self, columns: usize) -> impl Iterator<Item = Vec<T>> {
+        let blocks = self.row_blocks(columns);
+        blocks.map(|block| widened(self.dtype, &block).map(T::from_f32).collect())
+    }
+
+    /// All of its elements converted to `T`, through f32 where the dtypes differ.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        let mut elements = Vec::with_capacity(self.bytes().len() / self.element_bytes());
-        elements.extend(self.widened().map(T::from_f32));
+        let mut elements = Vec::with_capacity(self.len());
+        elements.extend(self.row_vecs::<T>(1).flatten());
         elements
     }
 
-    /// Its elements in f32, one after another; pages go as with [`Tensor::blocks`].
-    pub(super) fn widened(&self) -> impl Iterator<Item = f32> {
-        self.blocks().flat_map(|block| widened(self.dtype, block))
+    /// Its elements in f32, in blocks; as with [`Tensor::blocks`].
+    pub(super) fn widened_blocks(&self) -> impl Iterator<Item = Vec<f32>> {
+        self.ranges(1).map(|range| self.widened(range))
+    }
+
+    /// Some of its elements in f32, whole rows where they are computed. Their pages go.
+    pub(super) fn widened(&self, range: Range<usize>) -> Vec<f32> {
+        match &self.elements {
+            Elements::Mapped { .. } => {
+                let elements = widened(self.dtype, &self.bytes_of(range.clone())).collect();
+                self.release(range);
+                elements
+            }
+            Elements::Packed(packed) => packed.dequantised(range),
+            Elements::Dequantised {
+                stored,
+                scheme,
+                columns,
+            } => {
+                let codes = Codes::of(*scheme, &stored.widened(range), *columns);
+                let codes = codes.expect("weights that were looked at");
+                codes.dequantised().collect()
+            }
+            Elements::InTurns { parts, run, .. } => {
+                let mut elements = Vec::with_capacity(range.len());
+                let mut at = range.start;
+                while at < range.end {
+                    let (turn, within) = (at / run, at % run);
+                    let count = (run - within).min(range.end - at);
+                    let first = turn / parts.len() * run + within;
+                    elements.extend(parts[turn % parts.len()].widened(first..first + count));
+                    at += count;
+                }
+                elements
+            }
+        }
+    }
+
+    /// Its elements in blocks of whole rows, of `columns` and of what they are computed by.
+    fn ranges(&self, columns: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        // Vectors are never computed, and a matrix has one width.
+        let row = columns.max(self.computed_columns()).max(1);
+        let size = (RELEASE_BYTES / self.element_bytes() / row)
+            .max(1)
+            .saturating_mul(row);
+        let len = self.len();
+        let starts = (0..len).step_by(size);
+        starts.map(move |start| start..len.min(start.saturating_add(size)))
+    }
+
+    /// Elements that can only be computed together.
+    fn computed_columns(&self) -> usize {
+        match &self.elements {
+            Elements::Mapped { .. } => 1,
+            Elements::Packed(packed) => packed.columns,
+            Elements::Dequantised { columns, .. } | Elements::InTurns { columns, .. } => *columns,
+        }
+    }
+
+    pub(super) fn bytes_of(&self, elements: Range<usize>) -> Cow<'_, [u8]> {
+        match &self.elements {
+            Elements::Mapped { map, range } => {
+                let bytes = self.of_file(range, &elements);
+                Cow::Borrowed(&map[bytes])
+            }
+            _ => {
+                let weights = self.widened(elements).into_iter();
+                Cow::Owned(weights.flat_map(f32::to_le_bytes).collect())
+            }
+        }
+    }
+
+    /// The bytes of the file, of which the tensor's are `range`, that hold these elements.
+    fn of_file(&self, range: &Range<usize>, elements: &Range<usize>) -> Range<usize> {
+        let at = |element: usize| range.start + element * self.element_bytes();
+        at(elements.start)..at(elements.end)
     }
 
     fn element_bytes(&self) -> usize {
         self.dtype.size_bytes() as usize
     }
 
-    /// Tells the system that the pages of these of its bytes may go.
-    fn release(&self, bytes: std::ops::Range<usize>) {
-        let Bytes::Mapped { map, range } = &self.bytes else {
+    /// Tells the system that the pages of these elements may go.
+    pub(super) fn release(&self, elements: Range<usize>) {
+        let Elements::Mapped { map, range } = &self.elements else {
             return;
         };
+        let bytes = self.of_file(range, &elements);
         // SAFETY: the map is a read-only view of a file, so dropped pages come back unchanged.
         // Failure costs memory and nothing else.
         let _ = unsafe {
-            map.unchecked_advise_range(
-                UncheckedAdvice::DontNeed,
-                range.start + bytes.start,
-                bytes.len(),
-            )
+            map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
         };
     }
 }
 
 impl<'a> Tensor<'a> {
-    /// The codes of a matrix with rows of `columns`, in blocks of whole rows; pages go as with
-    /// [`Tensor::blocks`], so that what is in a file is never whole in memory.
+    /// The codes of a matrix with rows of `columns`, in blocks of whole rows; as with [`Tensor::blocks`], what is
+    /// stored or computed is never whole in memory.
     ///
     /// # Errors
     /// As [`Codes::of`], for each block.
@@ -108,19 +235,8 @@ impl<'a> Tensor<'a> {
         scheme: Scheme,
         columns: usize,
     ) -> impl Iterator<Item = Result<Codes, String>> + 'a {
-        let size = block_bytes(columns.saturating_mul(self.element_bytes()));
-        let mut start = 0;
-        std::iter::from_fn(move || {
-            let bytes = self.bytes();
-            let end = bytes.len().min(start + size);
-            if start == end {
-                return None;
-            }
-            let weights: Vec<f32> = widened(self.dtype, &bytes[start..end]).collect();
-            self.release(start..end);
-            start = end;
-            Some(Codes::of(scheme, &weights, columns))
-        })
+        let ranges = self.ranges(columns);
+        ranges.map(move |range| Codes::of(scheme, &self.widened(range), columns))
     }
 }
 
@@ -136,14 +252,8 @@ fn widened(dtype: Dtype, bytes: &[u8]) -> impl Iterator<Item = f32> {
 
 impl Drop for Tensor<'_> {
     fn drop(&mut self) {
-        self.release(0..self.bytes().len());
+        self.release(0..self.len());
     }
-}
-
-/// The size of blocks that hold whole units of `unit` bytes: as many as [`RELEASE_BYTES`] hold, or one.
-fn block_bytes(unit: usize) -> usize {
-    let unit = unit.max(1);
-    (RELEASE_BYTES / unit).max(1).saturating_mul(unit)
 }
 
 /// A number that weights convert to.
@@ -181,14 +291,75 @@ impl Element for half::f16 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    /// A file of so many numbers in f32. Pages of a map without one would be lost when they are given back.
+    fn map(count: usize) -> Mmap {
+        let mut file = tempfile::tempfile().unwrap();
+        let bytes = crate::numbers(1).take(count).flat_map(f32::to_le_bytes);
+        file.write_all(&bytes.collect::<Vec<u8>>()).unwrap();
+        // SAFETY: nobody else has the file.
+        unsafe { Mmap::map(&file) }.unwrap()
+    }
+
+    fn of(map: &Mmap) -> Tensor<'_> {
+        Tensor {
+            elements: Elements::Mapped {
+                map,
+                range: 0..map.len(),
+            },
+            dtype: Dtype::F32,
+        }
+    }
 
     #[test]
     fn blocks_hold_whole_rows() {
-        assert_eq!(block_bytes(2), RELEASE_BYTES);
-        // Rows of 5376 bf16: 1560 of them.
-        assert_eq!(block_bytes(10_752), 1560 * 10_752);
-        // A row that is larger than a block is one.
-        assert_eq!(block_bytes(RELEASE_BYTES + 4), RELEASE_BYTES + 4);
+        // Three rows a block, the last one less; a row that is larger than a block is one.
+        for (rows, columns, expected) in [
+            (7, RELEASE_BYTES / 13, vec![3, 3, 1]),
+            (2, RELEASE_BYTES / 4 + 1, vec![1, 1]),
+        ] {
+            let map = map(rows * columns);
+            let tensor = of(&map);
+            let blocks = tensor
+                .row_blocks(columns)
+                .map(|block| block.len() / 4 / columns);
+            assert_eq!(blocks.collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_computed_is_computed_in_blocks_and_the_same_as_in_one() {
+        let columns = 1 << 16;
+        let map = map(200 * columns);
+        for scheme in [Scheme::Q8, Scheme::Q4] {
+            let weights = of(&map).to_vec::<f32>();
+            let whole = Codes::of(scheme, &weights, columns).unwrap();
+            let tensor = Tensor::dequantised(of(&map), scheme, columns);
+            let blocks = tensor.blocks().map(|block| block.len());
+            assert!(blocks.max().unwrap() <= RELEASE_BYTES);
+            assert_eq!(tensor.blocks().count(), 4);
+            assert!(
+                tensor.to_vec::<f32>().into_iter().eq(whole.dequantised()),
+                "{scheme:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn parts_take_turns() {
+        let map = map(24);
+        let half = |range| Tensor {
+            elements: Elements::Mapped { map: &map, range },
+            dtype: Dtype::F32,
+        };
+        let tensor = Tensor::in_turns(vec![half(0..48), half(48..96)], 4, 2);
+        let all = of(&map).to_vec::<f32>();
+        let turns = [0, 12, 4, 16, 8, 20].map(|start| &all[start..start + 4]);
+        let expected = turns.concat();
+        assert_eq!(tensor.to_vec::<f32>(), expected);
+        assert_eq!(tensor.widened(2..14), expected[2..14]);
     }
 }

@@ -1,6 +1,6 @@
 //! Goldens of Hugging Face transformers.
 
-use mlxbench_conformance::Golden;
+use mlxbench_conformance::{Golden, per_layer};
 use mlxbench_core::{Device, Dtype, Placement};
 use mlxbench_mlx::MlxBackend;
 
@@ -32,4 +32,10 @@ fn a_rewound_model_goes_on_as_one_that_was_never_there() {
             golden.name
         );
     }
+}
+
+#[test]
+fn a_table_on_the_cpu_gives_the_same_logits() {
+    let compared = per_layer::same_wherever_the_table_is(&mut MlxBackend::default());
+    assert!(compared.unwrap() > 0);
 }

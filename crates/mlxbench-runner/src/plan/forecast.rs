@@ -7,12 +7,14 @@ use mlxbench_core::checkpoint::read_config;
 use mlxbench_core::gemma::PRESETS;
 use mlxbench_core::limits::REPETITIONS;
 use mlxbench_core::results::{Residency, TargetId, Test};
-use mlxbench_core::{Dtype, GemmaConfig};
+use mlxbench_core::{Dtype, GemmaConfig, Placement};
 use mlxbench_models::source::Source;
 use serde::Serialize;
 
 use super::rates::{Known, Rates};
-use super::{Answers, Target, check, chunk, listed, needed_bytes, residency, settle, targets};
+use super::{
+    Answers, Target, check, chunk, listed, needed_bytes, refuse_model, residency, settle, targets,
+};
 use crate::config::{Config, MeasureConfig};
 use crate::execute::{lets_through, no_case};
 use crate::roofline::probed;
@@ -84,8 +86,11 @@ pub struct Outlook {
     pub unusable: Option<String>,
     /// Whether the run is fine without it.
     pub optional: bool,
-    /// Weights and the largest KV cache.
+    /// Weights and the largest KV cache on the device.
     pub memory_bytes: Option<u64>,
+    /// What a GPU's target keeps in the host's memory beside them: the table of per-layer embeddings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_bytes: Option<u64>,
     /// Seconds: least and most that are likely.
     pub seconds: Option<[f64; 2]>,
     /// The earlier result that the seconds come from; `None` where they are a guess.
@@ -108,7 +113,10 @@ pub fn forecast(
     let (origin, gemma) = origin(source, base)?;
     let tests = listed(config, gemma.as_ref())?;
     let mut answers = Answers::new(config, config_path);
-    let targets = targets(config, config_path, &mut answers)?;
+    let mut targets = targets(config, config_path, &mut answers)?;
+    if let Some(gemma) = &gemma {
+        refuse_model(&mut targets, gemma);
+    }
     let lets = |target: &Target, test: &Test| {
         filter.is_none_or(|filter| lets_through(filter, &target.id, test))
     };
@@ -147,11 +155,15 @@ pub fn forecast(
             beside: targets.len(),
             rates: &rates,
         };
+        let host_bytes = usable.and_then(|gemma| on_host(&target.id, gemma));
+        let on_device =
+            |gemma| needed_bytes(target, &tests, gemma) - host_bytes.unwrap_or_default();
         Outlook {
             target: target.id.clone(),
             unusable: target.worker.as_ref().err().map(|(_, why)| why.clone()),
             optional: target.optional,
-            memory_bytes: usable.map(|gemma| needed_bytes(target, &tests, gemma)),
+            memory_bytes: usable.map(on_device),
+            host_bytes,
             seconds: usable.map(|gemma| work(gemma).seconds(&own, &tests)),
             by: rates.by.clone(),
         }
@@ -179,7 +191,11 @@ pub fn forecast(
         let of_config = config.measure.residency;
         of_config.unwrap_or_else(|| residency(&targets, &tests, gemma))
     });
-    let needed = outlooks.iter().filter_map(|outlook| outlook.memory_bytes);
+    let of_outlook = |outlook: &Outlook| {
+        let on_host = outlook.host_bytes.unwrap_or_default();
+        outlook.memory_bytes.map(|bytes| bytes + on_host)
+    };
+    let needed = outlooks.iter().filter_map(of_outlook);
     let memory_bytes = residency.map(|residency| match residency {
         Residency::Together => needed.sum(),
         Residency::OneAtATime => needed.max().unwrap_or(0),
@@ -202,6 +218,13 @@ pub fn forecast(
         residency,
         seconds,
     })
+}
+
+/// Bytes that a GPU's target keeps in the host's memory.
+fn on_host(target: &TargetId, gemma: &GemmaConfig) -> Option<u64> {
+    let Placement { device, precision } = &target.placement;
+    let apart = device.keeps_per_layer_on_cpu() && device.kind() != "cpu";
+    apart.then(|| gemma.storage(*precision).per_layer_bytes)
 }
 
 /// Where the files of a source come from, and the model's shapes where they are known already.
@@ -370,5 +393,32 @@ impl Work<'_> {
     /// Seconds until a worker holds the model.
     fn load(&self) -> f64 {
         self.gemma.weights_bytes(self.target.placement.precision) as f64 / LOADED_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_on_the_cpu_is_no_need_of_a_gpu() {
+        let gemma = mlxbench_core::gemma::preset("gemma-4-e2b")
+            .unwrap()
+            .config();
+        let on_host = |target: &str| on_host(&target.parse().unwrap(), &gemma);
+        let elements = 262_144 * 35 * 256;
+        assert_eq!(on_host("tch/cuda+ple-cpu/bf16"), Some(2 * elements));
+        // A byte a code, two bytes a row.
+        assert_eq!(
+            on_host("mlx/gpu+ple-cpu/q4-bf16"),
+            Some(elements + 2 * 262_144)
+        );
+        for whole in [
+            "tch/cuda/bf16",
+            "tch/cuda+graph/bf16",
+            "tch/cpu+ple-cpu/bf16",
+        ] {
+            assert_eq!(on_host(whole), None, "{whole}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mlxbench_core::backend::DeviceSupport;
 use mlxbench_core::protocol::Hello;
 use mlxbench_core::results::{FailureKind, Side, Sides, TargetId};
-use mlxbench_core::{Device, Error as CoreError, Placement};
+use mlxbench_core::{Device, Error as CoreError, GemmaConfig, Placement};
 
 use super::{Introduced, Target};
 use crate::config::Config;
@@ -57,6 +57,15 @@ pub(super) fn targets(
         }
     }
     Ok(targets)
+}
+
+/// Has targets fail whose device is used in a way that the model isn't made for.
+pub(super) fn refuse_model(targets: &mut [Target], gemma: &GemmaConfig) {
+    for target in targets.iter_mut().filter(|target| target.worker.is_ok()) {
+        if let Err(error) = target.id.placement.device.check_model(gemma) {
+            target.worker = Err((FailureKind::Unsupported, error.to_string()));
+        }
+    }
 }
 
 /// The config's targets of the sides' backend, once a side. From then on side a answers for that backend:
@@ -190,7 +199,8 @@ fn find_device<'a>(
     devices: &'a [DeviceSupport],
 ) -> Result<&'a DeviceSupport, (FailureKind, String)> {
     let Placement { device, precision } = &id.placement;
-    let Some(support) = devices.iter().find(|support| support.device == *device) else {
+    let listed = device.listed();
+    let Some(support) = devices.iter().find(|support| support.device == listed) else {
         let message = format!(
             "{} has {}",
             id.backend,

@@ -1,6 +1,6 @@
 //! Goldens of Hugging Face transformers.
 
-use mlxbench_conformance::Golden;
+use mlxbench_conformance::{Golden, per_layer};
 use mlxbench_core::{Device, Dtype, Placement};
 use mlxbench_tch::TchBackend;
 
@@ -21,6 +21,15 @@ fn f32_equals_the_reference() {
 }
 
 #[test]
+fn checkpoints_of_mlx_lm_are_read_as_it_reads_them() {
+    let placement = f32_on_the_cpu();
+    for golden in Golden::by_mlx_lm().unwrap() {
+        let comparison = golden.compare(&mut TchBackend::default(), &placement);
+        comparison.unwrap().assert_within(1e-3);
+    }
+}
+
+#[test]
 fn a_rewound_model_goes_on_as_one_that_was_never_there() {
     let placement = f32_on_the_cpu();
     for golden in Golden::all().unwrap() {
@@ -32,4 +41,10 @@ fn a_rewound_model_goes_on_as_one_that_was_never_there() {
             golden.name
         );
     }
+}
+
+#[test]
+fn a_table_on_the_cpu_gives_the_same_logits() {
+    let compared = per_layer::same_wherever_the_table_is(&mut TchBackend::default());
+    assert!(compared.unwrap() > 0);
 }

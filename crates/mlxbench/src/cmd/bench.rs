@@ -59,7 +59,8 @@ pub(crate) struct Args {
     /// Backends. Those that aren't there are left out when none is named. [default: candle,tch,mlx]
     #[arg(long = "backend", value_name = "NAME", value_delimiter = ',')]
     backends: Vec<String>,
-    /// Devices of each backend. [default: the best that each finds]
+    /// Devices of each backend; cuda+ple-cpu and the like keep Gemma 4's table of per-layer embeddings on the CPU,
+    /// as llama.cpp's --override-tensor per_layer_token_embd=CPU. [default: the best that each finds]
     #[arg(long = "device", value_name = "DEVICE", value_delimiter = ',')]
     devices: Vec<Device>,
     /// Dtypes; of quantised weights weights x compute, as in q4-bf16.

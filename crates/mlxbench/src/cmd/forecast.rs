@@ -129,7 +129,10 @@ fn of_target(outlook: &Outlook) -> String {
                 Some(path) => format!("by {}", path.display()),
                 None => "a guess".into(),
             };
-            format!("{:>10}  {} ({by})", size(bytes), span(seconds))
+            let on_host = outlook.host_bytes;
+            let on_host = on_host.map(|bytes| format!(" + {} in the host's memory", size(bytes)));
+            let on_host = on_host.unwrap_or_default();
+            format!("{:>10}{on_host}  {} ({by})", size(bytes), span(seconds))
         }
         _ => "can run here".into(),
     }

@@ -36,7 +36,8 @@ pub(crate) struct Args {
     /// candle, tch, mlx, or any worker called mlxbench-worker-B.
     #[arg(long, value_name = "B")]
     backend: String,
-    /// The device; the best that the backend finds when left out.
+    /// The device; the best that the backend finds when left out. cuda+ple-cpu and the like keep Gemma 4's table of
+    /// per-layer embeddings on the CPU.
     #[arg(long, value_name = "D")]
     device: Option<Device>,
     /// f32, bf16 or f16, or weights and compute, such as q4-bf16 or native-bf16; the dtype that the model is
@@ -233,7 +234,7 @@ fn place(args: &Args, hello: &Hello, stored: Dtype) -> Result<Placement, String>
     let Some(support) = hello
         .devices
         .iter()
-        .find(|support| support.device == device)
+        .find(|support| support.device == device.listed())
     else {
         return Err(not_here(&args.backend, &device, &hello.devices));
     };

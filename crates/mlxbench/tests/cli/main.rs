@@ -18,6 +18,7 @@ mod lost_outputs;
 mod measure;
 mod ops;
 mod outputs;
+mod per_layer;
 mod precision;
 mod processes;
 mod report;
