@@ -81,6 +81,7 @@ mod written;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use mlxbench_analysis::history::Entry;
 use mlxbench_core::results::RunResult;
 
 use breakdown::Breakdown;
@@ -89,7 +90,7 @@ use draw::theme::Palette;
 use external::External;
 
 pub use comparison::{ComparisonFormat, render_comparison, row_standing};
-pub use history::History;
+pub use history::{History, newest};
 pub use names::{Name, Names};
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
@@ -207,9 +208,10 @@ pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8>
     }
 }
 
-/// The page of `results` over time, in whatever order they come.
-pub fn history(results: &[RunResult]) -> History {
-    history::render(results)
+/// The page of results over time, in whatever order they come: what is needed of each, and those whole that are
+/// [`newest`] among them.
+pub fn history(entries: &[Entry], newest: &[RunResult]) -> History {
+    history::render(entries, newest)
 }
 
 /// The page of results that people shared, by the folder of their chip.
