@@ -33,10 +33,6 @@ use crate::{Digest, across, charts};
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
-/// What the page may do: nothing but show itself.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                      img-src data:; base-uri 'none'; form-action 'none'";
-
 /// The page of `digests`.
 pub(crate) fn render(
     digests: &[Digest<'_>],
@@ -163,8 +159,19 @@ fn alone(digest: &Digest<'_>, at: usize, label: &str, palette: &Palette) -> Mark
     }
 }
 
-/// A whole document.
+/// A page of results.
 pub(crate) fn page(title: &str, body: Markup) -> String {
+    let dark = theme::css();
+    let style = format!("{STYLE}@media screen and (prefers-color-scheme: dark){{{dark}}}");
+    document(title, &style, Some(SCRIPT), body)
+}
+
+/// A whole document, which may do nothing but show itself.
+pub(crate) fn document(title: &str, style: &str, script: Option<&str>, body: Markup) -> String {
+    let scripts = script.map_or("", |_| " script-src 'unsafe-inline';");
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline';{scripts} img-src data:; base-uri 'none'; form-action 'none'"
+    );
     let document = html! {
         (DOCTYPE)
         html lang="en" {
@@ -172,17 +179,14 @@ pub(crate) fn page(title: &str, body: Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy);
                 link rel="icon" href="data:,";
                 title { (title) }
-                style {
-                    (PreEscaped(STYLE))
-                    "@media screen and (prefers-color-scheme: dark){" (PreEscaped(theme::css())) "}"
-                }
+                style { (PreEscaped(style)) }
             }
             body {
                 (body)
-                script { (PreEscaped(SCRIPT)) }
+                @if let Some(script) = script { script { (PreEscaped(script)) } }
             }
         }
     };

@@ -1,47 +1,28 @@
 //! Matrices for a browser: one page without a script, which asks the network for nothing.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use mlxbench_core::trial::{Case, ElementType};
 
 use super::{Group, Table, machine, versions};
-use crate::units::is_unprintable;
+use crate::html::document;
 
 const STYLE: &str = include_str!("page.css");
 
-/// What the page may do: nothing but show itself.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
-
 pub(super) fn render(table: &Table<'_>) -> String {
     let title = "Which operations work";
-    let document = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                link rel="icon" href="data:,";
-                title { (title) " - mlxbench" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    p class="brand" { "mlxbench" }
-                    h1 { (title) }
-                }
-                main {
-                    (machines(table))
-                    (matrix(table))
-                    (details(table))
-                    (glossary(table))
-                }
-            }
+    let body = html! {
+        header {
+            p class="brand" { "mlxbench" }
+            h1 { (title) }
+        }
+        main {
+            (machines(table))
+            (matrix(table))
+            (details(table))
+            (glossary(table))
         }
     };
-    // What others wrote is escaped already; this is what escaping leaves.
-    let unprintable = |character: char| character != '\n' && is_unprintable(character);
-    document.into_string().replace(unprintable, "\u{fffd}")
+    document(&format!("{title} - mlxbench"), STYLE, None, body)
 }
 
 fn machines(table: &Table<'_>) -> Markup {

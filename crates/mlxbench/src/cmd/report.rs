@@ -104,11 +104,10 @@ fn page_command(files: &[PathBuf]) -> Option<String> {
 /// A path as a shell takes it.
 pub(crate) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
-    let plain =
-        |character: char| character.is_ascii_alphanumeric() || "/._-+=:,@%".contains(character);
-    match path.chars().all(plain) {
-        true => path,
-        false => format!("'{}'", path.replace('\'', "'\\''")),
+    match shlex::try_quote(&path) {
+        Ok(quoted) => quoted.into_owned(),
+        // No path has a NUL.
+        Err(_) => path,
     }
 }
 
