@@ -22,13 +22,13 @@ mod table;
 mod terms;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use mlxbench_core::trial::Matrix;
 
 use crate::breakdown::Breakdown;
 use crate::draw::theme::{self, Palette};
-use crate::external::External;
 use crate::units::is_unprintable;
 use crate::warnings::warnings;
-use crate::{Digest, across, charts};
+use crate::{Beside, Digest, across, charts, trials};
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
@@ -36,9 +36,18 @@ const SCRIPT: &str = include_str!("html/page.js");
 /// The page of `digests`.
 pub(crate) fn render(
     digests: &[Digest<'_>],
-    others: &[External],
-    breakdowns: &[Breakdown],
+    Beside {
+        others,
+        breakdowns,
+        matrices,
+        ..
+    }: &Beside,
 ) -> String {
+    if let ([], [], []) = (digests, others.as_slice(), breakdowns.as_slice())
+        && !matrices.is_empty()
+    {
+        return trials::page(matrices);
+    }
     let targets = digests.iter().flat_map(|digest| &digest.result.run.targets);
     let backends = targets.map(|target| target.backend.as_str());
     let palette = Palette::new(backends.chain(breakdowns.iter().map(Breakdown::backend)));
@@ -47,7 +56,7 @@ pub(crate) fn render(
     let body = html! {
         header.top {
             p.brand { "mlxbench" }
-            (answer::contents(&contents(digests, breakdowns)))
+            (answer::contents(&contents(digests, breakdowns, matrices)))
         }
         main {
             (answer::section(digests, beside, &palette))
@@ -74,6 +83,7 @@ pub(crate) fn render(
                 },
             }
             (figures::breakdowns(breakdowns, &palette))
+            @if !matrices.is_empty() { (trials::section(matrices)) }
             (method())
             (raw::section(digests))
         }
@@ -81,11 +91,20 @@ pub(crate) fn render(
             p { "Written by mlxbench " (env!("CARGO_PKG_VERSION")) ". This page needs no network and sends nothing." }
         }
     };
-    page(&answer::title(digests, beside), body)
+    let style = if matrices.is_empty() {
+        ""
+    } else {
+        trials::STYLE
+    };
+    styled(&answer::title(digests, beside), style, body)
 }
 
 /// The parts of the page, as links.
-fn contents(digests: &[Digest<'_>], breakdowns: &[Breakdown]) -> Vec<(String, &'static str)> {
+fn contents(
+    digests: &[Digest<'_>],
+    breakdowns: &[Breakdown],
+    matrices: &[Matrix],
+) -> Vec<(String, &'static str)> {
     let mut parts: Vec<(&str, &str)> = vec![("answer", "Answer")];
     match digests {
         [] => {}
@@ -106,6 +125,9 @@ fn contents(digests: &[Digest<'_>], breakdowns: &[Breakdown]) -> Vec<(String, &'
     }
     if !breakdowns.is_empty() {
         parts.push(("breakdown", "Where the time goes"));
+    }
+    if !matrices.is_empty() {
+        parts.push(("operations", "Operations"));
     }
     parts.extend([("method", "Method and terms"), ("raw", "Raw data")]);
     parts
@@ -161,8 +183,13 @@ fn alone(digest: &Digest<'_>, at: usize, label: &str, palette: &Palette) -> Mark
 
 /// A page of results.
 pub(crate) fn page(title: &str, body: Markup) -> String {
+    styled(title, "", body)
+}
+
+/// A page of results with a style of its own.
+fn styled(title: &str, style: &str, body: Markup) -> String {
     let dark = theme::css();
-    let style = format!("{STYLE}@media screen and (prefers-color-scheme: dark){{{dark}}}");
+    let style = format!("{STYLE}@media screen and (prefers-color-scheme: dark){{{dark}}}{style}");
     document(title, &style, Some(SCRIPT), body)
 }
 

@@ -83,6 +83,7 @@ use std::str::FromStr;
 
 use mlxbench_analysis::history::Entry;
 use mlxbench_core::results::RunResult;
+use mlxbench_core::trial::Matrix;
 
 use breakdown::Breakdown;
 use digest::Digest;
@@ -131,7 +132,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Whether rows of other programs have a place in it.
+    /// Whether rows of other programs have a place in it, and matrices of operations.
     pub fn takes_others(self) -> bool {
         matches!(self, Self::Html | Self::Terminal { .. } | Self::Markdown)
     }
@@ -178,24 +179,19 @@ pub struct Beside {
     pub others: Vec<External>,
     /// Where the time of a pass goes, on the page for a browser.
     pub breakdowns: Vec<Breakdown>,
+    /// Which operations work on which machine, where the format takes rows of other programs.
+    pub matrices: Vec<Matrix>,
     /// The command that goes on from here, the last line of what a terminal gets.
     pub next: Option<String>,
 }
 
 /// Renders `results`, in their order, and what stands beside them, as UTF-8 that ends in a newline.
 pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8> {
-    let Beside {
-        others,
-        breakdowns,
-        next,
-    } = beside;
     let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     match format {
-        Format::Html => html::render(&digests, others, breakdowns).into_bytes(),
-        Format::Terminal { width } => {
-            terminal::render(&digests, others, next.as_deref(), width).into_bytes()
-        }
-        Format::Markdown => markdown::render(&digests, others).into_bytes(),
+        Format::Html => html::render(&digests, beside).into_bytes(),
+        Format::Terminal { width } => terminal::render(&digests, beside, width).into_bytes(),
+        Format::Markdown => markdown::render(&digests, beside).into_bytes(),
         Format::Csv => csv::render(results),
         Format::Json => json::render(digests),
         Format::LlamaBenchJson => llama_bench::json(results),

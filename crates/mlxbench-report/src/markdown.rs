@@ -2,7 +2,6 @@
 
 use mlxbench_core::results::{Residency, Verdict};
 
-use crate::Digest;
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, cells};
 use crate::conditions;
@@ -12,13 +11,16 @@ use crate::limits::{details, limits};
 use crate::machine::processors;
 use crate::partings;
 use crate::quantisation;
-use crate::units;
 use crate::warnings::warnings;
+use crate::{Beside, Digest, trials, units};
 
-/// One section a result.
-pub(crate) fn render(digests: &[Digest<'_>], others: &[External]) -> String {
+/// One section a result, then what stands beside them.
+pub(crate) fn render(digests: &[Digest<'_>], beside: &Beside) -> String {
     let own = digests.iter().map(section);
-    let sections: Vec<String> = own.chain(others.iter().map(external)).collect();
+    let others = beside.others.iter().map(external);
+    let matrices = &beside.matrices;
+    let matrices = (!matrices.is_empty()).then(|| trials::markdown(matrices));
+    let sections: Vec<String> = own.chain(others).chain(matrices).collect();
     if sections.is_empty() {
         return "No results.\n".into();
     }

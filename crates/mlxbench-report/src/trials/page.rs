@@ -6,7 +6,10 @@ use mlxbench_core::trial::{Case, ElementType};
 use super::{Group, Table, machine, versions};
 use crate::html::document;
 
-const STYLE: &str = include_str!("page.css");
+const PAGE_STYLE: &str = include_str!("page.css");
+
+/// The style of a [`section`].
+pub(crate) const STYLE: &str = include_str!("matrix.css");
 
 pub(super) fn render(table: &Table<'_>) -> String {
     let title = "Which operations work";
@@ -15,14 +18,33 @@ pub(super) fn render(table: &Table<'_>) -> String {
             p class="brand" { "mlxbench" }
             h1 { (title) }
         }
-        main {
-            (machines(table))
-            (matrix(table))
-            (details(table))
-            (glossary(table))
-        }
+        main.operations { (all(table, |name| html! { h2 { (name) } })) }
     };
-    document(&format!("{title} - mlxbench"), STYLE, None, body)
+    let style = format!("{PAGE_STYLE}{STYLE}");
+    document(&format!("{title} - mlxbench"), &style, None, body)
+}
+
+/// The matrices as a part of a report.
+pub(super) fn section(table: &Table<'_>) -> Markup {
+    html! {
+        section.operations #operations {
+            h2 { "Which operations work" }
+            (all(table, |name| html! { h3 { (name) } }))
+        }
+    }
+}
+
+fn all(table: &Table<'_>, heading: impl Fn(&str) -> Markup) -> Markup {
+    html! {
+        (machines(table))
+        (matrix(table))
+        (heading("What isn't ok"))
+        (details(table))
+        (heading("What the words mean"))
+        (words())
+        (heading("What is tried"))
+        (tried(table))
+    }
 }
 
 fn machines(table: &Table<'_>) -> Markup {
@@ -59,13 +81,13 @@ fn matrix(table: &Table<'_>) -> Markup {
                     tr {
                         th scope="col" rowspan="2" { "operation" }
                         @for group in &table.groups {
-                            th scope="colgroup" class="first" colspan=(group.columns.len()) { (table.label(group)) }
+                            th scope="colgroup" class="edge" colspan=(group.columns.len()) { (table.label(group)) }
                         }
                     }
                     tr {
                         @for group in &table.groups {
                             @for (at, element) in group.columns.iter().enumerate() {
-                                th scope="col" class=[(at == 0).then_some("first")] { (element) }
+                                th scope="col" class=[(at == 0).then_some("edge")] { (element) }
                             }
                         }
                     }
@@ -94,7 +116,7 @@ fn cell(
     element: ElementType,
     first: bool,
 ) -> Markup {
-    let first = if first { " first" } else { "" };
+    let first = if first { " edge" } else { "" };
     let Some(outcome) = group.cells.get(&(row, element)) else {
         return html! { td class={ "none" (first) } { "-" } };
     };
@@ -111,7 +133,6 @@ fn cell(
 fn details(table: &Table<'_>) -> Markup {
     let details = table.details();
     html! {
-        h2 { "What isn't ok" }
         @if details.is_empty() { p { "Nothing: all that was tried is ok." } }
         @else {
             dl {
@@ -127,12 +148,8 @@ fn details(table: &Table<'_>) -> Markup {
     }
 }
 
-fn glossary(table: &Table<'_>) -> Markup {
-    let known = Case::all()
-        .iter()
-        .filter(|case| table.rows.contains(&case.name));
+fn words() -> Markup {
     html! {
-        h2 { "What the words mean" }
         ul {
             li { b { "ok" } ": every number is as near to the right one as the dtype allows." }
             li { b { "wrong" } ": one isn't; the worst is quoted with its limit." }
@@ -140,8 +157,15 @@ fn glossary(table: &Table<'_>) -> Markup {
             li { b { "crashes" } ": the process died or gave no answer in time, or the device failed." }
             li { b { "unknown" } ": the worker doesn't know the operation. " b { "-" } ": there is no such trial." }
         }
-        h2 { "What is tried" }
-        dl class="ops" {
+    }
+}
+
+fn tried(table: &Table<'_>) -> Markup {
+    let known = Case::all()
+        .iter()
+        .filter(|case| table.rows.contains(&case.name));
+    html! {
+        dl class="tried" {
             @for case in known {
                 dt { (case.name) }
                 dd { (case.about) }

@@ -23,12 +23,14 @@ use crate::output::{print, terminal_width};
   mlxbench report results/quick/20261123T070000Z.json -o quick.html
   mlxbench report results/quick/*.json --format csv -o quick.csv
   mlxbench report results/quick/20261123T070000Z.json --format svg -o charts
+  mlxbench report results/quick/20261123T070000Z.json mac-ops.json h100-ops.json -o quick.html
   mlxbench report results/quick/20261123T070000Z.json --format sql | sqlite3 llama-bench.sqlite
   mlxbench report --splice README.md")]
 pub(crate) struct Args {
     /// Result files, or journals of runs that were cut short; what `llama-bench -o json` or
-    /// `mlx_lm.benchmark` wrote goes in as rows that are marked as external, and what an adapter's
-    /// `cargo bench --bench ops` left in target/criterion/mlxbench-ops/ as charts of where the time goes.
+    /// `mlx_lm.benchmark` wrote goes in as rows that are marked as external, what an adapter's
+    /// `cargo bench --bench ops` left in target/criterion/mlxbench-ops/ as charts of where the time goes, and what
+    /// `mlxbench ops --format json` printed as a matrix of which operations work, machines side by side.
     #[arg(required_unless_present = "splice")]
     results: Vec<PathBuf>,
     /// Write to FILE in place of stdout; its ending decides the format. For svg and png a folder,
@@ -68,6 +70,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         bail!(
             "{}: rows of other programs go into html, md and text only: leave it out",
             other.file
+        );
+    }
+    if let Some(matrix) = beside.matrices.first().filter(|_| !takes_others) {
+        bail!(
+            "which operations work on the {} goes into html, md and text only: leave it out",
+            matrix.machine.cpu
         );
     }
     let on_page = matches!(form, Form::Document(Format::Html));
@@ -155,6 +163,10 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Beside)> {
         let estimates = |file: &str| fs::read(criterion.join(file));
         if let Some(breakdown) = Breakdown::read(&name, &bytes, estimates)? {
             beside.breakdowns.push(breakdown);
+            continue;
+        }
+        if let Some(matrix) = super::ops::matrix(&name, &bytes)? {
+            beside.matrices.push(matrix);
             continue;
         }
         match external::read(&name, &bytes)? {
