@@ -57,6 +57,14 @@ pub(crate) struct Compact {
     pub(crate) lines: Vec<Line>,
 }
 
+impl Compact {
+    /// Whether any rate is marked as not steady.
+    pub(crate) fn has_unsteady(&self) -> bool {
+        let mut rates = self.lines.iter().filter_map(|line| line.cells.first());
+        rates.any(|cell| cell.words.ends_with('*'))
+    }
+}
+
 /// One target in one test.
 pub(crate) struct Line {
     /// Which target: `candle/cpu/f32`.

@@ -125,7 +125,14 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
 /// A row for each framework and precision, the best of each precision in bold; with the test where there are several.
 fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     let tests = &digest.result.run.tests;
-    let Compact { columns, lines } = compact(digest, tests);
+    let table = compact(digest, tests);
+    let unsteady = if table.has_unsteady() {
+        " \\*: not steady, not ranked."
+    } else {
+        ""
+    };
+    let legend = format!("Bold: best of its precision, or within noise of it.{unsteady}");
+    let Compact { columns, lines } = table;
     let several = tests.len() > 1;
     let test = several.then_some("test");
     let head = ["target"]
@@ -160,7 +167,7 @@ fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     ];
     head.into_iter()
         .chain(rows)
-        .chain([String::new()])
+        .chain([String::new(), legend, String::new()])
         .collect()
 }
 
