@@ -370,7 +370,37 @@ fn exact_p_value(doubled_ranks: &[i64], k: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Values with ties among them.
+    fn some_values() -> impl Strategy<Value = Vec<f64>> {
+        proptest::collection::vec((0..40).prop_map(|value| f64::from(value) / 4.0), 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn distances_are_those_to_the_medians(values in some_values()) {
+            let direct = |count: usize| {
+                let median = quantile(&sorted(&values[..count]), 0.5).unwrap_or_default();
+                values[..count].iter().map(|value| (value - median).abs()).sum::<f64>()
+            };
+            let expected: Vec<f64> = (0..=values.len()).map(direct).collect();
+            prop_assert_eq!(distances(values.iter()), expected);
+        }
+
+        #[test]
+        fn ranks_count_what_is_below_and_half_of_what_is_equal(values in some_values()) {
+            let direct = |value: &f64| {
+                let below = values.iter().filter(|other| *other < value).count();
+                let equal = values.iter().filter(|other| *other == value).count();
+                (2 * below + equal + 1) as i64
+            };
+            let expected: Vec<i64> = values.iter().map(direct).collect();
+            prop_assert_eq!(doubled_ranks(&values), expected);
+        }
+    }
 
     /// Values around each level, none twice the same: 0.1 % apart.
     fn series(levels: &[(f64, usize)]) -> Vec<f64> {
@@ -421,6 +451,12 @@ mod tests {
     fn each_of_several_levels_is_found() {
         let stairs = series(&[(100.0, 12), (110.0, 12), (125.0, 12), (105.0, 14)]);
         assert_eq!(indices(&stairs), [12, 24, 36]);
+    }
+
+    #[test]
+    fn levels_of_thousands_are_found_where_they_are() {
+        let levels = series(&[(100.0, 4000), (90.0, 300), (95.0, 3000), (90.0, 2000)]);
+        assert_eq!(indices(&levels), [4000, 4300, 7300]);
     }
 
     #[test]

@@ -136,6 +136,11 @@ impl Format {
     pub fn takes_others(self) -> bool {
         matches!(self, Self::Html | Self::Terminal { .. } | Self::Markdown)
     }
+
+    /// Whether it is for programs: a line or an object of each figure, of however many results.
+    pub fn is_data(self) -> bool {
+        !self.takes_others() && self != Self::Tex
+    }
 }
 
 /// A format's name that isn't known.

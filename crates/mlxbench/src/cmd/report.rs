@@ -4,17 +4,22 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
+use mlxbench_core::trial::Matrix;
 use mlxbench_report::breakdown::Breakdown;
-use mlxbench_report::external;
+use mlxbench_report::external::{self, External};
 use mlxbench_report::{Beside, Format, Picture, Written};
 use mlxbench_runner::journal;
+use rayon::prelude::*;
 
 use crate::exit::Exit;
 use crate::outfile::{self, Kind, Outputs};
 use crate::output::{print, terminal_width};
+
+/// Results that are shown side by side at most; what programs read may be of more.
+const MOST_SHOWN: usize = 100;
 
 /// Show results: a page for a browser, charts, or a table as text, Markdown, CSV, JSON.
 #[derive(clap::Args)]
@@ -62,6 +67,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let mut outputs = Outputs::beside(args.results.iter().map(PathBuf::as_path));
     if let (Form::Document(format), Some(path)) = (&form, &args.output) {
         outputs.claim(path, Kind::Report(Written::Report(*format)))?;
+    }
+    let count = args.results.len();
+    if count > MOST_SHOWN && !matches!(form, Form::Document(format) if format.is_data()) {
+        bail!(
+            "{count} results are more than anybody lays side by side, which ends at {MOST_SHOWN}: \
+             `mlxbench history FOLDER` shows how they changed over time, and --format csv or json takes any number"
+        );
     }
     let (results, mut beside) = read(&args.results)?;
     beside.next = page_command(&args.results);
@@ -150,38 +162,63 @@ fn form(args: &Args) -> anyhow::Result<Form> {
     })
 }
 
+/// What a file holds.
+enum Input {
+    Result(Box<RunResult>),
+    Other(External),
+    Breakdown(Breakdown),
+    Matrix(Matrix),
+}
+
 /// Our own results, and what stands beside them.
 fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Beside)> {
     let (mut results, mut beside) = (Vec::new(), Beside::default());
-    for path in paths {
-        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-        let name = path.display().to_string();
-        // It lies in a folder beside criterion's own.
-        let criterion = path
-            .parent()
-            .map_or_else(PathBuf::new, |own| own.join(".."));
-        let estimates = |file: &str| fs::read(criterion.join(file));
-        if let Some(breakdown) = Breakdown::read(&name, &bytes, estimates)? {
-            beside.breakdowns.push(breakdown);
-            continue;
-        }
-        if let Some(matrix) = super::ops::matrix(&name, &bytes)? {
-            beside.matrices.push(matrix);
-            continue;
-        }
-        match external::read(&name, &bytes)? {
-            Some(external) => beside.others.push(external),
-            None if external::is_utf16(&bytes) => bail!(
-                "{name} is UTF-16, as PowerShell's `>` writes it: results are read in UTF-8; write them \
-                 with -o FILE, or convert the file"
-            ),
-            None => results.push(journal::read(path).map_err(|error| {
-                anyhow!("{error}; nor is it what llama-bench -o json or mlx_lm.benchmark writes")
-            })?),
+    let inputs: Vec<Input> = paths
+        .par_iter()
+        .map(|path| input(path))
+        .collect::<anyhow::Result<_>>()?;
+    for input in inputs {
+        match input {
+            Input::Result(result) => results.push(*result),
+            Input::Other(external) => beside.others.push(external),
+            Input::Breakdown(breakdown) => beside.breakdowns.push(breakdown),
+            Input::Matrix(matrix) => beside.matrices.push(matrix),
         }
     }
     external::tell_apart(&mut beside.others);
     Ok((results, beside))
+}
+
+fn input(path: &Path) -> anyhow::Result<Input> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    let error = match journal::read(path) {
+        Ok(result) => return Ok(Input::Result(Box::new(result))),
+        Err(error) => error,
+    };
+    let name = path.display().to_string();
+    // It lies in a folder beside criterion's own.
+    let criterion = path
+        .parent()
+        .map_or_else(PathBuf::new, |own| own.join(".."));
+    let estimates = |file: &str| fs::read(criterion.join(file));
+    if let Some(breakdown) = Breakdown::read(&name, &bytes, estimates)? {
+        return Ok(Input::Breakdown(breakdown));
+    }
+    if let Some(matrix) = super::ops::matrix(&name, &bytes)? {
+        return Ok(Input::Matrix(matrix));
+    }
+    if let Some(external) = external::read(&name, &bytes)? {
+        return Ok(Input::Other(external));
+    }
+    if external::is_utf16(&bytes) {
+        bail!(
+            "{name} is UTF-16, as PowerShell's `>` writes it: results are read in UTF-8; write them \
+             with -o FILE, or convert the file"
+        );
+    }
+    bail!(
+        "{error}; nor is it what llama-bench -o json, mlx_lm.benchmark or mlxbench ops --format json writes"
+    )
 }
 
 /// Writes a file a chart into `folder`, which is made where it is missing.
