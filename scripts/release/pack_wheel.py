@@ -18,13 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".native" / "release"))
 sys.path.insert(0, str(ROOT / "scripts" / "native"))
 
+import contents  # noqa: E402
 import install  # noqa: E402
 from wheel.wheelfile import WheelFile  # noqa: E402
 
-PROGRAMS = ["mlxbench", "mlxbench-gguf", "mlxbench-worker-candle", "mlxbench-worker-mlx", "mlxbench-worker-tch"]
-SCRIPTS = ["fetch-gemma3-270m", "fetch-gemma3-270m-gguf"]
-# Configs that need what the wheel hasn't: peers are built from a checkout.
-UNFIT_CONFIGS = {"peers.toml", "cuda-peers.toml", "ci.toml"}
 # The frameworks' packages; what torch requires itself comes with it.
 REQUIRED = re.compile(r"torch|mlx-(cpu|metal)|scipy-openblas32")
 MACOS = re.compile(r'^MACOSX_DEPLOYMENT_TARGET = "(\d+)\.(\d+)"', re.MULTILINE)
@@ -39,7 +36,7 @@ def main():
     pins = json.loads(install.PINS.read_text())
     if options.platform not in pins:
         raise install.Failure(f"no wheels of PyTorch and MLX are pinned for {options.platform}")
-    missing = [name for name in PROGRAMS if not (options.programs / name).is_file()]
+    missing = [name for name in contents.PROGRAMS if not (options.programs / name).is_file()]
     if missing:
         raise install.Failure(f"{options.programs} has no {', '.join(missing)}: run scripts/release/wheel without options")
     version = workspace_version()
@@ -62,23 +59,11 @@ def package(folder, programs, platform):
     """Lays out what is installed as the package's folder."""
     shutil.copytree(ROOT / "scripts" / "release" / "python" / "mlxbench", folder,
                     ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "bin").mkdir()
-    for name in PROGRAMS:
-        shutil.copy(programs / name, folder / "bin" / name)
-        # On macOS the facts for debuggers are in files of their own.
-        if platform.startswith("linux"):
-            subprocess.run(["strip", folder / "bin" / name], check=True)
-    (folder / "scripts").mkdir()
-    for name in SCRIPTS:
-        shutil.copy(ROOT / "scripts" / name, folder / "scripts" / name)
-    shutil.copytree(ROOT / "bench-configs", folder / "bench-configs",
-                    ignore=lambda _, names: UNFIT_CONFIGS & set(names))
-    # It takes a linker to make, and leads to the package scipy-openblas32.
-    openblas = ROOT / ".native" / "lib" / "mlx" / "lib" / "libopenblas.so.0"
-    if platform.startswith("linux"):
-        libraries = folder / ".native" / "lib" / "mlx" / "lib"
-        libraries.mkdir(parents=True)
-        shutil.copy(openblas, libraries)
+    linux = platform.startswith("linux")
+    contents.lay_out(programs, folder, linux)
+    # On macOS the facts for debuggers are in files of their own.
+    if linux:
+        subprocess.run(["strip", *(folder / "bin").iterdir()], check=True)
 
 
 def platform_tag(platform, programs):
@@ -96,16 +81,14 @@ def platform_tag(platform, programs):
 def describe(folder, version, tag, requires):
     """Writes the facts about the package that installers read (PyPA's core metadata 2.4)."""
     (folder / "licenses").mkdir(parents=True)
-    licenses = ["LICENSE-APACHE", "LICENSE-MIT"]
-    for license in licenses:
-        shutil.copy(ROOT / license, folder / "licenses")
+    contents.copy_licenses(folder / "licenses")
     headers = [
         ("Metadata-Version", "2.4"),
         ("Name", "mlxbench"),
         ("Version", version),
         ("Summary", "How fast, how lean and how right is Gemma under PyTorch, MLX and candle on this machine?"),
         ("License-Expression", "MIT OR Apache-2.0"),
-        *(("License-File", license) for license in licenses),
+        *(("License-File", license) for license in contents.LICENSES),
         ("Requires-Python", ">=3.9"),
         *(("Requires-Dist", requirement) for requirement in requires),
         ("Description-Content-Type", "text/markdown"),

@@ -1,26 +1,151 @@
 //! Results over time: one series a target and test, on one machine and of one workload.
+//!
+//! A history may be of ten thousand results. What it needs of each is an [`Entry`], so that a result is
+//! read, condensed and dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use mlxbench_core::results::{RunResult, TargetFacts, TargetId, Test, Verdict};
+use mlxbench_core::results::{Machine, Metric, RunResult, TargetId, Test, Verdict};
+use rayon::prelude::*;
 
 use crate::change_points::{
     ChangePoint, FEWEST_FOR_CHANGE_POINT, Pettitt, SIGNIFICANCE, change_points_at,
 };
 use crate::fingerprint::{hardware, workload};
+use crate::metrics::estimate;
 use crate::multiple;
 use crate::stats::Estimate;
-use crate::summary::{Row, RowStatus, Summary};
+use crate::summary::{RowStatus, case_status};
+
+/// What a history needs of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// When it was started.
+    pub started: Timestamp,
+    /// mlxbench's commit.
+    pub commit: Option<String>,
+    /// The config's name.
+    pub config: String,
+    /// The model's name.
+    pub model: String,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// The config's targets, in its order.
+    pub targets: Vec<TargetId>,
+    /// The frameworks of those that loaded the model.
+    pub frameworks: BTreeMap<TargetId, String>,
+    /// [`hardware`].
+    hardware: String,
+    /// [`workload`].
+    workload: String,
+    /// What may have another version from one result to the next, by name: the system, the compiler, and what
+    /// else of the machine isn't hardware.
+    around: Versions,
+    /// The same of the targets that loaded the model: the framework with its libraries.
+    own: BTreeMap<TargetId, Versions>,
+    /// Every target with every test.
+    cases: Vec<Case>,
+}
+
+type Versions = BTreeMap<String, String>;
+
+/// A target's test in one result.
+#[derive(Debug, Clone, PartialEq)]
+struct Case {
+    target: TargetId,
+    test: Test,
+    gap: Option<String>,
+    figures: Figures,
+}
+
+/// What is looked at over time, as in a [`Row`](crate::Row).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figures {
+    /// [`Metric::Decode`].
+    pub decode_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Prefill`].
+    pub prefill_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Ttft`].
+    pub ttft_ns: Option<Estimate>,
+    /// The most memory that was held, by the process or on the device.
+    pub peak_bytes: Option<u64>,
+    /// Repetitions that were measured, and count.
+    pub repetitions: usize,
+}
+
+impl Entry {
+    /// What a history needs of `result`.
+    pub fn of(result: &RunResult) -> Self {
+        let run = &result.run;
+        let cases = run.targets.iter().flat_map(|target| {
+            let tests = run.tests.iter();
+            tests.map(move |test| Case::of(result, target, test))
+        });
+        let identities = result
+            .targets
+            .iter()
+            .map(|facts| (&facts.id, &facts.identity));
+        let own = identities.clone().map(|(id, identity)| {
+            let framework = [(identity.framework.clone(), identity.version.clone())];
+            let versions = framework.into_iter().chain(identity.libraries.clone());
+            (id.clone(), versions.collect())
+        });
+        let frameworks = identities.map(|(id, identity)| (id.clone(), identity.framework.clone()));
+        Self {
+            started: run.started,
+            commit: run.mlxbench.commit.clone(),
+            config: run.name.clone(),
+            model: run.model.name.clone(),
+            machine: run.machine.clone(),
+            targets: run.targets.clone(),
+            frameworks: frameworks.collect(),
+            hardware: hardware(result),
+            workload: workload(result),
+            around: around(result),
+            own: own.collect(),
+            cases: cases.collect(),
+        }
+    }
+
+    /// All versions around a target; `None` where it failed to start, and so said none of its own.
+    fn versions(&self, target: &TargetId) -> Option<Versions> {
+        let own = self.own.get(target)?.clone();
+        Some(self.around.clone().into_iter().chain(own).collect())
+    }
+}
+
+impl Case {
+    fn of(result: &RunResult, target: &TargetId, test: &Test) -> Self {
+        let samples = result.samples_of(target, test);
+        let (mut repetitions, mut peak_bytes) = (0, None);
+        for sample in samples {
+            repetitions += 1;
+            peak_bytes = peak_bytes
+                .max(sample.peak_memory_bytes)
+                .max(sample.device_peak_bytes);
+        }
+        let status = case_status(result, target, test);
+        let estimate = |metric| estimate(metric, result, target, test);
+        Self {
+            target: target.clone(),
+            test: *test,
+            gap: gap(result, target, &status, repetitions),
+            figures: Figures {
+                decode_tokens_per_second: estimate(Metric::Decode),
+                prefill_tokens_per_second: estimate(Metric::Prefill),
+                ttft_ns: estimate(Metric::Ttft),
+                peak_bytes,
+                repetitions,
+            },
+        }
+    }
+}
 
 /// Results that may be joined by a line: the same machine, model, prompts and settings. Frameworks,
 /// the system and the compiler may have other versions: that is what one looks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// [`hardware`].
-    pub hardware: String,
-    /// [`workload`].
-    pub workload: String,
     /// Which results, in the order of their time.
     pub results: Vec<usize>,
     /// What they have in common, in the order of the first result.
@@ -36,6 +161,8 @@ pub struct Series {
     pub test: Test,
     /// One a result of the group that has the target and the test.
     pub points: Vec<Point>,
+    /// The versions that the target said last.
+    versions: Option<Versions>,
 }
 
 /// A target's test in one result.
@@ -43,54 +170,51 @@ pub struct Series {
 pub struct Point {
     /// Which of the group's results.
     pub at: usize,
-    /// When it was started.
-    pub started: Timestamp,
-    /// mlxbench's commit.
-    pub commit: Option<String>,
     /// What has another version than in the point before: `PyTorch 2.12 is 2.13`.
     pub changed: Option<String>,
     /// Why its figures don't count, where they don't.
     pub gap: Option<String>,
     /// The figures.
-    pub row: Row,
+    pub figures: Figures,
 }
 
-/// Takes a figure from a row.
-pub type Figure = fn(&Row) -> Option<Estimate>;
+/// Takes a figure from those of a point.
+pub type Figure = fn(&Figures) -> Option<Estimate>;
 
 impl Series {
     /// The figures that count, with the points they belong to.
     pub fn figures(&self, figure: Figure) -> impl Iterator<Item = (&Point, Estimate)> {
         let sound = self.points.iter().filter(|point| point.gap.is_none());
-        sound.filter_map(move |point| Some((point, figure(&point.row)?)))
+        sound.filter_map(move |point| Some((point, figure(&point.figures)?)))
     }
 
     /// Where a figure's median changed its level, at the [`significance`] of all series that
     /// are looked at: the point of the new level, and the change.
     pub fn changes(&self, figure: Figure, significance: f64) -> Vec<(&Point, ChangePoint)> {
-        let figures: Vec<(&Point, Estimate)> = self.figures(figure).collect();
-        let changes = change_points_at(&medians(&figures), significance).into_iter();
+        let (points, medians): (Vec<&Point>, Vec<f64>) = self
+            .figures(figure)
+            .map(|(point, estimate)| (point, estimate.median))
+            .unzip();
+        let changes = change_points_at(&medians, significance).into_iter();
         changes
-            .map(|change| (figures[change.index].0, change))
+            .map(|change| (points[change.index], change))
             .collect()
     }
-}
 
-fn medians(figures: &[(&Point, Estimate)]) -> Vec<f64> {
-    figures
-        .iter()
-        .map(|(_, estimate)| estimate.median)
-        .collect()
+    fn medians(&self, figure: Figure) -> Vec<f64> {
+        let figures = self.figures(figure);
+        figures.map(|(_, estimate)| estimate.median).collect()
+    }
 }
 
 /// The significance at which each of these `figures` of each series of `groups` is searched for changes of
 /// level: [`SIGNIFICANCE`], or the [level of the family](multiple::level) where that is less. So where no level
 /// changed, all series together are given a change in 5 % of cases at most.
 pub fn significance(groups: &[Group], figures: &[Figure]) -> f64 {
-    let series = groups.iter().flat_map(|group| &group.series);
-    let p_values = series.flat_map(|series| {
+    let series = groups.par_iter().flat_map(|group| &group.series);
+    let p_values = series.flat_map_iter(|series| {
         let p_value = |&figure: &Figure| {
-            let values = medians(&series.figures(figure).collect::<Vec<_>>());
+            let values = series.medians(figure);
             let enough = values.len() >= FEWEST_FOR_CHANGE_POINT;
             Some(Pettitt::of(&values).filter(|_| enough)?.p_value)
         };
@@ -99,80 +223,60 @@ pub fn significance(groups: &[Group], figures: &[Figure]) -> f64 {
     multiple::level(&p_values.collect::<Vec<f64>>()).min(SIGNIFICANCE)
 }
 
-/// The groups of `results`, in the order of their first result in time, from the summaries of the
-/// same results.
-pub fn history(results: &[(&RunResult, &Summary)]) -> Vec<Group> {
-    let mut order: Vec<usize> = (0..results.len()).collect();
-    order.sort_by_key(|&index| results[index].0.run.started);
+/// The groups of `entries`, in the order of their first result in time.
+pub fn history(entries: &[Entry]) -> Vec<Group> {
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    order.sort_by_key(|&index| entries[index].started);
     let mut groups: Vec<Group> = Vec::new();
+    let mut known: HashMap<(&str, &str), usize> = HashMap::new();
     for index in order {
-        let (result, summary) = results[index];
-        let (hardware, workload) = (hardware(result), workload(result));
-        let known = |group: &&mut Group| group.hardware == hardware && group.workload == workload;
-        let group = match groups.iter_mut().find(known) {
-            Some(group) => group,
-            None => {
-                groups.push(Group {
-                    hardware,
-                    workload,
-                    results: Vec::new(),
-                    series: Vec::new(),
-                });
-                groups.last_mut().expect("one was added")
-            }
-        };
-        group.results.push(index);
-        for row in &summary.rows {
-            group.add(group.results.len() - 1, result, row, results);
+        let entry = &entries[index];
+        let place = *known
+            .entry((&entry.hardware, &entry.workload))
+            .or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Group {
+                results: Vec::new(),
+                series: Vec::new(),
+            });
         }
+        groups[place].add(index, entry);
     }
     groups
 }
 
 impl Group {
-    fn add(
-        &mut self,
-        at: usize,
-        result: &RunResult,
-        row: &Row,
-        results: &[(&RunResult, &Summary)],
-    ) {
-        let same = |series: &&mut Series| series.target == row.target && series.test == row.test;
-        let series = match self.series.iter_mut().find(same) {
-            Some(series) => series,
-            None => {
+    fn add(&mut self, index: usize, entry: &Entry) {
+        let at = self.results.len();
+        self.results.push(index);
+        for case in &entry.cases {
+            let same = |series: &Series| series.target == case.target && series.test == case.test;
+            let place = self.series.iter().position(same).unwrap_or_else(|| {
                 self.series.push(Series {
-                    target: row.target.clone(),
-                    test: row.test,
+                    target: case.target.clone(),
+                    test: case.test,
                     points: Vec::new(),
+                    versions: None,
                 });
-                self.series.last_mut().expect("one was added")
-            }
-        };
-        let before = series.points.iter().rev();
-        let mut before = before.map(|point| results[self.results[point.at]].0);
-        // A target that failed to start has said no versions.
-        let before = before.find(|result| facts(result, &row.target).is_some());
-        let before = before.filter(|_| facts(result, &row.target).is_some());
-        let versions = |result| versions(result, &row.target);
-        series.points.push(Point {
-            at,
-            started: result.run.started,
-            commit: result.run.mlxbench.commit.clone(),
-            changed: before.and_then(|before| changed(&versions(before), &versions(result))),
-            gap: gap(result, row),
-            row: row.clone(),
-        });
+                self.series.len() - 1
+            });
+            let series = &mut self.series[place];
+            let now = entry.versions(&case.target);
+            let pair = series.versions.as_ref().zip(now.as_ref());
+            let changed = pair.and_then(|(before, now)| changed(before, now));
+            series.versions = now.or(series.versions.take());
+            series.points.push(Point {
+                at,
+                changed,
+                gap: case.gap.clone(),
+                figures: case.figures,
+            });
+        }
     }
 }
 
-fn facts<'a>(result: &'a RunResult, target: &TargetId) -> Option<&'a TargetFacts> {
-    result.targets.iter().find(|facts| facts.id == *target)
-}
-
-/// What may have another version from one result to the next, by name: the target's framework with
-/// its libraries, the system, the compiler, and what else of the machine isn't hardware.
-fn versions(result: &RunResult, target: &TargetId) -> BTreeMap<String, String> {
+/// What may have another version from one result to the next besides the frameworks.
+fn around(result: &RunResult) -> Versions {
     let run = &result.run;
     let around = [
         ("the system", Some(run.machine.os.clone())),
@@ -193,16 +297,11 @@ fn versions(result: &RunResult, target: &TargetId) -> BTreeMap<String, String> {
     ];
     let around = around.into_iter();
     let around = around.filter_map(|(name, version)| Some((name.to_owned(), version?)));
-    let own = facts(result, target).map(|facts| {
-        let identity = &facts.identity;
-        let framework = [(identity.framework.clone(), identity.version.clone())];
-        framework.into_iter().chain(identity.libraries.clone())
-    });
-    around.chain(own.into_iter().flatten()).collect()
+    around.collect()
 }
 
 /// What has another version in `now`.
-fn changed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+fn changed(before: &Versions, now: &Versions) -> Option<String> {
     let news = now
         .iter()
         .filter_map(|(name, version)| match before.get(name) {
@@ -216,18 +315,21 @@ fn changed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) ->
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-/// Why a row's figures don't count.
-pub(crate) fn gap(result: &RunResult, row: &Row) -> Option<String> {
-    let verdict = result
-        .equivalence_of(&row.target)
-        .map(|known| known.verdict);
-    match &row.status {
+/// Why the figures of a target's test don't count.
+pub(crate) fn gap(
+    result: &RunResult,
+    target: &TargetId,
+    status: &RowStatus,
+    repetitions: usize,
+) -> Option<String> {
+    let verdict = result.equivalence_of(target).map(|known| known.verdict);
+    match status {
         RowStatus::NotFinite => Some("the logits aren't finite".into()),
         _ if verdict == Some(Verdict::Different) => Some("it computed something different".into()),
-        RowStatus::Failed { kind, message } if row.repetitions == 0 => {
+        RowStatus::Failed { kind, message } if repetitions == 0 => {
             Some(format!("{}: {message}", kind.name()))
         }
-        _ if row.repetitions == 0 => Some("not measured".into()),
+        _ if repetitions == 0 => Some("not measured".into()),
         _ => None,
     }
 }
@@ -236,7 +338,6 @@ pub(crate) fn gap(result: &RunResult, row: &Row) -> Option<String> {
 mod tests {
     use super::*;
     use crate::fixture::{result, sample, test};
-    use crate::summary::summarize;
 
     /// A result that was started in the given minute, of steps that take so many nanoseconds.
     fn at(minute: u32, step: u64) -> RunResult {
@@ -247,9 +348,7 @@ mod tests {
     }
 
     fn grouped(results: &[RunResult]) -> Vec<Group> {
-        let summaries: Vec<Summary> = results.iter().map(summarize).collect();
-        let pairs: Vec<(&RunResult, &Summary)> = results.iter().zip(&summaries).collect();
-        history(&pairs)
+        history(&results.iter().map(Entry::of).collect::<Vec<_>>())
     }
 
     #[test]
@@ -257,7 +356,7 @@ mod tests {
         let groups = grouped(&[at(2, 1000), at(1, 2000)]);
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].results, [1, 0]);
-        let decode = groups[0].series[0].figures(|row| row.decode_tokens_per_second);
+        let decode = groups[0].series[0].figures(|figures| figures.decode_tokens_per_second);
         let medians: Vec<f64> = decode.map(|(_, rate)| rate.median.round()).collect();
         assert!(medians[0] < medians[1]);
     }
@@ -293,7 +392,7 @@ mod tests {
         let groups = grouped(&[at(1, 1000), lost]);
         let points = &groups[0].series[0].points;
         assert_eq!(points[1].gap.as_deref(), Some("not measured"));
-        let decode = groups[0].series[0].figures(|row| row.decode_tokens_per_second);
+        let decode = groups[0].series[0].figures(|figures| figures.decode_tokens_per_second);
         assert_eq!(decode.count(), 1);
     }
 
@@ -308,7 +407,7 @@ mod tests {
             })
             .collect();
         let groups = grouped(&results);
-        let decode: Figure = |row| row.decode_tokens_per_second;
+        let decode: Figure = |figures| figures.decode_tokens_per_second;
         let significance = significance(&groups, &[decode]);
         assert_eq!(significance, SIGNIFICANCE, "there is one series");
         let changes = groups[0].series[0].changes(decode, significance);

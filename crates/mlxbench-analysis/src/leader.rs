@@ -107,7 +107,7 @@ impl<'a> Leader<'a> {
 }
 
 /// The standings of `test` by the median of `metric`, a rate that `rate` takes from a row. A target that
-/// computes something different from the reference, whose logits weren't finite or whose warm-up never became steady
+/// computes something different from the reference, whose logits weren't finite in any test or whose warm-up never became steady
 /// is set aside.
 pub fn standings<'a>(
     result: &RunResult,
@@ -137,7 +137,7 @@ pub fn standings<'a>(
     let mut unfit: Vec<(&Row, Unfit)> = Vec::new();
     for row in measured {
         let precision = row.target.placement.precision;
-        match Unfit::of(result, row) {
+        match Unfit::of(result, summary, row) {
             Some(reason) => unfit.push((row, reason)),
             None => match precisions.iter_mut().find(|(known, _)| *known == precision) {
                 Some((_, ranked)) => ranked.push(row),
@@ -168,20 +168,32 @@ pub fn standings<'a>(
 
 impl Unfit {
     /// Why a row can't lead; `None` where nothing speaks against it: its work may not have been looked at.
-    fn of(result: &RunResult, row: &Row) -> Option<Self> {
-        let verdict = result
-            .equivalence_of(&row.target)
-            .map(|known| known.verdict);
-        if row.status == RowStatus::NotFinite {
+    pub fn of(result: &RunResult, summary: &Summary, row: &Row) -> Option<Self> {
+        Self::of_target(result, summary, &row.target).or_else(|| {
+            let unsteady = unsteady_warmup(result, &row.target, &row.test)?;
+            let warmups = unsteady.end_to_end_ns.len();
+            Some(Self::Unsteady { warmups })
+        })
+    }
+
+    /// What makes all figures of a target worthless, memory as well: the logits of any of its tests weren't finite, or
+    /// it computes something different.
+    pub fn of_target(result: &RunResult, summary: &Summary, target: &TargetId) -> Option<Self> {
+        let mut own = summary.rows.iter().filter(|row| row.target == *target);
+        let verdict = result.equivalence_of(target).map(|known| known.verdict);
+        if own.any(|row| row.status == RowStatus::NotFinite) {
             return Some(Self::NotFinite);
         }
-        if verdict == Some(Verdict::Different) {
-            return Some(Self::Different);
+        (verdict == Some(Verdict::Different)).then_some(Self::Different)
+    }
+
+    /// In two words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotFinite => "not finite",
+            Self::Different => "different work",
+            Self::Unsteady { .. } => "not steady",
         }
-        let unsteady = unsteady_warmup(result, &row.target, &row.test)?;
-        Some(Self::Unsteady {
-            warmups: unsteady.end_to_end_ns.len(),
-        })
     }
 }
 

@@ -7,6 +7,8 @@
 use mlxbench_core::Nanos;
 use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 
+use crate::stats::Estimate;
+
 /// The measurements of a target's test, in tokens a second, nanoseconds, bytes, watts or joules: one a
 /// repetition that has the figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
 /// one a worker process of the target, whatever the test.
@@ -54,6 +56,16 @@ pub fn values_by_process(
     let processes = result.processes_of(target, test).into_values();
     let processes = processes.map(of_process);
     processes.filter(|values| !values.is_empty()).collect()
+}
+
+/// The median of [`values`] with its interval over processes; `None` where nothing has the figure.
+pub fn estimate(
+    metric: Metric,
+    result: &RunResult,
+    target: &TargetId,
+    test: &Test,
+) -> Option<Estimate> {
+    Estimate::of_processes(&values_by_process(metric, result, target, test))
 }
 
 /// What one repetition measured, in the unit of [`values`]; `None` for a figure that its test doesn't yield,

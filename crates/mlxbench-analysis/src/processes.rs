@@ -3,9 +3,8 @@
 //! and their medians are what an interval rests on.
 
 use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::stats::{CONFIDENCE, Estimate, FEWEST_FOR_INTERVAL, Interval, quantile, sorted};
+use crate::stats::{Estimate, FEWEST_FOR_INTERVAL, Interval, quantile, sorted, student_reach};
 use crate::variance::{Components, logs, mean};
 
 impl Estimate {
@@ -144,8 +143,7 @@ impl Logs {
 
 /// Student's interval around a mean of logarithms of shares of `median`.
 fn student(median: f64, mean: f64, variance: f64, freedom: f64) -> Option<Interval> {
-    let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
-    let reach = student.inverse_cdf(0.5 + CONFIDENCE / 2.0) * variance.sqrt();
+    let reach = student_reach(freedom)? * variance.sqrt();
     Some(Interval {
         low: median * (mean - reach).exp(),
         high: median * (mean + reach).exp(),

@@ -265,9 +265,22 @@ fn counted_ranks(n: usize) -> CountedRanks {
 /// of freedom (Hesterberg 2015). `None` for fewer than two samples.
 fn expanded_tail(n: usize) -> Option<f64> {
     let freedom = n.checked_sub(1)? as f64;
-    let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
-    let reach = student.inverse_cdf(0.5 + CONFIDENCE / 2.0);
+    let reach = student_reach(freedom)?;
     Some(Normal::standard().cdf(-(n as f64 / freedom).sqrt() * reach))
+}
+
+/// How many standard errors a [`CONFIDENCE`] interval reaches from the mean by Student's distribution with so many
+/// degrees of freedom. It takes long to find, and whole numbers of degrees come again and again, so theirs is kept.
+pub(crate) fn student_reach(freedom: f64) -> Option<f64> {
+    static KNOWN: Mutex<BTreeMap<u32, f64>> = Mutex::new(BTreeMap::new());
+    let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
+    let reach = || student.inverse_cdf(0.5 + CONFIDENCE / 2.0);
+    let whole = freedom as u32;
+    if f64::from(whole) != freedom {
+        return Some(reach());
+    }
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    Some(*known.entry(whole).or_insert_with(reach))
 }
 
 /// A uniform index below `n` (Lemire 2019, without rejection: the bias is below n / 2^64).

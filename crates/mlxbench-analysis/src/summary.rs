@@ -228,13 +228,12 @@ fn planned_repetitions(result: &RunResult, test: &Test) -> usize {
 
 fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
     let samples: Vec<&Sample> = result.samples_of(target, test).collect();
-    let by_process = |metric| metrics::values_by_process(metric, result, target, test);
-    let estimate = |metric: Metric| Estimate::of_processes(&by_process(metric));
+    let estimate = |metric: Metric| metrics::estimate(metric, result, target, test);
     let prefill = estimate(Metric::Prefill);
     let decode = estimate(Metric::Decode);
     let share =
         |rate: &Option<Estimate>, per_rate: Option<f64>| Some(rate.as_ref()?.scaled(per_rate?));
-    let times = by_process(Metric::EndToEnd);
+    let times = metrics::values_by_process(Metric::EndToEnd, result, target, test);
     let reference = result.run.settings.reference.as_ref();
     Row {
         target: target.clone(),

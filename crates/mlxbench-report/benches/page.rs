@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mlxbench_report::{Beside, Format, render};
 
 #[path = "../tests/report/support.rs"]
@@ -28,5 +28,19 @@ fn ten_thousand(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ten_thousand);
+/// A history of nightly results: ten times as many take about ten times as long, and their page none longer.
+fn over_years(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("history");
+    group.sample_size(10);
+    for count in [100, 1000, 10_000] {
+        let results = support::nightly(count);
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("{count} results"), |bencher| {
+            bencher.iter(|| support::over_time(black_box(&results)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, ten_thousand, over_years);
 criterion_main!(benches);

@@ -1,8 +1,9 @@
 //! Several results as one answer: which framework is fastest where.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use mlxbench_analysis::Row;
+use mlxbench_analysis::{Estimate, Row, Unfit};
 use mlxbench_core::Precision;
 use mlxbench_core::results::{Metric, Test};
 
@@ -85,50 +86,71 @@ pub(crate) fn tests(digests: &[Digest<'_>], metric: Metric) -> Vec<Option<Test>>
     digests.iter().map(test).collect()
 }
 
-/// The fastest target of one result in one precision.
-struct Best<'a> {
-    at: usize,
-    row: &'a Row,
-    rate: f64,
+/// A target's rate in one of several results.
+pub(crate) struct Measured<'a> {
+    /// Which result.
+    pub(crate) at: usize,
+    pub(crate) row: &'a Row,
+    pub(crate) rate: Estimate,
+    pub(crate) unfit: Option<Unfit>,
+    /// Whether it may be compared with those of other results: rates of other tests are no share of this one's best.
+    pub(crate) ranked: bool,
 }
 
-/// The fastest of each result by precision, the fastest first; precisions that most results share come first.
-fn best<'a>(digests: &'a [Digest<'_>], test: &Test) -> Vec<(Precision, Vec<Best<'a>>)> {
-    let mut precisions: Vec<(Precision, Vec<Best<'a>>)> = Vec::new();
-    for (at, digest) in digests.iter().enumerate() {
-        let rows = digest.summary.rows.iter().filter(|row| row.test == *test);
-        for row in rows.filter(|row| digest.unfit(row).is_none()) {
-            let Some(rate) = row.decode_tokens_per_second else {
-                continue;
+/// The rates of all results by precision, each result's in the test that it [stands for](tests): what is ranked
+/// first, the fastest of it first.
+pub(crate) fn by_precision<'a>(
+    digests: &'a [Digest<'_>],
+    metric: Metric,
+    rate: fn(&Row) -> Option<Estimate>,
+) -> Vec<(Precision, Vec<Measured<'a>>)> {
+    let shared = shared_test(digests, metric);
+    let mut precisions: Vec<(Precision, Vec<Measured<'a>>)> = Vec::new();
+    for (at, (digest, test)) in digests.iter().zip(tests(digests, metric)).enumerate() {
+        let rows = digest.summary.rows.iter();
+        for row in rows.filter(|row| Some(row.test) == test) {
+            let Some(rate) = rate(row) else { continue };
+            let unfit = digest.unfit(row);
+            let measured = Measured {
+                at,
+                row,
+                rate,
+                unfit,
+                ranked: unfit.is_none() && (shared.is_none() || shared == test),
             };
-            let (precision, rate) = (row.target.placement.precision, rate.median);
-            let own = match precisions.iter().position(|(known, _)| *known == precision) {
-                Some(known) => &mut precisions[known].1,
-                None => {
-                    precisions.push((precision, Vec::new()));
-                    &mut precisions.last_mut().expect("one was added").1
-                }
-            };
-            match own.iter_mut().find(|best| best.at == at) {
-                Some(best) if best.rate >= rate => {}
-                Some(best) => (best.row, best.rate) = (row, rate),
-                None => own.push(Best { at, row, rate }),
+            let precision = row.target.placement.precision;
+            match precisions.iter_mut().find(|(known, _)| *known == precision) {
+                Some((_, own)) => own.push(measured),
+                None => precisions.push((precision, vec![measured])),
             }
         }
     }
+    let faster = |a: &Measured<'_>, b: &Measured<'_>| b.rate.median.total_cmp(&a.rate.median);
     for (_, own) in &mut precisions {
-        own.sort_by(|a, b| b.rate.total_cmp(&a.rate));
+        own.sort_by(|a, b| b.ranked.cmp(&a.ranked).then(faster(a, b)));
     }
+    precisions.sort_by(|(_, a), (_, b)| faster(&a[0], &b[0]));
     precisions
-        .sort_by(|(_, a), (_, b)| b.len().cmp(&a.len()).then(b[0].rate.total_cmp(&a[0].rate)));
-    precisions
+}
+
+/// The fastest of each result by precision, the fastest first; precisions that most results share come first.
+fn best<'a>(digests: &'a [Digest<'_>]) -> Vec<(Precision, Vec<Measured<'a>>)> {
+    let all = by_precision(digests, Metric::Decode, |row| row.decode_tokens_per_second);
+    let best = all.into_iter().filter_map(|(precision, mut own)| {
+        let mut seen = BTreeSet::new();
+        own.retain(|measured| measured.ranked && seen.insert(measured.at));
+        (!own.is_empty()).then_some((precision, own))
+    });
+    let mut best: Vec<_> = best.collect();
+    best.sort_by_key(|(_, own)| Reverse(own.len()));
+    best
 }
 
 /// The answer across results: a headline, and a line for each precision, without their ends.
 pub(crate) fn answer(digests: &[Digest<'_>]) -> (String, Vec<String>) {
     let labels = labels(digests);
     let count = digests.len();
-    let Some(test) = shared_test(digests, Metric::Decode) else {
+    if shared_test(digests, Metric::Decode).is_none() {
         let own = digests.iter().zip(&labels);
         let own =
             own.map(|(digest, label)| format!("{label}: {}", answer::answer(digest).headline));
@@ -136,18 +158,21 @@ pub(crate) fn answer(digests: &[Digest<'_>]) -> (String, Vec<String>) {
             format!("{count} results without a test in common"),
             own.collect(),
         );
-    };
-    let precisions = best(digests, &test);
-    let line = |(precision, own): &(Precision, Vec<Best<'_>>)| {
-        let named = |best: &Best<'_>| {
+    }
+    let precisions = best(digests);
+    let line = |(precision, own): &(Precision, Vec<Measured<'_>>)| {
+        let named = |best: &Measured<'_>| {
             let name = digests[best.at].name(&best.row.target).short();
             format!("{name} on {}", labels[best.at])
         };
-        let figure = units::figure(own[0].rate);
-        let rivals = own
-            .iter()
-            .skip(1)
-            .map(|rival| format!("{:.2}x {}", own[0].rate / rival.rate, named(rival)));
+        let figure = units::figure(own[0].rate.median);
+        let rivals = own.iter().skip(1).map(|rival| {
+            format!(
+                "{:.2}x {}",
+                own[0].rate.median / rival.rate.median,
+                named(rival)
+            )
+        });
         let rivals: Vec<String> = rivals.collect();
         let rivals = match rivals.is_empty() {
             true => ", measured nowhere else".to_owned(),
@@ -168,7 +193,7 @@ pub(crate) fn answer(digests: &[Digest<'_>]) -> (String, Vec<String>) {
             format!(
                 "Fastest to generate in {precision}: {name} on {}, {:.2}x the best on {}",
                 labels[first.at],
-                first.rate / last.rate,
+                first.rate.median / last.rate.median,
                 labels[last.at]
             )
         }

@@ -16,7 +16,7 @@ mod weights;
 
 use std::cmp::Ordering;
 
-use mlxbench_analysis::{Estimate, Interval, Row, RowStatus};
+use mlxbench_analysis::{Estimate, Interval, Row, RowStatus, Unfit};
 use mlxbench_core::Precision;
 use mlxbench_core::results::{TargetId, Test};
 
@@ -223,10 +223,10 @@ pub(crate) fn grouped<'a, F>(
 }
 
 /// Why a figure isn't ranked: times that never became steady are no fault of a figure that isn't one of them.
-fn unfit(digest: &Digest<'_>, row: &Row, figure: &Figure) -> Option<String> {
+fn unfit(digest: &Digest<'_>, row: &Row, figure: &Figure) -> Option<Unfit> {
     match figure.timed {
         true => digest.unfit(row),
-        false => digest.worthless(&row.target).map(str::to_owned),
+        false => digest.worthless(&row.target),
     }
 }
 
@@ -265,7 +265,7 @@ fn bar(
         .into_iter()
         .chain(beside)
         .chain(few)
-        .chain(unfit.clone());
+        .chain(unfit.map(|why| why.name().to_owned()));
     let notes: Vec<String> = notes.collect();
     rows::Row::Bar(Bar {
         key: row.target.to_string(),

@@ -1,7 +1,7 @@
 //! A result with what follows from it, computed once for all parts of a report.
 
-use mlxbench_analysis::{Row, RowStatus, Summary, summarize, unsteady_warmup};
-use mlxbench_core::results::{Metric, RunResult, TargetId, Test, Verdict};
+use mlxbench_analysis::{Row, RowStatus, Summary, Unfit, summarize};
+use mlxbench_core::results::{Metric, RunResult, TargetId, Test};
 
 use crate::cells;
 use crate::names::{Name, Names};
@@ -64,36 +64,21 @@ impl<'a> Digest<'a> {
         })
     }
 
-    /// What makes a target's figures worthless, in two words; `None` where nothing does.
-    pub(crate) fn worthless(&self, target: &TargetId) -> Option<&'static str> {
-        let known = self.result.equivalence_of(target);
-        let verdict = known.map(|known| known.verdict);
-        let mut rows = self.summary.rows.iter();
-        let not_finite = |row: &Row| row.target == *target && row.status == RowStatus::NotFinite;
-        if rows.any(not_finite) {
-            Some("not finite")
-        } else if verdict == Some(Verdict::Different) {
-            Some("different work")
-        } else {
-            None
-        }
+    /// What makes a target's figures worthless.
+    pub(crate) fn worthless(&self, target: &TargetId) -> Option<Unfit> {
+        Unfit::of_target(self.result, &self.summary, target)
     }
 
-    /// Why a row's rate can't lead, in a few words; `None` where nothing speaks against it.
-    pub(crate) fn unfit(&self, row: &Row) -> Option<String> {
-        let worthless = self.worthless(&row.target).map(str::to_owned);
-        let unsteady = || {
-            unsteady_warmup(self.result, &row.target, &row.test)?;
-            Some("not steady".to_owned())
-        };
-        worthless.or_else(unsteady)
+    /// Why a row's rate can't lead.
+    pub(crate) fn unfit(&self, row: &Row) -> Option<Unfit> {
+        Unfit::of(self.result, &self.summary, row)
     }
 
     /// A target's name in charts, with what makes its figures worthless.
     pub(crate) fn label(&self, target: &TargetId) -> String {
         let name = self.name(target);
         match self.worthless(target) {
-            Some(why) => format!("{name}, {why}"),
+            Some(why) => format!("{name}, {}", why.name()),
             None => name.to_string(),
         }
     }

@@ -1,6 +1,6 @@
 //! What a report says first: where its figures hold, a row for each framework and precision, and how sure it is.
 
-use mlxbench_analysis::{Row, standings};
+use mlxbench_analysis::{Row, Unfit, standings};
 use mlxbench_core::results::{RunResult, Test, Verdict};
 
 use crate::charts::{Better, grouped};
@@ -55,6 +55,14 @@ const COLUMNS: [&str; 6] = [
 pub(crate) struct Compact {
     pub(crate) columns: Vec<&'static str>,
     pub(crate) lines: Vec<Line>,
+}
+
+impl Compact {
+    /// Whether any rate is marked as not steady.
+    pub(crate) fn has_unsteady(&self) -> bool {
+        let mut rates = self.lines.iter().filter_map(|line| line.cells.first());
+        rates.any(|cell| cell.words.ends_with('*'))
+    }
 }
 
 /// One target in one test.
@@ -119,11 +127,12 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
             words: words.unwrap_or_default(),
             best,
         };
-        let unsteady = digest.unfit(row).filter(|why| why == "not steady");
-        let generates = row.decode_tokens_per_second.map(|rate| match unsteady {
-            Some(_) => format!("{}*", units::rate(&rate)),
-            None => units::rate(&rate),
-        });
+        let generates = row
+            .decode_tokens_per_second
+            .map(|rate| match digest.unfit(row) {
+                Some(Unfit::Unsteady { .. }) => format!("{}*", units::rate(&rate)),
+                _ => units::rate(&rate),
+            });
         let peak = row.peak_bytes();
         let cells = [
             cell(generates, is_first(&generate)),

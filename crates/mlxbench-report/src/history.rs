@@ -1,17 +1,21 @@
 //! Results over time: the changes of level in words, and what both page and text are made of.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use mlxbench_analysis::change_points::FEWEST_FOR_CHANGE_POINT;
-use mlxbench_analysis::history::{Figure, Group, Series, significance};
-use mlxbench_analysis::{Estimate, Row, history};
+use mlxbench_analysis::history::{Entry, Figure, Figures, Group, Point, Series, significance};
+use mlxbench_analysis::{ChangePoint, Estimate, history};
 use mlxbench_core::results::{RunResult, TargetId};
+use rayon::prelude::*;
 
-use crate::charts::over_time::Change;
-use crate::names::Name;
+use crate::names::{Name, Names};
 use crate::terminal::plain;
 use crate::{Digest, html, units};
+
+/// How many of the newest results a page has every figure and the raw data of.
+const WHOLE: usize = 50;
 
 /// A figure that is looked at over time.
 pub(crate) struct Measure {
@@ -23,7 +27,7 @@ pub(crate) struct Measure {
     pub(crate) title: &'static str,
     /// Its unit.
     pub(crate) axis: &'static str,
-    /// Where it is in a row.
+    /// Where it is among a point's.
     pub(crate) figure: Figure,
     /// Whether more of it is better.
     higher_is_better: bool,
@@ -36,7 +40,7 @@ pub(crate) const MEASURES: [Measure; 4] = [
         short: "decode",
         title: "Generation speed",
         axis: "tokens/s",
-        figure: |row| row.decode_tokens_per_second,
+        figure: |figures| figures.decode_tokens_per_second,
         higher_is_better: true,
     },
     Measure {
@@ -44,7 +48,7 @@ pub(crate) const MEASURES: [Measure; 4] = [
         short: "prefill",
         title: "Prompt speed",
         axis: "tokens/s",
-        figure: |row| row.prefill_tokens_per_second,
+        figure: |figures| figures.prefill_tokens_per_second,
         higher_is_better: true,
     },
     Measure {
@@ -52,7 +56,7 @@ pub(crate) const MEASURES: [Measure; 4] = [
         short: "TTFT",
         title: "Time to first token",
         axis: "ms",
-        figure: |row| Some(row.ttft_ns?.scaled(1e-6)),
+        figure: |figures| Some(figures.ttft_ns?.scaled(1e-6)),
         higher_is_better: false,
     },
     Measure {
@@ -66,12 +70,12 @@ pub(crate) const MEASURES: [Measure; 4] = [
 ];
 
 /// The peak, in MiB: one figure of all repetitions.
-fn peak(row: &Row) -> Option<Estimate> {
-    let bytes = row.peak_bytes()?;
+fn peak(figures: &Figures) -> Option<Estimate> {
+    let bytes = figures.peak_bytes?;
     Some(Estimate {
         median: bytes as f64 / f64::from(1 << 20),
         interval: None,
-        n: row.repetitions,
+        n: figures.repetitions,
     })
 }
 
@@ -87,19 +91,21 @@ pub struct History {
 }
 
 /// A figure of a target's test whose level changed.
+#[derive(Clone, Copy)]
 pub(crate) struct LevelChange<'a> {
     pub(crate) measure: &'static Measure,
     pub(crate) series: &'a Series,
-    /// The first point of the new level, and the change.
-    pub(crate) change: Change<'a>,
-    /// The first point of the level that came next.
+    /// Which of the group's results is the first of the new level.
+    pub(crate) at: usize,
+    pub(crate) change: ChangePoint,
+    /// Which is the first of the level that came next.
     until: Option<usize>,
 }
 
 impl LevelChange<'_> {
     /// Whether the new level is worse than the one before.
     fn is_worse(&self) -> bool {
-        (self.change.1.change < 0.0) == self.measure.higher_is_better
+        (self.change.change < 0.0) == self.measure.higher_is_better
     }
 
     /// Whether the series is on a worse level now.
@@ -108,72 +114,77 @@ impl LevelChange<'_> {
     }
 }
 
-/// Results in groups that may be joined.
-pub(crate) struct Joined<'a> {
-    pub(crate) digests: &'a [Digest<'a>],
-    pub(crate) groups: Vec<Group>,
-    /// [`significance`] of all their series.
-    pub(crate) significance: f64,
+/// Results that may be joined, and which levels changed.
+pub(crate) struct Line<'a> {
+    entries: &'a [Entry],
+    pub(crate) group: &'a Group,
+    /// All changes of level, figure by figure.
+    pub(crate) changes: Vec<LevelChange<'a>>,
+    /// What each target is called, in the newest result that has it.
+    names: BTreeMap<TargetId, Name>,
 }
 
-impl<'a> Joined<'a> {
-    fn new(digests: &'a [Digest<'a>]) -> Self {
-        let pairs: Vec<_> = digests
+impl<'a> Line<'a> {
+    /// `group` of `entries`, searched at the [`significance`] of all groups.
+    fn new(entries: &'a [Entry], group: &'a Group, significance: f64) -> Self {
+        let cases = MEASURES
             .iter()
-            .map(|digest| (digest.result, &digest.summary))
-            .collect();
-        let groups = history(&pairs);
-        Self {
-            digests,
-            significance: significance(&groups, &MEASURES.map(|measure| measure.figure)),
-            groups,
-        }
-    }
-
-    /// All changes of level of a group.
-    pub(crate) fn changes<'g>(&self, group: &'g Group) -> Vec<LevelChange<'g>> {
-        let mut found = Vec::new();
-        for measure in &MEASURES {
-            for series in &group.series {
-                let changes = series.changes(measure.figure, self.significance);
-                let next = changes.iter().skip(1).map(|(point, _)| Some(point.at));
-                let next: Vec<Option<usize>> = next.chain([None]).collect();
-                let changes = changes.into_iter().zip(next);
-                found.extend(changes.map(|(change, until)| LevelChange {
+            .flat_map(|measure| group.series.iter().map(move |series| (measure, series)));
+        let cases: Vec<(&'static Measure, &Series)> = cases.collect();
+        let changes = cases.par_iter().flat_map_iter(|&(measure, series)| {
+            let found = series.changes(measure.figure, significance);
+            let next = found.iter().skip(1).map(|(point, _)| Some(point.at));
+            let next: Vec<Option<usize>> = next.chain([None]).collect();
+            let found = found.into_iter().zip(next);
+            let change =
+                |((point, change), until): ((&Point, ChangePoint), Option<usize>)| LevelChange {
                     measure,
                     series,
+                    at: point.at,
                     change,
                     until,
-                }));
+                };
+            found.map(change).collect::<Vec<_>>()
+        });
+        let mut names = BTreeMap::new();
+        for &index in group.results.iter().rev() {
+            let entry = &entries[index];
+            let missing = |target: &&TargetId| !names.contains_key(*target);
+            let missing: Vec<&TargetId> = entry.targets.iter().filter(missing).collect();
+            if !missing.is_empty() {
+                let own = Names::new(&entry.targets, |id| entry.frameworks.get(id).cloned());
+                names.extend(missing.into_iter().map(|id| (id.clone(), own.of(id))));
             }
         }
-        found
+        Self {
+            entries,
+            group,
+            changes: changes.collect(),
+            names,
+        }
     }
 
-    /// What a group's results are called, in the order of time.
-    pub(crate) fn names(&self, group: &Group) -> Vec<String> {
-        let members = group.results.iter().map(|&index| &self.digests[index]);
-        members.map(name).collect()
+    /// The first result.
+    pub(crate) fn first(&self) -> &'a Entry {
+        &self.entries[self.group.results[0]]
     }
 
-    /// What a target of a group is called, in the newest result that has it.
-    pub(crate) fn name(&self, group: &Group, target: &TargetId) -> Name {
-        let members = group
-            .results
-            .iter()
-            .rev()
-            .map(|&index| &self.digests[index]);
-        let mut own = members.filter(|digest| digest.result.run.targets.contains(target));
-        let newest = own.next().unwrap_or(&self.digests[group.results[0]]);
-        newest.name(target)
+    /// The result at a place of the group.
+    pub(crate) fn entry(&self, at: usize) -> &'a Entry {
+        &self.entries[self.group.results[at]]
+    }
+
+    /// What a target is called, in the newest result that has it.
+    pub(crate) fn name(&self, target: &TargetId) -> &Name {
+        &self.names[target]
     }
 
     /// What changed in a group, the newest first.
-    pub(crate) fn events<'g>(&self, group: &'g Group) -> Vec<Event<'g>> {
-        let mut events: Vec<Event<'g>> = Vec::new();
-        for level in self.changes(group) {
-            let (at, target) = (level.change.0.at, &level.series.target);
-            let name = self.name(group, target).to_string();
+    pub(crate) fn events(&self) -> Vec<Event<'a>> {
+        let mut events: Vec<Event<'a>> = Vec::new();
+        for &level in &self.changes {
+            let (at, target) = (level.at, &level.series.target);
+            let name = self.name(target).to_string();
             let same = |event: &&mut Event<'_>| event.at == at && event.backend == target.backend;
             match events.iter_mut().find(same) {
                 Some(event) => {
@@ -183,13 +194,13 @@ impl<'a> Joined<'a> {
                     event.levels.push(level);
                 }
                 None => {
-                    let first = &self.digests[group.results[at]];
+                    let first = self.entry(at);
                     events.push(Event {
                         at,
                         backend: target.backend.clone(),
                         names: vec![name],
                         place: place(first),
-                        day: first.result.run.started.strftime("%Y-%m-%d").to_string(),
+                        day: first.started.strftime("%Y-%m-%d").to_string(),
                         levels: vec![level],
                     });
                 }
@@ -199,59 +210,59 @@ impl<'a> Joined<'a> {
         events.sort_by_key(|event| std::cmp::Reverse(event.at));
         events
     }
+}
 
-    /// One sentence, without its end: what changed last.
-    pub(crate) fn headline(&self) -> String {
-        let dated = self.groups.iter().flat_map(|group| {
-            let started = move |at: usize| self.digests[group.results[at]].result.run.started;
-            let events = self.events(group).into_iter();
-            events.map(move |event| (started(event.at), event.sentence()))
-        });
-        let mut dated: Vec<(Timestamp, String)> = dated.collect();
-        dated.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
-        let few = |group: &Group| group.results.len() < FEWEST_FOR_CHANGE_POINT;
-        let changed = match dated.as_slice() {
-            [] if self.groups.iter().all(few) => {
-                format!("too few to tell of changes, which takes {FEWEST_FOR_CHANGE_POINT} alike")
+/// One sentence, without its end: what changed last.
+fn headline(results: usize, lines: &[Line<'_>]) -> String {
+    let dated = lines.iter().flat_map(|line| {
+        let events = line.events().into_iter();
+        events.map(|event| (line.entry(event.at).started, event.sentence()))
+    });
+    let mut dated: Vec<(Timestamp, String)> = dated.collect();
+    dated.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
+    let few = |line: &Line<'_>| line.group.results.len() < FEWEST_FOR_CHANGE_POINT;
+    let changed = match dated.as_slice() {
+        [] if lines.iter().all(few) => {
+            format!("too few to tell of changes, which takes {FEWEST_FOR_CHANGE_POINT} alike")
+        }
+        [] => "no level changed".to_owned(),
+        [(_, only)] => only.clone(),
+        [(_, newest), _] => format!("{newest}; 1 other change"),
+        [(_, newest), others @ ..] => format!("{newest}; {} other changes", others.len()),
+    };
+    match results {
+        0 => "No results".into(),
+        1 => format!("1 result: {changed}"),
+        several => format!("{several} results: {changed}"),
+    }
+}
+
+/// The headline, and a line a change, the newest first.
+fn text(headline: &str, lines: &[Line<'_>]) -> String {
+    let mut text = format!("{headline}.\n");
+    for group in lines {
+        let events = group.events();
+        if events.is_empty() {
+            continue;
+        }
+        let Entry {
+            config,
+            model,
+            machine,
+            ..
+        } = group.first();
+        let group_name = format!("{config}: {model} on {}", machine.cpu);
+        writeln!(text, "{}", plain(&group_name)).expect("a String takes every write");
+        for event in &events {
+            let figures = event.levels.iter().map(|level| line(level, group));
+            let figures = std::iter::once(event.sentence()).chain(figures).enumerate();
+            for (at, line) in figures {
+                let indent = if at == 0 { "  " } else { "    " };
+                writeln!(text, "{indent}{}", plain(&line)).expect("a String takes every write");
             }
-            [] => "no level changed".to_owned(),
-            [(_, only)] => only.clone(),
-            [(_, newest), _] => format!("{newest}; 1 other change"),
-            [(_, newest), others @ ..] => format!("{newest}; {} other changes", others.len()),
-        };
-        match self.digests.len() {
-            0 => "No results".into(),
-            1 => format!("1 result: {changed}"),
-            several => format!("{several} results: {changed}"),
         }
     }
-
-    /// The headline, and a line a change, the newest first.
-    fn text(&self) -> String {
-        let mut text = format!("{}.\n", self.headline());
-        for group in &self.groups {
-            let events = self.events(group);
-            let run = &self.digests[group.results[0]].result.run;
-            if events.is_empty() {
-                continue;
-            }
-            let group_name = format!("{}: {} on {}", run.name, run.model.name, run.machine.cpu);
-            writeln!(text, "{}", plain(&group_name)).expect("a String takes every write");
-            let names = self.names(group);
-            for event in &events {
-                let lines = event.levels.iter().map(|level| {
-                    let name = self.name(group, &level.series.target);
-                    line(level, &name, &names)
-                });
-                let lines = std::iter::once(event.sentence()).chain(lines).enumerate();
-                for (at, line) in lines {
-                    let indent = if at == 0 { "  " } else { "    " };
-                    writeln!(text, "{indent}{}", plain(&line)).expect("a String takes every write");
-                }
-            }
-        }
-        text
-    }
+    text
 }
 
 /// What changed of a framework at one result: one change, however many targets, tests and figures show it.
@@ -274,7 +285,7 @@ impl Event<'_> {
         let largest = MEASURES.iter().filter_map(|measure| {
             let own = self.levels.iter();
             let own = own.filter(|level| level.measure.name == measure.name);
-            let size = |level: &&LevelChange<'_>| level.change.1.change.abs();
+            let size = |level: &&LevelChange<'_>| level.change.change.abs();
             own.max_by(|a, b| size(a).total_cmp(&size(b)))
         });
         let largest: Vec<&LevelChange<'_>> = largest.collect();
@@ -285,7 +296,7 @@ impl Event<'_> {
             .filter(|level| !reads || level.measure.name != "ttft");
         let mut said = "";
         let told = told.map(|level| {
-            let change = level.change.1.change;
+            let change = level.change.change;
             let way = if change < 0.0 { "fell" } else { "rose" };
             let verb = if way == said { "" } else { way };
             said = way;
@@ -309,19 +320,23 @@ impl Event<'_> {
 
 /// One figure's change: `worse since 6cbf5d1 2026-11-23 07:00: candle f32 pp64+tg32 decode: 10.1 -> 7.8 tokens/s
 /// (-23 %)`.
-fn line(level: &LevelChange<'_>, name: &Name, names: &[String]) -> String {
+fn line(level: &LevelChange<'_>, group: &Line<'_>) -> String {
     let LevelChange {
-        series,
         measure,
-        change: (point, change),
+        series,
+        at,
+        change,
         until,
     } = level;
     let verdict = if level.is_worse() { "worse" } else { "better" };
-    let until = until.map_or_else(String::new, |at| format!(" until {}", names[at]));
+    let until = until.map_or_else(String::new, |at| {
+        format!(" until {}", name(group.entry(at)))
+    });
     let (before, after) = (units::figure(change.before), units::figure(change.after));
     format!(
-        "{verdict} since {}{until}: {name} {} {}: {before} -> {after} {} ({:+.1} %)",
-        names[point.at],
+        "{verdict} since {}{until}: {} {} {}: {before} -> {after} {} ({:+.1} %)",
+        name(group.entry(*at)),
+        group.name(&series.target),
         series.test,
         measure.short,
         measure.axis,
@@ -330,28 +345,42 @@ fn line(level: &LevelChange<'_>, name: &Name, names: &[String]) -> String {
 }
 
 /// A result's place on the axis: its commit, or the day where that isn't known.
-pub(crate) fn place(digest: &Digest<'_>) -> String {
-    let run = &digest.result.run;
-    match &run.mlxbench.commit {
+pub(crate) fn place(entry: &Entry) -> String {
+    match &entry.commit {
         Some(commit) => commit.chars().take(7).collect(),
-        None => run.started.strftime("%m-%d").to_string(),
+        None => entry.started.strftime("%m-%d").to_string(),
     }
 }
 
 /// A result's name in words.
-fn name(digest: &Digest<'_>) -> String {
-    let when = digest.result.run.started.strftime("%Y-%m-%d %H:%M");
-    format!("{} {when}", place(digest))
+pub(crate) fn name(entry: &Entry) -> String {
+    let when = entry.started.strftime("%Y-%m-%d %H:%M");
+    format!("{} {when}", place(entry))
 }
 
-/// `results`, in whatever order, over time.
-pub(crate) fn render(results: &[RunResult]) -> History {
-    let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
-    let joined = Joined::new(&digests);
-    let levels = joined.groups.iter().flat_map(|group| joined.changes(group));
+/// Which of `entries`, in their order, are the newest: those that a page tells everything of.
+pub fn newest(entries: &[Entry]) -> Vec<usize> {
+    let mut newest: Vec<usize> = (0..entries.len()).collect();
+    newest.sort_by_key(|&index| std::cmp::Reverse(entries[index].started));
+    newest.truncate(WHOLE);
+    newest.sort_unstable();
+    newest
+}
+
+/// `entries`, in whatever order, over time; everything of the results that are [`newest`] among them.
+pub(crate) fn render(entries: &[Entry], newest: &[RunResult]) -> History {
+    let groups = history(entries);
+    let significance = significance(&groups, &MEASURES.map(|measure| measure.figure));
+    let lines = groups.iter();
+    let lines: Vec<Line<'_>> = lines
+        .map(|group| Line::new(entries, group, significance))
+        .collect();
+    let digests: Vec<Digest<'_>> = newest.iter().map(Digest::new).collect();
+    let levels = lines.iter().flat_map(|line| &line.changes);
+    let headline = headline(entries.len(), &lines);
     History {
-        worse: levels.filter(LevelChange::stands_worse).count(),
-        text: joined.text(),
-        page: html::history::render(&joined).into_bytes(),
+        worse: levels.filter(|level| level.stands_worse()).count(),
+        text: text(&headline, &lines),
+        page: html::history::render(&headline, entries, &lines, &digests).into_bytes(),
     }
 }

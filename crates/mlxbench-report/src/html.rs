@@ -22,27 +22,32 @@ mod table;
 mod terms;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use mlxbench_core::trial::Matrix;
 
 use crate::breakdown::Breakdown;
 use crate::draw::theme::{self, Palette};
-use crate::external::External;
 use crate::units::is_unprintable;
 use crate::warnings::warnings;
-use crate::{Digest, across, charts};
+use crate::{Beside, Digest, across, charts, trials};
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
-/// What the page may do: nothing but show itself.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                      img-src data:; base-uri 'none'; form-action 'none'";
-
 /// The page of `digests`.
 pub(crate) fn render(
     digests: &[Digest<'_>],
-    others: &[External],
-    breakdowns: &[Breakdown],
+    Beside {
+        others,
+        breakdowns,
+        matrices,
+        ..
+    }: &Beside,
 ) -> String {
+    if let ([], [], []) = (digests, others.as_slice(), breakdowns.as_slice())
+        && !matrices.is_empty()
+    {
+        return trials::page(matrices);
+    }
     let targets = digests.iter().flat_map(|digest| &digest.result.run.targets);
     let backends = targets.map(|target| target.backend.as_str());
     let palette = Palette::new(backends.chain(breakdowns.iter().map(Breakdown::backend)));
@@ -51,7 +56,7 @@ pub(crate) fn render(
     let body = html! {
         header.top {
             p.brand { "mlxbench" }
-            (answer::contents(&contents(digests, breakdowns)))
+            (answer::contents(&contents(digests, breakdowns, matrices)))
         }
         main {
             (answer::section(digests, beside, &palette))
@@ -78,6 +83,7 @@ pub(crate) fn render(
                 },
             }
             (figures::breakdowns(breakdowns, &palette))
+            @if !matrices.is_empty() { (trials::section(matrices)) }
             (method())
             (raw::section(digests))
         }
@@ -85,11 +91,20 @@ pub(crate) fn render(
             p { "Written by mlxbench " (env!("CARGO_PKG_VERSION")) ". This page needs no network and sends nothing." }
         }
     };
-    page(&answer::title(digests, beside), body)
+    let style = if matrices.is_empty() {
+        ""
+    } else {
+        trials::STYLE
+    };
+    styled(&answer::title(digests, beside), style, body)
 }
 
 /// The parts of the page, as links.
-fn contents(digests: &[Digest<'_>], breakdowns: &[Breakdown]) -> Vec<(String, &'static str)> {
+fn contents(
+    digests: &[Digest<'_>],
+    breakdowns: &[Breakdown],
+    matrices: &[Matrix],
+) -> Vec<(String, &'static str)> {
     let mut parts: Vec<(&str, &str)> = vec![("answer", "Answer")];
     match digests {
         [] => {}
@@ -110,6 +125,9 @@ fn contents(digests: &[Digest<'_>], breakdowns: &[Breakdown]) -> Vec<(String, &'
     }
     if !breakdowns.is_empty() {
         parts.push(("breakdown", "Where the time goes"));
+    }
+    if !matrices.is_empty() {
+        parts.push(("operations", "Operations"));
     }
     parts.extend([("method", "Method and terms"), ("raw", "Raw data")]);
     parts
@@ -163,8 +181,24 @@ fn alone(digest: &Digest<'_>, at: usize, label: &str, palette: &Palette) -> Mark
     }
 }
 
-/// A whole document.
+/// A page of results.
 pub(crate) fn page(title: &str, body: Markup) -> String {
+    styled(title, "", body)
+}
+
+/// A page of results with a style of its own.
+fn styled(title: &str, style: &str, body: Markup) -> String {
+    let dark = theme::css();
+    let style = format!("{STYLE}@media screen and (prefers-color-scheme: dark){{{dark}}}{style}");
+    document(title, &style, Some(SCRIPT), body)
+}
+
+/// A whole document, which may do nothing but show itself.
+pub(crate) fn document(title: &str, style: &str, script: Option<&str>, body: Markup) -> String {
+    let scripts = script.map_or("", |_| " script-src 'unsafe-inline';");
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline';{scripts} img-src data:; base-uri 'none'; form-action 'none'"
+    );
     let document = html! {
         (DOCTYPE)
         html lang="en" {
@@ -172,17 +206,14 @@ pub(crate) fn page(title: &str, body: Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy);
                 link rel="icon" href="data:,";
                 title { (title) }
-                style {
-                    (PreEscaped(STYLE))
-                    "@media screen and (prefers-color-scheme: dark){" (PreEscaped(theme::css())) "}"
-                }
+                style { (PreEscaped(style)) }
             }
             body {
                 (body)
-                script { (PreEscaped(SCRIPT)) }
+                @if let Some(script) = script { script { (PreEscaped(script)) } }
             }
         }
     };

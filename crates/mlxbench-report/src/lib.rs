@@ -81,7 +81,9 @@ mod written;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use mlxbench_analysis::history::Entry;
 use mlxbench_core::results::RunResult;
+use mlxbench_core::trial::Matrix;
 
 use breakdown::Breakdown;
 use digest::Digest;
@@ -89,7 +91,7 @@ use draw::theme::Palette;
 use external::External;
 
 pub use comparison::{ComparisonFormat, render_comparison, row_standing};
-pub use history::History;
+pub use history::{History, newest};
 pub use names::{Name, Names};
 pub use png::PngError;
 pub use splice::{SpliceError, splice};
@@ -130,9 +132,14 @@ pub enum Format {
 }
 
 impl Format {
-    /// Whether rows of other programs have a place in it.
+    /// Whether rows of other programs have a place in it, and matrices of operations.
     pub fn takes_others(self) -> bool {
         matches!(self, Self::Html | Self::Terminal { .. } | Self::Markdown)
+    }
+
+    /// Whether it is for programs: a line or an object of each figure, of however many results.
+    pub fn is_data(self) -> bool {
+        !self.takes_others() && self != Self::Tex
     }
 }
 
@@ -177,24 +184,19 @@ pub struct Beside {
     pub others: Vec<External>,
     /// Where the time of a pass goes, on the page for a browser.
     pub breakdowns: Vec<Breakdown>,
+    /// Which operations work on which machine, where the format takes rows of other programs.
+    pub matrices: Vec<Matrix>,
     /// The command that goes on from here, the last line of what a terminal gets.
     pub next: Option<String>,
 }
 
 /// Renders `results`, in their order, and what stands beside them, as UTF-8 that ends in a newline.
 pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8> {
-    let Beside {
-        others,
-        breakdowns,
-        next,
-    } = beside;
     let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     match format {
-        Format::Html => html::render(&digests, others, breakdowns).into_bytes(),
-        Format::Terminal { width } => {
-            terminal::render(&digests, others, next.as_deref(), width).into_bytes()
-        }
-        Format::Markdown => markdown::render(&digests, others).into_bytes(),
+        Format::Html => html::render(&digests, beside).into_bytes(),
+        Format::Terminal { width } => terminal::render(&digests, beside, width).into_bytes(),
+        Format::Markdown => markdown::render(&digests, beside).into_bytes(),
         Format::Csv => csv::render(results),
         Format::Json => json::render(digests),
         Format::LlamaBenchJson => llama_bench::json(results),
@@ -207,9 +209,10 @@ pub fn render(results: &[RunResult], beside: &Beside, format: Format) -> Vec<u8>
     }
 }
 
-/// The page of `results` over time, in whatever order they come.
-pub fn history(results: &[RunResult]) -> History {
-    history::render(results)
+/// The page of results over time, in whatever order they come: what is needed of each, and those whole that are
+/// [`newest`] among them.
+pub fn history(entries: &[Entry], newest: &[RunResult]) -> History {
+    history::render(entries, newest)
 }
 
 /// The page of results that people shared, by the folder of their chip.

@@ -2,7 +2,6 @@
 
 use mlxbench_core::results::{Residency, Verdict};
 
-use crate::Digest;
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, cells};
 use crate::conditions;
@@ -12,13 +11,16 @@ use crate::limits::{details, limits};
 use crate::machine::processors;
 use crate::partings;
 use crate::quantisation;
-use crate::units;
 use crate::warnings::warnings;
+use crate::{Beside, Digest, trials, units};
 
-/// One section a result.
-pub(crate) fn render(digests: &[Digest<'_>], others: &[External]) -> String {
+/// One section a result, then what stands beside them.
+pub(crate) fn render(digests: &[Digest<'_>], beside: &Beside) -> String {
     let own = digests.iter().map(section);
-    let sections: Vec<String> = own.chain(others.iter().map(external)).collect();
+    let others = beside.others.iter().map(external);
+    let matrices = &beside.matrices;
+    let matrices = (!matrices.is_empty()).then(|| trials::markdown(matrices));
+    let sections: Vec<String> = own.chain(others).chain(matrices).collect();
     if sections.is_empty() {
         return "No results.\n".into();
     }
@@ -123,7 +125,14 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
 /// A row for each framework and precision, the best of each precision in bold; with the test where there are several.
 fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     let tests = &digest.result.run.tests;
-    let Compact { columns, lines } = compact(digest, tests);
+    let table = compact(digest, tests);
+    let unsteady = if table.has_unsteady() {
+        " \\*: not steady, not ranked."
+    } else {
+        ""
+    };
+    let legend = format!("Bold: best of its precision, or within noise of it.{unsteady}");
+    let Compact { columns, lines } = table;
     let several = tests.len() > 1;
     let test = several.then_some("test");
     let head = ["target"]
@@ -158,7 +167,7 @@ fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     ];
     head.into_iter()
         .chain(rows)
-        .chain([String::new()])
+        .chain([String::new(), legend, String::new()])
         .collect()
 }
 

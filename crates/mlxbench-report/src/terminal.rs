@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, ColumnConstraint, Table, Width};
 
-use crate::Digest;
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, NOTE};
 use crate::external::External;
 use crate::first::{Compact, Line, banner, compact, model, spelled, sureness};
 use crate::limits::limits;
 use crate::machine::whole;
-use crate::units;
+use crate::trials::trials_text;
 use crate::warnings::warnings;
+use crate::{Beside, Digest, units};
 
 /// Columns of the terminal that a model's name and a note are given before they wrap.
 const TEXT_WIDTH: u16 = 48;
@@ -24,22 +24,20 @@ const GAP: usize = 2;
 /// Columns of the compact table that go first where it is too wide: what others tell as well.
 const DISPENSABLE: [&str; 3] = ["TTFT", "fidelity", "memory"];
 
-/// An answer, a table and what to know of it for each result; `next` is the command to go on with. Lines are broken
+/// An answer, a table and what to know of it for each result, then what stands beside them. Lines are broken
 /// where there is a `width`.
-pub(crate) fn render(
-    digests: &[Digest<'_>],
-    others: &[External],
-    next: Option<&str>,
-    width: Option<u16>,
-) -> String {
+pub(crate) fn render(digests: &[Digest<'_>], beside: &Beside, width: Option<u16>) -> String {
     let width = width.map_or(usize::MAX, usize::from);
     let own = digests.iter().map(|digest| block(digest, width));
-    let blocks: Vec<String> = own.chain(others.iter().map(external)).collect();
+    let others = beside.others.iter().map(external);
+    let matrices = &beside.matrices;
+    let matrices = (!matrices.is_empty()).then(|| trials_text(matrices));
+    let blocks: Vec<String> = own.chain(others).chain(matrices).collect();
     if blocks.is_empty() {
         return "no results\n".into();
     }
     let mut text = blocks.join("\n");
-    if let Some(next) = next {
+    if let Some(next) = &beside.next {
         // A command isn't broken: it is there to be copied.
         writeln!(text, "\nnext: {}", plain(next)).expect("a String takes every write");
     }

@@ -3,8 +3,10 @@
 //! | module | its subject |
 //! |---|---|
 //! | `text` | for a terminal, in blocks of 80 columns |
-//! | `page` | for a browser |
+//! | `page` | for a browser, alone and in a report |
+//! | `markdown` | for GitHub |
 
+mod markdown;
 mod page;
 mod text;
 
@@ -20,10 +22,29 @@ pub fn trials_text(matrices: &[Matrix]) -> String {
 
 /// The matrices as a page.
 pub fn trials_page(matrices: &[Matrix]) -> Vec<u8> {
-    page::render(&Table::of(matrices)).into_bytes()
+    page(matrices).into_bytes()
 }
 
-/// What both forms show.
+pub(crate) fn page(matrices: &[Matrix]) -> String {
+    page::render(&Table::of(matrices))
+}
+
+/// The style of a [`section`].
+pub(crate) use page::STYLE;
+
+pub(crate) use markdown::OPERATION;
+
+/// The matrices as a part of a page with results.
+pub(crate) fn section(matrices: &[Matrix]) -> maud::Markup {
+    page::section(&Table::of(matrices))
+}
+
+/// The matrices as a section in Markdown.
+pub(crate) fn markdown(matrices: &[Matrix]) -> String {
+    markdown::render(&Table::of(matrices))
+}
+
+/// What all forms show.
 struct Table<'a> {
     matrices: &'a [Matrix],
     /// Names of rows: those that this mlxbench knows in its order, then others.

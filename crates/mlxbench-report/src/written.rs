@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::bencher::MEASURES;
 use crate::llama_bench::sql;
 use crate::tex;
+use crate::trials::OPERATION;
 use crate::{ComparisonFormat, Format, Picture};
 
 /// A kind of file that mlxbench writes.
@@ -77,10 +78,16 @@ impl Written {
                         .lines()
                         .nth(1)
                         .is_some_and(|line| has_columns(line, &COLUMNS))
+                    // Matrices begin with their machines, each with who tried.
+                    || text
+                        .lines()
+                        .take_while(|line| !line.is_empty())
+                        .any(|line| line.starts_with("   ") && line.contains("mlxbench "))
             }
             Self::Report(Format::Markdown) => {
                 text == "No results.\n"
-                    || text.starts_with("## ") && has_line("| model | backend | device | dtype |")
+                    || text.starts_with("## ")
+                        && (has_line("| model | backend | device | dtype |") || has_line(OPERATION))
             }
             Self::Report(Format::Csv) => text.starts_with("run,started,model,mlxbench_version,"),
             Self::Report(Format::Json) => all(text, |value| {

@@ -70,7 +70,10 @@ impl Runner<'_> {
             if !wanted && !costs {
                 continue;
             }
-            (self.observe)(Event::Checking(&check.reference.id.to_string()));
+            if wanted {
+                let id = &check.reference.id;
+                (self.observe)(Event::Asking(&format!("{id}: generating what is compared")));
+            }
             let mut reference = said(check, self.start_reference(check, scheme).map(Ok))?;
             if wanted {
                 let yardstick = match &mut reference {
@@ -85,11 +88,18 @@ impl Runner<'_> {
         }
         // Its logits over the text are gigabytes.
         drop(full);
+        let is_reference = |target: &usize| plan.targets[*target].id == check.reference.id;
+        let of = open.iter().filter(|target| !is_reference(target)).count();
+        let mut at = 0;
         for target in open {
             let id = &plan.targets[target].id;
-            (self.observe)(Event::Checking(&id.to_string()));
+            if !is_reference(&target) {
+                at += 1;
+                let target = &id.to_string();
+                (self.observe)(Event::Checking { target, at, of });
+            }
             let found = match &yardsticks[&scheme_of(&target)] {
-                _ if *id == check.reference.id => Some(equivalence(id, Verdict::Reference)),
+                _ if is_reference(&target) => Some(equivalence(id, Verdict::Reference)),
                 Ok(yardstick) => self.judge(target, yardstick, check)?,
                 Err(reason) => Some(unchecked(id, reason.clone())),
             };

@@ -22,8 +22,17 @@ pub enum Event<'a> {
     Probing(&'a str),
     /// A worker loads its model.
     Loading(&'a str),
+    /// The reference is asked for what targets are compared with: for what.
+    Asking(&'a str),
     /// A target is compared with the reference.
-    Checking(&'a str),
+    Checking {
+        /// Which.
+        target: &'a str,
+        /// Which of those that are compared, counted from 1.
+        at: usize,
+        /// How many are.
+        of: usize,
+    },
     /// A repetition or warm-up starts.
     Step(String),
     /// A repetition was measured, and counts unless it was throttled.

@@ -36,7 +36,10 @@ impl Runner<'_> {
             if self.result.parting_of(id, test).is_some() || !self.make_ready(at)? {
                 continue;
             }
-            (self.observe)(Event::Checking(&case.name(plan)));
+            let case_name = case.name(plan);
+            (self.observe)(Event::Asking(&format!(
+                "{case_name}: comparing where tokens part"
+            )));
             match self.ask(at, case, &parted) {
                 // Without the reference's logits the tokens part by a margin that isn't known.
                 Ok(None) => {}

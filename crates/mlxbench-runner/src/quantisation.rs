@@ -64,7 +64,8 @@ impl Runner<'_> {
         };
         let weights = scheme.map_or(String::new(), |scheme| format!(" in {}", scheme.name()));
         let (id, text) = (&check.reference.id, &passages.text);
-        (self.observe)(Event::Checking(&format!("{id}{weights}, over {text}")));
+        let asked = format!("{id}{weights}: scoring {text}");
+        (self.observe)(Event::Asking(&asked));
         let chunk = self.plan.settings.chunk;
         let Some(scheme) = scheme else {
             *full = match reference {

@@ -1,9 +1,11 @@
 //! What a terminal shows of a run that goes on: what is done now, the medians so far, the time that is left.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use mlxbench_analysis::metrics;
 use mlxbench_analysis::stats::{quantile, sorted};
 use mlxbench_core::results::{Sample, TargetId, Test};
@@ -23,13 +25,17 @@ pub(crate) struct Live {
     lines: BTreeMap<(TargetId, Test), ProgressBar>,
     planned: u64,
     done: u64,
+    left: Left,
 }
 
 impl Live {
-    pub(crate) fn new(names: Names) -> Self {
+    /// Nothing done yet of what takes about as long as `expected`.
+    pub(crate) fn new(names: Names, expected: Option<Duration>) -> Self {
         let screen = MultiProgress::new();
+        let left = Left::default();
+        left.set(expected);
         let now = screen.add(ProgressBar::new(0));
-        now.set_style(style("{spinner} {elapsed} {wide_msg}"));
+        now.set_style(left.shown_in("{spinner} {elapsed}{left} {wide_msg}"));
         now.enable_steady_tick(Duration::from_secs(1));
         Self {
             screen,
@@ -41,6 +47,7 @@ impl Live {
             lines: BTreeMap::new(),
             planned: 0,
             done: 0,
+            left,
         }
     }
 
@@ -58,8 +65,8 @@ impl Live {
     /// So many repetitions more are planned.
     pub(crate) fn plan(&mut self, repetitions: u64) {
         if self.planned == 0 {
-            self.now
-                .set_style(style("[{bar:20}] {pos}/{len} {elapsed}{prefix} {wide_msg}"));
+            let template = "[{bar:20}] {pos}/{len} {elapsed}{left} {wide_msg}";
+            self.now.set_style(self.left.shown_in(template));
         }
         self.planned += repetitions;
         self.now.set_length(self.planned);
@@ -86,8 +93,10 @@ impl Live {
         self.done += 1;
         self.now.set_position(self.done);
         let left = self.cases.left(self.planned.saturating_sub(self.done));
-        let left = left.map(|left| format!(", {} left", duration(left)));
-        self.now.set_prefix(left.unwrap_or_default());
+        // What a resumed run had measured before tells nothing of the time.
+        if left.is_some() {
+            self.left.set(left);
+        }
     }
 
     /// Takes all of it away.
@@ -95,6 +104,40 @@ impl Live {
         self.now.finish_and_clear();
         // What isn't there any more can't be taken away.
         let _ = self.screen.clear();
+    }
+}
+
+/// The time that is left, as it was known last, and when that was.
+#[derive(Clone, Default)]
+struct Left(Arc<Mutex<Option<(Duration, Instant)>>>);
+
+impl Left {
+    fn set(&self, left: Option<Duration>) {
+        let known = left.map(|left| (left, Instant::now()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// A template in which `{left}` goes on counting down between two times that it is known.
+    fn shown_in(&self, template: &str) -> ProgressStyle {
+        let left = self.clone();
+        style(template).with_key(
+            "left",
+            move |_: &ProgressState, out: &mut dyn fmt::Write| {
+                let known = *left.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let words = known.map(|(left, since)| words(left, since.elapsed()));
+                // A terminal that is gone shows nothing.
+                let _ = out.write_str(&words.unwrap_or_default());
+            },
+        )
+    }
+}
+
+/// `, about 12 min left` of what was `left` so long ago; nothing where it should be over.
+fn words(left: Duration, ago: Duration) -> String {
+    let left = left.saturating_sub(ago);
+    match left.is_zero() {
+        true => String::new(),
+        false => format!(", about {} left", duration(left)),
     }
 }
 
@@ -251,6 +294,14 @@ mod tests {
         ]);
         assert_eq!(cases.left(10), Some(Duration::from_secs(20)));
         assert_eq!(cases.left(0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_left_counts_down_to_nothing() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(words(hour, Duration::ZERO), ", about 60 min left");
+        assert_eq!(words(hour, hour / 2), ", about 30 min left");
+        assert_eq!(words(hour, 2 * hour), "");
     }
 
     #[test]

@@ -3,16 +3,19 @@
 
 use std::cell::{Cell, OnceCell};
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use mlxbench_core::text::tell;
 use mlxbench_models::progress::Progress;
 
-use crate::output::size;
+use crate::output::{duration, size};
 
 /// What is shown of one model.
 pub(crate) struct Making {
     quiet: bool,
+    /// What comes after it.
+    then: String,
     bar: OnceCell<ProgressBar>,
     /// The next quarter to tell of.
     quarter: Cell<u64>,
@@ -22,8 +25,18 @@ impl Making {
     pub(crate) fn new(quiet: bool) -> Self {
         Self {
             quiet,
+            then: String::new(),
             bar: OnceCell::new(),
             quarter: Cell::new(0),
+        }
+    }
+
+    /// Of a model that is needed for a run which takes about so long.
+    pub(crate) fn before(self, run: Option<Duration>) -> Self {
+        let then = run.map(|run| format!(", then about {}", duration(run)));
+        Self {
+            then: then.unwrap_or_default(),
+            ..self
         }
     }
 
@@ -38,9 +51,11 @@ impl Making {
 
     fn draw(&self, progress: Progress<'_>) {
         let bar = self.bar.get_or_init(|| {
-            let style = "making {msg} [{bar:30}] {bytes}/{total_bytes} (eta {eta})";
+            let style = "making {msg} [{bar:30}] {bytes}/{total_bytes} (eta {eta}{prefix})";
             let style = ProgressStyle::with_template(style).expect("a template of ours");
-            ProgressBar::new(progress.total_bytes).with_style(style.progress_chars("=> "))
+            ProgressBar::new(progress.total_bytes)
+                .with_style(style.progress_chars("=> "))
+                .with_prefix(self.then.clone())
         });
         bar.set_message(progress.what.to_owned());
         bar.set_position(progress.done_bytes);

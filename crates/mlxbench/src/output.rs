@@ -34,20 +34,19 @@ pub(crate) fn terminal_width() -> Option<u16> {
 pub(crate) struct Progress {
     quiet: bool,
     live: Option<Live>,
-    targets: usize,
-    checked: usize,
 }
 
 impl Progress {
-    /// That of a run of `targets`.
-    pub(crate) fn new<'a>(quiet: bool, targets: impl Iterator<Item = &'a TargetId>) -> Self {
-        let targets: Vec<&TargetId> = targets.collect();
+    /// That of a run of `targets`, which takes about as long as `expected`.
+    pub(crate) fn new<'a>(
+        quiet: bool,
+        targets: impl Iterator<Item = &'a TargetId>,
+        expected: Option<Duration>,
+    ) -> Self {
         let shown = !quiet && io::stderr().is_terminal();
         Self {
             quiet,
-            targets: targets.len(),
-            live: shown.then(|| Live::new(Names::new(targets, |_| None))),
-            checked: 0,
+            live: shown.then(|| Live::new(Names::new(targets, |_| None), expected)),
         }
     }
 
@@ -65,16 +64,10 @@ impl Progress {
                     live.plan(*repetitions as u64);
                 }
             }
-            Event::Checking(target) => {
-                self.checked += 1;
-                let (at, of) = (self.checked, self.targets);
-                let count = if at <= of {
-                    format!(" ({at} of {of})")
-                } else {
-                    String::new()
-                };
-                self.line(&format!("{target}: comparing with the reference{count}"));
-            }
+            Event::Asking(what) => self.line(what),
+            Event::Checking { target, at, of } => self.line(&format!(
+                "{target}: comparing with the reference ({at} of {of})"
+            )),
             Event::Loading(target) => self.line(&format!("{target}: loading")),
             Event::Step(label) => self.line(label),
             Event::Measured(sample) => {

@@ -12,6 +12,13 @@ use super::{Record, RunResult, SCHEMA_VERSION};
 /// # Errors
 /// When it isn't JSON, isn't a result, is of a version that isn't known, or has a number that can't be.
 pub fn result(text: &str) -> Result<RunResult, String> {
+    // What was written today is read ten times as fast when no document is made of it first.
+    if let Ok(result) = serde_json::from_str::<RunResult>(text)
+        && result.schema_version == SCHEMA_VERSION
+    {
+        result.check()?;
+        return Ok(result);
+    }
     let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let version = value.get("schema_version").and_then(Value::as_u64);
     match version.and_then(|version| u32::try_from(version).ok()) {

@@ -154,6 +154,16 @@ impl Outcome {
 }
 
 impl Matrix {
+    /// Whether `text` says that it is such a file, of whatever version.
+    pub fn is_one(text: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(rename = "ops_schema_version")]
+            _version: serde::de::IgnoredAny,
+        }
+        serde_json::from_str::<Version>(text).is_ok()
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -1,11 +1,10 @@
 //! Several results in one chart: the same test on each, by precision.
 
 use mlxbench_analysis::{Estimate, Row, metrics};
-use mlxbench_core::Precision;
 use mlxbench_core::results::Metric;
 
 use super::{Better, of_best};
-use crate::across::{labels, shared_test, tests};
+use crate::across::{Measured, by_precision, labels, shared_test};
 use crate::draw::rows::{self, Bar, Rows};
 use crate::draw::theme::Palette;
 use crate::draw::{Chart, Form};
@@ -29,60 +28,48 @@ fn chart(
     rate: fn(&Row) -> Option<Estimate>,
 ) -> Option<Chart> {
     let shared = shared_test(digests, metric);
-    let (labels, tests) = (labels(digests), tests(digests, metric));
-    let mut precisions: Vec<(Precision, Vec<(Bar, bool)>)> = Vec::new();
-    for ((digest, label), test) in digests.iter().zip(&labels).zip(tests) {
-        let Some(test) = test else { continue };
-        let label = match shared == Some(test) {
-            true => label.clone(),
-            false => format!("{label}, {test}"),
-        };
-        let rows = digest.summary.rows.iter().filter(|row| row.test == test);
-        for row in rows {
-            let Some(rate) = rate(row) else { continue };
-            let unfit = digest.unfit(row);
-            let bar = Bar {
+    let labels = labels(digests);
+    let precisions = by_precision(digests, metric, rate);
+    if precisions.is_empty() {
+        return None;
+    }
+    let lines = precisions.iter().flat_map(|(precision, own)| {
+        let best = own[0].rate.median;
+        let several = own.len() > 1 && shared.is_some();
+        let bars = own.iter().map(|measured| {
+            let Measured {
+                at,
+                row,
+                rate,
+                unfit,
+                ranked,
+            } = measured;
+            let (digest, mut label) = (&digests[*at], labels[*at].clone());
+            if shared != Some(row.test) {
+                label += &format!(", {}", row.test);
+            }
+            let note = match unfit {
+                Some(why) => why.name().to_owned(),
+                None if several && *ranked => of_best(rate.median, best, Better::Higher),
+                None => String::new(),
+            };
+            rows::Row::Bar(Bar {
                 key: row.target.to_string(),
                 label: format!("{}, {label}", digest.name(&row.target).short()),
                 colour: palette.of(&row.target.backend),
                 value: Some(rate.median),
                 interval: rate.interval,
-                dots: metrics::values(metric, digest.result, &row.target, &test),
+                dots: metrics::values(metric, digest.result, &row.target, &row.test),
                 limit: None,
                 hollow: unfit.is_some(),
-                words: units::rate(&rate),
-                note: unfit.clone().unwrap_or_default(),
-            };
-            let precision = row.target.placement.precision;
-            // Rates of other tests are no share of this one's best.
-            let bar = (
-                bar,
-                unfit.is_none() && (shared.is_none() || shared == Some(test)),
-            );
-            match precisions.iter_mut().find(|(known, _)| *known == precision) {
-                Some((_, bars)) => bars.push(bar),
-                None => precisions.push((precision, vec![bar])),
-            }
-        }
-    }
-    let value = |(bar, _): &(Bar, bool)| bar.value.unwrap_or_default();
-    for (_, bars) in &mut precisions {
-        bars.sort_by(|a, b| b.1.cmp(&a.1).then(value(b).total_cmp(&value(a))));
-        let best = value(&bars[0]);
-        let several = bars.len() > 1 && shared.is_some();
-        for (bar, _) in bars.iter_mut().filter(|(_, ranked)| several && *ranked) {
-            bar.note = of_best(bar.value.unwrap_or_default(), best, Better::Higher);
-        }
-    }
-    precisions.sort_by(|(_, a), (_, b)| value(&b[0]).total_cmp(&value(&a[0])));
-    if precisions.is_empty() {
-        return None;
-    }
-    let lines = precisions.into_iter().flat_map(|(precision, bars)| {
+                words: units::rate(rate),
+                note,
+            })
+        });
         let heading = rows::Row::Heading(precision.to_string());
-        let bars = bars.into_iter().map(|(bar, _)| rows::Row::Bar(bar));
-        std::iter::once(heading).chain(bars)
+        std::iter::once(heading).chain(bars.collect::<Vec<_>>())
     });
+    let lines: Vec<rows::Row> = lines.collect();
     let (name, title, axis) = match metric {
         Metric::Decode => ("decode-across", "Generation speed", "tokens/s"),
         _ => ("prefill-across", "Prompt speed", "prompt tokens/s"),
@@ -95,7 +82,7 @@ fn chart(
             .into(),
         form: Form::Rows(Rows {
             axis: Better::Higher.of(axis),
-            rows: lines.collect(),
+            rows: lines,
         }),
     })
 }

@@ -168,9 +168,7 @@ fn table(tables: &[(String, Compact)]) -> Markup {
                 }
             }
         }
-        @let unsteady = tables.iter().flat_map(|(_, compact)| &compact.lines).any(|line| {
-            line.cells.first().is_some_and(|cell| cell.words.ends_with('*'))
-        });
+        @let unsteady = tables.iter().any(|(_, compact)| compact.has_unsteady());
         p.hint {
             "Bold: best of its precision, or within noise of it. "
             @if unsteady { "* " (term("steady", "not steady")) ", not ranked. " }

@@ -1,21 +1,31 @@
 //! The page of results over time.
 
 use maud::{Markup, html};
-use mlxbench_analysis::history::Group;
+use mlxbench_analysis::history::Entry;
 
 use super::{figures, page, raw, table};
-use crate::across;
 use crate::charts::over_time;
 use crate::draw::theme::Palette;
-use crate::history::{Joined, MEASURES, place};
-use crate::units;
+use crate::history::{Line, MEASURES, name};
+use crate::{Digest, across, units};
 
-/// The page.
-pub(crate) fn render(joined: &Joined<'_>) -> String {
-    let digests = joined.digests;
-    let backends = digests.iter().flat_map(|digest| &digest.result.run.targets);
+/// Bytes of all charts of a page at most: a browser opens it, and mail takes it.
+const MOST_CHARTS: usize = 6 << 20;
+
+/// Groups, and changes and notes of each, that are told at most.
+const MOST: usize = 50;
+
+/// The page: all `entries` in their groups, and every figure of the newest of them.
+pub(crate) fn render(
+    heading: &str,
+    entries: &[Entry],
+    lines: &[Line<'_>],
+    newest: &[Digest<'_>],
+) -> String {
+    let backends = entries.iter().flat_map(|entry| &entry.targets);
     let palette = Palette::new(backends.map(|target| target.backend.as_str()));
-    let heading = joined.headline();
+    let (sections, left_out) = sections(lines, &palette);
+    let older = entries.len().saturating_sub(newest.len());
     let body = html! {
         header {
             p.brand { "mlxbench" }
@@ -27,45 +37,73 @@ pub(crate) fn render(joined: &Joined<'_>) -> String {
             }
         }
         main {
-            @for (at, group) in joined.groups.iter().enumerate() {
-                (section(joined, group, at, &palette))
+            @for section in sections.into_iter().flatten() { (section) }
+            @if left_out > 0 {
+                p { (left_out) " more kinds of results, older ones, have no room here: give "
+                    code { "mlxbench history" } " a folder with fewer." }
             }
-            (table::section(digests, &across::labels(digests), &[]))
-            (raw::section(digests))
+            @if older > 0 {
+                p { "Of the newest " (newest.len()) " results every figure follows, and their raw data; the other "
+                    (older) " are in their files, which " code { "mlxbench report" } " shows." }
+            }
+            (table::section(newest, &across::labels(newest), &[]))
+            (raw::section(newest))
         }
         footer { p { "Written by mlxbench " (env!("CARGO_PKG_VERSION")) ". This page needs no network and sends nothing." } }
     };
-    page(&heading, body)
+    page(heading, body)
 }
 
-fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> Markup {
-    let digests = joined.digests;
-    let first = &digests[group.results[0]];
-    let run = &first.result.run;
-    let members = group.results.iter().map(|&index| &digests[index]);
-    let names = joined.names(group);
-    let places: Vec<String> = members.map(place).collect();
-    let events = joined.events(group);
-    let notes = notes(joined, group, &names);
+/// A section for each group, in their order; where there isn't room for all, of those with the newest results, and how
+/// many have none.
+fn sections(lines: &[Line<'_>], palette: &Palette) -> (Vec<Option<Markup>>, usize) {
+    let mut newest: Vec<usize> = (0..lines.len()).collect();
+    let last = |line: &Line<'_>| line.entry(line.group.results.len() - 1).started;
+    newest.sort_by_key(|&at| std::cmp::Reverse(last(&lines[at])));
+    let mut sections: Vec<Option<Markup>> = vec![None; lines.len()];
+    let mut room = MOST_CHARTS;
+    for &at in newest.iter().take(MOST) {
+        let charts = html! {
+            div.charts {
+                @for measure in &MEASURES {
+                    @for chart in over_time::charts(&lines[at], measure, palette) {
+                        (figures::figure(&chart, at))
+                    }
+                }
+            }
+        };
+        let fits = charts.0.len() <= room;
+        room -= if fits { charts.0.len() } else { 0 };
+        sections[at] = Some(section(&lines[at], at, fits.then_some(charts)));
+    }
+    (sections, lines.len().saturating_sub(MOST))
+}
+
+fn section(line: &Line<'_>, at: usize, charts: Option<Markup>) -> Markup {
+    let first = line.first();
+    let (machine, results) = (&first.machine, line.group.results.len());
+    let events = line.events();
+    let notes = notes(line);
     html! {
         section aria-labelledby=(format!("group-{at}")) {
-            h2 #(format!("group-{at}")) { (run.name) ": " (run.model.name) " on " (run.machine.cpu) }
+            h2 #(format!("group-{at}")) { (first.config) ": " (first.model) " on " (machine.cpu) }
             p.where {
-                (run.machine.physical_cores.unwrap_or(run.machine.logical_cores)) " cores, "
-                (units::bytes(run.machine.memory_bytes)) " of memory, " (run.machine.os)
-                "; " (group.results.len())
-                @if group.results.len() == 1 { " result" } @else { " results" }
+                (machine.physical_cores.unwrap_or(machine.logical_cores)) " cores, "
+                (units::bytes(machine.memory_bytes)) " of memory, " (machine.os)
+                "; " (results)
+                @if results == 1 { " result" } @else { " results" }
             }
             @if events.is_empty() {
                 p { "No level changed, as far as these results can tell." }
             } @else {
                 ul.lines {
-                    @for event in &events {
+                    @for event in events.iter().take(MOST) {
                         li {
                             @if event.is_worse() { strong { (event.sentence()) } } @else { (event.sentence()) }
                             ", " (event.day)
                         }
                     }
+                    (more(events.len(), "earlier changes"))
                 }
                 details {
                     summary { "Every figure of these changes" }
@@ -73,10 +111,10 @@ fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> 
                         table {
                             thead { tr { @for column in ["at", "target", "test", "figure", "before", "after", "change", "p"] { th scope="col" { (column) } } } }
                             tbody {
-                                @for level in events.iter().flat_map(|event| &event.levels) { tr {
-                                    @let (point, change) = &level.change;
-                                    td { (names[point.at]) }
-                                    td { (joined.name(group, &level.series.target).to_string()) }
+                                @for level in events.iter().take(MOST).flat_map(|event| &event.levels) { tr {
+                                    @let change = &level.change;
+                                    td { (name(line.entry(level.at))) }
+                                    td { (line.name(&level.series.target).to_string()) }
                                     td { (level.series.test.to_string()) }
                                     td { (level.measure.title) ", " (level.measure.axis) }
                                     td.figure { (crate::draw::number(change.before)) }
@@ -91,46 +129,44 @@ fn section(joined: &Joined<'_>, group: &Group, at: usize, palette: &Palette) -> 
             }
             @if !notes.is_empty() {
                 h3 { "What else changed, and gaps" }
-                ul { @for note in &notes { li { (note) } } }
-            }
-            div.charts {
-                @for measure in &MEASURES {
-                    @for chart in over_time::charts(joined, group, measure, &places, palette) {
-                        (figures::figure(&chart, at))
-                    }
+                ul {
+                    @for note in notes.iter().take(MOST) { li { (note) } }
+                    (more(notes.len(), "earlier ones"))
                 }
+            }
+            @match charts {
+                Some(charts) => (charts),
+                None => p { "Its charts have no room on this page: give " code { "mlxbench history" } " a folder with fewer results." },
             }
         }
     }
 }
 
+/// How many of a list have no room in it.
+fn more(all: usize, what: &str) -> Markup {
+    html! { @if all > MOST { li { "and " (all - MOST) " " (what) } } }
+}
+
 /// Other versions and gaps, the newest first.
-fn notes(joined: &Joined<'_>, group: &Group, names: &[String]) -> Vec<String> {
-    let points = group.series.iter().flat_map(|series| {
+fn notes(line: &Line<'_>) -> Vec<String> {
+    let points = line.group.series.iter().flat_map(|series| {
         let points = series.points.iter();
         points.map(move |point| (point.at, series, point))
     });
     let notes = points.flat_map(|(at, series, point)| {
-        let changed = point
-            .changed
-            .as_ref()
-            .map(|changed| format!("{}: {changed}", joined.name(group, &series.target)));
-        let gap = point.gap.as_ref().map(|gap| {
-            format!(
-                "{} {}: {gap}",
-                joined.name(group, &series.target),
-                series.test
-            )
-        });
+        let name = || line.name(&series.target);
+        let changed = point.changed.as_ref();
+        let changed = changed.map(|changed| format!("{}: {changed}", name()));
+        let gap = point.gap.as_ref();
+        let gap = gap.map(|gap| format!("{} {}: {gap}", name(), series.test));
         changed.into_iter().chain(gap).map(move |note| (at, note))
     });
     let mut notes: Vec<(usize, String)> = notes.collect();
     notes.sort();
     // A version is that of all tests of a target.
     notes.dedup();
+    let notes = notes.into_iter().rev();
     notes
-        .into_iter()
-        .rev()
-        .map(|(at, note)| format!("{}: {note}", names[at]))
+        .map(|(at, note)| format!("{}: {note}", name(line.entry(at))))
         .collect()
 }

@@ -1,47 +1,50 @@
 //! Matrices for a browser: one page without a script, which asks the network for nothing.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use mlxbench_core::trial::{Case, ElementType};
 
 use super::{Group, Table, machine, versions};
-use crate::units::is_unprintable;
+use crate::html::document;
 
-const STYLE: &str = include_str!("page.css");
+const PAGE_STYLE: &str = include_str!("page.css");
 
-/// What the page may do: nothing but show itself.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+/// The style of a [`section`].
+pub(crate) const STYLE: &str = include_str!("matrix.css");
 
 pub(super) fn render(table: &Table<'_>) -> String {
     let title = "Which operations work";
-    let document = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                link rel="icon" href="data:,";
-                title { (title) " - mlxbench" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    p class="brand" { "mlxbench" }
-                    h1 { (title) }
-                }
-                main {
-                    (machines(table))
-                    (matrix(table))
-                    (details(table))
-                    (glossary(table))
-                }
-            }
+    let body = html! {
+        header {
+            p class="brand" { "mlxbench" }
+            h1 { (title) }
         }
+        main.operations { (all(table, |name| html! { h2 { (name) } })) }
     };
-    // What others wrote is escaped already; this is what escaping leaves.
-    let unprintable = |character: char| character != '\n' && is_unprintable(character);
-    document.into_string().replace(unprintable, "\u{fffd}")
+    let style = format!("{PAGE_STYLE}{STYLE}");
+    document(&format!("{title} - mlxbench"), &style, None, body)
+}
+
+/// The matrices as a part of a report.
+pub(super) fn section(table: &Table<'_>) -> Markup {
+    html! {
+        section.operations #operations {
+            h2 { "Which operations work" }
+            (all(table, |name| html! { h3 { (name) } }))
+        }
+    }
+}
+
+fn all(table: &Table<'_>, heading: impl Fn(&str) -> Markup) -> Markup {
+    html! {
+        (machines(table))
+        (matrix(table))
+        (heading("What isn't ok"))
+        (details(table))
+        (heading("What the words mean"))
+        (words())
+        (heading("What is tried"))
+        (tried(table))
+    }
 }
 
 fn machines(table: &Table<'_>) -> Markup {
@@ -78,13 +81,13 @@ fn matrix(table: &Table<'_>) -> Markup {
                     tr {
                         th scope="col" rowspan="2" { "operation" }
                         @for group in &table.groups {
-                            th scope="colgroup" class="first" colspan=(group.columns.len()) { (table.label(group)) }
+                            th scope="colgroup" class="edge" colspan=(group.columns.len()) { (table.label(group)) }
                         }
                     }
                     tr {
                         @for group in &table.groups {
                             @for (at, element) in group.columns.iter().enumerate() {
-                                th scope="col" class=[(at == 0).then_some("first")] { (element) }
+                                th scope="col" class=[(at == 0).then_some("edge")] { (element) }
                             }
                         }
                     }
@@ -113,7 +116,7 @@ fn cell(
     element: ElementType,
     first: bool,
 ) -> Markup {
-    let first = if first { " first" } else { "" };
+    let first = if first { " edge" } else { "" };
     let Some(outcome) = group.cells.get(&(row, element)) else {
         return html! { td class={ "none" (first) } { "-" } };
     };
@@ -130,7 +133,6 @@ fn cell(
 fn details(table: &Table<'_>) -> Markup {
     let details = table.details();
     html! {
-        h2 { "What isn't ok" }
         @if details.is_empty() { p { "Nothing: all that was tried is ok." } }
         @else {
             dl {
@@ -146,12 +148,8 @@ fn details(table: &Table<'_>) -> Markup {
     }
 }
 
-fn glossary(table: &Table<'_>) -> Markup {
-    let known = Case::all()
-        .iter()
-        .filter(|case| table.rows.contains(&case.name));
+fn words() -> Markup {
     html! {
-        h2 { "What the words mean" }
         ul {
             li { b { "ok" } ": every number is as near to the right one as the dtype allows." }
             li { b { "wrong" } ": one isn't; the worst is quoted with its limit." }
@@ -159,8 +157,15 @@ fn glossary(table: &Table<'_>) -> Markup {
             li { b { "crashes" } ": the process died or gave no answer in time, or the device failed." }
             li { b { "unknown" } ": the worker doesn't know the operation. " b { "-" } ": there is no such trial." }
         }
-        h2 { "What is tried" }
-        dl class="ops" {
+    }
+}
+
+fn tried(table: &Table<'_>) -> Markup {
+    let known = Case::all()
+        .iter()
+        .filter(|case| table.rows.contains(&case.name));
+    html! {
+        dl class="tried" {
             @for case in known {
                 dt { (case.name) }
                 dd { (case.about) }

@@ -2,10 +2,12 @@
 
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::RunResult;
-use mlxbench_report::{Beside, Format, history, render};
+use mlxbench_report::{Beside, Format, render};
 
 use crate::page::{Page, Scheme};
-use crate::support::{BOTH, PREFILL, hostile, nothing_measured, quantised, race, resized, run};
+use crate::support::{
+    BOTH, PREFILL, hostile, nightly, nothing_measured, over_time, quantised, race, resized, run,
+};
 
 /// The page of `results`.
 fn report(results: &[RunResult]) -> String {
@@ -96,23 +98,10 @@ fn a_report_of_hostile_texts_is_a_page_like_others() {
 #[test]
 #[ignore = "needs a browser: scripts/test runs it"]
 fn results_over_time() {
-    let results = (0..14).map(|day| {
-        let mut result = race(3, &[BOTH], 5);
-        result.run.started = format!("2026-11-{:02}T07:00:00Z", day + 1).parse().unwrap();
-        result.run.mlxbench.commit = Some(format!("{day:07x}"));
-        if day >= 7 {
-            for time in result
-                .samples
-                .iter_mut()
-                .flat_map(|sample| &mut sample.token_ns)
-            {
-                time.0 += time.0 / 10;
-            }
-        }
-        result
-    });
-    let page = history(&results.collect::<Vec<_>>()).page;
-    assert_good_everywhere("history", &String::from_utf8(page).unwrap());
+    for (name, nights) in [("history", 14), ("long-history", 1000)] {
+        let page = over_time(&nightly(nights)).page;
+        assert_good_everywhere(name, &String::from_utf8(page).unwrap());
+    }
 }
 
 /// The texts of a column of the rows that are shown.

@@ -9,14 +9,14 @@ use mlxbench_analysis::comparison::Options;
 use mlxbench_core::results::{RunResult, migrate};
 use mlxbench_report::external::{read, tell_apart};
 use mlxbench_report::{
-    Beside, ComparisonFormat, Format, Picture, Written, charts, history, render, render_comparison,
+    Beside, ComparisonFormat, Format, Picture, Written, charts, render, render_comparison,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
 
-use crate::support::{BOTH, HOSTILE, PREFILL, quantised, race, run};
+use crate::support::{BOTH, HOSTILE, PREFILL, over_time, quantised, race, run};
 
 const LLAMA_BENCH: &str = include_str!("fixtures/llama-bench.json");
 const OLD_LLAMA_BENCH: &str = include_str!("fixtures/llama-bench-old.jsonl");
@@ -377,7 +377,7 @@ proptest! {
             }
         }
         prop_assert!(charts(&both, Picture::Svg).is_ok());
-        history(&both);
+        over_time(&both);
         for (base, new) in [(0, 1), (1, 0), (0, 0)] {
             let comparison = compare(&both[base], &both[new], &Options::default());
             for format in [

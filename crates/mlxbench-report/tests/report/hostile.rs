@@ -5,9 +5,11 @@ use mlxbench_analysis::comparison::Options;
 use mlxbench_analysis::{compare, compare_sides};
 use mlxbench_core::gemma::preset;
 use mlxbench_core::results::{RunResult, migrate};
-use mlxbench_report::{Beside, ComparisonFormat, Format, history, render, render_comparison};
+use mlxbench_report::{Beside, ComparisonFormat, Format, render, render_comparison};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use crate::support::over_time;
 
 /// A result with something of everything in it.
 fn whole() -> Value {
@@ -131,7 +133,7 @@ fn show(result: &RunResult) {
         render_comparison(comparison, ComparisonFormat::Text);
         render_comparison(comparison, ComparisonFormat::Junit);
     }
-    history(&[other, result.clone()]);
+    over_time(&[other, result.clone()]);
 }
 
 fn cases() -> u32 {

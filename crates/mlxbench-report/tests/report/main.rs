@@ -8,6 +8,7 @@ mod conditions;
 mod external;
 mod field;
 mod fuzz;
+mod history;
 mod hostile;
 mod llama_bench;
 mod matrices;

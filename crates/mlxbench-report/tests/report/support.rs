@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use jiff::{SignedDuration, Timestamp};
+use mlxbench_analysis::history::Entry;
 use mlxbench_core::backend::Identity;
 use mlxbench_core::gemma::{Activations, Storage, preset};
 use mlxbench_core::generate::Mode;
@@ -13,6 +15,34 @@ use mlxbench_core::results::{
     TargetId, Test, Timeline, Verdict,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement, Scheme, WeightFormat};
+use mlxbench_report::{History, history, newest};
+
+/// The history of `results`.
+pub(crate) fn over_time(results: &[RunResult]) -> History {
+    let entries: Vec<Entry> = results.iter().map(Entry::of).collect();
+    let newest = newest(&entries).into_iter();
+    let newest: Vec<RunResult> = newest.map(|at| results[at].clone()).collect();
+    history(&entries, &newest)
+}
+
+/// So many nightly results, of which the second half is slower by a tenth.
+pub(crate) fn nightly(count: usize) -> Vec<RunResult> {
+    let first = race(3, &[BOTH], 5);
+    let night = |night: usize| {
+        let mut result = first.clone();
+        result.run.started = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * night as i64);
+        result.run.mlxbench.commit = Some(format!("{night:07x}"));
+        for sample in &mut result.samples {
+            for time in &mut sample.token_ns {
+                // None is twice the same.
+                let slower = if night >= count / 2 { 1100 } else { 1000 };
+                time.0 = time.0 * (slower + night as u64 * 7 % 10) / 1000;
+            }
+        }
+        result
+    };
+    (0..count).map(night).collect()
+}
 
 pub(crate) const PREFILL: Test = Test::Generate(GenerateTest {
     prompt_tokens: 512,

@@ -1,9 +1,11 @@
 //! Which operations work where, as people see it.
 
+use mlxbench_core::results::RunResult;
 use mlxbench_core::trial::{ElementType, Outcome};
-use mlxbench_report::{trials_page, trials_text};
+use mlxbench_report::{Beside, Format, Written, render, trials_page, trials_text};
 
 use crate::matrices::{matrix, two};
+use crate::support::run;
 
 #[test]
 fn one_machine_in_text() {
@@ -98,4 +100,75 @@ fn a_name_as_wide_as_the_terminal_is_shown() {
     newer.backends[1].devices[0].cells[0].op.clone_from(&name);
     let text = trials_text(&[newer]);
     assert!(text.lines().any(|line| line.starts_with(&name)), "{text}");
+}
+
+/// A report of `results` with the matrices of two machines.
+fn beside(results: &[RunResult], format: Format) -> String {
+    let beside = Beside {
+        matrices: two().into(),
+        ..Beside::default()
+    };
+    let report = render(results, &beside, format);
+    assert!(Written::Report(format).wrote(&report));
+    String::from_utf8(report).unwrap()
+}
+
+#[test]
+fn two_machines_in_markdown() {
+    let text = beside(&[], Format::Markdown);
+    assert!(
+        text.contains("- **A**: ") && text.contains("- **B**: "),
+        "{text}"
+    );
+    // Of the CPU, which both have.
+    let mut tables = text
+        .split("\n\n")
+        .filter(|part| part.starts_with("| operation |"));
+    let cpu = tables.find(|table| table.contains("B tch/cpu")).unwrap();
+    assert!(cpu.contains("A tch/cpu i64 |"), "{cpu}");
+    let cells = |line: &str| line.matches(" |").count();
+    assert!(
+        cpu.lines()
+            .all(|line| cells(line) == cells(cpu.lines().next().unwrap())),
+        "{cpu}"
+    );
+    assert_eq!(cpu.matches(" ≠ |").count(), 2 * 4, "{cpu}");
+    assert!(
+        text.contains("not the same on all machines (8 cells)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn matrices_alone_are_what_ops_shows() {
+    let terminal = Format::Terminal { width: None };
+    assert_eq!(beside(&[], terminal), trials_text(&two()));
+    assert_eq!(beside(&[], Format::Html).into_bytes(), trials_page(&two()));
+}
+
+#[test]
+fn matrices_are_a_section_beside_results() {
+    for format in [
+        Format::Html,
+        Format::Markdown,
+        Format::Terminal { width: None },
+    ] {
+        let (report, alone) = (beside(&[run()], format), beside(&[], format));
+        assert!(report.contains(&run().run.name), "{report}");
+        let ends = if format == Format::Html {
+            "</tr>"
+        } else {
+            "\n"
+        };
+        // An operation's row is the same in both.
+        let row = alone
+            .split(ends)
+            .find(|row| row.contains("cumsum"))
+            .unwrap();
+        let row = &row[row.rfind("cumsum").unwrap()..];
+        assert!(report.contains(row), "{row} isn't in {report}");
+    }
+    let page = beside(&[run()], Format::Html);
+    assert_eq!(page.matches(" ≠</td>").count(), 2 * 4);
+    assert!(page.contains("href=\"#operations\""), "{page}");
 }

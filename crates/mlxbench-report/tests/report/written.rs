@@ -4,10 +4,10 @@ use mlxbench_analysis::compare;
 use mlxbench_analysis::comparison::Options;
 use mlxbench_core::results::RunResult;
 use mlxbench_report::{
-    Beside, ComparisonFormat, Format, Picture, Written, charts, history, render, render_comparison,
+    Beside, ComparisonFormat, Format, Picture, Written, charts, render, render_comparison,
 };
 
-use crate::support::{BOTH, hostile, nothing_measured, race, run};
+use crate::support::{BOTH, hostile, nothing_measured, over_time, race, run};
 
 const REPORTS: [Format; 12] = [
     Format::Html,
@@ -42,7 +42,7 @@ fn files(results: &[RunResult]) -> Vec<(Written, Vec<u8>)> {
         let bytes = render_comparison(&comparison, format);
         (Written::Comparison(format), bytes)
     });
-    let pages = [(Written::Report(Format::Html), history(results).page)];
+    let pages = [(Written::Report(Format::Html), over_time(results).page)];
     let svgs = charts(results, Picture::Svg).expect("SVG needs no font");
     let svgs = svgs
         .into_iter()

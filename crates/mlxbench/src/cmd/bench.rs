@@ -19,7 +19,7 @@ use mlxbench_runner::system::MachineLock;
 
 use super::backends::BACKENDS;
 use super::forecast;
-use super::measure::{Resume, measure, plans, table};
+use super::measure::{Resume, expected, measure, plans, table};
 use crate::exit::Exit;
 use crate::output::print;
 use numbers::{Numbers, Pair};
@@ -139,14 +139,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         return forecast::show(&configs, Path::new(HERE), &args.out, None, quiet);
     }
     let lock = MachineLock::acquire(&config.name)?;
-    let plans = plans(&config.of_each_model(), Path::new(HERE), None, quiet)?;
     let options = Options {
         out: args.out,
         resume: false,
         filter: None,
         harness: super::harness(),
     };
-    let measured = measure(&plans, &lock, &options, &interrupt, quiet)?;
+    let (configs, path) = (config.of_each_model(), Path::new(HERE));
+    let expected = expected(&configs, path, &options, quiet);
+    let plans = plans(&configs, path, None, &expected, quiet)?;
+    let measured = measure(&plans, &expected, &lock, &options, &interrupt, quiet)?;
     Ok(measured.show(format, quiet, Resume::Config))
 }
 

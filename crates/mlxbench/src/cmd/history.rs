@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use mlxbench_analysis::history::Entry;
 use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
 use mlxbench_report::{Format, History, Written};
 use mlxbench_runner::journal;
+use rayon::prelude::*;
 
 use crate::exit::Exit;
 use crate::outfile::{self, Kind, Outputs};
@@ -46,22 +48,30 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     files.sort();
     let page = Kind::Report(Written::Report(Format::Html));
     Outputs::beside(files.iter().map(PathBuf::as_path)).claim(&args.output, page)?;
-    let mut results: Vec<RunResult> = Vec::new();
-    for file in &files {
-        match journal::read(file) {
-            Ok(result) => results.push(result),
+    // Thousands of results don't fit into memory: of each stays what is needed.
+    let entry = |file: &PathBuf| journal::read(file).map(|result| Entry::of(&result));
+    let read: Vec<_> = files.par_iter().map(entry).collect();
+    let (mut known, mut entries) = (Vec::new(), Vec::new());
+    for (file, entry) in files.iter().zip(read) {
+        match entry {
+            Ok(entry) => {
+                known.push(file);
+                entries.push(entry);
+            }
             Err(error) => tell(format_args!("left out: {error}")),
         }
     }
-    if results.is_empty() {
+    if entries.is_empty() {
         let folder = args.folder.display();
         bail!("{folder} holds no result: let `mlxbench run CONFIG` write some");
     }
-    let History { page, text, worse } = mlxbench_report::history(&results);
+    let newest = mlxbench_report::newest(&entries).into_iter();
+    let newest: Result<Vec<RunResult>, _> = newest.map(|at| journal::read(known[at])).collect();
+    let History { page, text, worse } = mlxbench_report::history(&entries, &newest?);
     let output = args.output.display();
     outfile::replace(&args.output, &page)?;
     print(text.as_bytes())?;
-    tell(format_args!("wrote {output}, of {} results", results.len()));
+    tell(format_args!("wrote {output}, of {} results", entries.len()));
     Ok(match args.fail_on {
         Some(FailOn::Worse) if worse > 0 => Exit::Regression,
         Some(FailOn::Worse) | None => Exit::Fine,

@@ -1,6 +1,8 @@
 //! What `run` and `bench` share: a config to plans, plans to results, results to what is printed.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::bail;
 use mlxbench_core::results::{Residency, RunResult, Sides};
@@ -9,7 +11,7 @@ use mlxbench_report::{Beside, Format};
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{End, Options, Outcome, execute};
 use mlxbench_runner::interrupt::Interrupt;
-use mlxbench_runner::plan::{Plan, plan};
+use mlxbench_runner::plan::{Plan, forecast, plan};
 use mlxbench_runner::system::MachineLock;
 
 use super::report::quoted;
@@ -25,10 +27,36 @@ pub(crate) fn plans(
     configs: &[Config],
     path: &Path,
     sides: Option<&Sides>,
+    expected: &[Option<Duration>],
     quiet: bool,
 ) -> anyhow::Result<Vec<Plan>> {
-    let of_model = |config: &Config| Ok(plan(config, path, sides, &Making::new(quiet).watch())?);
+    // Everything is made before anything is measured.
+    let all: Option<Duration> = expected.iter().copied().sum();
+    let of_model = |config: &Config| {
+        let making = Making::new(quiet).before(all);
+        Ok(plan(config, path, sides, &making.watch())?)
+    };
     configs.iter().map(of_model).collect()
+}
+
+/// About how long the run of each config takes, as `--dry-run` tells, where somebody watches; `None` where that is
+/// `unknown`.
+pub(crate) fn expected(
+    configs: &[Config],
+    path: &Path,
+    options: &Options,
+    unknown: bool,
+) -> Vec<Option<Duration>> {
+    let watched = !unknown && io::stderr().is_terminal();
+    let seconds = |config: &Config| {
+        // What is wrong with it is told when it is planned.
+        let forecast =
+            watched.then(|| forecast(config, path, &options.out, options.filter.as_deref()));
+        let [least, most] = forecast?.ok()?.seconds?;
+        // Both are factors of one time.
+        Duration::try_from_secs_f64((least * most).sqrt()).ok()
+    };
+    configs.iter().map(seconds).collect()
 }
 
 /// The configs of the models whose source contains `pattern`, or of all.
@@ -142,6 +170,7 @@ impl Measured {
 /// As [`execute`], for the first plan; what stops a later one is kept beside what was measured before it.
 pub(crate) fn measure(
     plans: &[Plan],
+    expected: &[Option<Duration>],
     lock: &MachineLock,
     options: &Options,
     interrupt: &Interrupt,
@@ -153,12 +182,12 @@ pub(crate) fn measure(
         failure: None,
         not_begun: Vec::new(),
     };
-    for (at, plan) in plans.iter().enumerate() {
+    for (at, (plan, expected)) in plans.iter().zip(expected).enumerate() {
         if !quiet {
             introduce(plan);
         }
         let targets = plan.targets.iter().map(|target| &target.id);
-        let mut progress = Progress::new(quiet, targets);
+        let mut progress = Progress::new(quiet, targets, *expected);
         let outcome = execute(plan, lock, options, interrupt, &mut |event| {
             progress.show(&event)
         });

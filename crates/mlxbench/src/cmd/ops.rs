@@ -155,6 +155,17 @@ fn read(path: &Path) -> anyhow::Result<Matrix> {
     Matrix::from_json(&text).map_err(|message| anyhow!("{}: {message}", path.display()))
 }
 
+/// The matrix in `bytes`, which lie in the file `name`; `None` where something else lies there.
+///
+/// # Errors
+/// When it is a matrix that can't be read.
+pub(super) fn matrix(name: &str, bytes: &[u8]) -> anyhow::Result<Option<Matrix>> {
+    let text = std::str::from_utf8(bytes).ok();
+    let text = text.filter(|text| Matrix::is_one(text));
+    let matrix = text.map(Matrix::from_json).transpose();
+    matrix.map_err(|message| anyhow!("{name}: {message}"))
+}
+
 fn on_this_machine(args: &Args) -> anyhow::Result<Matrix> {
     let asked = Asked {
         devices: args.device.clone(),

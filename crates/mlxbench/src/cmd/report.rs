@@ -4,17 +4,22 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
+use mlxbench_core::trial::Matrix;
 use mlxbench_report::breakdown::Breakdown;
-use mlxbench_report::external;
+use mlxbench_report::external::{self, External};
 use mlxbench_report::{Beside, Format, Picture, Written};
 use mlxbench_runner::journal;
+use rayon::prelude::*;
 
 use crate::exit::Exit;
 use crate::outfile::{self, Kind, Outputs};
 use crate::output::{print, terminal_width};
+
+/// Results that are shown side by side at most; what programs read may be of more.
+const MOST_SHOWN: usize = 100;
 
 /// Show results: a page for a browser, charts, or a table as text, Markdown, CSV, JSON.
 #[derive(clap::Args)]
@@ -23,12 +28,14 @@ use crate::output::{print, terminal_width};
   mlxbench report results/quick/20261123T070000Z.json -o quick.html
   mlxbench report results/quick/*.json --format csv -o quick.csv
   mlxbench report results/quick/20261123T070000Z.json --format svg -o charts
+  mlxbench report results/quick/20261123T070000Z.json mac-ops.json h100-ops.json -o quick.html
   mlxbench report results/quick/20261123T070000Z.json --format sql | sqlite3 llama-bench.sqlite
   mlxbench report --splice README.md")]
 pub(crate) struct Args {
     /// Result files, or journals of runs that were cut short; what `llama-bench -o json` or
-    /// `mlx_lm.benchmark` wrote goes in as rows that are marked as external, and what an adapter's
-    /// `cargo bench --bench ops` left in target/criterion/mlxbench-ops/ as charts of where the time goes.
+    /// `mlx_lm.benchmark` wrote goes in as rows that are marked as external, what an adapter's
+    /// `cargo bench --bench ops` left in target/criterion/mlxbench-ops/ as charts of where the time goes, and what
+    /// `mlxbench ops --format json` printed as a matrix of which operations work, machines side by side.
     #[arg(required_unless_present = "splice")]
     results: Vec<PathBuf>,
     /// Write to FILE in place of stdout; its ending decides the format. For svg and png a folder,
@@ -61,6 +68,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if let (Form::Document(format), Some(path)) = (&form, &args.output) {
         outputs.claim(path, Kind::Report(Written::Report(*format)))?;
     }
+    let count = args.results.len();
+    if count > MOST_SHOWN && !matches!(form, Form::Document(format) if format.is_data()) {
+        bail!(
+            "{count} results are more than anybody lays side by side, which ends at {MOST_SHOWN}: \
+             `mlxbench history FOLDER` shows how they changed over time, and --format csv or json takes any number"
+        );
+    }
     let (results, mut beside) = read(&args.results)?;
     beside.next = page_command(&args.results);
     let takes_others = matches!(form, Form::Document(format) if format.takes_others());
@@ -68,6 +82,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         bail!(
             "{}: rows of other programs go into html, md and text only: leave it out",
             other.file
+        );
+    }
+    if let Some(matrix) = beside.matrices.first().filter(|_| !takes_others) {
+        bail!(
+            "which operations work on the {} goes into html, md and text only: leave it out",
+            matrix.machine.cpu
         );
     }
     let on_page = matches!(form, Form::Document(Format::Html));
@@ -104,11 +124,10 @@ fn page_command(files: &[PathBuf]) -> Option<String> {
 /// A path as a shell takes it.
 pub(crate) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
-    let plain =
-        |character: char| character.is_ascii_alphanumeric() || "/._-+=:,@%".contains(character);
-    match path.chars().all(plain) {
-        true => path,
-        false => format!("'{}'", path.replace('\'', "'\\''")),
+    match shlex::try_quote(&path) {
+        Ok(quoted) => quoted.into_owned(),
+        // No path has a NUL.
+        Err(_) => path,
     }
 }
 
@@ -143,34 +162,63 @@ fn form(args: &Args) -> anyhow::Result<Form> {
     })
 }
 
+/// What a file holds.
+enum Input {
+    Result(Box<RunResult>),
+    Other(External),
+    Breakdown(Breakdown),
+    Matrix(Matrix),
+}
+
 /// Our own results, and what stands beside them.
 fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Beside)> {
     let (mut results, mut beside) = (Vec::new(), Beside::default());
-    for path in paths {
-        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-        let name = path.display().to_string();
-        // It lies in a folder beside criterion's own.
-        let criterion = path
-            .parent()
-            .map_or_else(PathBuf::new, |own| own.join(".."));
-        let estimates = |file: &str| fs::read(criterion.join(file));
-        if let Some(breakdown) = Breakdown::read(&name, &bytes, estimates)? {
-            beside.breakdowns.push(breakdown);
-            continue;
-        }
-        match external::read(&name, &bytes)? {
-            Some(external) => beside.others.push(external),
-            None if external::is_utf16(&bytes) => bail!(
-                "{name} is UTF-16, as PowerShell's `>` writes it: results are read in UTF-8; write them \
-                 with -o FILE, or convert the file"
-            ),
-            None => results.push(journal::read(path).map_err(|error| {
-                anyhow!("{error}; nor is it what llama-bench -o json or mlx_lm.benchmark writes")
-            })?),
+    let inputs: Vec<Input> = paths
+        .par_iter()
+        .map(|path| input(path))
+        .collect::<anyhow::Result<_>>()?;
+    for input in inputs {
+        match input {
+            Input::Result(result) => results.push(*result),
+            Input::Other(external) => beside.others.push(external),
+            Input::Breakdown(breakdown) => beside.breakdowns.push(breakdown),
+            Input::Matrix(matrix) => beside.matrices.push(matrix),
         }
     }
     external::tell_apart(&mut beside.others);
     Ok((results, beside))
+}
+
+fn input(path: &Path) -> anyhow::Result<Input> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    let error = match journal::read(path) {
+        Ok(result) => return Ok(Input::Result(Box::new(result))),
+        Err(error) => error,
+    };
+    let name = path.display().to_string();
+    // It lies in a folder beside criterion's own.
+    let criterion = path
+        .parent()
+        .map_or_else(PathBuf::new, |own| own.join(".."));
+    let estimates = |file: &str| fs::read(criterion.join(file));
+    if let Some(breakdown) = Breakdown::read(&name, &bytes, estimates)? {
+        return Ok(Input::Breakdown(breakdown));
+    }
+    if let Some(matrix) = super::ops::matrix(&name, &bytes)? {
+        return Ok(Input::Matrix(matrix));
+    }
+    if let Some(external) = external::read(&name, &bytes)? {
+        return Ok(Input::Other(external));
+    }
+    if external::is_utf16(&bytes) {
+        bail!(
+            "{name} is UTF-16, as PowerShell's `>` writes it: results are read in UTF-8; write them \
+             with -o FILE, or convert the file"
+        );
+    }
+    bail!(
+        "{error}; nor is it what llama-bench -o json, mlx_lm.benchmark or mlxbench ops --format json writes"
+    )
 }
 
 /// Writes a file a chart into `folder`, which is made where it is missing.

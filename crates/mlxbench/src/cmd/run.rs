@@ -24,7 +24,7 @@ use mlxbench_runner::system::MachineLock;
 use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::forecast;
 use super::gate::GateArgs;
-use super::measure::{Resume, measure, of_models, plans, table};
+use super::measure::{Resume, expected, measure, of_models, plans, table};
 use crate::exit::Exit;
 use crate::outfile::Outputs;
 use crate::output::print;
@@ -161,7 +161,16 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
     let sides = sides(&args);
     // Before a model is made or a worker started: both would be measured by a run that goes on.
     let lock = MachineLock::acquire(&config.name)?;
-    let mut plans = plans(&configs, &args.config, sides.as_ref(), args.json)?;
+    let options = Options {
+        out: args.out.clone(),
+        resume: args.resume,
+        filter: args.filter.clone(),
+        harness: super::harness(),
+    };
+    // Two sides are measured until they are decided, and of a run that goes on a part is done.
+    let unknown = args.json || sides.is_some() || args.resume;
+    let expected = expected(&configs, &args.config, &options, unknown);
+    let mut plans = plans(&configs, &args.config, sides.as_ref(), &expected, args.json)?;
     for plan in &mut plans {
         if let Some(base) = base {
             has_something_of(base, plan)?;
@@ -175,13 +184,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
             spread_out(plan);
         }
     }
-    let options = Options {
-        out: args.out.clone(),
-        resume: args.resume,
-        filter: args.filter.clone(),
-        harness: super::harness(),
-    };
-    let measured = measure(&plans, &lock, &options, &interrupt, args.json)?;
+    let measured = measure(&plans, &expected, &lock, &options, &interrupt, args.json)?;
     drop(lock);
     let format = if args.json { Format::Json } else { table() };
     let exit = measured.show(format, args.json, Resume::Flag);

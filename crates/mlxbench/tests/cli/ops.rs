@@ -180,6 +180,16 @@ fn machines_stand_side_by_side_with_what_differs_marked() {
     assert_eq!(page.status.code(), Some(0), "{}", stderr(&page));
     let page = fs::read_to_string(scene.path("ops.html")).unwrap();
     assert_eq!(page.matches(" ≠</td>").count(), 2, "{page}");
+    // `report` takes the same files.
+    let report = scene.mlxbench(&["report", "a.json", "b.json"]);
+    assert!(stdout(&report).starts_with(&text), "{}", stdout(&report));
+    let csv = scene.mlxbench(&["report", "a.json", "--format", "csv"]);
+    assert_eq!(csv.status.code(), Some(2));
+    assert!(
+        stderr(&csv).contains("html, md and text only"),
+        "{}",
+        stderr(&csv)
+    );
     // It is known as a page of ours, and a matrix as a matrix.
     let again = scene.mlxbench(&["ops", "a.json", "-o", "ops.html"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));

@@ -228,6 +228,24 @@ fn a_history_has_all_results_of_a_folder_and_names_what_is_none() {
     assert!(message.contains("empty holds no result"), "{message}");
 }
 
+#[test]
+fn more_results_than_are_shown_side_by_side_are_data_or_a_history() {
+    let scene = measured();
+    let many = ["result.json"; 101];
+    let message = ends_with(&scene, 2, &[&["report"][..], &many[..]].concat());
+    assert!(
+        message.contains("101 results") && message.contains("mlxbench history"),
+        "{message}"
+    );
+    let csv = done(
+        &scene,
+        &[&["report", "--format", "csv"][..], &many[..]].concat(),
+    );
+    let alone = done(&scene, &["report", "--format", "csv", "result.json"]);
+    let rows = |csv: &str| csv.lines().count() - 1;
+    assert_eq!(rows(&csv), 101 * rows(&alone));
+}
+
 /// Twelve results, of which the last half take `factor` times as long.
 fn history_of(scene: &Scene, factor: u64) {
     let text = std::fs::read_to_string(scene.path("result.json")).unwrap();
