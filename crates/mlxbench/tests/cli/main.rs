@@ -14,6 +14,7 @@ mod field_gguf;
 mod first_hour;
 mod generate;
 mod interrupts;
+mod loading;
 mod lost_outputs;
 mod measure;
 mod ops;
