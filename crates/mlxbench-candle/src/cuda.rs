@@ -17,8 +17,6 @@ pub(crate) fn prepare(device: &CudaDevice) -> Result<()> {
     // Events that order several streams: cudarc makes and drops two with every tensor.
     // SAFETY: tensors are used on the stream that made them, and read elsewhere after an event of it.
     unsafe { device.disable_event_tracking() };
-    // Shapes of strided operations, which candle uploads with each, are kept on the device.
-    std::mem::forget(device.enable_cuda_graph_htod_cache());
     // Without this the driver takes freed memory back whenever the host waits.
     let mut keep = u64::MAX;
     let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;

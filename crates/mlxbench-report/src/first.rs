@@ -212,7 +212,7 @@ pub(crate) fn sureness(digest: &Digest<'_>) -> Vec<String> {
     } else {
         ""
     };
-    said.push(format!("{}{luck}", units::repetitions(settings)));
+    said.push(format!("{}{luck}", units::repetitions(digest.result)));
     said
 }
 

@@ -280,7 +280,7 @@ fn origin(result: &RunResult) -> String {
         run.model.name,
         machine::whole(result),
         tests.join(", "),
-        units::repetitions(&run.settings),
+        units::repetitions(result),
         run.started.strftime("%Y-%m-%d"),
         run.mlxbench.version,
     )

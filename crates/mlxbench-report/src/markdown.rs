@@ -115,7 +115,7 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
             .physical_cores
             .unwrap_or(run.machine.logical_cores),
         run.machine.os,
-        units::repetitions(&run.settings),
+        units::repetitions(digest.result),
         run.started.strftime("%Y-%m-%d"),
     );
     let table = compact_table(digest).join("\n");
@@ -381,7 +381,7 @@ pub(crate) fn facts(digest: &Digest<'_>) -> Vec<(&'static str, String)> {
             "settings",
             format!(
                 "{} after {} to {} of warm-up, chunks of {} tokens, seed {}, {residency}",
-                units::repetitions(settings),
+                units::repetitions(digest.result),
                 settings.warmup,
                 settings.max_warmup,
                 settings.chunk,

@@ -55,7 +55,7 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
     }
     let (parameters, times) = (
         units::count(run.model.parameters),
-        units::repetitions(&run.settings),
+        units::repetitions(digest.result),
     );
     let (name, model, machine) = (&run.name, model(digest.result), whole(digest.result));
     let threads = run.settings.threads;

@@ -42,7 +42,7 @@ fn table(digest: &Digest<'_>) -> String {
         run.model.name,
         machine::processors(result),
         run.started.strftime("%F"),
-        units::repetitions(&run.settings)
+        units::repetitions(result)
     );
     line(format!("  \\caption{{{}}}", escaped(&caption)));
     line(format!(

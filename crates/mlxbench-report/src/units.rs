@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use mlxbench_analysis::{Estimate, Interval};
-use mlxbench_core::results::{Equivalence, Settings};
+use mlxbench_core::results::{Equivalence, Run, RunResult};
 
 pub(crate) use mlxbench_core::text::is_unprintable;
 
@@ -91,8 +91,19 @@ pub(crate) fn figure(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// How often a case is measured: `6 repetitions in 3 processes`, `6 to 30 repetitions in 3 processes or more`.
-pub(crate) fn repetitions(settings: &Settings) -> String {
+/// How often a case is measured: `6 repetitions in 3 processes`, `6 to 30 repetitions in 3 processes or more`; of
+/// two workers that are measured until they are decided how often that was, `38 rounds of both workers`.
+pub(crate) fn repetitions(result: &RunResult) -> String {
+    let Run {
+        sides, settings, ..
+    } = &result.run;
+    if sides.as_ref().is_some_and(|sides| sides.sequence.is_some()) {
+        let rounds = result.samples.iter().map(|sample| sample.repetition + 1);
+        return match rounds.max().unwrap_or_default() {
+            1 => "1 round of both workers".into(),
+            rounds => format!("{rounds} rounds of both workers"),
+        };
+    }
     let (least, processes) = (settings.repetitions, settings.processes());
     match settings.max_repetitions {
         Some(most) if processes > 1 => {

@@ -52,7 +52,7 @@ fn of_one(digest: &Digest<'_>, palette: &Palette) -> Markup {
             @if let Some(test) = &test {
                 (term("test", &test.to_string())) ": " (spelled(test)) "; "
             }
-            (units::repetitions(&run.settings)) "; "
+            (units::repetitions(digest.result)) "; "
             (run.started.strftime("%Y-%m-%d"))
         }
         @if !tests.is_empty() {
