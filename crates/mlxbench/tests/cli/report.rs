@@ -158,7 +158,8 @@ fn rows_of_other_programs_stand_beside_ours_and_in_no_table_of_repetitions() {
 #[test]
 fn tables_in_a_document_are_written_again_and_known_to_be_stale() {
     let scene = measured();
-    let document = "# Mine\n\n<!-- mlxbench: result.json -->\nold\n<!-- /mlxbench -->\nrest\n";
+    let document =
+        "# Mine\n\n<!-- mlxbench: result.json -->\nstale words\n<!-- /mlxbench -->\nrest\n";
     std::fs::write(scene.path("doc.md"), document).unwrap();
     let check = ["report", "--splice", "doc.md", "--check"];
     let message = ends_with(&scene, 1, &check);
@@ -171,7 +172,7 @@ fn tables_in_a_document_are_written_again_and_known_to_be_stale() {
     );
     assert!(text.ends_with("<!-- /mlxbench -->\nrest\n"), "{text}");
     assert!(
-        text.contains("| mock f32 |") && !text.contains("old"),
+        text.contains("| mock f32 |") && !text.contains("stale words"),
         "{text}"
     );
     done(&scene, &check);
