@@ -201,7 +201,6 @@ pub(crate) fn sureness(digest: &Digest<'_>) -> Vec<String> {
     let race = Race::of(digest, &DECODE).filter(|race| race.fastest().is_some());
     let race = race.or_else(|| Race::of(digest, &PREFILL));
     let mut said = race.map_or_else(Vec::new, |race| race.sureness());
-    let settings = &digest.result.run.settings;
     let alone = digest
         .summary
         .rows
