@@ -186,8 +186,9 @@ impl<'a> Weights<'a> {
 
     /// The one number of the tensor called `name`, rounded to the model's dtype.
     pub(crate) fn number(&self, name: &str) -> Result<f64> {
-        let number = self.vector(name)?.to_dtype(DType::F64)?;
-        number.squeeze(0)?.to_scalar()
+        // Metal has no f64.
+        let number = self.vector(name)?.to_dtype(DType::F32)?;
+        number.squeeze(0)?.to_scalar::<f32>().map(f64::from)
     }
 
     /// All numbers of the tensor called `name`, in the model's dtype. Shape `[elements]`.
@@ -218,7 +219,7 @@ impl<'a> Weights<'a> {
         Ok(weights.into_iter().map(linear).collect())
     }
 
-    /// [`Weights::plain`], copied in blocks, so that file, copy and conversion are never whole in memory together.
+    /// [`Weights::plain`], read in blocks, so that file and copy are never whole in memory together.
     fn stack<T: Element + WithDType>(
         &self,
         names: &[impl AsRef<str>],
@@ -228,17 +229,13 @@ impl<'a> Weights<'a> {
         let names = names.iter().map(AsRef::as_ref);
         let elements = names.clone().map(|name| self.checkpoint.elements(name));
         let rows = elements.sum::<usize>() / columns;
-        let stacked = Tensor::zeros((rows, columns), <T as WithDType>::DTYPE, device)?;
-        let mut start = 0;
+        let mut stacked = Vec::with_capacity(rows * columns);
         for tensor in names.map(|name| self.checkpoint.tensor(name)) {
-            for block in tensor.row_vecs::<T>(columns) {
-                let count = block.len() / columns;
-                let block = Tensor::from_vec(block, (count, columns), device)?;
-                stacked.slice_set(&block, 0, start)?;
-                start += count;
-            }
+            tensor
+                .row_vecs::<T>(columns)
+                .for_each(|block| stacked.extend(block));
         }
-        Ok(stacked)
+        Tensor::from_vec(stacked, (rows, columns), device)
     }
 }
 

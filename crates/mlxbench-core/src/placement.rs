@@ -148,7 +148,7 @@ impl Device {
         };
         let hardware = self.hardware();
         Err(Error::Unsupported(format!(
-            "{framework} can't {what} `{hardware}`: write `{hardware}`"
+            "{framework}'s worker can't {what} `{hardware}`: write `{hardware}`"
         )))
     }
 }
@@ -177,6 +177,11 @@ impl FromStr for Device {
             let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
             !word.is_empty() && word.bytes().all(allowed)
         };
+        if way.is_some_and(|way| way.contains('+')) {
+            return Err(Error::Invalid(format!(
+                "`{s}` names two ways of using `{hardware}`: write one, such as {hardware}+graph"
+            )));
+        }
         if is_word(kind) && way.is_none_or(is_word) && index.parse::<usize>().is_ok() {
             Ok(Self(s.into()))
         } else {
@@ -247,12 +252,12 @@ mod tests {
         let device: Device = "cuda+graph".parse().unwrap();
         let refusal = device.refuse_ways("candle").unwrap_err();
         assert!(matches!(refusal, Error::Unsupported(_)));
-        let says = "candle can't hand over steps by `graph` on `cuda`: write `cuda`";
+        let says = "candle's worker can't hand over steps by `graph` on `cuda`: write `cuda`";
         assert!(refusal.to_string().contains(says), "{refusal}");
         device.hardware().refuse_ways("candle").unwrap();
         let device: Device = "cuda+ple-cpu".parse().unwrap();
         let refusal = device.refuse_ways("llama.cpp").unwrap_err().to_string();
-        let says = "llama.cpp can't keep per-layer embeddings on the CPU for `cuda`: write `cuda`";
+        let says = "llama.cpp's worker can't keep per-layer embeddings on the CPU for `cuda`: write `cuda`";
         assert!(refusal.contains(says), "{refusal}");
     }
 

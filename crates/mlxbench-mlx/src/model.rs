@@ -34,6 +34,8 @@ pub struct GemmaModel {
     /// Whether the stream is a GPU's. On the CPU MLX lets few operations wait, so handing over a
     /// step was seen to take half of its work.
     asynchronous: bool,
+    /// [`Weights::host_waits`].
+    host_waits: bool,
     /// Shape `[vocab_size, hidden_size]`.
     embedding: Weight,
     /// A scalar in the model's dtype.
@@ -111,6 +113,7 @@ impl GemmaModel {
             config: config.clone(),
             stream,
             asynchronous: weights.gpu,
+            host_waits: weights.host_waits,
             decoder,
             place,
             embedding,
@@ -183,6 +186,7 @@ impl Model for GemmaModel {
     /// On a GPU a read waits for the event behind its own array.
     fn reads(&self) -> Reads {
         match self.asynchronous {
+            true if self.host_waits => Reads::InOrder,
             true => Reads::Own,
             false => Reads::Immediate,
         }
@@ -251,7 +255,9 @@ impl Model for GemmaModel {
     }
 
     fn device_peak_bytes(&self) -> Option<u64> {
-        memory::peak_memory().ok().map(|bytes| bytes as u64)
+        // On CUDA MLX counts what lies in the host's memory, too.
+        let peak = memory::peak_memory().ok().filter(|_| !self.host_waits);
+        peak.map(|bytes| bytes as u64)
     }
 }
 

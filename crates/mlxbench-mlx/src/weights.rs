@@ -30,6 +30,9 @@ pub struct Weights<'a> {
     pub(crate) gpu: bool,
     /// Whether the table of per-layer embeddings stays on the CPU, whatever the device is.
     pub(crate) per_layer_on_cpu: bool,
+    /// Whether the host waits for the GPU before it gathers there: MLX's fences between streams do on CUDA, and
+    /// on Metal they don't.
+    pub(crate) host_waits: bool,
     /// How matrices are kept, where they are quantised.
     pub(crate) quantised: Option<Way>,
     layers_bytes: Cell<u64>,
@@ -48,6 +51,8 @@ impl<'a> Weights<'a> {
             dtype: placement.precision.compute(),
             gpu: placement.device.kind() != "cpu",
             per_layer_on_cpu: placement.device.keeps_per_layer_on_cpu(),
+            host_waits: placement.device.keeps_per_layer_on_cpu()
+                && placement.device.kind() == "cuda",
             quantised,
             layers_bytes: Cell::default(),
             experts_bytes: Cell::default(),

@@ -32,7 +32,13 @@ pub(crate) fn page(matrices: &[Matrix]) -> String {
 /// The style of a [`section`].
 pub(crate) use page::STYLE;
 
-pub(crate) use markdown::OPERATION;
+pub(crate) use markdown::{HEADING, OPERATION};
+
+/// What becomes of operations, the best first.
+pub(crate) const STATUSES: [&str; 5] = ["ok", "wrong", "crashes", "missing", "unknown"];
+
+/// Said of a machine without any.
+pub(crate) const NOTHING: &str = "nothing was tried";
 
 /// The matrices as a part of a page with results.
 pub(crate) fn section(matrices: &[Matrix]) -> maud::Markup {
@@ -177,15 +183,14 @@ impl<'a> Table<'a> {
 
     /// `2 wrong, 90 ok` of one machine.
     fn counts(&self, machine: usize) -> String {
-        let order = ["ok", "wrong", "crashes", "missing", "unknown"];
         let counts = self.matrices[machine].counts();
-        let told = order.iter().filter_map(|status| {
+        let told = STATUSES.iter().filter_map(|status| {
             let count = counts.get(status)?;
             Some(format!("{count} {status}"))
         });
         let told: Vec<String> = told.collect();
         match told.is_empty() {
-            true => "nothing was tried".into(),
+            true => NOTHING.into(),
             false => told.join(", "),
         }
     }

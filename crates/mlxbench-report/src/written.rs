@@ -8,9 +8,8 @@ use serde_json::Value;
 
 use crate::bencher::MEASURES;
 use crate::llama_bench::sql;
-use crate::tex;
-use crate::trials::OPERATION;
 use crate::{ComparisonFormat, Format, Picture};
+use crate::{tex, trials};
 
 /// A kind of file that mlxbench writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,16 +77,12 @@ impl Written {
                         .lines()
                         .nth(1)
                         .is_some_and(|line| has_columns(line, &COLUMNS))
-                    // Matrices begin with their machines, each with who tried.
-                    || text
-                        .lines()
-                        .take_while(|line| !line.is_empty())
-                        .any(|line| line.starts_with("   ") && line.contains("mlxbench "))
+                    || are_machines(text)
             }
             Self::Report(Format::Markdown) => {
                 text == "No results.\n"
-                    || text.starts_with("## ")
-                        && (has_line("| model | backend | device | dtype |") || has_line(OPERATION))
+                    || text.starts_with("## ") && has_line("| model | backend | device | dtype |")
+                    || text.starts_with(trials::HEADING) && has_line(trials::OPERATION)
             }
             Self::Report(Format::Csv) => text.starts_with("run,started,model,mlxbench_version,"),
             Self::Report(Format::Json) => all(text, |value| {
@@ -144,6 +139,24 @@ fn are_ours(measures: &Measures) -> bool {
     measures
         .keys()
         .all(|name| MEASURES.contains(&name.as_str()))
+}
+
+/// Whether `text` begins as matrices do: with machines, below each who tried and how many operations are what.
+fn are_machines(text: &str) -> bool {
+    let lines = || text.lines().take_while(|line| !line.is_empty());
+    let of = |part: &str| match part.split_once(' ') {
+        Some((count, status)) => {
+            count.parse::<usize>().is_ok() && trials::STATUSES.contains(&status)
+        }
+        None => false,
+    };
+    let counts = |line: &str| {
+        let line = line.strip_prefix("   ").unwrap_or_default();
+        line == trials::NOTHING || line.split(", ").all(of)
+    };
+    let who = lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let mut named = who.split("mlxbench ").skip(1);
+    lines().any(counts) && named.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The first columns of the tables in text.

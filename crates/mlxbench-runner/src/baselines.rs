@@ -211,10 +211,17 @@ pub fn result_at(path: &Path) -> Result<RunResult> {
 pub(crate) fn newest_result(path: &Path) -> Result<(PathBuf, RunResult)> {
     let is_json = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "json");
     let files = entries(path)?.into_iter().filter(is_json);
+    // Files of runs are named by their time, so that of thousands only the newest are read.
+    let (mut stamped, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.partition(|file| journal::is_stamped(file));
+    stamped.sort_unstable();
+    let by_time = stamped.into_iter().rev();
+    let files = others.into_iter().map(|file| (file, false));
+    let files = files.chain(by_time.map(|file| (file, true)));
     let mut newest: Option<(PathBuf, RunResult)> = None;
     let mut unfinished = 0;
     let mut unread = None;
-    for file in files {
+    for (file, is_stamped) in files {
         match journal::read(&file) {
             Ok(result) if result.finished.is_none() => unfinished += 1,
             Ok(result) => {
@@ -223,6 +230,9 @@ pub(crate) fn newest_result(path: &Path) -> Result<(PathBuf, RunResult)> {
                     .as_ref()
                     .is_none_or(|(_, known)| time(&result) > time(known));
                 newest = if newer { Some((file, result)) } else { newest };
+                if is_stamped {
+                    break;
+                }
             }
             Err(error) => unread = Some(error),
         }

@@ -1,16 +1,23 @@
 //! Every record on disk as it happens. A killed run loses at most the case in hand.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil};
 use mlxbench_core::results::{Record, Run, RunResult, migrate};
 
 use crate::{Error, Result};
 
 /// What a run's files are named after, for `strftime`: its start in UTC, so that names sort by time.
 pub(crate) const STEM: &str = "%Y%m%dT%H%M%S%.3fZ";
+
+/// Whether a result is named by the time of its run.
+pub(crate) fn is_stamped(file: &Path) -> bool {
+    let stem = file.file_stem().and_then(OsStr::to_str);
+    stem.is_some_and(|stem| civil::DateTime::strptime(STEM, stem).is_ok())
+}
 
 /// Bytes that are read of a journal's first line at most.
 const LONGEST_RUN: u64 = 64 << 20;

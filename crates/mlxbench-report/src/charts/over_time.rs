@@ -70,7 +70,8 @@ fn chart(
     let mut caption = format!("From {} to {}.", places.first()?, places.last()?);
     if each > 1 {
         caption += &format!(
-            " A mark stands for {each} results: it is their median, its bar goes from the least to the most of them."
+            " A mark stands for up to {each} results: it is their median, its bar goes from the least to the most of \
+                 them, and is the 95 % interval of a single one."
         );
     }
     Some(Chart {

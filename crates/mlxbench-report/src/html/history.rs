@@ -33,7 +33,7 @@ pub(crate) fn render(
             p.where {
                 "Results are joined where machine, model, prompts and settings are the same. A ring \
                  marks where a level changed by 2 % or more: Pettitt's test, significance 1 %, and 5 % for \
-                 all series together; it takes 10 results. Bars are 95 % intervals."
+                 all series together; it takes 10 results. Bars are 95 % intervals where a chart says nothing else."
             }
         }
         main {

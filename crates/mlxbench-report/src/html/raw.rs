@@ -19,7 +19,7 @@ pub(super) fn section(digests: &[Digest<'_>]) -> Markup {
     html! {
         section #raw {
             h2 { "Raw data" }
-            p { "Every repetition that was measured is in this page. CSV has a line a repetition; a result file has the time of every token, and is what " code { "mlxbench report" } " reads." }
+            p { "Every repetition of the results below is in this page. CSV has a line a repetition; a result file has the time of every token, and is what " code { "mlxbench report" } " reads." }
             ul.downloads {
                 @let results: Vec<_> = digests.iter().map(|digest| digest.result.clone()).collect();
                 li { (link("repetitions.csv", &csv::render(&results))) }

@@ -3,11 +3,14 @@
 use super::{Group, Table, machine, versions};
 use crate::markdown::escape;
 
+/// The first line.
+pub(crate) const HEADING: &str = "## Which operations work";
+
 /// How a table begins.
 pub(crate) const OPERATION: &str = "| operation |";
 
 pub(super) fn render(table: &Table<'_>) -> String {
-    let mut lines = vec!["## Which operations work".to_owned(), String::new()];
+    let mut lines = vec![HEADING.to_owned(), String::new()];
     for (at, of) in table.matrices.iter().enumerate() {
         let letter = match table.letter(at) {
             none if none.is_empty() => none,

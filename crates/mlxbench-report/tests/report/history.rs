@@ -5,13 +5,13 @@ use mlxbench_core::results::RunResult;
 use crate::support::{nightly, over_time};
 
 fn page(results: &[RunResult]) -> String {
-    String::from_utf8(over_time(results).page).unwrap()
+    String::from_utf8(over_time(results).page).expect("UTF-8")
 }
 
 /// The bytes of a page without its style and script, which are the same in all.
 fn own_bytes(page: &str) -> usize {
-    let style = page.find("</style>").unwrap();
-    let script = page.rfind("<script>").unwrap();
+    let style = page.find("</style>").expect("a style");
+    let script = page.rfind("<script>").expect("a script");
     script - style
 }
 

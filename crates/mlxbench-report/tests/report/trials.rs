@@ -110,7 +110,7 @@ fn beside(results: &[RunResult], format: Format) -> String {
     };
     let report = render(results, &beside, format);
     assert!(Written::Report(format).wrote(&report));
-    String::from_utf8(report).unwrap()
+    String::from_utf8(report).expect("UTF-8")
 }
 
 #[test]

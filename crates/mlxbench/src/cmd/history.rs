@@ -66,8 +66,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         bail!("{folder} holds no result: let `mlxbench run CONFIG` write some");
     }
     let newest = mlxbench_report::newest(&entries).into_iter();
-    let newest: Result<Vec<RunResult>, _> = newest.map(|at| journal::read(known[at])).collect();
-    let History { page, text, worse } = mlxbench_report::history(&entries, &newest?);
+    // One that went away meanwhile is in the lines all the same.
+    let newest: Vec<RunResult> = newest
+        .filter_map(|at| journal::read(known[at]).ok())
+        .collect();
+    let History { page, text, worse } = mlxbench_report::history(&entries, &newest);
     let output = args.output.display();
     outfile::replace(&args.output, &page)?;
     print(text.as_bytes())?;

@@ -49,6 +49,8 @@ pub(crate) fn expected(
 ) -> Vec<Option<Duration>> {
     let watched = !unknown && io::stderr().is_terminal();
     let seconds = |config: &Config| {
+        // Programs of others may take long to answer, and are asked again when the run is planned.
+        let watched = watched && config.backends.is_empty();
         // What is wrong with it is told when it is planned.
         let forecast =
             watched.then(|| forecast(config, path, &options.out, options.filter.as_deref()));

@@ -71,8 +71,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let count = args.results.len();
     if count > MOST_SHOWN && !matches!(form, Form::Document(format) if format.is_data()) {
         bail!(
-            "{count} results are more than anybody lays side by side, which ends at {MOST_SHOWN}: \
-             `mlxbench history FOLDER` shows how they changed over time, and --format csv or json takes any number"
+            "{count} files are too many: {MOST_SHOWN} are shown side by side at most. \
+             `mlxbench history FOLDER` shows how results changed over time, and --format csv or json takes more"
         );
     }
     let (results, mut beside) = read(&args.results)?;
@@ -173,12 +173,10 @@ enum Input {
 /// Our own results, and what stands beside them.
 fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Beside)> {
     let (mut results, mut beside) = (Vec::new(), Beside::default());
-    let inputs: Vec<Input> = paths
-        .par_iter()
-        .map(|path| input(path))
-        .collect::<anyhow::Result<_>>()?;
+    // The first error in the order of the files, whichever thread was quicker.
+    let inputs: Vec<anyhow::Result<Input>> = paths.par_iter().map(|path| input(path)).collect();
     for input in inputs {
-        match input {
+        match input? {
             Input::Result(result) => results.push(*result),
             Input::Other(external) => beside.others.push(external),
             Input::Breakdown(breakdown) => beside.breakdowns.push(breakdown),

@@ -167,8 +167,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
         filter: args.filter.clone(),
         harness: super::harness(),
     };
-    // Two sides are measured until they are decided, and of a run that goes on a part is done.
-    let unknown = args.json || sides.is_some() || args.resume;
+    // Two sides are measured until they are decided, a baseline asks for more repetitions, and of a run that goes on
+    // a part is done.
+    let unknown = args.json || sides.is_some() || base.is_some() || args.resume;
     let expected = expected(&configs, &args.config, &options, unknown);
     let mut plans = plans(&configs, &args.config, sides.as_ref(), &expected, args.json)?;
     for plan in &mut plans {
