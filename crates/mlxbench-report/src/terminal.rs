@@ -331,6 +331,6 @@ mod tests {
 
     #[test]
     fn no_results_are_said_to_be_none() {
-        assert_eq!(render(&[], &[], None, None), "no results\n");
+        assert_eq!(render(&[], &Beside::default(), None), "no results\n");
     }
 }

@@ -24,7 +24,7 @@ fn golden() -> Golden {
 
 fn pairs(logs: &[f64]) -> Pairs {
     let blocks: Vec<Vec<f64>> = logs.iter().map(|log| vec![log.exp()]).collect();
-    Pairs::new(&blocks, 2).unwrap()
+    Pairs::new(&blocks, 2).expect("positive ratios")
 }
 
 #[test]
