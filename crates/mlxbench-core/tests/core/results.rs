@@ -1,9 +1,36 @@
 //! Results that older versions wrote.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{PeakSince, SCHEMA_VERSION, TargetId, Verdict, migrate};
+
+#[test]
+fn results_that_are_kept_are_read() {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../results");
+    let mut read = 0;
+    for folder in fs::read_dir(kept).unwrap() {
+        let folder = folder.unwrap().path();
+        for file in folder
+            .is_dir()
+            .then(|| fs::read_dir(folder).unwrap())
+            .into_iter()
+            .flatten()
+        {
+            let file = file.unwrap().path();
+            let text = || fs::read_to_string(&file).unwrap();
+            let error = match file.extension().and_then(|ending| ending.to_str()) {
+                Some("json") => migrate::result(&text()).err(),
+                Some("jsonl") => text().lines().find_map(|line| migrate::record(line).err()),
+                _ => continue,
+            };
+            assert_eq!(error, None, "{}", file.display());
+            read += 1;
+        }
+    }
+    assert!(read > 0);
+}
 
 #[test]
 fn a_result_of_version_1_is_read() {
