@@ -197,7 +197,7 @@ fn earlier_outputs_are_written_again() {
 #[test]
 fn permissions_and_links_stay_as_they_were() {
     let scene = measured();
-    let document = "<!-- mlxbench: result.json -->\nold\n<!-- /mlxbench -->\n";
+    let document = "<!-- mlxbench: result.json -->\nwhat stood here\n<!-- /mlxbench -->\n";
     fs::write(scene.path("real.md"), document).unwrap();
     fs::set_permissions(scene.path("real.md"), Permissions::from_mode(0o604)).unwrap();
     symlink("real.md", scene.path("doc.md")).unwrap();
@@ -213,7 +213,7 @@ fn permissions_and_links_stay_as_they_were() {
     assert!(
         !fs::read_to_string(scene.path("real.md"))
             .unwrap()
-            .contains("old")
+            .contains("stood")
     );
 }
 

@@ -235,7 +235,7 @@ fn more_results_than_are_shown_side_by_side_are_data_or_a_history() {
     let many = ["result.json"; 101];
     let message = ends_with(&scene, 2, &[&["report"][..], &many[..]].concat());
     assert!(
-        message.contains("101 results") && message.contains("mlxbench history"),
+        message.contains("101 files") && message.contains("mlxbench history"),
         "{message}"
     );
     let csv = done(
