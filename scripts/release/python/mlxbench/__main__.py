@@ -8,10 +8,10 @@ from pathlib import Path
 
 def main():
     linux_x86 = (platform.system(), platform.machine()) == ("Linux", "x86_64")
-    # For which .cargo/config.toml compiles them.
+    # As scripts/native/setup, which a wheel has no part in.
     if linux_x86 and not {"avx2", "fma", "f16c", "bmi2"} <= set(Path("/proc/cpuinfo").read_text().split()):
-        sys.exit("mlxbench: this CPU lacks AVX2, FMA, F16C or BMI2, for which the programs are compiled: "
-                 "build mlxbench yourself")
+        sys.exit("mlxbench: this CPU lacks AVX2, FMA, F16C or BMI2, which the programs need: "
+                 "build them in a checkout, with target-cpu taken out of .cargo/config.toml")
     program = Path(__file__).resolve().parent / "bin" / "mlxbench"
     try:
         os.execv(program, [str(program), *sys.argv[1:]])
