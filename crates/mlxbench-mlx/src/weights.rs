@@ -30,8 +30,8 @@ pub struct Weights<'a> {
     pub(crate) gpu: bool,
     /// Whether the table of per-layer embeddings stays on the CPU, whatever the device is.
     pub(crate) per_layer_on_cpu: bool,
-    /// Whether the host waits for the GPU before it gathers there: MLX's fences between streams do on CUDA, and
-    /// on Metal they don't.
+    /// Whether the host waits for the GPU before it gathers there: by its source (`fence.cpp` of each backend, not
+    /// tried) MLX's fences between streams do on CUDA, and on Metal they don't.
     pub(crate) host_waits: bool,
     /// How matrices are kept, where they are quantised.
     pub(crate) quantised: Option<Way>,

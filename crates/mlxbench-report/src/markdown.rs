@@ -126,12 +126,16 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
 fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     let tests = &digest.result.run.tests;
     let table = compact(digest, tests);
-    let unsteady = if table.has_unsteady() {
-        " \\*: not steady, not ranked."
-    } else {
-        ""
-    };
-    let legend = format!("Bold: best of its precision, or within noise of it.{unsteady}");
+    let mut cells = table.lines.iter().flat_map(|line| &line.cells);
+    let best = cells.any(|cell| cell.best && !cell.words.is_empty());
+    let marks = [
+        best.then_some("Bold: best of its precision, or within noise of it."),
+        table
+            .has_unsteady()
+            .then_some("\\*: not steady, not ranked."),
+    ];
+    let marks: Vec<&str> = marks.into_iter().flatten().collect();
+    let legend = (!marks.is_empty()).then(|| [String::new(), marks.join(" ")]);
     let Compact { columns, lines } = table;
     let several = tests.len() > 1;
     let test = several.then_some("test");
@@ -167,7 +171,8 @@ fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     ];
     head.into_iter()
         .chain(rows)
-        .chain([String::new(), legend, String::new()])
+        .chain(legend.into_iter().flatten())
+        .chain([String::new()])
         .collect()
 }
 

@@ -98,8 +98,10 @@ pub(crate) fn repetitions(result: &RunResult) -> String {
         sides, settings, ..
     } = &result.run;
     if sides.as_ref().is_some_and(|sides| sides.sequence.is_some()) {
-        let rounds = result.samples.iter().map(|sample| sample.repetition + 1);
-        return match rounds.max().unwrap_or_default() {
+        // Of a block that was cut short nothing counts.
+        let whole = result.stopped.iter().map(|stopped| stopped.repetitions);
+        let begun = || result.samples.iter().map(|sample| sample.repetition + 1);
+        return match whole.max().or_else(|| begun().max()).unwrap_or_default() {
             1 => "1 round of both workers".into(),
             rounds => format!("{rounds} rounds of both workers"),
         };

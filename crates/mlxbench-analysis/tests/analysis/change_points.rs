@@ -29,7 +29,7 @@ fn share(
 fn one_series_in_a_hundred_without_a_change_is_given_one() {
     // Noise of 20 %, so that no false alarm is too small to be marked.
     std::thread::scope(|scope| {
-        for n in [10, 14, 16, 30, 60] {
+        for n in [10, 14, 16, 30, 60, 1_200] {
             scope.spawn(move || {
                 let series = |noise: &mut Noise| (0..n).map(|_| skewed(0.2, noise)).collect();
                 let marked = share(2_000, series, |found| !found.is_empty());

@@ -188,11 +188,11 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<RunResult>, Beside)> {
 }
 
 fn input(path: &Path) -> anyhow::Result<Input> {
-    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     let error = match journal::read(path) {
         Ok(result) => return Ok(Input::Result(Box::new(result))),
         Err(error) => error,
     };
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     let name = path.display().to_string();
     // It lies in a folder beside criterion's own.
     let criterion = path

@@ -258,6 +258,8 @@ fn two_workers_are_compared_in_one_run() {
     assert_eq!(result["stopped"][0]["reason"], "decided");
     let rounds = result["stopped"][0]["repetitions"].as_u64().unwrap() as usize;
     assert!((10..40).contains(&rounds), "{rounds}");
+    let measured = format!("{rounds} rounds of both workers");
+    assert!(stdout(&slower).contains(&measured), "{}", stdout(&slower));
     assert_eq!(result["run"]["sides"]["sequence"]["level"], 0.05);
     // Each turn has a process of its own.
     assert_eq!(told.matches(": loading").count(), 2 * rounds);
