@@ -1,6 +1,7 @@
 //! The benchmark's TOML file. Unknown keys are refused with the nearest valid one.
 
 mod check;
+mod expand;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -272,10 +273,22 @@ pub struct PromptConfig {
     pub file: Option<PathBuf>,
 }
 
+/// What a `[[test]]` gives its targets to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TestKind {
+    /// Generating from a prompt.
+    #[default]
+    Generate,
+}
+
 /// `[[test]]`; a list in place of a value makes one test of each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestConfig {
+    /// What is to be done.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kind: TestKind,
     /// Tokens handed over when the clock starts; 0 measures decode alone.
     #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub prompt_tokens: Sweep<usize>,

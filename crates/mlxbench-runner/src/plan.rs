@@ -15,15 +15,12 @@ use std::time::Duration;
 
 use mlxbench_analysis::comparison::Options;
 use mlxbench_core::backend::Identity;
-use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{
-    FailureKind, GenerateTest, ModelFacts, Residency, Settings, Sides, TargetId, Test,
-};
+use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, Sides, TargetId, Test};
 use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, limits};
 use mlxbench_models::progress::Watch;
 use mlxbench_models::source::Source;
 
-use crate::config::{Config, ModelConfig, Sweep, TestConfig};
+use crate::config::{Config, ModelConfig};
 use crate::locate::Command;
 use crate::process::Group;
 use crate::prompt::{Prompt, PromptSource};
@@ -365,7 +362,7 @@ fn listed(config: &Config, gemma: Option<&GemmaConfig>) -> Result<Vec<Test>> {
     let tests: Vec<Test> = config
         .tests
         .iter()
-        .flat_map(|test| expand(test, config.measure.mode))
+        .flat_map(|test| test.expand(config.measure.mode))
         .collect();
     if let Some(twice) = (1..tests.len()).find(|&at| tests[..at].contains(&tests[at])) {
         return Err(Error::Core(CoreError::Invalid(format!(
@@ -381,30 +378,6 @@ fn listed(config: &Config, gemma: Option<&GemmaConfig>) -> Result<Vec<Test>> {
         ))));
     }
     Ok(tests)
-}
-
-/// One test of each combination of a `[[test]]`'s values.
-fn expand(config: &TestConfig, mode: Mode) -> Vec<Test> {
-    let modes = config.mode.clone().unwrap_or(Sweep::one(mode));
-    let mut tests = Vec::new();
-    for &mode in modes.values() {
-        for &batch in config.batch.values() {
-            for &depth in config.depth.values() {
-                for &prompt_tokens in config.prompt_tokens.values() {
-                    for &generate_tokens in config.generate_tokens.values() {
-                        tests.push(Test::Generate(GenerateTest {
-                            prompt_tokens,
-                            generate_tokens,
-                            depth,
-                            batch: batch.get(),
-                            mode,
-                        }));
-                    }
-                }
-            }
-        }
-    }
-    tests
 }
 
 /// All workers together where their weights and caches fit, else one at a time.

@@ -4,7 +4,7 @@ use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{IDS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, at_most, seconds};
 use mlxbench_core::results::{GenerateTest, Test};
 
-use super::{Config, MeasureConfig, Sweep, TargetConfig, TestConfig};
+use super::{Config, MeasureConfig, Sweep, TargetConfig, TestConfig, TestKind};
 
 /// Targets times tests: fewer than [`REPETITIONS`], as `--ab` doubles them.
 const MOST_CASES: usize = 10_000;
@@ -154,6 +154,12 @@ impl TestConfig {
     }
 
     fn check(&self) -> Result<(), String> {
+        match self.kind {
+            TestKind::Generate => self.check_generation(),
+        }
+    }
+
+    fn check_generation(&self) -> Result<(), String> {
         let most = |values: &Sweep<usize>| values.values().iter().copied().max().unwrap_or(0);
         let batches = self.batch.values().iter();
         let largest = GenerateTest {

@@ -12,6 +12,7 @@ use mlxbench_core::{Device, Precision};
 use mlxbench_report::Format;
 use mlxbench_runner::config::{
     Config, EquivalenceConfig, MeasureConfig, ModelConfig, Sweep, TargetConfig, TestConfig,
+    TestKind,
 };
 use mlxbench_runner::execute::Options;
 use mlxbench_runner::interrupt::Interrupt;
@@ -219,6 +220,7 @@ fn tests(args: &Args) -> anyhow::Result<Vec<TestConfig>> {
     let mode = several(args.mode.iter().copied())?;
     let mode = Some(mode).filter(|mode| *mode != Sweep::one(Mode::default()));
     let test = |prompt_tokens, generate_tokens| TestConfig {
+        kind: TestKind::Generate,
         prompt_tokens,
         generate_tokens,
         depth: depth.clone(),
