@@ -39,6 +39,8 @@ def main():
     parser.add_argument("--platform", default=this_platform(), help="a name in wheels.json")
     parser.add_argument("--only", choices=["lib", "tools"], help="leave out the others")
     parser.add_argument("--into", type=Path, default=NATIVE, help="the folder to install into")
+    parser.add_argument("--version", type=named_version, metavar="FRAMEWORK=VERSION",
+                        help="only the library of mlx or torch, in another version than the pinned one")
     options = parser.parse_args()
     pins = json.loads(PINS.read_text())
     if options.platform not in pins:
@@ -54,7 +56,12 @@ def main():
     chosen = options.into / "cuda"
     capability = nvidia.capability(say) if options.cuda else None
     options.cuda = options.cuda or chosen.exists()
-    missing = [wheel for wheel in target["wheels"] if wanted(wheel, options) and not installed(wheel, options)]
+    wheels = [wheel for wheel in target["wheels"] if wanted(wheel, options)]
+    if options.version:
+        framework, version = options.version
+        wheels = [wheel | {"version": version, "sha256": None} for wheel in wheels
+                  if wheel["package"].split("-")[0] == framework]
+    missing = [wheel for wheel in wheels if not installed(wheel, options)]
     has_cuda = any(wheel.get("cuda") for wheel in target["wheels"])
     if missing and not options.cuda and has_cuda and shutil.which("nvidia-smi"):
         say("builds for the CPU; `scripts/setup --cuda` takes those for this machine's NVIDIA GPU")
@@ -65,6 +72,13 @@ def main():
     for wheel in missing:
         install(wheel, target["tags"], options)
     return 0
+
+
+def named_version(text):
+    framework, _, version = text.partition("=")
+    if framework not in ("mlx", "torch") or not version:
+        raise argparse.ArgumentTypeError("write mlx=0.31.2 or torch=2.12.1")
+    return framework, version
 
 
 def wanted(wheel, options):
@@ -95,7 +109,7 @@ def this_platform():
 def mark(wheel, options):
     """The file that says which form of a package is unpacked, and what it says for this one."""
     flavour = " cuda" if options.cuda and "cuda_only" in wheel else ""
-    return options.into / "installed" / wheel["package"], f"{wheel['sha256']}{flavour}\n"
+    return options.into / "installed" / wheel["package"], f"{wheel['sha256'] or wheel['version']}{flavour}\n"
 
 
 def installed(wheel, options):
@@ -106,10 +120,12 @@ def installed(wheel, options):
 def install(wheel, tags, options):
     """Downloads one wheel and unpacks what is kept of it."""
     name = f"{wheel['package']} {wheel['version']}"
-    archive = options.into / "downloads" / f"{wheel['package']}-{wheel['sha256'][:12]}.whl"
+    archive = options.into / "downloads" / f"{wheel['package']}-{(wheel['sha256'] or wheel['version'])[:12]}.whl"
     if not archive.is_file():
         archive.parent.mkdir(parents=True, exist_ok=True)
-        download(resolve(wheel, tags), wheel, name, archive)
+        url, indexed = resolve(wheel, tags)
+        # Of a version that isn't pinned, the index says what it should be.
+        download(url, wheel["sha256"] or indexed, name, archive)
     say(f"unpacking {name}")
     folder = options.into / wheel["into"]
     unpack(archive, folder, wheel, options.cuda)
@@ -123,7 +139,7 @@ def install(wheel, tags, options):
 
 
 def resolve(wheel, tags):
-    """The address of a wheel, from whichever package index this machine's pip is set to."""
+    """The address and the SHA-256 of a wheel, from whichever package index this machine's pip is set to."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps",
                "--disable-pip-version-check", "--ignore-installed", "--only-binary=:all:",
                "--implementation", "cp", "--python-version", PYTHON_VERSION,
@@ -135,10 +151,11 @@ def resolve(wheel, tags):
         lines = [line for line in found.stderr.splitlines() if "ERROR" in line] or ["pip failed"]
         raise Failure(f"{wheel['package']} {wheel['version']} can't be found ({lines[0]}): check "
                       "the network and pip's configuration, then run scripts/setup again")
-    return json.loads(found.stdout)["install"][0]["download_info"]["url"]
+    told = json.loads(found.stdout)["install"][0]["download_info"]
+    return told["url"], told.get("archive_info", {}).get("hashes", {}).get("sha256")
 
 
-def download(url, wheel, name, archive):
+def download(url, expected, name, archive):
     """Fetches `url` to `archive`, going on from what an earlier attempt left behind."""
     partial = archive.with_suffix(".partial")
     for attempt in range(5):
@@ -152,10 +169,10 @@ def download(url, wheel, name, archive):
                 raise Failure(f"{name} can't be fetched ({error}): run scripts/setup again to go "
                               "on from here") from error
             say(f"{name}: {error}; trying again")
-    if sha256(partial) != wheel["sha256"]:
+    if sha256(partial) != expected:
         partial.unlink()
-        raise Failure(f"{name} is not the file that scripts/native/wheels.json pins (its sha256 "
-                      "differs): run scripts/setup again, and report this if it happens twice")
+        raise Failure(f"{name} is not the file that scripts/native/wheels.json pins, or the package index names "
+                      "(its sha256 differs): run this again, and report it if it happens twice")
     partial.rename(archive)
 
 

@@ -5,6 +5,7 @@ mod expand;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -55,6 +55,7 @@ mod roofline;
 mod rounds;
 mod schedule;
 mod scratch;
+pub mod script;
 pub mod share;
 mod standing;
 mod stop;

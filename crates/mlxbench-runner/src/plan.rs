@@ -8,9 +8,7 @@ mod passages;
 mod rates;
 mod targets;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 use mlxbench_analysis::comparison::Options;
@@ -22,9 +20,8 @@ use mlxbench_models::source::Source;
 
 use crate::config::{Config, ModelConfig};
 use crate::locate::Command;
-use crate::process::Group;
 use crate::prompt::{Prompt, PromptSource};
-use crate::{Error, Result, system};
+use crate::{Error, Result, script, system};
 
 pub use check::Check;
 use check::check;
@@ -38,9 +35,6 @@ const MEMORY_SHARE: f64 = 0.6;
 /// Share of the machine's memory that one worker may hold before it is killed: more would set the
 /// machine to swapping, or have the kernel choose whom to kill.
 const WORKER_MEMORY_SHARE: f64 = 0.9;
-
-/// Bytes that the script of a model prints at most.
-const MOST_PRINTED: u64 = 1 << 20;
 
 /// A run, before any worker has loaded anything.
 #[derive(Debug)]
@@ -282,7 +276,14 @@ fn model_name(source: &str, folder: &Path) -> String {
 /// relative paths are relative to the config.
 fn resolve(source: &str, base: &Path, watch: Watch<'_>) -> Result<PathBuf> {
     if let Some(program) = source.strip_prefix("script:") {
-        return run_script(&base.join(program));
+        let printed = script::last_line(&base.join(program), &[]);
+        let what = |message| {
+            CoreError::model(
+                base.join(program),
+                format!("{message}: it should print a model folder"),
+            )
+        };
+        return Ok(printed.map_err(what)?.into());
     }
     Ok(self::source(source, base)?.resolve(watch)?)
 }
@@ -294,44 +295,6 @@ fn source(name: &str, base: &Path) -> Result<Source> {
         Source::Gguf(file) => Source::Gguf(base.join(file)),
         other => other,
     })
-}
-
-fn run_script(program: &Path) -> Result<PathBuf> {
-    let failed = |message: String| {
-        Error::Core(CoreError::model(
-            program,
-            format!("{message}: it should print a model folder"),
-        ))
-    };
-    let program = program
-        .canonicalize()
-        .map_err(|error| failed(error.to_string()))?;
-    let mut script = Process::new(&program);
-    if let Ok(mlxbench) = std::env::current_exe() {
-        script.env("MLXBENCH", mlxbench);
-    }
-    script.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut script = Group::start(&mut script).map_err(|error| failed(error.to_string()))?;
-    let stdout = script.leader.stdout.take();
-    let mut printed = Vec::new();
-    stdout
-        .expect("stdout was asked to be piped")
-        .take(MOST_PRINTED)
-        .read_to_end(&mut printed)
-        .map_err(|error| failed(error.to_string()))?;
-    if printed.len() as u64 == MOST_PRINTED {
-        return Err(failed(format!("the script printed {MOST_PRINTED} bytes")));
-    }
-    let status = script.leader.wait();
-    let status = status.map_err(|error| failed(error.to_string()))?;
-    if !status.success() {
-        return Err(failed(format!("the script ended with {status}")));
-    }
-    let text = String::from_utf8_lossy(&printed);
-    match text.lines().rfind(|line| !line.trim().is_empty()) {
-        Some(folder) => Ok(PathBuf::from(folder.trim())),
-        None => Err(failed("the script printed nothing".into())),
-    }
 }
 
 /// Where the ids of prompts come from.

@@ -20,6 +20,7 @@ mod backends;
 mod forecast;
 mod gate;
 mod measure;
+mod versions;
 
 use mlxbench_core::results::Harness;
 use mlxbench_runner::interrupt::Interrupt;

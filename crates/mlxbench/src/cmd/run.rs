@@ -25,6 +25,7 @@ use super::baseline::{DEFAULT_FOLDER, this_machine};
 use super::forecast;
 use super::gate::GateArgs;
 use super::measure::{Resume, expected, measure, of_models, plans, table};
+use super::versions::Versions;
 use crate::exit::Exit;
 use crate::outfile::Outputs;
 use crate::output::print;
@@ -38,6 +39,7 @@ use crate::output::print;
   mlxbench run bench-configs/quick.toml --baseline main
   mlxbench run bench-configs/quick.toml \\
       --ab ../base/target/release/mlxbench-worker-candle target/release/mlxbench-worker-candle
+  mlxbench run bench-configs/quick.toml --versions mlx=0.31.2,0.32.2
 
 A config can name programs: a backend's `command`, `source = \"script:PROGRAM\"`. They run as you, so
 treat a config from somebody else as you would treat their script: read it first.")]
@@ -115,6 +117,16 @@ pub(crate) struct Args {
         help_heading = "Comparing"
     )]
     max_minutes: f64,
+    /// Measure a framework in several versions: mlx=0.31.2,0.32.2 or torch=2.12.1,2.13.0. In place of each of
+    /// its targets there is one for each version, with a worker that is compiled on that version's library at
+    /// its first use (some minutes; in a checkout).
+    #[arg(
+        long,
+        value_name = "FRAMEWORK=V,V",
+        conflicts_with_all = ["ab", "resume", "dry_run"],
+        help_heading = "Comparing"
+    )]
+    versions: Option<Versions>,
     #[command(flatten)]
     gate: GateArgs,
 }
@@ -136,6 +148,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
         }
         measure.repetitions = repetitions;
         measure.max_repetitions = measure.max_repetitions.map(|most| most.max(repetitions));
+    }
+    if let Some(versions) = &args.versions {
+        config = versions.apply(&config)?;
     }
     let folder = args.config.parent().unwrap_or(Path::new(""));
     let prompt = config.prompt.file.as_ref().map(|file| folder.join(file));
