@@ -52,7 +52,7 @@ impl<F: Differentiable> Decoder<F> {
         spans: &Spans<F>,
         adapters: &[LayerAdapters<F::Tensor>],
     ) -> Result<F::Tensor, F::Error> {
-        let mut keys_values = Vec::with_capacity(self.layers.len());
+        let mut keys_values: Vec<Option<[F::Tensor; 2]>> = Vec::with_capacity(self.layers.len());
         for (index, (layer, spec)) in self.layers.iter().zip(&self.specs).enumerate() {
             let shared = match spec.attention.keys_values {
                 KeysValues::Of(layer) => keys_values[layer].as_ref(),
