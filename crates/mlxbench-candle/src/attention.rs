@@ -32,10 +32,10 @@ pub(crate) fn is_fused(
 /// The attention of one layer.
 #[derive(Debug)]
 pub struct Attention {
-    spec: AttentionSpec,
+    pub(crate) spec: AttentionSpec,
     /// Queries, and keys and values of the layer's own, in one product.
-    qkv_proj: Linear,
-    o_proj: Linear,
+    pub(crate) qkv_proj: Linear,
+    pub(crate) o_proj: Linear,
 }
 
 impl parts::Attention<Candle> for Attention {
@@ -55,13 +55,7 @@ impl parts::Attention<Candle> for Attention {
     }
 
     fn project(&self, x: &Tensor) -> Result<Heads<Tensor>> {
-        let qkv = self.qkv_proj.forward(x)?;
-        let keys_values = self.spec.keys_values.are_own();
-        let keys_values = keys_values.then(|| self.split_keys_values(&qkv, self.spec.heads));
-        Ok(Heads {
-            queries: self.split(&qkv, 0, self.spec.heads)?,
-            keys_values: keys_values.transpose()?,
-        })
+        self.heads_of(&self.qkv_proj.forward(x)?)
     }
 
     fn project_keys_values(&self, x: &Tensor) -> Result<[Tensor; 2]> {
@@ -85,7 +79,7 @@ impl parts::Attention<Candle> for Attention {
         };
         let mixed = match is_fused(location, queries.dtype(), tokens, &self.spec) {
             true => self.fused(queries, &keys, &values, mask)?,
-            false => self.plain(queries, &keys, &values, mask)?,
+            false => self.plain_by(queries, &keys, &values, mask, softmax_last_dim)?,
         };
         mixed.transpose(1, 2)?.flatten_from(2)
     }
@@ -96,9 +90,19 @@ impl parts::Attention<Candle> for Attention {
 }
 
 impl Attention {
+    /// The heads in the one product `qkv`.
+    pub(crate) fn heads_of(&self, qkv: &Tensor) -> Result<Heads<Tensor>> {
+        let keys_values = self.spec.keys_values.are_own();
+        let keys_values = keys_values.then(|| self.split_keys_values(qkv, self.spec.heads));
+        Ok(Heads {
+            queries: self.split(qkv, 0, self.spec.heads)?,
+            keys_values: keys_values.transpose()?,
+        })
+    }
+
     /// So many heads of `x`, of shape `[batch, tokens, heads * head_dim]`, from `first` on. They come
     /// out contiguous.
-    fn split(&self, x: &Tensor, first: usize, heads: usize) -> Result<Tensor> {
+    pub(crate) fn split(&self, x: &Tensor, first: usize, heads: usize) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
         x.reshape((batch, tokens, (), self.spec.head_dim))?
             .narrow(2, first, heads)?
@@ -132,14 +136,15 @@ impl Attention {
         sdpa(queries, keys, values, mask.as_ref(), false, scale, 1.0)
     }
 
-    /// By its formula, with the soft-cap before the mask. The softmax is taken in f32: candle's
+    /// By its formula, with the soft-cap before the mask. The softmax over the last axis is taken in f32: candle's
     /// rounds between its steps in 16 bits.
-    fn plain(
+    pub(crate) fn plain_by(
         &self,
         queries: &Tensor,
         keys: &Tensor,
         values: &Tensor,
         mask: Option<&Tensor>,
+        softmax: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let (batch, heads, tokens, head_dim) = queries.dims4()?;
         let kv_heads = self.spec.kv_heads;
@@ -160,7 +165,7 @@ impl Attention {
                 .reshape((batch, heads, tokens, ()))?
                 .broadcast_add(mask)?;
         }
-        let weights = softmax_last_dim(&scores)?.to_dtype(queries.dtype())?;
+        let weights = softmax(&scores)?.to_dtype(queries.dtype())?;
         let mixed = weights.reshape(grouped)?.matmul(values)?;
         mixed.reshape((batch, heads, tokens, head_dim))
     }

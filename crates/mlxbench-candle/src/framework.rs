@@ -86,18 +86,25 @@ impl Framework for Candle {
         attention: &AttentionSpec,
         place: &Place,
     ) -> candle_core::Result<Option<Tensor>> {
-        let window = match pass.mask {
-            pass::Mask::None => return Ok(None),
-            pass::Mask::Causal => None,
-            pass::Mask::Windowed(window) => Some(window),
+        let Some(mask) = mask_in_f32(pass, place)? else {
+            return Ok(None);
         };
-        let mask = additive(pass, window, &place.positions)?;
         let (location, tokens) = (place.device.location(), pass.positions.len());
         match is_fused(location, place.dtype, tokens, attention) {
             true => mask.to_dtype(place.dtype).map(Some),
             false => Ok(Some(mask)),
         }
     }
+}
+
+/// The mask of a pass in f32, as attention in separate steps takes it.
+pub(crate) fn mask_in_f32(pass: &Pass, place: &Place) -> candle_core::Result<Option<Tensor>> {
+    let window = match pass.mask {
+        pass::Mask::None => return Ok(None),
+        pass::Mask::Causal => None,
+        pass::Mask::Windowed(window) => Some(window),
+    };
+    additive(pass, window, &place.positions).map(Some)
 }
 
 /// 0 where a new token sees an entry that is read, minus infinity elsewhere, in f32. Shape

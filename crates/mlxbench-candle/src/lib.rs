@@ -13,6 +13,7 @@
 //! | `per_layer` | embeddings of tokens for each layer |
 //! | `readback` | how tokens come to the host |
 //! | `cuda` | with the feature `cuda`: what candle leaves to its user there |
+//! | `train` | training of low-rank adapters, by backpropagation |
 //! | `product` | a product alone, for probes |
 //! | `attempt` | single operations, for the matrix of what works |
 //! | `model` | the whole: embeddings, layers, output projection |
@@ -36,6 +37,7 @@ mod product;
 mod quantised;
 mod readback;
 mod rope;
+mod train;
 mod weights;
 
 pub use backend::{CandleBackend, device};

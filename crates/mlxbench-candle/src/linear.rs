@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, utils};
 use rayon::prelude::*;
 
 use crate::quantised::Quantised;
+use crate::train;
 use crate::weights::bytes;
 
 /// Whether a single row is multiplied by blocks of a matrix's rows, one a thread. gemm does so on one
@@ -99,6 +100,25 @@ impl Linear {
                 Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 1)?
             }
         };
+        let y = match &self.bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        };
+        y.reshape((batch, tokens, ()))
+    }
+}
+
+impl Linear {
+    /// [`Linear::forward`], through which the gradient of `x` passes.
+    ///
+    /// # Errors
+    /// For quantised weights, whose products have no gradient; candle's own.
+    pub(crate) fn with_gradient(&self, x: &Tensor) -> Result<Tensor> {
+        let Weight::Plain(weight) = &self.weight else {
+            candle_core::bail!("products with quantised weights have no gradient");
+        };
+        let (batch, tokens, width) = x.dims3()?;
+        let y = train::product(weight, &x.reshape((batch * tokens, width))?)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,

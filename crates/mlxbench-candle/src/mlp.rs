@@ -10,9 +10,9 @@ use crate::weights::Weights;
 /// Gate and up projection in one product.
 #[derive(Debug)]
 pub struct Mlp {
-    width: usize,
-    gate_up_proj: Linear,
-    down_proj: Linear,
+    pub(crate) width: usize,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 impl parts::Mlp<Candle> for Mlp {

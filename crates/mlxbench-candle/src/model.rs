@@ -8,6 +8,7 @@ use candle_core::{D, DType, Tensor};
 use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, OWN_KERNEL, PER_LAYER_BY_HOST, Reads};
 use mlxbench_core::gemma::parts::{Norm, Spans};
 use mlxbench_core::gemma::{Decoder, Storage};
+use mlxbench_core::lora::{Lora, Trainer};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limits};
 
 pub use ops::Session;
@@ -18,22 +19,23 @@ use crate::norm::RmsNorm;
 use crate::per_layer::PerLayerEmbeddings;
 use crate::quantised;
 use crate::readback::{Readback, Ready};
+use crate::train::LoraTrainer;
 use crate::weights::{self, Weights};
 
 /// A Gemma text model on a candle device.
 #[derive(Debug)]
 pub struct GemmaModel {
-    config: GemmaConfig,
-    place: Place,
+    pub(crate) config: GemmaConfig,
+    pub(crate) place: Place,
     readback: Readback,
     /// Shape `[vocab_size, hidden_size]`.
     embedding: Weight,
     embedding_scale: f64,
     per_layer: Option<PerLayerEmbeddings>,
     per_layer_on_cpu: bool,
-    decoder: Decoder<Candle>,
-    norm: RmsNorm,
-    lm_head: Linear,
+    pub(crate) decoder: Decoder<Candle>,
+    pub(crate) norm: RmsNorm,
+    pub(crate) lm_head: Linear,
     /// Where weights are quantised.
     storage: Option<Storage>,
 }
@@ -108,18 +110,26 @@ impl GemmaModel {
     fn enter(&mut self, ids: &Tensor) -> Result<Entry> {
         let (batch, tokens) = ids.dims2().map_err(Error::framework)?;
         let spans = self.decoder.advance(batch, tokens)?;
-        let embed = || -> candle_core::Result<_> {
-            let ids = ids.flatten_all()?;
-            let embedded = self.embedding.lookup(&ids, self.place.dtype)?;
-            let x = (embedded.reshape((batch, tokens, ()))? * self.embedding_scale)?;
-            let inputs = match &self.per_layer {
-                Some(per_layer) => per_layer.forward(&ids, &x)?,
-                None => Vec::new(),
-            };
-            Ok((x, inputs))
-        };
-        let (x, inputs) = embed().map_err(Error::framework)?;
+        let (x, inputs) = self.embed(ids).map_err(Error::framework)?;
         Ok(Entry { x, inputs, spans })
+    }
+
+    /// Whether matrices are kept as codes.
+    pub(crate) fn is_quantised(&self) -> bool {
+        self.storage.is_some()
+    }
+
+    /// The embeddings of `ids`, of shape `[batch, tokens]`, and those for each layer, where there are any.
+    pub(crate) fn embed(&self, ids: &Tensor) -> candle_core::Result<(Tensor, Vec<Tensor>)> {
+        let (batch, tokens) = ids.dims2()?;
+        let ids = ids.flatten_all()?;
+        let embedded = self.embedding.lookup(&ids, self.place.dtype)?;
+        let x = (embedded.reshape((batch, tokens, ()))? * self.embedding_scale)?;
+        let inputs = match &self.per_layer {
+            Some(per_layer) => per_layer.forward(&ids, &x)?,
+            None => Vec::new(),
+        };
+        Ok((x, inputs))
     }
 
     /// Appends `ids`, of shape `[batch, tokens]`, to the KV cache, with the logits that follow.
@@ -148,7 +158,7 @@ impl GemmaModel {
         })
     }
 
-    fn upload(&self, tokens: &TokenBatch) -> Result<Tensor> {
+    pub(crate) fn upload(&self, tokens: &TokenBatch) -> Result<Tensor> {
         Tensor::from_slice(
             tokens.ids(),
             (tokens.batch(), tokens.len()),
@@ -215,6 +225,10 @@ impl Model for GemmaModel {
     fn step(&mut self, previous: &Output) -> Result<Output> {
         let ids = previous.tokens.unsqueeze(1).map_err(Error::framework)?;
         self.append(&ids)
+    }
+
+    fn trainer(&mut self, lora: &Lora) -> Result<Box<dyn Trainer + '_>> {
+        Ok(Box::new(LoraTrainer::start(self, lora)?))
     }
 
     fn rewind(&mut self, position: usize) -> Result<()> {

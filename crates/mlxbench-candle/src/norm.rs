@@ -12,8 +12,8 @@ use crate::weights::Weights;
 #[derive(Debug)]
 pub struct RmsNorm {
     /// What is multiplied by, of shape `[width]`.
-    factor: Tensor,
-    eps: f32,
+    pub(crate) factor: Tensor,
+    pub(crate) eps: f32,
 }
 
 impl Norm<Candle> for RmsNorm {

@@ -13,8 +13,8 @@ use crate::weights::Weights;
 /// What a layer makes of its own.
 #[derive(Debug)]
 pub struct PerLayerInput {
-    gate: Linear,
-    projection: Linear,
+    pub(crate) gate: Linear,
+    pub(crate) projection: Linear,
 }
 
 impl parts::PerLayerInput<Candle> for PerLayerInput {

@@ -11,9 +11,9 @@ use crate::framework::{Candle, Place};
 #[derive(Debug)]
 pub struct Rope {
     /// Shape `[positions, head_dim / 2]`.
-    cos: Tensor,
+    pub(crate) cos: Tensor,
     /// Shape `[positions, head_dim / 2]`.
-    sin: Tensor,
+    pub(crate) sin: Tensor,
 }
 
 impl parts::Rope<Candle> for Rope {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gemma::Storage;
+use crate::lora::{Lora, Trainer};
 use crate::product::ProductShape;
 use crate::trial::{ElementType, Program, Tensor};
 use crate::{Checkpoint, Device, GemmaConfig, Placement, Precision, Result, TokenBatch, TokenId};
@@ -188,6 +189,18 @@ pub trait Model {
     /// # Errors
     /// When the framework fails.
     fn synchronize(&mut self) -> Result<()>;
+
+    /// Fresh low-rank adapters beside the weights that are loaded, which stay as they are, and what trains them. It
+    /// takes the place of a KV cache: [`Model::reset`] comes first again before anything else is asked of the model.
+    ///
+    /// # Errors
+    /// Where `lora` doesn't fit the model ([`Lora::check`]); [`crate::Error::Unsupported`] where the adapter doesn't
+    /// train, or not on this device, in this precision or for this model, with the reason; the framework's own.
+    fn trainer(&mut self, lora: &Lora) -> Result<Box<dyn Trainer + '_>> {
+        Err(crate::Error::Unsupported(format!(
+            "this worker doesn't train: {lora} needs one that does"
+        )))
+    }
 
     /// Peak of the device memory that the framework has held since [`Model::reset`], in bytes,
     /// where it keeps count.

@@ -14,6 +14,7 @@
 //! | [`probe`] | the timing of single products: how fast a device can be |
 //! | [`score`] | teacher forcing: logits over a given text |
 //! | [`logits_file`] | logits on disk |
+//! | [`lora`] | fine-tuning with low-rank adapters: what is trained, from which numbers, by which update |
 //! | [`protocol`] | the JSON lines between runner and worker (see PROTOCOL.md) |
 //! | [`worker`] | [`worker::serve`], the whole `main` of an adapter's worker |
 //! | [`mock`] | a backend with scripted timings and faults, on a virtual clock |
@@ -29,6 +30,7 @@ pub mod gemma;
 pub mod generate;
 pub mod limits;
 pub mod logits_file;
+pub mod lora;
 pub mod mock;
 mod numbers;
 mod placement;
@@ -49,7 +51,7 @@ pub use backend::{Backend, Model};
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
 pub use gemma::GemmaConfig;
-pub use numbers::numbers;
+pub use numbers::{numbers, seed_of};
 pub use placement::{Device, Dtype, Placement};
 pub use precision::{Precision, Scheme, WeightFormat};
 pub use tokens::{TokenBatch, TokenId};

@@ -1,6 +1,8 @@
 //! A backend without a framework: scripted timings on a virtual clock, scripted faults. The
 //! runner's tests are exact and instant on it.
 
+mod train;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -12,6 +14,7 @@ use crate::backend::{
 };
 use crate::clock::{Clock, VirtualClock};
 use crate::gemma::preset;
+use crate::lora::{Lora, Trainer};
 use crate::probe::ProductShape;
 use crate::text::tell;
 use crate::trial::{ElementType, Program, Tensor};
@@ -19,6 +22,8 @@ use crate::{
     Checkpoint, Device, Dtype, Error, GemmaConfig, Nanos, Placement, Precision, Result, TokenBatch,
     TokenId,
 };
+
+pub use train::MockTrainer;
 
 /// The variable that names the file of a device whose meter and sensors are scripted.
 pub const TEST_DEVICE: &str = "MLXBENCH_TEST_DEVICE";
@@ -380,6 +385,23 @@ impl MockModel {
         (fault.at == self.generations).then_some(fault.kind)
     }
 
+    /// Dies, hangs or fails, where this generation is scripted to.
+    fn fail_as_scripted(&self) -> Result<()> {
+        match self.fault() {
+            Some(FaultKind::Die) => {
+                tell("mock: dying as scripted");
+                std::process::abort();
+            }
+            Some(FaultKind::Hang) => loop {
+                std::thread::park();
+            },
+            Some(FaultKind::Fail) => {
+                Err(Error::Framework("mock: out of memory, as scripted".into()))
+            }
+            Some(FaultKind::NotFinite) | None => Ok(()),
+        }
+    }
+
     /// What the work that was handed over last makes of each row's last token.
     fn output(&self, last: impl Iterator<Item = TokenId>) -> MockOutput {
         let greedy: Vec<TokenId> = last.map(|token| self.next(token)).collect();
@@ -451,20 +473,12 @@ impl Model for MockModel {
         Ok(())
     }
 
+    fn trainer(&mut self, lora: &Lora) -> Result<Box<dyn Trainer + '_>> {
+        MockTrainer::start(self, lora).map(|trainer| Box::new(trainer) as _)
+    }
+
     fn read(&mut self, output: &MockOutput) -> Result<Vec<TokenId>> {
-        match self.fault() {
-            Some(FaultKind::Die) => {
-                tell("mock: dying as scripted");
-                std::process::abort();
-            }
-            Some(FaultKind::Hang) => loop {
-                std::thread::park();
-            },
-            Some(FaultKind::Fail) => {
-                return Err(Error::Framework("mock: out of memory, as scripted".into()));
-            }
-            Some(FaultKind::NotFinite) | None => {}
-        }
+        self.fail_as_scripted()?;
         self.wait_until(match self.reads() {
             Reads::InOrder => self.done,
             Reads::Own | Reads::Immediate => output.done,

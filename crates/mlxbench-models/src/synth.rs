@@ -6,7 +6,7 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use mlxbench_core::gemma::TensorSpec;
-use mlxbench_core::{Dtype, GemmaConfig};
+use mlxbench_core::{Dtype, GemmaConfig, seed_of};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -153,7 +153,7 @@ fn tensor(
 }
 
 fn fill<const N: usize>(spec: &TensorSpec, seed: u64, table: &[[u8; N]]) -> Vec<u8> {
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ hash(&spec.name));
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed_of(seed, &spec.name));
     let mut bytes = vec![0; spec.elements() as usize * N];
     let (elements, _) = bytes.as_chunks_mut::<N>();
     for four in elements.chunks_mut(4) {
@@ -164,13 +164,6 @@ fn fill<const N: usize>(spec: &TensorSpec, seed: u64, table: &[[u8; N]]) -> Vec<
         }
     }
     bytes
-}
-
-/// FNV-1a: tensors of equal shape get different values.
-fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

@@ -14,15 +14,15 @@ use crate::weights::Weights;
 /// The attention of one layer.
 #[derive(Debug)]
 pub struct Attention {
-    heads: i64,
+    pub(crate) heads: i64,
     kv_heads: i64,
-    head_dim: i64,
-    scale: f64,
-    softcap: Option<f64>,
+    pub(crate) head_dim: i64,
+    pub(crate) scale: f64,
+    pub(crate) softcap: Option<f64>,
     keys_values: KeysValues,
     /// Queries, and keys and values of the layer's own, in one product.
-    qkv_proj: Linear,
-    o_proj: Linear,
+    pub(crate) qkv_proj: Linear,
+    pub(crate) o_proj: Linear,
 }
 
 /// How a pass computes attention: chosen in `Kernels`. Masks are of shape
@@ -81,13 +81,7 @@ impl parts::Attention<Torch> for Attention {
     }
 
     fn project(&self, x: &Tensor) -> Result<Heads<Tensor>, TchError> {
-        let qkv = self.qkv_proj.forward(x)?;
-        let keys_values = self.keys_values.are_own();
-        let keys_values = keys_values.then(|| self.split_keys_values(&qkv, self.heads));
-        Ok(Heads {
-            queries: self.split(&qkv, 0, self.heads)?,
-            keys_values: keys_values.transpose()?,
-        })
+        self.heads_of(&self.qkv_proj.forward(x)?)
     }
 
     fn project_keys_values(&self, x: &Tensor) -> Result<[Tensor; 2], TchError> {
@@ -140,8 +134,18 @@ impl parts::Attention<Torch> for Attention {
 }
 
 impl Attention {
+    /// The heads in the one product `qkv`.
+    pub(crate) fn heads_of(&self, qkv: &Tensor) -> Result<Heads<Tensor>, TchError> {
+        let keys_values = self.keys_values.are_own();
+        let keys_values = keys_values.then(|| self.split_keys_values(qkv, self.heads));
+        Ok(Heads {
+            queries: self.split(qkv, 0, self.heads)?,
+            keys_values: keys_values.transpose()?,
+        })
+    }
+
     /// So many heads of `x`, of shape `[batch, tokens, heads * head_dim]`, from `first` on.
-    fn split(&self, x: &Tensor, first: i64, heads: i64) -> Result<Tensor, TchError> {
+    pub(crate) fn split(&self, x: &Tensor, first: i64, heads: i64) -> Result<Tensor, TchError> {
         let (batch, tokens, _) = x.size3()?;
         x.f_view([batch, tokens, -1, self.head_dim])?
             .f_narrow(2, first, heads)?

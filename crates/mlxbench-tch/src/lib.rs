@@ -12,6 +12,7 @@
 //! | `per_layer` | embeddings of tokens for each layer |
 //! | `forms`, `flash`, `mask` | the forms in which attention is computed |
 //! | `kernels` | which of them are right here, tried at load |
+//! | `train` | training of low-rank adapters, by autograd |
 //! | `product` | a product alone, for probes |
 //! | `attempt` | single operations, for the matrix of what works |
 //! | `network` | the whole: embeddings, layers, output projection |
@@ -48,6 +49,7 @@ mod replays;
 mod rope;
 mod shim;
 mod step;
+mod train;
 mod weights;
 
 pub use backend::TchBackend;

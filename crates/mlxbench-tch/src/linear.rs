@@ -2,6 +2,7 @@
 
 use tch::{Device, TchError, Tensor};
 
+use crate::inference::kept;
 use crate::quantised::Quantised;
 
 /// A matrix of shape `[out_features, in_features]`, as Hugging Face stores it.
@@ -69,6 +70,20 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    /// [`Linear::forward`], through which the gradient of `x` passes. Outside of inference mode.
+    ///
+    /// # Errors
+    /// For quantised weights, whose products have no gradient; libtorch's own.
+    pub(crate) fn with_gradient(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let Weight::Plain(weight) = &self.weight else {
+            return Err(TchError::Torch(
+                "products with quantised weights have no gradient".into(),
+            ));
+        };
+        let bias = self.bias.as_ref().map(kept).transpose()?;
+        x.f_linear(&kept(weight)?, bias.as_ref())
+    }
+
     pub(crate) fn new(weight: Weight, bias: Option<Tensor>) -> Self {
         Self { weight, bias }
     }

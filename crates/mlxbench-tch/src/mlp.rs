@@ -10,8 +10,8 @@ use crate::weights::Weights;
 /// Gate and up projection in one product.
 #[derive(Debug)]
 pub struct Mlp {
-    gate_up_proj: Linear,
-    down_proj: Linear,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 impl parts::Mlp<Torch> for Mlp {

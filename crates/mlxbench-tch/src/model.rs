@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, PER_LAYER_BY_HOST, Reads};
 use mlxbench_core::gemma::Storage;
+use mlxbench_core::lora::{Lora, Trainer};
 use mlxbench_core::{GemmaConfig, Model, Result, TokenBatch, TokenId};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -19,6 +20,7 @@ use crate::kernels::Kernels;
 use crate::network::{Ending, Network};
 use crate::readback::Readback;
 use crate::replays::Replays;
+use crate::train::LoraTrainer;
 use crate::weights::{self, Weights};
 use crate::{quantised, shim};
 
@@ -186,6 +188,14 @@ impl Model for GemmaModel {
                 logits: output.logits,
             })
         })
+    }
+
+    fn trainer(&mut self, lora: &Lora) -> Result<Box<dyn Trainer + '_>> {
+        if let Some(replays) = &mut self.replays {
+            replays.clear();
+        }
+        let trainer = LoraTrainer::start(&mut self.network, lora)?;
+        Ok(Box::new(trainer))
     }
 
     fn rewind(&mut self, position: usize) -> Result<()> {

@@ -22,8 +22,8 @@ pub(crate) struct Network {
     embedding_scale: f64,
     per_layer: Option<PerLayerEmbeddings>,
     pub(crate) decoder: Decoder<Torch>,
-    norm: RmsNorm,
-    lm_head: Linear,
+    pub(crate) norm: RmsNorm,
+    pub(crate) lm_head: Linear,
 }
 
 /// What a pass ends in, on the device.
@@ -82,8 +82,13 @@ impl Network {
         self.project(&hidden)
     }
 
+    /// Whether matrices are codes with scales.
+    pub(crate) fn is_quantised(&self) -> bool {
+        matches!(self.embedding, Weight::Quantised(_))
+    }
+
     /// The embeddings of `ids`, and those for each layer, where there are any.
-    fn embed(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>), TchError> {
+    pub(crate) fn embed(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let embedded = self.embedding.lookup(ids)?;
         let x = embedded.f_mul_scalar(self.embedding_scale)?;
         let inputs = match &self.per_layer {

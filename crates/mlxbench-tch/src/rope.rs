@@ -66,6 +66,12 @@ impl parts::Rope<Torch> for Rope {
 }
 
 impl Rope {
+    /// As its forward, and writes nothing in place.
+    pub(crate) fn with_gradient(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let swapped = x.f_roll([self.cos.size()[1] / 2], [3])?;
+        x.f_mul(&self.cos)?.f_addcmul(&swapped, &self.sin)
+    }
+
     /// The rotations of the position that the device knows, of shape `[1]`.
     pub(crate) fn gather(&self, position: &Tensor) -> Result<Self, TchError> {
         Ok(Self {

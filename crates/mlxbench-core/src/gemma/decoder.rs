@@ -1,5 +1,7 @@
 //! All layers of a model with their KV caches: which of them run in a pass, and how far.
 
+mod train;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,11 +1,13 @@
 //! A layer, put together from an adapter's parts: the same way for all.
 
+mod train;
+
 use std::fmt;
 
 use crate::gemma::parts::{
     Attention, Cache, Experts, Framework, Heads, Mlp, Norm, PerLayerInput, Rope, Span,
 };
-use crate::gemma::{EXPERTS_NORMS, GemmaConfig, LayerNames, NormSpec, PER_LAYER_NORM};
+use crate::gemma::{EXPERTS_NORMS, GemmaConfig, KeysValues, LayerNames, NormSpec, PER_LAYER_NORM};
 
 /// One layer.
 pub struct Layer<F: Framework> {
@@ -13,6 +15,8 @@ pub struct Layer<F: Framework> {
     pub attention_norm: F::Norm,
     /// The attention.
     pub attention: F::Attention,
+    /// Whether both come from one projection.
+    values_are_keys: bool,
     head_norms: HeadNorms<F>,
     /// Of what comes out of attention.
     attention_post_norm: Option<F::Norm>,
@@ -73,6 +77,7 @@ impl<F: Framework> Layer<F> {
             mlp: F::Mlp::load(weights, names, spec.mlp_width, hidden)?,
             experts: ExpertsBeside::load(config, index, weights)?,
             attention_norm: norm(spec.norms.input)?,
+            values_are_keys: spec.attention.keys_values == KeysValues::OneProjection,
             head_norms: HeadNorms::load(config, index, weights)?,
             attention_post_norm: spec.norms.post_attention.map(norm).transpose()?,
             mlp_norm: norm(spec.norms.pre_feedforward)?,

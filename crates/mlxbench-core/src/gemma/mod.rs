@@ -17,6 +17,7 @@ pub mod rope;
 mod routes;
 mod spec;
 mod tensors;
+pub mod train;
 mod work;
 
 pub(crate) use bytes::has_8_bits;

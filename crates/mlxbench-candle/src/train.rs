@@ -1,0 +1,151 @@
+//! Training of low-rank adapters by candle's backpropagation: what they are and what a step is, `mlxbench_core::lora`
+//! says.
+
+mod adamw;
+mod frozen;
+mod loss;
+mod parts;
+
+use candle_core::{DType, Device, Tensor, Var};
+use mlxbench_core::gemma::train::LayerAdapters;
+use mlxbench_core::lora::{Adapter, Lora, Trainer, adapters, check_batch, no_step};
+use mlxbench_core::{Error, Result, TokenBatch};
+
+use crate::model::GemmaModel;
+use adamw::AdamW;
+pub(crate) use frozen::product;
+
+/// Adapters on a model, and what trains them.
+#[derive(Debug)]
+pub(crate) struct LoraTrainer<'a> {
+    model: &'a GemmaModel,
+    lora: Lora,
+    adapters: Vec<Adapter>,
+    /// `A` and `B` of each adapter, one behind the other. f32.
+    matrices: Vec<Var>,
+    optimizer: AdamW,
+    last: Option<Step>,
+}
+
+/// What a step leaves behind.
+#[derive(Debug)]
+struct Step {
+    /// A scalar in f32.
+    loss: Tensor,
+    /// One for each matrix.
+    gradients: Vec<Tensor>,
+}
+
+impl<'a> LoraTrainer<'a> {
+    /// Fresh adapters. The KV caches of the model are gone.
+    pub(crate) fn start(model: &'a mut GemmaModel, lora: &Lora) -> Result<Self> {
+        lora.check(&model.config)?;
+        if model.is_quantised() {
+            return Err(Error::Unsupported(
+                "candle can't train beside quantised weights: its products with their blocks have no gradient; use \
+                 f32 or bf16"
+                    .into(),
+            ));
+        }
+        model.decoder.clear();
+        let adapters = adapters(lora, &model.config);
+        let device = &model.place.device;
+        let matrices = adapters.iter().map(|adapter| fresh(adapter, lora, device));
+        let matrices = matrices.collect::<Result<Vec<_>, _>>();
+        let matrices = matrices.map_err(Error::framework)?;
+        let matrices: Vec<Var> = matrices.into_iter().flatten().collect();
+        Ok(Self {
+            optimizer: AdamW::new(&matrices).map_err(Error::framework)?,
+            model,
+            lora: *lora,
+            adapters,
+            matrices,
+            last: None,
+        })
+    }
+
+    /// The mean loss over all tokens but a row's first. A scalar in f32.
+    fn forward(&self, tokens: &TokenBatch) -> Result<Tensor> {
+        let model = self.model;
+        let spans = model.decoder.text(tokens.batch(), tokens.len())?;
+        let on_layers = LayerAdapters::of_layers(
+            &self.lora,
+            model.config.num_layers(),
+            &self.adapters,
+            self.matrices
+                .iter()
+                .map(|matrix| matrix.as_tensor().clone()),
+        );
+        let ids = model.upload(tokens)?;
+        let forward = || {
+            let (x, inputs) = model.embed(&ids)?;
+            let hidden = model.decoder.train(x, &inputs, &spans, &on_layers)?;
+            let learned = tokens.len() - 1;
+            let logits = model.logits_with_gradient(&hidden.narrow(1, 0, learned)?)?;
+            loss::mean_cross_entropy(&logits, &ids.narrow(1, 1, learned)?)
+        };
+        forward().map_err(Error::framework)
+    }
+
+    /// Its gradients, one for each matrix.
+    fn backward(&self, loss: &Tensor) -> candle_core::Result<Vec<Tensor>> {
+        let mut store = loss.backward()?;
+        let gradients = self.matrices.iter().zip(&self.adapters_twice());
+        let gradients = gradients.map(|(matrix, adapter)| {
+            store.remove(matrix.as_tensor()).ok_or_else(|| {
+                let name = adapter.name();
+                candle_core::Error::msg(format!("candle lost the gradient of {name}"))
+            })
+        });
+        gradients.collect()
+    }
+
+    /// The adapter of each matrix.
+    fn adapters_twice(&self) -> Vec<Adapter> {
+        self.adapters.iter().flat_map(|&of| [of, of]).collect()
+    }
+
+    fn last(&self) -> Result<&Step> {
+        self.model
+            .place
+            .device
+            .synchronize()
+            .map_err(Error::framework)?;
+        self.last.as_ref().ok_or_else(no_step)
+    }
+}
+
+impl Trainer for LoraTrainer<'_> {
+    fn step(&mut self, tokens: &TokenBatch) -> Result<()> {
+        check_batch(tokens, &self.model.config)?;
+        // The last step's gradients go first.
+        self.last = None;
+        let loss = self.forward(tokens)?;
+        let gradients = self.backward(&loss).map_err(Error::framework)?;
+        let updated = self
+            .optimizer
+            .update(&self.lora, &self.matrices, &gradients);
+        updated.map_err(Error::framework)?;
+        let loss = loss.detach();
+        self.last = Some(Step { loss, gradients });
+        Ok(())
+    }
+
+    fn loss(&mut self) -> Result<f32> {
+        self.last()?.loss.to_scalar().map_err(Error::framework)
+    }
+
+    fn gradient_norms(&mut self) -> Result<Vec<f32>> {
+        let norm = |gradient: &Tensor| gradient.sqr()?.sum_all()?.sqrt()?.to_scalar();
+        let norms = self.last()?.gradients.iter().map(norm);
+        norms.collect::<Result<_, _>>().map_err(Error::framework)
+    }
+}
+
+/// The initial `A` and `B` of an adapter.
+fn fresh(adapter: &Adapter, lora: &Lora, device: &Device) -> candle_core::Result<[Var; 2]> {
+    let a = adapter.initial_a(lora);
+    let a = Tensor::from_vec(a, (lora.rank, adapter.in_features), device)?;
+    let b = Tensor::zeros((adapter.out_features, lora.rank), DType::F32, device)?;
+    Ok([Var::from_tensor(&a)?, Var::from_tensor(&b)?])
+}

@@ -1,0 +1,131 @@
+//! What training asks of an adapter beside what running a model does: parts through which gradients pass, over a whole
+//! text and without a KV cache. Kernels for running a model lose them in some frameworks, and memory that is written in
+//! place loses what a backward pass needs. How the parts make a layer stands in [`crate::gemma::Layer`], once for all.
+
+use crate::gemma::AttentionSpec;
+use crate::gemma::parts::{Framework, Heads};
+use crate::gemma::pass::Pass;
+use crate::lora::{Adapter, Lora, Module};
+
+/// The matrices of an adapter: see [`crate::lora`].
+#[derive(Debug, Clone)]
+pub struct LowRank<T> {
+    /// Shape `[rank, in_features]`, in f32.
+    pub a: T,
+    /// Shape `[out_features, rank]`, in f32.
+    pub b: T,
+    /// Factor on what they give.
+    pub scale: f64,
+}
+
+/// The adapters of a layer, by projection.
+#[derive(Debug, Clone)]
+pub struct LayerAdapters<T> {
+    of_modules: [Option<LowRank<T>>; Module::ALL.len()],
+}
+
+impl<T> Default for LayerAdapters<T> {
+    fn default() -> Self {
+        Self {
+            of_modules: Default::default(),
+        }
+    }
+}
+
+impl<T> LayerAdapters<T> {
+    /// Those of each of `layers` layers, of `matrices`: `A` and `B` of each of `adapters`, one behind the other.
+    pub fn of_layers(
+        lora: &Lora,
+        layers: usize,
+        adapters: &[Adapter],
+        matrices: impl IntoIterator<Item = T>,
+    ) -> Vec<Self> {
+        let mut of_layers: Vec<Self> = (0..layers).map(|_| Self::default()).collect();
+        let mut matrices = matrices.into_iter();
+        for adapter in adapters {
+            if let (Some(a), Some(b)) = (matrices.next(), matrices.next()) {
+                of_layers[adapter.layer].of_modules[adapter.module as usize] = Some(LowRank {
+                    a,
+                    b,
+                    scale: lora.scale.into(),
+                });
+            }
+        }
+        of_layers
+    }
+
+    /// That on `module`, where there is one.
+    pub fn on(&self, module: Module) -> Option<&LowRank<T>> {
+        self.of_modules[module as usize].as_ref()
+    }
+}
+
+/// A framework whose parts pass gradients on. Shapes are those of [`crate::gemma::parts`]. Weights have no gradient.
+///
+/// Errors are the framework's own.
+pub trait Differentiable: Framework {
+    /// The mask of a pass over a whole text, as [`Differentiable::attend`] takes it.
+    fn mask_of_text(
+        pass: &Pass,
+        attention: &AttentionSpec,
+        place: &Self::Place,
+    ) -> Result<Self::Mask, Self::Error>;
+
+    /// [`Norm::forward`](crate::gemma::parts::Norm::forward).
+    fn norm(norm: &Self::Norm, x: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// [`Rope::forward`](crate::gemma::parts::Rope::forward).
+    fn rotate(rope: &Self::Rope, x: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// [`Attention::project`](crate::gemma::parts::Attention::project).
+    fn project(
+        attention: &Self::Attention,
+        x: &Self::Tensor,
+    ) -> Result<Heads<Self::Tensor>, Self::Error>;
+
+    /// The heads of `x`, from `[batch, tokens, heads * head_dim]` to `[batch, heads, tokens, head_dim]`.
+    fn split(attention: &Self::Attention, x: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// What queries make of keys and values under `mask`, of shape `[batch, tokens, heads * head_dim]`.
+    fn attend(
+        attention: &Self::Attention,
+        queries: &Self::Tensor,
+        keys_values: [&Self::Tensor; 2],
+        mask: &Self::Mask,
+    ) -> Result<Self::Tensor, Self::Error>;
+
+    /// [`Attention::output`](crate::gemma::parts::Attention::output).
+    fn output(
+        attention: &Self::Attention,
+        mixed: &Self::Tensor,
+    ) -> Result<Self::Tensor, Self::Error>;
+
+    /// [`Mlp::gate_up`](crate::gemma::parts::Mlp::gate_up), its halves apart.
+    fn gate_up(mlp: &Self::Mlp, x: &Self::Tensor) -> Result<[Self::Tensor; 2], Self::Error>;
+
+    /// `gelu(gate) * up`, with the tanh form of GELU.
+    fn gated(gate: &Self::Tensor, up: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// [`Mlp::down`](crate::gemma::parts::Mlp::down).
+    fn down(mlp: &Self::Mlp, gated: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// [`PerLayerInput::forward`](crate::gemma::parts::PerLayerInput::forward).
+    fn per_layer_input(
+        part: &Self::PerLayerInput,
+        x: &Self::Tensor,
+        input: &Self::Tensor,
+    ) -> Result<Self::Tensor, Self::Error>;
+
+    /// `scale * (x A^T) B^T` of `x`, of shape `[batch, tokens, in_features]`, computed in f32 and given in the dtype of
+    /// `x`.
+    fn low_rank(
+        adapter: &LowRank<Self::Tensor>,
+        x: &Self::Tensor,
+    ) -> Result<Self::Tensor, Self::Error>;
+
+    /// `x + y`, neither of which changes.
+    fn sum(x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// `x * by`, and `x` doesn't change.
+    fn scaled(x: &Self::Tensor, by: &Self::Scalar) -> Result<Self::Tensor, Self::Error>;
+}
