@@ -50,10 +50,10 @@ pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
 pub use metric::Metric;
 pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
-pub use samples::{PeakSince, Sample, StopReason, Stopped, Warmup};
+pub use samples::{PeakSince, Sample, StopReason, Stopped, Turns, Warmup};
 pub use target::{Side, TargetFacts, TargetId};
 pub use timeline::Timeline;
-pub use workload::{GenerateTest, Test};
+pub use workload::{ChatTest, GenerateTest, Label, Test};
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 3;

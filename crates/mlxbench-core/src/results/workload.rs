@@ -1,6 +1,9 @@
 //! Tests: workloads with their sizes. Whoever shows, compares or keeps one asks it for its name, its sizes
 //! and its figures; what kind it is matters to the runner alone.
 
+mod chat;
+mod label;
+
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -10,6 +13,9 @@ use super::Metric;
 use crate::generate::Mode;
 use crate::limits::{IDS, TOKENS, at_most};
 
+pub use chat::ChatTest;
+pub use label::Label;
+
 /// A workload: what a target is given to do, and timed at.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -18,6 +24,8 @@ use crate::limits::{IDS, TOKENS, at_most};
 pub enum Test {
     /// Generating from a prompt.
     Generate(GenerateTest),
+    /// A conversation with one KV cache.
+    Chat(ChatTest),
 }
 
 /// A generation: a context in the cache, a prompt, tokens to generate.
@@ -42,6 +50,15 @@ impl Test {
     pub fn as_generate(&self) -> Option<&GenerateTest> {
         match self {
             Self::Generate(test) => Some(test),
+            Self::Chat(_) => None,
+        }
+    }
+
+    /// The conversation that it is, where it is one.
+    pub fn as_chat(&self) -> Option<&ChatTest> {
+        match self {
+            Self::Chat(test) => Some(test),
+            Self::Generate(_) => None,
         }
     }
 
@@ -49,6 +66,7 @@ impl Test {
     pub fn rows(&self) -> usize {
         match self {
             Self::Generate(test) => test.batch,
+            Self::Chat(_) => 1,
         }
     }
 
@@ -56,13 +74,15 @@ impl Test {
     pub fn depth(&self) -> usize {
         match self {
             Self::Generate(test) => test.depth,
+            Self::Chat(_) => 0,
         }
     }
 
-    /// Tokens of a row's prompt that are measured. The workload hands over at least one all the same.
+    /// Tokens of a row's prompt that are measured; of a conversation those of the last turn, the history with them. The workload hands over at least one all the same.
     pub fn prompt_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.prompt_tokens,
+            Self::Chat(test) => test.prompt_tokens,
         }
     }
 
@@ -70,6 +90,7 @@ impl Test {
     pub fn generate_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.generate_tokens,
+            Self::Chat(test) => test.generate_tokens,
         }
     }
 
@@ -77,6 +98,7 @@ impl Test {
     pub fn mode(&self) -> Mode {
         match self {
             Self::Generate(test) => test.mode,
+            Self::Chat(test) => test.mode,
         }
     }
 
@@ -113,6 +135,9 @@ impl Test {
 
     /// Whether `metric` is a figure of this workload.
     pub fn yields(&self, metric: Metric) -> bool {
+        if let Self::Chat(test) = self {
+            return test.yields(metric);
+        }
         match metric {
             Metric::Prefill => self.prompt_tokens() > 0,
             Metric::Decode | Metric::Tpot | Metric::InterToken => self.steps() > 0,
@@ -124,6 +149,7 @@ impl Test {
             | Metric::PeakMemory
             | Metric::DevicePeak
             | Metric::Power => true,
+            Metric::WarmTtft | Metric::RereadTtft | Metric::Effective => false,
         }
     }
 
@@ -146,7 +172,16 @@ impl Test {
         at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
         at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
         at_most("depth", self.depth(), TOKENS)?;
+        if let Self::Chat(test) = self {
+            test.check()?;
+        }
         at_most("batch x tokens of a test", self.ids(), IDS)
+    }
+}
+
+impl From<ChatTest> for Test {
+    fn from(test: ChatTest) -> Self {
+        Self::Chat(test)
     }
 }
 
@@ -166,6 +201,7 @@ impl fmt::Display for Test {
                 (0, generate) => write!(f, "tg{generate}")?,
                 (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
             },
+            Self::Chat(test) => test.fmt(f)?,
         }
         if self.depth() > 0 {
             write!(f, " @ d{}", self.depth())?;
@@ -229,7 +265,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("`dream`, expected `generate`"),
+            message.contains("`dream`, expected `generate` or `chat`"),
             "{message}"
         );
     }
