@@ -64,7 +64,8 @@ impl Conversation<'_> {
     fn check(&self, model: &impl Model) -> Result<()> {
         if self.prompts.is_empty() || self.prompts.iter().any(Vec::is_empty) {
             return Err(Error::Invalid(
-                "a conversation needs a turn at least, each with a prompt of at least one token".into(),
+                "a conversation needs a turn at least, each with a prompt of at least one token"
+                    .into(),
             ));
         }
         if self.new_tokens == 0 || self.chunk == 0 {
@@ -81,7 +82,8 @@ impl Conversation<'_> {
             )));
         }
         let mut prompts = self.prompts.iter();
-        prompts.try_for_each(|prompt| TokenBatch::row(prompt.clone()).check_vocab(config.vocab_size))
+        prompts
+            .try_for_each(|prompt| TokenBatch::row(prompt.clone()).check_vocab(config.vocab_size))
     }
 }
 
@@ -158,11 +160,7 @@ pub fn converse<M: Model>(
 }
 
 /// Takes back all but the first `shared` tokens, or all where that can't be. Returns how many stay.
-fn keep(
-    model: &mut impl Model,
-    conversation: &Conversation<'_>,
-    shared: usize,
-) -> Result<usize> {
+fn keep(model: &mut impl Model, conversation: &Conversation<'_>, shared: usize) -> Result<usize> {
     match model.rewind(shared) {
         Ok(()) => Ok(shared),
         Err(Error::Invalid(_) | Error::Unsupported(_)) => {

@@ -220,12 +220,16 @@ impl<B: Backend, C: Clock> Session<B, C> {
             mode: request.mode,
         };
         let mut logits = logits_file(model, request.logits.as_deref())?;
-        let conversed = converse(model, &self.clock, &conversation, |model, output| {
-            match &mut logits {
-                Some(file) => file.push(&model.logits(output)?),
-                None => Ok(()),
-            }
-        })?;
+        let conversed =
+            converse(
+                model,
+                &self.clock,
+                &conversation,
+                |model, output| match &mut logits {
+                    Some(file) => file.push(&model.logits(output)?),
+                    None => Ok(()),
+                },
+            )?;
         logits.map(LogitsWriter::finish).transpose()?;
         Ok(Reply::Conversed(conversed))
     }

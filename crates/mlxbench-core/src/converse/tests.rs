@@ -82,7 +82,11 @@ fn a_window_that_dropped_tokens_has_the_turn_read_all_again() {
         ..script()
     };
     let conversed = have(script, &conversation(&prompts, Mode::Pipelined)).unwrap();
-    let read: Vec<usize> = conversed.turns.iter().map(|turn| turn.read_tokens).collect();
+    let read: Vec<usize> = conversed
+        .turns
+        .iter()
+        .map(|turn| turn.read_tokens)
+        .collect();
     let new: Vec<usize> = conversed.turns.iter().map(|turn| turn.new_tokens).collect();
     assert_eq!((read, new), (vec![8, 13, 18], vec![8, 5, 5]));
     let last = conversed.turns.last().unwrap();

@@ -2,7 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::{ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, Settings, Timeline, Turns};
+use super::{
+    ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, Settings, Timeline, Turns,
+};
 use crate::gemma::LayerSpec;
 use crate::limits::{
     BYTES, CELSIUS, JOULES, LAYERS, MEGAHERTZ, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS,
@@ -194,7 +196,10 @@ fn turns(turns: &Turns) -> Result<(), String> {
         at_most("prompt_tokens of a turn", turn.prompt_tokens, TOKENS)?;
         at_most("new_tokens of a turn", turn.new_tokens, TOKENS)?;
         at_most("read_tokens of a turn", turn.read_tokens, TOKENS)?;
-        bytes("device_peak_bytes of a turn", turn.device_peak_bytes.unwrap_or(0))?;
+        bytes(
+            "device_peak_bytes of a turn",
+            turn.device_peak_bytes.unwrap_or(0),
+        )?;
     }
     Ok(())
 }
