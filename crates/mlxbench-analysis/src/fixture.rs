@@ -34,7 +34,9 @@ pub(crate) fn test(prompt_tokens: usize, generate_tokens: usize) -> Test {
 
 /// `test` with other sizes.
 pub(crate) fn resized(test: Test, change: impl FnOnce(&mut GenerateTest)) -> Test {
-    let Test::Generate(mut test) = test;
+    let Test::Generate(mut test) = test else {
+        panic!("{test} is no generation")
+    };
     change(&mut test);
     test.into()
 }
@@ -50,6 +52,7 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         finite: true,
+        losses: Vec::new(),
         form: None,
         peak_memory_bytes: Some(1024),
         peak_memory_since: PeakSince::Repetition,

@@ -75,6 +75,8 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
     let nanos = |time: Nanos| time.0 as f64;
     let bytes = |bytes: u64| bytes as f64;
     match metric {
+        Metric::Training => training_rate(sample),
+        Metric::TrainingStep => training_step(sample),
         Metric::Prefill => prefill_rate(sample),
         Metric::Decode => decode_rate(sample),
         Metric::Ttft => ttft(sample).map(nanos),
@@ -91,7 +93,7 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
 /// Time to first token: t_1, from the handing over of the prompt until the first token could be
 /// read on the host (MLPerf Inference's TTFT). `None` for a sample without tokens.
 pub fn ttft(sample: &Sample) -> Option<Nanos> {
-    sample.token_ns.first().copied()
+    of_tokens(sample).first().copied()
 }
 
 /// Prefill rate in tokens a second: rows x prompt tokens / t_1 (llama-bench's `pp`, with the first
@@ -106,7 +108,7 @@ pub fn prefill_rate(sample: &Sample) -> Option<f64> {
 /// prefill and is never counted (the inverse of MLPerf Inference's TPOT, times the rows). `None`
 /// for fewer than two tokens, and when no time passed.
 pub fn decode_rate(sample: &Sample) -> Option<f64> {
-    let [first, rest @ ..] = sample.token_ns.as_slice() else {
+    let [first, rest @ ..] = of_tokens(sample) else {
         return None;
     };
     let time = rest.last()?.since(*first);
@@ -116,10 +118,37 @@ pub fn decode_rate(sample: &Sample) -> Option<f64> {
 /// Time per output token in nanoseconds: (t_n - t_1) / (n - 1), the first token not counted
 /// (MLPerf Inference's TPOT). `None` for fewer than two tokens.
 pub fn tpot(sample: &Sample) -> Option<f64> {
-    let [first, rest @ ..] = sample.token_ns.as_slice() else {
+    mean_after_first(of_tokens(sample))
+}
+
+/// The times of a sample where they are those of tokens; none of a training.
+fn of_tokens(sample: &Sample) -> &[Nanos] {
+    match sample.test {
+        Test::Generate(_) => &sample.token_ns,
+        Test::Lora(_) => &[],
+    }
+}
+
+/// Mean time between ascending `times`, in nanoseconds. `None` for fewer than two.
+fn mean_after_first(times: &[Nanos]) -> Option<f64> {
+    let [first, rest @ ..] = times else {
         return None;
     };
     Some(rest.last()?.since(*first).0 as f64 / rest.len() as f64)
+}
+
+/// Tokens that a training learns from a second: rows x tokens x (n - 1) / (t_n - t_1), with t_i the end of step i.
+/// The first step, in which frameworks compile and make room, is never counted. `None` for fewer than two steps.
+pub fn training_rate(sample: &Sample) -> Option<f64> {
+    let tokens = sample.test.rows() * sample.test.prompt_tokens();
+    Some(tokens as f64 / (training_step(sample)? / 1e9)).filter(|rate| rate.is_finite())
+}
+
+/// Time of a training step in nanoseconds: (t_n - t_1) / (n - 1), the first one not counted. `None` for fewer than
+/// two steps.
+pub fn training_step(sample: &Sample) -> Option<f64> {
+    sample.test.as_lora()?;
+    mean_after_first(&sample.token_ns)
 }
 
 /// Mean power that the meter counted while the worker had the request, in watts, idle power
@@ -148,8 +177,7 @@ pub(crate) fn idle_watts(result: &RunResult, target: &TargetId) -> Option<f64> {
 
 /// Inter-token latencies: t_2 - t_1, t_3 - t_2, ... None for fewer than two tokens.
 pub fn inter_token(sample: &Sample) -> impl Iterator<Item = Nanos> {
-    sample
-        .token_ns
+    of_tokens(sample)
         .windows(2)
         .map(|pair| pair[1].since(pair[0]))
 }

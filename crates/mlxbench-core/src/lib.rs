@@ -43,6 +43,7 @@ pub mod results;
 pub mod score;
 pub mod text;
 mod tokens;
+pub mod train;
 pub mod trial;
 mod units;
 pub mod worker;

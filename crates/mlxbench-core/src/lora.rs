@@ -44,7 +44,20 @@ pub struct Lora {
 }
 
 /// Which projections of a layer have an adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 pub enum LoraModules {
     /// Those of queries and of values, as in the paper and by peft's default for Gemma. A layer whose values come from
     /// elsewhere has none for them.

@@ -144,7 +144,7 @@ impl Runner<'_> {
 
     /// The reference in a process of its own, given the weights that a scheme's codes stand for where targets
     /// are quantised by it.
-    fn start_reference(
+    pub(crate) fn start_reference(
         &self,
         check: &Check,
         scheme: Option<Scheme>,

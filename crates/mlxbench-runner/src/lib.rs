@@ -62,7 +62,9 @@ mod stop;
 mod stream;
 pub mod system;
 mod throttle;
+mod training;
 pub mod trials;
+mod work;
 
 pub use error::{Error, Result};
 

@@ -22,7 +22,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
+    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Train, Trained, Try,
+    VERSION,
 };
 use mlxbench_core::results::{FailureKind, Timeline};
 use mlxbench_core::trial::Tensor;
@@ -187,6 +188,18 @@ impl Worker {
         let asked = Asked::new(&generate, vocab_size);
         match self.request(&Request::Generate(generate))? {
             Reply::Generated(generated) => replies::generated(generated, &asked),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Trains, and checks that what came back is of as many steps as were asked for.
+    ///
+    /// # Errors
+    /// When the worker can't, or its answer doesn't add up.
+    pub fn train(&mut self, train: Train) -> Result<Trained, WorkerError> {
+        let (steps, gradients) = (train.batches.len(), train.gradients);
+        match self.request(&Request::Train(train))? {
+            Reply::Trained(trained) => replies::trained(trained, steps, gradients),
             other => Err(unexpected(&other)),
         }
     }

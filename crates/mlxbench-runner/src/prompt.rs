@@ -52,7 +52,14 @@ impl PromptSource {
     }
 
     /// The ids of `test`: `depth` in the cache, then the prompt, beginning with the begin token.
+    /// A training's are the rows of all its steps, which differ where the source has more than one id.
     pub fn prompt(&self, test: &Test, config: &GemmaConfig) -> Prompt {
+        if let Test::Lora(test) = test {
+            return Prompt {
+                context: None,
+                prompt: self.different_rows(test.batch * test.steps, test.tokens, config),
+            };
+        }
         let length = test.context();
         let all = rows(
             (0..test.rows()).map(|row| self.ids(row, config)),

@@ -1,15 +1,22 @@
 //! From a `[[test]]` with lists to tests, a kind after another.
 
+use std::num::NonZeroUsize;
+
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{GenerateTest, Test};
+use mlxbench_core::lora::Lora;
+use mlxbench_core::results::{GenerateTest, LoraTest, Test};
 
 use super::{Sweep, TestConfig, TestKind};
+
+/// Steps of a training where nobody says.
+const STEPS: usize = 4;
 
 impl TestConfig {
     /// One test of each combination of its values; `mode` where it doesn't say.
     pub(crate) fn expand(&self, mode: Mode) -> Vec<Test> {
         match self.kind {
             TestKind::Generate => self.generations(mode),
+            TestKind::Lora => self.trainings(),
         }
     }
 
@@ -34,5 +41,42 @@ impl TestConfig {
             }
         }
         tests
+    }
+
+    fn trainings(&self) -> Vec<Test> {
+        let Lora { rank, layers, .. } = Lora::default();
+        let counts = |given: &Option<Sweep<NonZeroUsize>>, default: usize| match given {
+            Some(given) => given.values().iter().map(|count| count.get()).collect(),
+            None => vec![default],
+        };
+        let modules = self
+            .modules
+            .clone()
+            .unwrap_or(Sweep::one(Default::default()));
+        let mut tests = Vec::new();
+        for &modules in modules.values() {
+            for rank in counts(&self.rank, rank) {
+                for layers in counts(&self.layers, layers) {
+                    for &batch in self.batch.values() {
+                        for &tokens in self.prompt_tokens.values() {
+                            tests.push(Test::Lora(LoraTest {
+                                rank,
+                                layers,
+                                modules,
+                                batch: batch.get(),
+                                tokens,
+                                steps: self.steps(),
+                            }));
+                        }
+                    }
+                }
+            }
+        }
+        tests
+    }
+
+    /// Steps of a training.
+    pub(super) fn steps(&self) -> usize {
+        self.steps.map_or(STEPS, NonZeroUsize::get)
     }
 }

@@ -1,0 +1,127 @@
+//! Sizes of a `[[test]]` that make no sense, and keys of another kind.
+
+use mlxbench_core::generate::Mode;
+use mlxbench_core::limits::{IDS, TOKENS, at_most};
+use mlxbench_core::results::{GenerateTest, Test};
+
+use crate::config::{Sweep, TestConfig, TestKind};
+
+impl TestConfig {
+    /// So many tests its lists make.
+    pub(super) fn len(&self) -> usize {
+        fn of<T>(sweep: &Option<Sweep<T>>) -> usize {
+            sweep.as_ref().map_or(1, |sweep| sweep.values().len())
+        }
+        [
+            self.prompt_tokens.values().len(),
+            self.generate_tokens.values().len(),
+            self.depth.values().len(),
+            self.batch.values().len(),
+            of(&self.mode),
+            of(&self.rank),
+            of(&self.layers),
+            of(&self.modules),
+        ]
+        .into_iter()
+        .fold(1, usize::saturating_mul)
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self.kind {
+            TestKind::Generate => {
+                self.refuse(&[
+                    ("rank", self.rank.is_some()),
+                    ("layers", self.layers.is_some()),
+                    ("modules", self.modules.is_some()),
+                    ("steps", self.steps.is_some()),
+                ])?;
+                self.check_generation()
+            }
+            TestKind::Lora => {
+                self.refuse(&[
+                    (
+                        "generate_tokens",
+                        self.generate_tokens != super::super::zero(),
+                    ),
+                    ("depth", self.depth != super::super::zero()),
+                    ("mode", self.mode.is_some()),
+                ])?;
+                self.check_training()
+            }
+        }
+    }
+
+    /// Refuses keys that are given and belong to another kind.
+    fn refuse(&self, others: &[(&str, bool)]) -> Result<(), String> {
+        let (kind, other) = match self.kind {
+            TestKind::Generate => ("generate", "lora"),
+            TestKind::Lora => ("lora", "generate"),
+        };
+        match others.iter().find(|(_, given)| *given) {
+            Some((key, _)) => Err(format!(
+                "`{key}` is a key of a [[test]] with kind = \"{other}\", and this one's is \"{kind}\": take it out, or \
+                 change the kind"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_training(&self) -> Result<(), String> {
+        let steps = self.steps();
+        if steps < 2 {
+            return Err(
+                "steps = 1 leaves no step to time, since the first one isn't counted: write 2 or more"
+                    .into(),
+            );
+        }
+        for &tokens in self.prompt_tokens.values() {
+            if tokens < 2 {
+                return Err(format!(
+                    "a [[test]] with kind = \"lora\" has prompt_tokens = {tokens}: write 2 or more, the tokens of a row"
+                ));
+            }
+        }
+        for test in self.expand(Mode::default()) {
+            test.check()?;
+        }
+        Ok(())
+    }
+
+    fn check_generation(&self) -> Result<(), String> {
+        let most = |values: &Sweep<usize>| values.values().iter().copied().max().unwrap_or(0);
+        let batches = self.batch.values().iter();
+        let largest = GenerateTest {
+            prompt_tokens: most(&self.prompt_tokens),
+            generate_tokens: most(&self.generate_tokens),
+            depth: most(&self.depth),
+            batch: batches.map(|rows| rows.get()).max().unwrap_or(1),
+            mode: Mode::default(),
+        };
+        at_most("prompt_tokens", largest.prompt_tokens, TOKENS)?;
+        at_most("generate_tokens", largest.generate_tokens, TOKENS)?;
+        at_most("depth", largest.depth, TOKENS)?;
+        at_most(
+            "batch times the tokens of a [[test]]",
+            Test::from(largest).ids(),
+            IDS,
+        )?;
+        for &prompt in self.prompt_tokens.values() {
+            for &generate in self.generate_tokens.values() {
+                match (prompt, generate) {
+                    (0, 0) => {
+                        return Err(
+                            "a [[test]] needs prompt_tokens, generate_tokens or both".into()
+                        );
+                    }
+                    (0, 1) => {
+                        return Err("generate_tokens = 1 alone leaves no decode step to time: \
+                                    write 2 or more, or add prompt_tokens"
+                            .into());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
