@@ -65,6 +65,8 @@ const COLUMNS: [&str; 54] = [
     "full_precision_perplexity",
     "full_precision_perplexity_standard_error",
     "fidelity_note",
+    "training_tokens_per_second",
+    "training_step_ns",
 ];
 
 /// The columns of a failure, after [`COLUMNS`].
@@ -188,6 +190,11 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
             "memory_clock_mhz",
             mhz(told.and_then(|told| told.memory_clock_mhz)),
         ),
+        (
+            "training_tokens_per_second",
+            number(metrics::training_rate(sample)),
+        ),
+        ("training_step_ns", number(metrics::training_step(sample))),
         (
             "max_temperature_celsius",
             number(told.and_then(|told| told.max_temperature_celsius)),

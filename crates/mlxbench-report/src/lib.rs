@@ -73,6 +73,7 @@ mod reproduce;
 mod splice;
 mod terminal;
 mod tex;
+mod training;
 mod trials;
 mod units;
 mod warnings;
