@@ -12,7 +12,9 @@ use mlx_rs::transforms::{async_eval, eval, value_and_grad_with_argnums};
 use mlx_rs::{Array, Dtype, memory, with_stream};
 use mlxbench_core::gemma::parts::Spans;
 use mlxbench_core::gemma::train::LayerAdapters;
-use mlxbench_core::lora::{Adapter, Lora, Trainer, adapters, check_batch, no_step};
+use mlxbench_core::lora::{
+    Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
+};
 use mlxbench_core::{Error, Result, TokenBatch};
 
 use crate::backend::{framework, synchronize};
@@ -45,6 +47,7 @@ impl<'a> LoraTrainer<'a> {
     /// Fresh adapters. The KV caches of the model are gone.
     pub(crate) fn start(model: &'a mut GemmaModel, lora: &Lora) -> Result<Self> {
         lora.check(&model.config)?;
+        check_trainable(&model.config)?;
         model.decoder.clear();
         memory::reset_peak_memory().map_err(framework)?;
         let adapters = adapters(lora, &model.config);
