@@ -203,6 +203,20 @@ pub fn check_batch(tokens: &TokenBatch, config: &GemmaConfig) -> Result<()> {
     tokens.check_vocab(config.vocab_size)
 }
 
+/// Fails for a model through which no gradient passes. Adapters ask when they make a trainer.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a mixture of experts.
+pub fn check_trainable(config: &GemmaConfig) -> Result<()> {
+    match config.has_experts() {
+        true => Err(Error::Unsupported(
+            "a mixture of experts isn't trained: no gradient passes through the choice of experts"
+                .into(),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// What a trainer is answered with that is asked for a loss before its first step.
 pub fn no_step() -> Error {
     Error::Invalid("no step was taken: there is no loss and no gradient yet".into())
