@@ -35,7 +35,9 @@ pub(crate) fn test(prompt_tokens: usize, generate_tokens: usize) -> Test {
 
 /// `test` with other sizes.
 pub(crate) fn resized(test: Test, change: impl FnOnce(&mut GenerateTest)) -> Test {
-    let mut test = *test.as_generate().expect("a generation");
+    let Test::Generate(mut test) = test else {
+        panic!("{test} is no generation")
+    };
     change(&mut test);
     test.into()
 }
@@ -81,6 +83,7 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         finite: true,
+        losses: Vec::new(),
         form: None,
         turns: None,
         peak_memory_bytes: Some(1024),

@@ -130,7 +130,7 @@ impl Case {
         Self {
             target: target.clone(),
             test: *test,
-            gap: gap(result, target, &status, repetitions),
+            gap: gap(result, target, test, &status, repetitions),
             figures: Figures {
                 decode_tokens_per_second: estimate(Metric::Decode),
                 prefill_tokens_per_second: estimate(Metric::Prefill),
@@ -319,10 +319,11 @@ fn changed(before: &Versions, now: &Versions) -> Option<String> {
 pub(crate) fn gap(
     result: &RunResult,
     target: &TargetId,
+    test: &Test,
     status: &RowStatus,
     repetitions: usize,
 ) -> Option<String> {
-    let verdict = result.equivalence_of(target).map(|known| known.verdict);
+    let verdict = result.verdict_of(target, test);
     match status {
         RowStatus::NotFinite => Some("the logits aren't finite".into()),
         _ if verdict == Some(Verdict::Different) => Some("it computed something different".into()),

@@ -25,6 +25,7 @@
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
 //! | [`sweeps`] | tests that differ in one length, and jumps along them |
+//! | [`training`] | did a target train as the reference did? |
 //! | [`trend`] | did a figure drift while the run went on? |
 
 pub mod change_points;
@@ -50,6 +51,7 @@ pub mod smooth;
 pub mod stats;
 pub mod summary;
 pub mod sweeps;
+pub mod training;
 pub mod trend;
 mod variance;
 

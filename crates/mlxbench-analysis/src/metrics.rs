@@ -79,6 +79,8 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
     let nanos = |time: Nanos| time.0 as f64;
     let bytes = |bytes: u64| bytes as f64;
     match metric {
+        Metric::Training => training_rate(sample),
+        Metric::TrainingStep => training_step(sample),
         Metric::Prefill => prefill_rate(sample),
         Metric::Decode => decode_rate(sample),
         Metric::Ttft => ttft(sample).map(nanos),
@@ -98,7 +100,8 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
 /// The times of each series of tokens: of the turns of a conversation, else of the one generation.
 fn series(sample: &Sample) -> impl Iterator<Item = &[Nanos]> {
     let turns = sample.turns.iter().flat_map(|turns| &turns.turns);
-    let alone = sample.turns.is_none().then_some(sample.token_ns.as_slice());
+    let generates = sample.test.as_generate().is_some();
+    let alone = generates.then_some(sample.token_ns.as_slice());
     alone
         .into_iter()
         .chain(turns.map(|turn| turn.token_ns.as_slice()))
@@ -167,6 +170,28 @@ pub fn tpot(sample: &Sample) -> Option<f64> {
     (count > 0).then(|| time.0 as f64 / count as f64)
 }
 
+/// Mean time between ascending `times`, in nanoseconds. `None` for fewer than two.
+fn mean_after_first(times: &[Nanos]) -> Option<f64> {
+    let [first, rest @ ..] = times else {
+        return None;
+    };
+    Some(rest.last()?.since(*first).0 as f64 / rest.len() as f64)
+}
+
+/// Tokens that a training learns from a second: rows x tokens x (n - 1) / (t_n - t_1), with t_i the end of step i.
+/// The first step, in which frameworks compile and make room, is never counted. `None` for fewer than two steps.
+pub fn training_rate(sample: &Sample) -> Option<f64> {
+    let tokens = sample.test.rows() * sample.test.prompt_tokens();
+    Some(tokens as f64 / (training_step(sample)? / 1e9)).filter(|rate| rate.is_finite())
+}
+
+/// Time of a training step in nanoseconds: (t_n - t_1) / (n - 1), the first one not counted. `None` for fewer than
+/// two steps.
+pub fn training_step(sample: &Sample) -> Option<f64> {
+    sample.test.as_lora()?;
+    mean_after_first(&sample.token_ns)
+}
+
 /// Mean power that the meter counted while the worker had the request, in watts, idle power
 /// included. The filling of a context and the check of the logits are in that time.
 pub fn watts(sample: &Sample) -> Option<f64> {
@@ -199,9 +224,12 @@ pub fn inter_token(sample: &Sample) -> impl Iterator<Item = Nanos> {
         .map(|pair| pair[1].since(pair[0]))
 }
 
-/// End-to-end latency: t_n, from the handing over of the prompt to the last token. `None` for a
-/// sample without tokens.
+/// End-to-end latency: t_n, from the handing over of the prompt to the last token; the sum over the turns of a
+/// conversation. `None` for a sample without tokens.
 pub fn end_to_end(sample: &Sample) -> Option<Nanos> {
+    if sample.turns.is_none() {
+        return sample.token_ns.last().copied();
+    }
     let mut last = series(sample).map(|times| times.last());
     last.try_fold(Nanos(0), |sum, time| Some(Nanos(sum.0 + time?.0)))
 }

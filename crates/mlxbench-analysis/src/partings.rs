@@ -34,7 +34,7 @@ pub struct Parted {
 }
 
 /// Compares the tokens of all repetitions of a target's test with those of the reference's first.
-/// `None` where the test is no generation from a prompt, either has none, the target is the reference, or its weights were quantised when it was
+/// `None` where either has none, the test is no generation, the target is the reference, or its weights were quantised when it was
 /// loaded: other weights prefer other tokens.
 pub fn tokens(
     result: &RunResult,
@@ -42,8 +42,8 @@ pub fn tokens(
     target: &TargetId,
     test: &Test,
 ) -> Option<Tokens> {
-    test.as_generate()?;
-    if reference == target || target.placement.precision.scheme().is_some() {
+    let quantised = target.placement.precision.scheme().is_some();
+    if reference == target || quantised || test.as_generate().is_none() {
         return None;
     }
     let expected = &result.samples_of(reference, test).next()?.tokens;

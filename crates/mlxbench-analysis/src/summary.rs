@@ -74,6 +74,12 @@ pub struct Row {
     pub prefill_tokens_per_second: Option<Estimate>,
     /// [`Metric::Decode`].
     pub decode_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Training`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained_tokens_per_second: Option<Estimate>,
+    /// [`Metric::TrainingStep`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_step_ns: Option<Estimate>,
     /// Share of the device's matmul rate that prefill used.
     pub mfu: Option<Estimate>,
     /// Share of the device's memory bandwidth that decode used.
@@ -265,6 +271,8 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         throttled: Throttled::of(result, target, test),
         prefill_tokens_per_second: prefill,
         decode_tokens_per_second: decode,
+        trained_tokens_per_second: estimate(Metric::Training),
+        training_step_ns: estimate(Metric::TrainingStep),
         ttft_ns: estimate(Metric::Ttft),
         end_to_end_ns: estimate(Metric::EndToEnd),
         inter_token_ns: InterToken::of(&metrics::values(Metric::InterToken, result, target, test)),

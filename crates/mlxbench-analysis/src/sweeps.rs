@@ -145,8 +145,9 @@ pub fn sweeps(result: &RunResult, rows: &[Row]) -> Vec<Sweep> {
     let mut sweeps = Vec::new();
     for target in &result.run.targets {
         let own = rows.iter().filter(|row| row.target == *target);
-        let sound =
-            own.filter(|row| gap(result, &row.target, &row.status, row.repetitions).is_none());
+        let sound = own.filter(|row| {
+            gap(result, &row.target, &row.test, &row.status, row.repetitions).is_none()
+        });
         let tests: Vec<Test> = sound.map(|row| row.test).collect();
         for length in Length::ALL {
             let swept = swept(length, &tests).into_iter();

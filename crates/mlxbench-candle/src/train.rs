@@ -8,7 +8,9 @@ mod parts;
 
 use candle_core::{DType, Device, Tensor, Var};
 use mlxbench_core::gemma::train::LayerAdapters;
-use mlxbench_core::lora::{Adapter, Lora, Trainer, adapters, check_batch, no_step};
+use mlxbench_core::lora::{
+    Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
+};
 use mlxbench_core::{Error, Result, TokenBatch};
 
 use crate::model::GemmaModel;
@@ -40,6 +42,7 @@ impl<'a> LoraTrainer<'a> {
     /// Fresh adapters. The KV caches of the model are gone.
     pub(crate) fn start(model: &'a mut GemmaModel, lora: &Lora) -> Result<Self> {
         lora.check(&model.config)?;
+        check_trainable(&model.config)?;
         if model.is_quantised() {
             return Err(Error::Unsupported(
                 "candle can't train beside quantised weights: its products with their blocks have no gradient; use \

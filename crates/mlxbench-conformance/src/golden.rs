@@ -23,7 +23,7 @@ use mlxbench_core::{
 pub struct Golden {
     /// The case's name.
     pub name: String,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     pub(crate) config: GemmaConfig,
     /// A prompt and its greedy continuation.
     pub(crate) tokens: Vec<TokenId>,

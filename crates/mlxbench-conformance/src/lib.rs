@@ -3,6 +3,7 @@
 //! | module | its subject |
 //! |---|---|
 //! | [`golden`] | tiny Gemmas whose logits Hugging Face transformers computed |
+//! | [`lora`] | LoRA steps against those of PyTorch's autograd through transformers |
 //! | [`masks`] | masks written out by hand |
 //! | [`rewind`] | models that go back and on, against models that never went further |
 //! | [`per_layer`] | the table of per-layer embeddings on the CPU, against the same on the device |
@@ -12,6 +13,7 @@
 //! | [`timing`] | what a token's time may hold |
 
 pub mod golden;
+pub mod lora;
 pub mod masks;
 pub mod ops;
 pub mod per_layer;

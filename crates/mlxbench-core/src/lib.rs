@@ -44,6 +44,7 @@ pub mod results;
 pub mod score;
 pub mod text;
 mod tokens;
+pub mod train;
 pub mod trial;
 mod units;
 pub mod worker;

@@ -44,7 +44,20 @@ pub struct Lora {
 }
 
 /// Which projections of a layer have an adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 pub enum LoraModules {
     /// Those of queries and of values, as in the paper and by peft's default for Gemma. A layer whose values come from
     /// elsewhere has none for them.
@@ -188,6 +201,20 @@ pub fn check_batch(tokens: &TokenBatch, config: &GemmaConfig) -> Result<()> {
         )));
     }
     tokens.check_vocab(config.vocab_size)
+}
+
+/// Fails for a model through which no gradient passes. Adapters ask when they make a trainer.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a mixture of experts.
+pub fn check_trainable(config: &GemmaConfig) -> Result<()> {
+    match config.has_experts() {
+        true => Err(Error::Unsupported(
+            "a mixture of experts isn't trained: no gradient passes through the choice of experts"
+                .into(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// What a trainer is answered with that is asked for a loss before its first step.

@@ -84,6 +84,12 @@ pub struct Script {
     /// What goes wrong, as KIND@N: at the N-th generation, counted from 1, warm-up included.
     #[arg(long)]
     pub fault: Option<Fault>,
+    /// Gradients of a training are half as large as they should be.
+    #[arg(long)]
+    pub wrong_gradients: bool,
+    /// It can't train.
+    #[arg(long)]
+    pub no_training: bool,
     /// What goes wrong with a trial, as KIND@OP or KIND@OP/DTYPE.
     #[arg(long, env = "MLXBENCH_MOCK_TRIAL_FAULTS", value_delimiter = ',')]
     pub trial_faults: Vec<TrialFault>,

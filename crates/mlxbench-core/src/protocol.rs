@@ -10,6 +10,7 @@ use crate::backend::{DeviceSupport, Identity, Reads};
 use crate::converse::Turn;
 use crate::gemma::Storage;
 use crate::generate::Mode;
+use crate::lora::Lora;
 use crate::probe::ProductShape;
 use crate::text::quotable;
 use crate::trial::{ElementType, Program, Tensor};
@@ -35,6 +36,8 @@ pub enum Request {
     Converse(Converse),
     /// Give the logits over a text; answered by [`Reply::Scored`].
     Score(Score),
+    /// Train low-rank adapters; answered by [`Reply::Trained`].
+    Train(Train),
     /// Time a product with a weight matrix; needs no model; answered by [`Reply::Probed`].
     Probe(Probe),
     /// Run a small program and give what comes out; needs no model; answered by [`Reply::Tried`].
@@ -118,6 +121,18 @@ pub struct Score {
     pub logits: PathBuf,
 }
 
+/// Steps to train fresh adapters by, on the model that is loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Train {
+    /// What is trained, and how.
+    pub lora: Lora,
+    /// Rows of ids of each step.
+    pub batches: Vec<TokenBatch>,
+    /// Whether the norms of gradients are wanted. The times of such a training mean nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gradients: bool,
+}
+
 /// A product with a weight matrix of random numbers, to be timed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
@@ -159,6 +174,8 @@ pub enum Reply {
     Conversed(Conversed),
     /// The logits are written.
     Scored,
+    /// The steps were taken.
+    Trained(Trained),
     /// The product was timed.
     Probed {
         /// Time of one product, mean over the copies of the fastest turn.
@@ -207,6 +224,23 @@ pub struct Loaded {
     /// How the model's numbers are kept; as the precision says where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
+}
+
+/// Steps that were taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// When the loss of each step could be read on the host, from the start of the first: all work of the step was
+    /// done then, its update included.
+    pub step_ns: Vec<Nanos>,
+    /// The loss of each step before its update, in nats a token; `null` where it isn't finite.
+    pub losses: Vec<Option<f32>>,
+    /// For each step the L2 norms of the gradients, of `A` and of `B` for each adapter in the order of
+    /// [`crate::lora::adapters`]; `null` where one isn't finite. Empty where they weren't asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gradient_norms: Vec<Vec<Option<f32>>>,
+    /// Peak of the framework's device memory in this training, in bytes; null where it keeps no count.
+    #[serde(default)]
+    pub device_peak_bytes: Option<u64>,
 }
 
 /// A finished generation.

@@ -44,7 +44,7 @@ use crate::gemma::Storage;
 pub use device::{ClockRange, DeviceConditions, EnergyUnavailable, PowerMeter, ThrottleReason};
 pub use equivalence::{
     CostFigures, Equivalence, Fidelity, FirstDivergence, Parting, Perplexity, QuantisationCost,
-    Verdict,
+    TrainingCheck, TrainingFigures, Verdict,
 };
 pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
@@ -53,7 +53,7 @@ pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
 pub use samples::{PeakSince, Sample, StopReason, Stopped, Turns, Warmup};
 pub use target::{Side, TargetFacts, TargetId};
 pub use timeline::Timeline;
-pub use workload::{ChatTest, GenerateTest, Label, Test};
+pub use workload::{ChatTest, GenerateTest, Label, LoraTest, Test};
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -70,6 +70,9 @@ pub struct RunResult {
     /// Whether each target did the reference's work.
     #[serde(default)]
     pub equivalences: Vec<Equivalence>,
+    /// Whether each target's training did the reference's work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trainings: Vec<TrainingCheck>,
     /// How far the reference was from a target's choice where tokens of their timed tests part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partings: Vec<Parting>,
@@ -112,6 +115,7 @@ impl RunResult {
             run,
             targets: Vec::new(),
             equivalences: Vec::new(),
+            trainings: Vec::new(),
             partings: Vec::new(),
             quantisation_costs: Vec::new(),
             streams: Vec::new(),
@@ -140,6 +144,13 @@ impl RunResult {
                 self.equivalences
                     .retain(|known| known.target != equivalence.target);
                 self.equivalences.push(equivalence);
+            }
+            Record::Training(training) => {
+                let same = |known: &TrainingCheck| {
+                    (&known.target, known.test) == (&training.target, training.test)
+                };
+                self.trainings.retain(|known| !same(known));
+                self.trainings.push(training);
             }
             Record::Parting(parting) => {
                 let same = |known: &Parting| {
@@ -180,6 +191,23 @@ impl RunResult {
         self.equivalences
             .iter()
             .find(|equivalence| equivalence.target == *target)
+    }
+
+    /// Whether a target's training did the reference's work, where that was looked at.
+    pub fn training_of(&self, target: &TargetId, test: &Test) -> Option<&TrainingCheck> {
+        self.trainings
+            .iter()
+            .find(|known| known.target == *target && known.test == *test)
+    }
+
+    /// Whether a target did the reference's work in a test, where that was looked at.
+    pub fn verdict_of(&self, target: &TargetId, test: &Test) -> Option<Verdict> {
+        match test {
+            Test::Generate(_) | Test::Chat(_) => {
+                self.equivalence_of(target).map(|known| known.verdict)
+            }
+            Test::Lora(_) => self.training_of(target, test).map(|known| known.verdict),
+        }
     }
 
     /// What quantising as a target's weights are costs, where that was looked at.
@@ -223,6 +251,8 @@ pub enum Record {
     Target(TargetFacts),
     /// A target was compared with the reference.
     Equivalence(Equivalence),
+    /// A target's training was compared with the reference's.
+    Training(TrainingCheck),
     /// The tokens of a target's timed test part from the reference's.
     Parting(Parting),
     /// A way of quantising was compared with full precision.

@@ -99,6 +99,16 @@ impl TokenBatch {
         }
     }
 
+    /// The batch cut into blocks of `rows` rows, in order; what is left over in the end is no block.
+    pub fn row_blocks(&self, rows: usize) -> impl Iterator<Item = Self> {
+        let blocks = self.ids.chunks_exact((rows * self.len).max(1));
+        blocks.map(move |ids| Self {
+            batch: rows,
+            len: self.len,
+            ids: ids.to_vec(),
+        })
+    }
+
     /// The batch cut into column blocks of at most `size` tokens, in order.
     pub fn chunks(&self, size: usize) -> impl Iterator<Item = Self> {
         (0..self.len)

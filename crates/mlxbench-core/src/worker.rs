@@ -15,11 +15,13 @@ use crate::limits::{THREADS, at_most};
 use crate::logits_file::LogitsWriter;
 use crate::probe::fastest;
 use crate::protocol::{
-    Converse, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Try, VERSION,
+    Converse, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Train, Try,
+    VERSION,
 };
 use crate::results::check;
 use crate::score::{Forced, score};
 use crate::text::tell;
+use crate::train::train;
 use crate::{Checkpoint, Error, Nanos, Result, WeightFormat};
 
 /// Matrices of a probe that take turns at most.
@@ -97,6 +99,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             Ok(Request::Generate(generate)) => self.generate(&generate),
             Ok(Request::Converse(request)) => self.converse(&request),
             Ok(Request::Score(score)) => self.score(&score),
+            Ok(Request::Train(request)) => self.train(&request),
             Ok(Request::Probe(probe)) => self.probe(&probe),
             Ok(Request::Try(attempt)) => self.attempt(&attempt),
             Err(error) => Err(Error::Invalid(format!("not a request: {error}"))),
@@ -168,6 +171,11 @@ impl<B: Backend, C: Clock> Session<B, C> {
         score(model, &text, |logits| file.push(&logits))?;
         file.finish()?;
         Ok(Reply::Scored)
+    }
+
+    fn train(&mut self, request: &Train) -> Result<Reply> {
+        let model = loaded(&mut self.model)?;
+        train(model, &self.clock, request).map(Reply::Trained)
     }
 
     fn probe(&mut self, request: &Probe) -> Result<Reply> {

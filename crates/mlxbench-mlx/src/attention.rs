@@ -136,17 +136,41 @@ impl parts::Attention<Mlx> for Attention {
     }
 
     fn attend(&self, heads: &Heads<Array>, span: &Span<Mlx>, cache: &mut KvCache) -> Result<Array> {
-        let (batch, tokens) = (heads.queries.dim(0), heads.queries.dim(2));
-        let queries = &heads.queries;
         let (keys, values) = match &heads.keys_values {
             Some([keys, values]) => cache.append(&span.append, keys, values)?,
             None => cache.read(&span.append)?,
         };
+        self.mixed(
+            &heads.queries,
+            [&keys, &values],
+            &span.mask,
+            SoftCap::forward,
+        )
+    }
 
+    fn output(&self, mixed: &Array) -> Result<Array> {
+        self.o_proj.forward(mixed)
+    }
+}
+
+impl Attention {
+    /// What queries make of keys and values, of shape `[batch, tokens, heads * head_dim]`; `capped` is scores with
+    /// their soft-cap.
+    pub(crate) fn mixed(
+        &self,
+        queries: &Array,
+        [keys, values]: [&Array; 2],
+        mask: &Mask,
+        capped: impl Fn(&SoftCap, &Array) -> Result<Array>,
+    ) -> Result<Array> {
+        let (batch, tokens) = (queries.dim(0), queries.dim(2));
         let mixed = match &self.softcap {
-            Some(softcap) => self.capped(softcap, queries, &keys, &values, &span.mask)?,
+            Some(softcap) => {
+                let capped = |scores: &Array| capped(softcap, scores);
+                self.capped(capped, queries, [keys, values], mask)?
+            }
             None => {
-                let mask = match &span.mask {
+                let mask = match mask {
                     Mask::None => None,
                     Mask::Causal => Some(ScaledDotProductAttentionMask::Causal),
                     Mask::Additive(mask) => Some(ScaledDotProductAttentionMask::Array(mask)),
@@ -161,12 +185,6 @@ impl parts::Attention<Mlx> for Attention {
         mixed.reshape(&[batch, tokens, self.heads * self.head_dim])
     }
 
-    fn output(&self, mixed: &Array) -> Result<Array> {
-        self.o_proj.forward(mixed)
-    }
-}
-
-impl Attention {
     fn kv_width(&self) -> i32 {
         self.kv_heads * self.head_dim
     }
@@ -183,7 +201,7 @@ impl Attention {
 
     /// The heads of `x`, of shape `[batch, tokens, heads * head_dim]`. Those of a single token are in
     /// order as they are, and MLX's norm copies what was transposed.
-    fn split(&self, x: &Array) -> Result<Array> {
+    pub(crate) fn split(&self, x: &Array) -> Result<Array> {
         let (batch, tokens) = (x.dim(0), x.dim(1));
         match tokens {
             1 => x.reshape(&[batch, -1, 1, self.head_dim]),
@@ -197,10 +215,9 @@ impl Attention {
     /// softmax works in f32 inside.
     fn capped(
         &self,
-        softcap: &SoftCap,
+        capped: impl Fn(&Array) -> Result<Array>,
         queries: &Array,
-        keys: &Array,
-        values: &Array,
+        [keys, values]: [&Array; 2],
         mask: &Mask,
     ) -> Result<Array> {
         let (shape, dtype) = (queries.shape(), queries.dtype());
@@ -210,7 +227,7 @@ impl Attention {
         let grouped = queries.reshape(&[shape[0], self.kv_heads, group, self.head_dim])?;
         let scale = Array::from_f32(self.scale).as_dtype(dtype)?;
         let scores = grouped.multiply(scale)?.matmul(keys.swap_axes(2, 3)?)?;
-        let mut scores = softcap.forward(&scores)?;
+        let mut scores = capped(&scores)?;
         if let Mask::Additive(mask) = mask {
             let by_head = [shape[0], self.heads, shape[2], keys.dim(2)];
             scores = scores.reshape(&by_head)?.add(mask)?;

@@ -20,30 +20,35 @@ impl Fused {
         Self(RefCell::new(Box::new(compiled)))
     }
 
-    /// `gelu(gate) * up` with the tanh form of GELU. Source: Hendrycks and Gimpel, "Gaussian Error
-    /// Linear Units" (arXiv 1606.08415).
+    /// [`geglu`].
     pub(crate) fn geglu() -> Self {
-        Self::new(|gate, up| {
-            let x = gate.as_dtype(Dtype::Float32)?;
-            let cube = &(&x * &x) * &x;
-            let inner =
-                (&x + &cube * scalar(0.044_715)) * scalar((2.0 / std::f32::consts::PI).sqrt());
-            let gelu = x * scalar(0.5) * (tanh(&inner)? + scalar(1.0));
-            gelu.as_dtype(gate.dtype())?.multiply(up)
-        })
+        Self::new(geglu)
     }
 
-    /// `cap * tanh(x / cap)`.
+    /// [`soft_cap`].
     fn soft_cap() -> Self {
-        Self::new(|x, cap| {
-            let ratio = x.as_dtype(Dtype::Float32)?.divide(cap)?;
-            tanh(&ratio)?.multiply(cap)?.as_dtype(x.dtype())
-        })
+        Self::new(soft_cap)
     }
 
     pub(crate) fn forward(&self, x: &Array, y: &Array) -> Result<Array> {
         (self.0.borrow_mut())((x, y))
     }
+}
+
+/// `gelu(gate) * up` with the tanh form of GELU. Source: Hendrycks and Gimpel, "Gaussian Error
+/// Linear Units" (arXiv 1606.08415).
+pub(crate) fn geglu(gate: &Array, up: &Array) -> Result<Array> {
+    let x = gate.as_dtype(Dtype::Float32)?;
+    let cube = &(&x * &x) * &x;
+    let inner = (&x + &cube * scalar(0.044_715)) * scalar((2.0 / std::f32::consts::PI).sqrt());
+    let gelu = x * scalar(0.5) * (tanh(&inner)? + scalar(1.0));
+    gelu.as_dtype(gate.dtype())?.multiply(up)
+}
+
+/// `cap * tanh(x / cap)`.
+pub(crate) fn soft_cap(x: &Array, cap: &Array) -> Result<Array> {
+    let ratio = x.as_dtype(Dtype::Float32)?.divide(cap)?;
+    tanh(&ratio)?.multiply(cap)?.as_dtype(x.dtype())
 }
 
 impl fmt::Debug for Fused {
@@ -66,6 +71,11 @@ impl SoftCap {
             cap: scalar(cap as f32),
             function: Fused::soft_cap(),
         }
+    }
+
+    /// In f32.
+    pub(crate) fn cap(&self) -> &Array {
+        &self.cap
     }
 
     /// Keeps shape and dtype.

@@ -15,6 +15,7 @@
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp`, `experts` | the parts of a layer |
 //! | `per_layer` | embeddings of tokens for each layer |
+//! | `train` | training of low-rank adapters, by `value_and_grad` |
 //! | `product` | a product alone, for probes |
 //! | `attempt` | single operations, for the matrix of what works |
 //! | `model` | the whole: embeddings, layers, output projection |
@@ -38,6 +39,7 @@ mod per_layer;
 mod product;
 mod quantised;
 mod rope;
+mod train;
 mod weights;
 
 pub use backend::MlxBackend;

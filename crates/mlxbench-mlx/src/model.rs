@@ -11,6 +11,7 @@ use mlx_rs::{Array, Stream, memory, with_stream};
 use mlxbench_core::backend::{ContextShape, PER_LAYER_BY_HOST, Reads};
 use mlxbench_core::gemma::parts::{Norm, Spans};
 use mlxbench_core::gemma::{Activations, Decoder, Storage};
+use mlxbench_core::lora::{Lora, Trainer};
 use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
 
 pub use ops::Session;
@@ -23,17 +24,18 @@ use crate::linear::{Linear, Weight};
 use crate::norm::RmsNorm;
 use crate::per_layer::PerLayerEmbeddings;
 use crate::quantised;
+use crate::train::LoraTrainer;
 use crate::weights::{self, Weights};
 
 /// A Gemma text model on an MLX stream. Like the stream, it belongs to the thread that loaded it.
 #[derive(Debug)]
 pub struct GemmaModel {
-    config: GemmaConfig,
+    pub(crate) config: GemmaConfig,
     place: Place,
-    stream: Stream,
+    pub(crate) stream: Stream,
     /// Whether the stream is a GPU's. On the CPU MLX lets few operations wait, so handing over a
     /// step was seen to take half of its work.
-    asynchronous: bool,
+    pub(crate) asynchronous: bool,
     /// [`Weights::host_waits`].
     host_waits: bool,
     /// Shape `[vocab_size, hidden_size]`.
@@ -41,9 +43,9 @@ pub struct GemmaModel {
     /// A scalar in the model's dtype.
     embedding_scale: Array,
     per_layer: Option<PerLayerEmbeddings>,
-    decoder: Decoder<Mlx>,
-    norm: RmsNorm,
-    lm_head: Linear,
+    pub(crate) decoder: Decoder<Mlx>,
+    pub(crate) norm: RmsNorm,
+    pub(crate) lm_head: Linear,
     final_softcap: Option<SoftCap>,
     /// Where weights are quantised.
     storage: Option<Storage>,
@@ -131,17 +133,26 @@ impl GemmaModel {
     fn enter(&mut self, ids: &Array) -> Result<Entry> {
         let (batch, tokens) = (ids.dim(0) as usize, ids.dim(1) as usize);
         let spans = self.decoder.advance(batch, tokens)?;
-        let embed = || -> MlxResult<_> {
-            let embedded = self.embedding.lookup(ids, self.place.dtype)?;
-            let x = embedded.multiply(&self.embedding_scale)?;
-            let inputs = match &self.per_layer {
-                Some(per_layer) => per_layer.forward(ids, &x)?,
-                None => Vec::new(),
-            };
-            Ok((x, inputs))
-        };
-        let (x, inputs) = embed().map_err(framework)?;
+        let (x, inputs) = self.embed(ids).map_err(framework)?;
         Ok(Entry { x, inputs, spans })
+    }
+
+    /// The embeddings of `ids`, of shape `[batch, tokens]`, and those for each layer, where there are any.
+    pub(crate) fn embed(&self, ids: &Array) -> MlxResult<(Array, Vec<Array>)> {
+        let embedded = self.embedding.lookup(ids, self.place.dtype)?;
+        let x = embedded.multiply(&self.embedding_scale)?;
+        let inputs = match &self.per_layer {
+            Some(per_layer) => per_layer.forward(ids, &x)?,
+            None => Vec::new(),
+        };
+        Ok((x, inputs))
+    }
+
+    /// Peak of MLX's memory since it was reset, where all of it is the device's.
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        // On CUDA MLX counts what lies in the host's memory, too.
+        let peak = memory::peak_memory().ok().filter(|_| !self.host_waits);
+        peak.map(|bytes| bytes as u64)
     }
 
     /// Appends `ids`, of shape `[batch, tokens]`, to the KV cache, with the logits that follow.
@@ -236,6 +247,10 @@ impl Model for GemmaModel {
         Ok(Output { tokens, ..output })
     }
 
+    fn trainer(&mut self, lora: &Lora) -> Result<Box<dyn Trainer + '_>> {
+        Ok(Box::new(LoraTrainer::start(self, lora)?))
+    }
+
     fn rewind(&mut self, position: usize) -> Result<()> {
         self.decoder.rewind(position)
     }
@@ -255,12 +270,10 @@ impl Model for GemmaModel {
     }
 
     fn device_peak_bytes(&self) -> Option<u64> {
-        // On CUDA MLX counts what lies in the host's memory, too.
-        let peak = memory::peak_memory().ok().filter(|_| !self.host_waits);
-        peak.map(|bytes| bytes as u64)
+        self.peak_bytes()
     }
 }
 
-fn upload(tokens: &TokenBatch) -> Array {
+pub(crate) fn upload(tokens: &TokenBatch) -> Array {
     Array::from_slice(tokens.ids(), &[tokens.batch() as i32, tokens.len() as i32])
 }

@@ -14,8 +14,8 @@ use crate::weights::{self, Weights};
 /// What a layer makes of its own.
 #[derive(Debug)]
 pub struct PerLayerInput {
-    gate: Linear,
-    projection: Linear,
+    pub(crate) gate: Linear,
+    pub(crate) projection: Linear,
     geglu: Fused,
 }
 

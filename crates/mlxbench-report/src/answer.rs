@@ -5,7 +5,7 @@ use mlxbench_analysis::Row;
 use mlxbench_core::results::{TargetId, Verdict};
 
 use crate::quantisation::fidelity_in_short;
-use crate::race::{DECODE, PREFILL, Race};
+use crate::race::{DECODE, PREFILL, Race, TRAINING};
 use crate::{Digest, quantisation, units};
 
 /// What the first lines of a report say.
@@ -21,7 +21,7 @@ pub(crate) struct Answer {
 
 /// The answer that `digest` gives.
 pub(crate) fn answer(digest: &Digest<'_>) -> Answer {
-    let races = [&DECODE, &PREFILL].map(|rate| Race::of(digest, rate));
+    let races = [&DECODE, &PREFILL, &TRAINING].map(|rate| Race::of(digest, rate));
     let races: Vec<Race<'_>> = races.into_iter().flatten().collect();
     let headline = races.iter().find_map(Race::headline);
     let fastest = races.iter().find_map(Race::fastest);
@@ -82,8 +82,19 @@ fn work(digest: &Digest<'_>) -> String {
         let mut rows = digest.summary.rows.iter();
         rows.any(|row| row.target == *target && row.repetitions > 0)
     };
+    let trained_otherwise = |target: &TargetId| {
+        let own = result
+            .trainings
+            .iter()
+            .filter(|known| known.target == *target);
+        let verdicts: Vec<Verdict> = own.map(|known| known.verdict).collect();
+        [Verdict::Different, Verdict::Unchecked]
+            .into_iter()
+            .find(|bad| verdicts.contains(bad))
+    };
     let verdict_of = |target: &TargetId| match result.equivalence_of(target) {
-        Some(known) => Some(known.verdict),
+        Some(known) if known.verdict == Verdict::Different => Some(known.verdict),
+        Some(known) => trained_otherwise(target).or(Some(known.verdict)),
         // Measured, and nobody looked: a run that was cut short, or other tools' targets.
         None => measured(target).then_some(Verdict::Unchecked),
     };

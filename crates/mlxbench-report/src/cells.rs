@@ -112,8 +112,8 @@ pub(crate) fn external(external: &External, row: &ExternalRow) -> Cells {
 
 /// Whether a row's target did the reference's work; empty where nothing was measured.
 fn work(result: &RunResult, row: &Row) -> String {
-    let verdict = match result.equivalence_of(&row.target) {
-        Some(equivalence) => equivalence.verdict,
+    let verdict = match result.verdict_of(&row.target, &row.test) {
+        Some(verdict) => verdict,
         None if row.repetitions > 0 => Verdict::Unchecked,
         None => return String::new(),
     };
@@ -126,8 +126,31 @@ pub(crate) fn note(result: &RunResult, row: &Row) -> String {
     let measured = row.repetitions > 0;
     let fidelity = measured.then(|| quantisation::fidelity(row)).flatten();
     let faults = Some(faults(result, row)).filter(|faults| !faults.is_empty());
-    let parts: Vec<String> = faults.into_iter().chain(fidelity).collect();
-    parts.join("; ")
+    let chat = chat(row).into_iter().chain(crate::chat::read_again(row));
+    let parts = chat.chain(training(row)).chain(faults).chain(fidelity);
+    parts.collect::<Vec<String>>().join("; ")
+}
+
+/// The figures of a conversation, likewise.
+fn chat(row: &Row) -> Option<String> {
+    let chat = row.chat.as_ref()?;
+    let (rate, warm) = (chat.tokens_per_second?, chat.warm_ttft_ns);
+    let rate = units::rate(&rate);
+    let time = |time: Option<Estimate>| time.map(|time| units::time(time.median));
+    let warm = time(warm).map(|warm| format!(", warm TTFT {warm}"));
+    let cold = time(chat.reread_ttft_ns).map(|cold| format!(", last prompt cold {cold}"));
+    let parts = [warm, cold].into_iter().flatten();
+    Some(format!(
+        "{rate} tokens/s overall{}",
+        parts.collect::<String>()
+    ))
+}
+
+/// The figures of a training, which have no columns of their own beside those of generations.
+fn training(row: &Row) -> Option<String> {
+    let (rate, step) = (row.trained_tokens_per_second?, row.training_step_ns?);
+    let (rate, step) = (units::rate(&rate), units::time(step.median));
+    Some(format!("trains on {rate} tokens/s, {step} a step"))
 }
 
 /// Why a row's figures are missing, few or worthless; empty for a row as it should be.
@@ -148,6 +171,15 @@ pub(crate) fn faults(result: &RunResult, row: &Row) -> String {
     let equivalence = result.equivalence_of(&row.target);
     let work = equivalence.and_then(|equivalence| match equivalence.verdict {
         Verdict::Different | Verdict::Unchecked => Some(units::fidelity(equivalence)),
+        Verdict::Reference | Verdict::Identical | Verdict::Equivalent => None,
+    });
+    let training = result.training_of(&row.target, &row.test);
+    let training = training.and_then(|known| match known.verdict {
+        Verdict::Different | Verdict::Unchecked => {
+            let why = known.reason.as_ref();
+            let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+            Some(format!("training {}{why}", known.verdict.name()))
+        }
         Verdict::Reference | Verdict::Identical | Verdict::Equivalent => None,
     });
     let retried = result.failures_of(&row.target).filter(|failure| {
@@ -178,6 +210,7 @@ pub(crate) fn faults(result: &RunResult, row: &Row) -> String {
         .chain(throttled)
         .chain(retried)
         .chain(work)
+        .chain(training)
         .chain(form);
     let parts: Vec<String> = parts.collect();
     parts.join("; ")

@@ -32,6 +32,7 @@ pub(crate) fn of_answer(digest: &Digest<'_>, palette: &Palette) -> Vec<Chart> {
     let made = [
         rates::decode(digest, palette),
         rates::prefill(digest, palette),
+        rates::training(digest, palette),
         memory::peaks(digest, palette),
     ];
     made.into_iter().flatten().collect()

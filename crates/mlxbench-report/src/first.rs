@@ -1,12 +1,13 @@
 //! What a report says first: where its figures hold, a row for each framework and precision, and how sure it is.
 
-use mlxbench_analysis::{Row, Unfit, standings};
-use mlxbench_core::results::{RunResult, Test, Verdict};
+use mlxbench_analysis::{ChatFigures, Estimate, Row, Unfit, standings};
+use mlxbench_core::lora::LoraModules;
+use mlxbench_core::results::{LoraTest, RunResult, Test, Verdict};
 
 use crate::charts::{Better, grouped};
 use crate::machine::{on_mac, processors, short};
 use crate::quantisation::fidelity_in_short;
-use crate::race::{DECODE, PREFILL, Race, Rate};
+use crate::race::{DECODE, PREFILL, Race, Rate, TRAINING};
 use crate::warnings::warnings;
 use crate::{Digest, units};
 
@@ -51,9 +52,26 @@ const COLUMNS: [&str; 6] = [
     "fidelity",
 ];
 
+/// The same of trainings.
+const TRAINING_COLUMNS: [&str; 5] = ["trained t/s", "a step", "memory", "same work", "fidelity"];
+
+/// The same of conversations.
+const CHAT_COLUMNS: [&str; 8] = [
+    "overall t/s",
+    "generate t/s",
+    "first TTFT",
+    "warm TTFT",
+    "cold TTFT",
+    "memory",
+    "same work",
+    "fidelity",
+];
+
 /// A row for each framework and precision.
 pub(crate) struct Compact {
     pub(crate) columns: Vec<&'static str>,
+    /// How many of them, from the first on, hold figures.
+    pub(crate) figures: usize,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -85,21 +103,35 @@ pub(crate) struct Cell {
     pub(crate) best: bool,
 }
 
-/// The rows of `tests`, those of one test together: the fastest precision first, and within each the fastest target.
+/// `tests` by their kind, each of which has a table: generations, conversations, trainings.
+pub(crate) fn by_kind(tests: &[Test]) -> Vec<Vec<Test>> {
+    let (trainings, others): (Vec<Test>, Vec<Test>) =
+        tests.iter().partition(|test| test.as_lora().is_some());
+    let (chats, others) = others
+        .into_iter()
+        .partition(|test| test.as_chat().is_some());
+    let kinds = [others, chats, trainings].into_iter();
+    kinds.filter(|tests| !tests.is_empty()).collect()
+}
+
+/// The rows of `tests`, which are of one kind, those of one test together: the fastest precision first, and within
+/// each the fastest target.
 pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
     let rows = &digest.summary.rows;
     let quantised = rows.iter().any(|row| row.quantisation_cost.is_some());
-    let columns = if quantised {
-        &COLUMNS[..]
-    } else {
-        &COLUMNS[..5]
+    let all = match tests.first() {
+        Some(Test::Lora(_)) => &TRAINING_COLUMNS[..],
+        Some(Test::Chat(_)) => &CHAT_COLUMNS[..],
+        Some(Test::Generate(_)) | None => &COLUMNS[..],
     };
+    let columns = &all[..all.len() - usize::from(!quantised)];
     let lines = tests
         .iter()
         .flat_map(|test| of_test(digest, test, columns.len()));
     Compact {
         lines: lines.collect(),
         columns: columns.to_vec(),
+        figures: all.len() - 2,
     }
 }
 
@@ -108,11 +140,13 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
     let rate = |row: &Row| {
         row.decode_tokens_per_second
             .or(row.prefill_tokens_per_second)
+            .or(row.trained_tokens_per_second)
     };
     let figures = rows.map(|row| (row, rate(row))).collect();
     let precisions = grouped(digest, figures, Better::Higher, |rate| rate.median);
     let generate = first_places(digest, test, &DECODE);
     let prompt = first_places(digest, test, &PREFILL);
+    let trains = first_places(digest, test, &TRAINING);
     let lines = precisions.iter().flat_map(|(_, rows)| {
         let held = rows
             .iter()
@@ -127,33 +161,55 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
             words: words.unwrap_or_default(),
             best,
         };
-        let generates = row
-            .decode_tokens_per_second
-            .map(|rate| match digest.unfit(row) {
-                Some(Unfit::Unsteady { .. }) => format!("{}*", units::rate(&rate)),
-                _ => units::rate(&rate),
-            });
+        let marked = |rate: Estimate| match digest.unfit(row) {
+            Some(Unfit::Unsteady { .. }) => format!("{}*", units::rate(&rate)),
+            _ => units::rate(&rate),
+        };
         let peak = row.peak_bytes();
-        let cells = [
-            cell(generates, is_first(&generate)),
-            cell(
-                row.prefill_tokens_per_second.map(|rate| units::rate(&rate)),
-                is_first(&prompt),
-            ),
-            cell(
-                row.ttft_ns.map(|ttft| units::time(ttft.median)),
-                is_first(&prompt),
-            ),
+        let time = |time: Option<Estimate>| time.map(|time| units::time(time.median));
+        let rates = match test {
+            Test::Generate(_) => vec![
+                cell(
+                    row.decode_tokens_per_second.map(marked),
+                    is_first(&generate),
+                ),
+                cell(
+                    row.prefill_tokens_per_second.map(|rate| units::rate(&rate)),
+                    is_first(&prompt),
+                ),
+                cell(time(row.ttft_ns), is_first(&prompt)),
+            ],
+            Test::Chat(_) => {
+                let chat = row.chat.as_ref();
+                let of = |figure: fn(&ChatFigures) -> Option<Estimate>| chat.and_then(figure);
+                vec![
+                    cell(of(|chat| chat.tokens_per_second).map(marked), false),
+                    cell(
+                        row.decode_tokens_per_second.map(|rate| units::rate(&rate)),
+                        is_first(&generate),
+                    ),
+                    cell(time(row.ttft_ns), false),
+                    cell(time(of(|chat| chat.warm_ttft_ns)), false),
+                    cell(time(of(|chat| chat.reread_ttft_ns)), false),
+                ]
+            }
+            Test::Lora(_) => vec![
+                cell(row.trained_tokens_per_second.map(marked), is_first(&trains)),
+                cell(time(row.training_step_ns), is_first(&trains)),
+            ],
+        };
+        let others = [
             cell(peak.map(units::bytes), peak.is_some() && peak == least),
             cell(work(digest, row), false),
             cell(Some(fidelity(row)), false),
         ];
+        let cells = rates.into_iter().chain(others);
         let measured = row.repetitions > 0;
         Line {
             key: row.target.to_string(),
             name: digest.name(&row.target).to_string(),
             test: *test,
-            cells: cells.into_iter().take(columns).collect(),
+            cells: cells.take(columns).collect(),
             fault: if measured {
                 String::new()
             } else {
@@ -176,8 +232,8 @@ fn first_places<'a>(digest: &'a Digest<'_>, test: &Test, rate: &Rate) -> Vec<&'a
 
 /// `✓ identical`; `None` where nothing was measured.
 fn work(digest: &Digest<'_>, row: &Row) -> Option<String> {
-    let known = digest.result.equivalence_of(&row.target);
-    let verdict = known.map_or(Verdict::Unchecked, |known| known.verdict);
+    let known = digest.result.verdict_of(&row.target, &row.test);
+    let verdict = known.unwrap_or(Verdict::Unchecked);
     let words = match verdict {
         Verdict::Reference => "reference",
         Verdict::Identical => "✓ identical",
@@ -200,6 +256,7 @@ fn fidelity(row: &Row) -> String {
 pub(crate) fn sureness(digest: &Digest<'_>) -> Vec<String> {
     let race = Race::of(digest, &DECODE).filter(|race| race.fastest().is_some());
     let race = race.or_else(|| Race::of(digest, &PREFILL));
+    let race = race.or_else(|| Race::of(digest, &TRAINING));
     let mut said = race.map_or_else(Vec::new, |race| race.sureness());
     let alone = digest
         .summary
@@ -232,6 +289,12 @@ pub(crate) fn model(result: &RunResult) -> &str {
 
 /// `64 prompt tokens, 32 generated, after 4096 in the context, 2 rows`.
 pub(crate) fn spelled(test: &Test) -> String {
+    if let Test::Lora(training) = test {
+        return of_training(training);
+    }
+    if let Some(chat) = test.as_chat() {
+        return crate::chat::spelled(chat);
+    }
     let prompt = match test.prompt_tokens() {
         0 => None,
         tokens => Some(format!("{tokens} prompt tokens")),
@@ -250,4 +313,23 @@ pub(crate) fn spelled(test: &Test) -> String {
     };
     let parts = [prompt, generated, depth, rows].into_iter().flatten();
     parts.collect::<Vec<String>>().join(", ")
+}
+
+/// `LoRA steps of 4 rows x 512 tokens, rank 8 on queries and values of the last 16 layers`.
+fn of_training(test: &LoraTest) -> String {
+    let LoraTest {
+        rank,
+        layers,
+        modules,
+        batch,
+        tokens,
+        ..
+    } = test;
+    let modules = match modules {
+        LoraModules::QueryValue => "queries and values",
+        LoraModules::All => "all projections",
+    };
+    format!(
+        "LoRA steps of {batch} x {tokens} tokens, rank {rank} on {modules} of the last {layers} layers"
+    )
 }

@@ -1,18 +1,19 @@
 //! A GitHub table below a header that says what was measured where.
 
-use mlxbench_core::results::{Residency, Verdict};
+use mlxbench_core::results::{Residency, Test, Verdict};
 
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, cells};
+use crate::chat;
 use crate::conditions;
 use crate::external::External;
-use crate::first::{Compact, banner, caveats, compact, sureness};
+use crate::first::{Compact, banner, by_kind, caveats, compact, sureness};
 use crate::limits::{details, limits};
 use crate::machine::processors;
 use crate::partings;
 use crate::quantisation;
 use crate::warnings::warnings;
-use crate::{Beside, Digest, trials, units};
+use crate::{Beside, Digest, training, trials, units};
 
 /// One section a result, then what stands beside them.
 pub(crate) fn render(digests: &[Digest<'_>], beside: &Beside) -> String {
@@ -39,7 +40,7 @@ fn section(digest: &Digest<'_>) -> String {
     let answer = answer(digest);
     let headline = escape(&answer.headline);
     lines.extend([format!("**{headline}.**"), String::new()]);
-    lines.extend(compact_table(digest));
+    lines.extend(compact_tables(digest));
     let sure = sureness(digest)
         .into_iter()
         .chain(caveats(digest))
@@ -61,6 +62,17 @@ fn section(digest: &Digest<'_>) -> String {
     lines.push(String::new());
     lines.extend(rows(digest));
     lines.extend(equivalence_table(digest));
+    lines.extend(plain_table(
+        chat::ABOUT_TOGETHER,
+        &chat::TOGETHER,
+        chat::together(digest),
+    ));
+    lines.extend(plain_table(
+        chat::ABOUT_TURNS,
+        &chat::TURNS,
+        chat::turns(digest),
+    ));
+    lines.extend(training_table(digest));
     lines.extend(quantisation_tables(digest));
     lines.extend(token_list(digest));
     lines.extend(limits_list(digest));
@@ -118,13 +130,22 @@ pub(crate) fn table(digest: &Digest<'_>) -> String {
         units::repetitions(digest.result),
         run.started.strftime("%Y-%m-%d"),
     );
-    let table = compact_table(digest).join("\n");
+    let table = compact_tables(digest).join("\n");
     format!("\n{}\n\n{table}\n", escape(&intro))
 }
 
+/// A table for each kind of test.
+fn compact_tables(digest: &Digest<'_>) -> Vec<String> {
+    let mut kinds = by_kind(&digest.result.run.tests);
+    if kinds.is_empty() {
+        kinds.push(Vec::new());
+    }
+    let tables = kinds.iter().map(|tests| compact_table(digest, tests));
+    tables.flatten().collect()
+}
+
 /// A row for each framework and precision, the best of each precision in bold; with the test where there are several.
-fn compact_table(digest: &Digest<'_>) -> Vec<String> {
-    let tests = &digest.result.run.tests;
+fn compact_table(digest: &Digest<'_>, tests: &[Test]) -> Vec<String> {
     let table = compact(digest, tests);
     let mut cells = table.lines.iter().flat_map(|line| &line.cells);
     let best = cells.any(|cell| cell.best && !cell.words.is_empty());
@@ -136,7 +157,11 @@ fn compact_table(digest: &Digest<'_>) -> Vec<String> {
     ];
     let marks: Vec<&str> = marks.into_iter().flatten().collect();
     let legend = (!marks.is_empty()).then(|| [String::new(), marks.join(" ")]);
-    let Compact { columns, lines } = table;
+    let Compact {
+        columns,
+        lines,
+        figures,
+    } = table;
     let several = tests.len() > 1;
     let test = several.then_some("test");
     let head = ["target"]
@@ -145,7 +170,7 @@ fn compact_table(digest: &Digest<'_>) -> Vec<String> {
         .chain(columns.iter().copied());
     let head: Vec<&str> = head.collect();
     let rule = (0..head.len()).map(|column| {
-        let figure = (1..5).contains(&(column - usize::from(several).min(column)));
+        let figure = (1..=figures).contains(&(column - usize::from(several).min(column)));
         if figure { "---:" } else { "---" }
     });
     let rows = lines.iter().map(|line| {
@@ -222,6 +247,46 @@ fn equivalence_table(digest: &Digest<'_>) -> Vec<String> {
     let head = [String::new(), escape(&heading), String::new()];
     let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
     head.into_iter().chain(rule).chain(rows).collect()
+}
+
+/// A table below its heading; nothing where it has no rows.
+fn plain_table<const N: usize>(
+    heading: &str,
+    columns: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> Vec<String> {
+    let rows: Vec<String> = rows
+        .map(|row| format!("| {} |", row.map(|cell| escape(&cell)).join(" | ")))
+        .collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let head = [
+        String::new(),
+        format!("{}:", escape(heading)),
+        String::new(),
+        format!("| {} |", columns.join(" | ")),
+        format!("|{}", " --- |".repeat(N)),
+    ];
+    head.into_iter().chain(rows).collect()
+}
+
+/// How near each target's training is to the reference's; nothing where none was compared.
+fn training_table(digest: &Digest<'_>) -> Vec<String> {
+    let rows: Vec<String> = training::rows(digest)
+        .map(|row| format!("| {} |", row.map(|cell| escape(&cell)).join(" | ")))
+        .collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let head = [
+        String::new(),
+        escape(&training::heading(digest)),
+        String::new(),
+        format!("| {} |", training::HEADER.join(" | ")),
+        format!("|{}", " --- |".repeat(training::HEADER.len())),
+    ];
+    head.into_iter().chain(rows).collect()
 }
 
 /// What quantising costs, and how quantised weights are kept; nothing where none are.

@@ -39,6 +39,14 @@ pub(crate) const PREFILL: Rate = Rate {
     verbs: ["reads prompts", "reads prompts at"],
 };
 
+pub(crate) const TRAINING: Rate = Rate {
+    metric: Metric::Training,
+    of: |row| row.trained_tokens_per_second,
+    name: "Training",
+    to: "train",
+    verbs: ["trains", "trains on"],
+};
+
 /// The standings of one test.
 pub(crate) struct Race<'a> {
     digest: &'a Digest<'a>,
@@ -57,7 +65,8 @@ impl<'a> Race<'a> {
             standings: standings(digest.result, &digest.summary, &test, rate.metric, rate.of),
         };
         let tests = digest.result.run.tests.iter().copied();
-        let mut races = digest.main_test().into_iter().chain(tests).map(race);
+        let tests = digest.main_test().into_iter().chain(tests);
+        let mut races = tests.filter(|test| test.yields(rate.metric)).map(race);
         let main = races.next()?;
         let won = |race: &Self| race.standings.overall.is_some();
         match won(&main) {

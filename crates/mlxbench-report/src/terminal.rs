@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, ColumnConstraint, Table, Width};
 
+use mlxbench_core::results::Test;
+
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, NOTE};
+use crate::chat;
 use crate::external::External;
-use crate::first::{Compact, Line, banner, compact, model, spelled, sureness};
+use crate::first::{Compact, Line, banner, by_kind, compact, model, spelled, sureness};
 use crate::limits::limits;
 use crate::machine::whole;
 use crate::trials::trials_text;
@@ -70,8 +73,14 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
         ),
     );
     text.push('\n');
-    for line in table(digest, width) {
-        writeln!(text, "{}", line.trim_end()).expect("a String takes every write");
+    let mut kinds = by_kind(&run.tests);
+    if kinds.is_empty() {
+        kinds.push(Vec::new());
+    }
+    for tests in kinds {
+        for line in table(digest, &tests, width) {
+            writeln!(text, "{}", line.trim_end()).expect("a String takes every write");
+        }
     }
     let mut say = |said: &str| push_wrapped(&mut text, said, "  ", width);
     say("> best of its precision, or within noise of it; * not steady, not ranked");
@@ -87,6 +96,9 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
             ));
         }
     }
+    for line in chat::sentences(digest) {
+        say(&line);
+    }
     for (name, said) in answer.facts.iter().filter(|(name, _)| *name != "Memory") {
         say(&format!("{name}: {said}"));
     }
@@ -101,11 +113,11 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
 
 /// The lines of the compact table; names are broken between words, and columns that others stand for are left out,
 /// until it is no wider than `width`.
-fn table(digest: &Digest<'_>, width: usize) -> Vec<String> {
-    let tests = &digest.result.run.tests;
+fn table(digest: &Digest<'_>, tests: &[Test], width: usize) -> Vec<String> {
     let Compact {
         mut columns,
         mut lines,
+        ..
     } = compact(digest, tests);
     if tests.len() > 1 {
         columns.insert(0, "test");

@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use mlxbench_core::generate::Mode;
+use mlxbench_core::lora::LoraModules;
 use mlxbench_core::results::{Residency, TargetId};
 use mlxbench_core::{Device, Precision};
 use schemars::JsonSchema;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+pub(crate) use expand::label;
 pub use sweep::Sweep;
 
 /// A benchmark: a model, tests and targets.
@@ -281,6 +283,21 @@ pub enum TestKind {
     /// Generating from a prompt.
     #[default]
     Generate,
+    /// A conversation with one KV cache.
+    Chat,
+    /// Training low-rank adapters.
+    Lora,
+}
+
+impl TestKind {
+    /// Its name in configs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Chat => "chat",
+            Self::Lora => "lora",
+        }
+    }
 }
 
 /// `[[test]]`; a list in place of a value makes one test of each.
@@ -290,7 +307,7 @@ pub struct TestConfig {
     /// What is to be done.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kind: TestKind,
-    /// Tokens handed over when the clock starts; 0 measures decode alone.
+    /// Tokens handed over when the clock starts; 0 measures decode alone. Of `lora` tokens a row.
     #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub prompt_tokens: Sweep<usize>,
     /// Tokens to generate; 0 measures prefill alone.
@@ -305,6 +322,33 @@ pub struct TestConfig {
     /// When the host waits for a token; `[measure]`'s when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Sweep<Mode>>,
+    /// Of `chat`: a JSONL file with a message a line, relative to the config; made of ids by sizes when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Sweep<PathBuf>>,
+    /// Of `chat`: questions of a conversation that is made; 4 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Sweep<NonZeroUsize>>,
+    /// Of `chat`: tokens before the first question, the begin token with them; 256 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_tokens: Option<Sweep<usize>>,
+    /// Of `chat`: tokens of a question; 64 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_tokens: Option<Sweep<NonZeroUsize>>,
+    /// Of `chat`: tokens of a reply that stands in the conversation; 128 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_tokens: Option<Sweep<usize>>,
+    /// Of `lora`: rank of the adapters; 8 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Sweep<NonZeroUsize>>,
+    /// Of `lora`: the last so many layers have adapters; 16 when absent, as in mlx-lm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Sweep<NonZeroUsize>>,
+    /// Of `lora`: which projections have one, `q_v` or `all`; `q_v` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules: Option<Sweep<LoraModules>>,
+    /// Of `lora`: steps of a repetition, each on ids of its own; 4 when absent. The first one isn't in the rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<NonZeroUsize>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

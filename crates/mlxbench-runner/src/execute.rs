@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use mlxbench_core::results::{
     Equivalence, Failure, FailureKind, Harness, Record, Run, RunResult, Sample, Settings, Side,
-    Sides, TargetId, Test, Verdict,
+    Sides, TargetId, Test, TrainingCheck, Verdict,
 };
 
 use crate::baselines::newest_result;
@@ -289,9 +289,13 @@ fn conclude(plan: &Plan, journal: Journal, result: RunResult, ran: Result<(), St
     let other = |known: &Equivalence| {
         counts(&known.target) && matches!(known.verdict, Verdict::Different | Verdict::Unchecked)
     };
+    let other_training = |known: &TrainingCheck| {
+        counts(&known.target) && matches!(known.verdict, Verdict::Different | Verdict::Unchecked)
+    };
     let failed = failures.any(|failure| counts(&failure.target))
         || result.samples.iter().any(infinite)
-        || result.equivalences.iter().any(other);
+        || result.equivalences.iter().any(other)
+        || result.trainings.iter().any(other_training);
     let end = match ran {
         Ok(()) => match journal.finish(&result) {
             Ok(path) => End::Finished(path),

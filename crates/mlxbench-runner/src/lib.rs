@@ -34,6 +34,8 @@
 pub mod baselines;
 pub mod bundled;
 pub mod config;
+mod conversation;
+mod conversed;
 pub mod devices;
 mod equivalence;
 mod error;
@@ -62,7 +64,9 @@ mod stop;
 mod stream;
 pub mod system;
 mod throttle;
+mod training;
 pub mod trials;
+mod work;
 
 pub use error::{Error, Result};
 

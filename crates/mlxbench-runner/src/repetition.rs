@@ -5,21 +5,21 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mlxbench_core::Nanos;
-use mlxbench_core::protocol::{Generate, Generated};
-use mlxbench_core::results::{PeakSince, Record, Sample, Test, Timeline, Warmup};
+use mlxbench_core::results::{PeakSince, Record, Sample, Timeline, Warmup};
 
 use crate::event::Event;
 use crate::power::Metered;
 use crate::process::WorkerError;
 use crate::rounds::{Case, Runner, Stop};
 use crate::throttle::throttling;
+use crate::work::{Work, work};
 
 /// How far the last two warm-up repetitions of a steady case are apart, as a share of the first.
 const STEADY: f64 = 0.05;
 
 /// What a repetition gave.
 struct Measured {
-    generated: Generated,
+    work: Work,
     started: Timestamp,
     wall: Duration,
     timeline: Option<Timeline>,
@@ -56,11 +56,11 @@ impl Runner<'_> {
             if self.interrupt.is_set() {
                 return Err(Stop::Interrupted);
             }
-            let generated = match self.generate(case) {
-                Ok(generated) => generated,
+            let work = match self.work(case) {
+                Ok(work) => work,
                 Err(error) => return Ok(Err(error)),
             };
-            times.extend(generated.token_ns.last());
+            times.extend(work.end_to_end());
             steady = is_steady(&times);
         }
         self.record(Record::Warmup(Warmup {
@@ -114,10 +114,12 @@ impl Runner<'_> {
                 process: self.process(case.target),
                 started: Some(measured.started),
                 wall_ns: Some(measured.wall.into()),
-                token_ns: measured.generated.token_ns,
-                tokens: measured.generated.tokens,
-                finite: measured.generated.finite,
-                form: Some(measured.generated.form),
+                token_ns: measured.work.token_ns,
+                tokens: measured.work.tokens,
+                finite: measured.work.finite,
+                turns: measured.work.turns,
+                losses: measured.work.losses,
+                form: measured.work.form,
                 peak_memory_bytes: measured.peak_memory_bytes,
                 peak_memory_since: measured.peak_memory_since,
                 device_peak_bytes: measured.device_peak_bytes,
@@ -150,21 +152,21 @@ impl Runner<'_> {
         };
         let (started, watching) = (Timestamp::now(), self.meters.watch(&device));
         let start = Instant::now();
-        let generated = self.generate(case);
+        let work = self.work(case);
         let wall = start.elapsed();
         // Of a worker that failed nobody knows whether it was a load.
-        let loaded = generated.is_ok();
+        let loaded = work.is_ok();
         let metered = self.meters.metered(&device, watching, wall, loaded);
-        let generated = generated?;
+        let work = work?;
         let worker = self.worker(case.target);
-        let own = generated.device_peak_bytes;
+        let own = work.device_peak_bytes;
         Ok(Measured {
             // A framework without a count of its own: what it holds now, which on NVIDIA's GPUs is
             // near the peak, as allocators keep what they have had.
             device_peak_bytes: own.or_else(|| worker.device_memory_bytes(&device)),
             peak_memory_bytes: worker.peak_memory_bytes(),
             timeline: worker.take_timeline(),
-            generated,
+            work,
             started,
             wall,
             metered,
@@ -172,19 +174,9 @@ impl Runner<'_> {
         })
     }
 
-    fn generate(&mut self, case: Case) -> Result<Generated, WorkerError> {
-        let (Test::Generate(test), prompt) = &self.plan.tests[case.test];
-        let request = Generate {
-            context: prompt.context.clone(),
-            prompt: prompt.prompt.clone(),
-            new_tokens: test.generate_tokens.max(1),
-            chunk: self.plan.settings.chunk,
-            mode: test.mode,
-            stop: Vec::new(),
-            logits: None,
-        };
-        let vocab_size = self.plan.vocab_size();
-        self.worker(case.target).generate(request, vocab_size)
+    fn work(&mut self, case: Case) -> Result<Work, WorkerError> {
+        let plan = self.plan;
+        work(plan, case.test, self.worker(case.target))
     }
 }
 

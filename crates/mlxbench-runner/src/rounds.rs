@@ -122,6 +122,7 @@ impl<'a> Runner<'a> {
         }
         self.probe(&targets)?;
         self.check_equivalence(&targets)?;
+        self.check_trainings(cases)?;
         match &plan.until_decided {
             Some((options, most)) => self.until_decided(cases, options, *most)?,
             None => {

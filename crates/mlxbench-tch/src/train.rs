@@ -5,7 +5,9 @@ mod loss;
 mod parts;
 
 use mlxbench_core::gemma::train::LayerAdapters;
-use mlxbench_core::lora::{Adapter, Lora, Trainer, adapters, check_batch, no_step};
+use mlxbench_core::lora::{
+    Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
+};
 use mlxbench_core::{Error, Result, TokenBatch};
 use tch::{Device, TchError, Tensor};
 
@@ -39,6 +41,7 @@ impl<'a> LoraTrainer<'a> {
     /// Fresh adapters. The KV caches of the network are gone.
     pub(crate) fn start(network: &'a mut Network, lora: &Lora) -> Result<Self> {
         lora.check(&network.config)?;
+        check_trainable(&network.config)?;
         if network.is_quantised() {
             return Err(Error::Unsupported(
                 "PyTorch can't train beside quantised weights: libtorch's products with them (int8pack, int4pack) \

@@ -23,27 +23,31 @@ pub enum Compared {
     Memory,
     /// [`Metric::EnergyPerToken`].
     Energy,
+    /// [`Metric::Training`].
+    Training,
 }
 
 impl Compared {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Decode,
         Self::Prefill,
         Self::Ttft,
         Self::LatencyP99,
         Self::Memory,
         Self::Energy,
+        Self::Training,
     ];
 
     /// Those that are compared unless somebody says otherwise: without the time to first token, which
     /// says what prefill says.
-    pub const DEFAULT: [Self; 5] = [
+    pub const DEFAULT: [Self; 6] = [
         Self::Decode,
         Self::Prefill,
         Self::LatencyP99,
         Self::Memory,
         Self::Energy,
+        Self::Training,
     ];
 
     /// Its name on the command line.
@@ -55,12 +59,13 @@ impl Compared {
             Self::LatencyP99 => "latency-p99",
             Self::Memory => "memory",
             Self::Energy => "energy",
+            Self::Training => "training",
         }
     }
 
     /// Whether more of it is better.
     pub fn higher_is_better(self) -> bool {
-        matches!(self, Self::Decode | Self::Prefill)
+        matches!(self, Self::Decode | Self::Prefill | Self::Training)
     }
 
     /// What each repetition of a case measured, in the unit of its [`Metric`]; nothing for figures that
@@ -82,6 +87,7 @@ impl Compared {
                 held.into_iter().flatten().reduce(f64::max)
             }
             Self::Energy => of(Metric::EnergyPerToken, sample),
+            Self::Training => of(Metric::Training, sample),
         };
         let figure = |sample: &Sample| {
             let value = value(sample).filter(|value| *value > 0.0)?;

@@ -34,7 +34,7 @@ pub(super) fn is_missing(result: &RunResult, (target, test): &Case) -> bool {
 
 /// Why a case's figures say nothing, whatever they are.
 fn worthless(result: &RunResult, (target, test): &Case) -> Option<String> {
-    let verdict = result.equivalence_of(target).map(|known| known.verdict);
+    let verdict = result.verdict_of(target, test);
     match case_status(result, target, test) {
         RowStatus::Failed { kind, message } => Some(format!("{}: {message}", kind.name())),
         RowStatus::NotFinite => Some("the logits aren't finite".into()),
@@ -48,7 +48,7 @@ fn worthless(result: &RunResult, (target, test): &Case) -> Option<String> {
 impl Comparing<'_> {
     /// What is known of a case's rows before any figure is looked at.
     pub(super) fn settled(&self, case: &Case, differences: &[Difference]) -> Option<Change> {
-        let (target, _) = case;
+        let (target, test) = case;
         if let Some(reason) = self.fails_in_both(case) {
             return Some(Change::NotComparable { reason });
         }
@@ -64,10 +64,8 @@ impl Comparing<'_> {
                 false => Change::Broken { reason },
             });
         }
-        let is_unchecked = |result: &RunResult| {
-            let known = result.equivalence_of(target);
-            known.is_some_and(|known| known.verdict == Verdict::Unchecked)
-        };
+        let is_unchecked =
+            |result: &RunResult| result.verdict_of(target, test) == Some(Verdict::Unchecked);
         if is_unchecked(self.new) && !is_unchecked(self.base) {
             let reason = "whether it still does the same work couldn't be checked".into();
             return Some(Change::NotComparable { reason });
@@ -98,10 +96,16 @@ impl Comparing<'_> {
         let (target, test) = case;
         let reference = self.new.run.settings.reference.as_ref();
         let of_base = reference.is_some_and(|reference| reference.backend == target.backend);
-        let measured = self.new.equivalence_of(target);
-        self.paired
-            && of_base
-            && case_status(self.new, target, test) == RowStatus::Ok
-            && measured.is_some_and(|known| known.fidelity.is_some())
+        let measured = match test {
+            Test::Generate(_) | Test::Chat(_) => {
+                let known = self.new.equivalence_of(target);
+                known.is_some_and(|known| known.fidelity.is_some())
+            }
+            Test::Lora(_) => {
+                let known = self.new.training_of(target, test);
+                known.is_some_and(|known| known.figures.is_some())
+            }
+        };
+        self.paired && of_base && case_status(self.new, target, test) == RowStatus::Ok && measured
     }
 }

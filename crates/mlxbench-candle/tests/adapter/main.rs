@@ -6,6 +6,7 @@ mod ops;
 mod quantised;
 mod refusals;
 mod timing;
+mod train;
 mod trials;
 
 use std::sync::Once;

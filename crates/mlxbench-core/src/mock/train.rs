@@ -3,7 +3,7 @@
 use super::{FaultKind, MockModel};
 use crate::backend::{ContextShape, Model};
 use crate::lora::{Lora, Trainer, adapters, check_batch, no_step};
-use crate::{Nanos, Result, TokenBatch};
+use crate::{Error, Nanos, Result, TokenBatch};
 
 /// How many times a forward pass's time a step takes: the backward pass is counted as two, as the field does.
 const PASSES: u64 = 3;
@@ -21,6 +21,9 @@ pub struct MockTrainer<'a> {
 impl<'a> MockTrainer<'a> {
     pub(super) fn start(model: &'a mut MockModel, lora: &Lora) -> Result<Self> {
         lora.check(&model.config)?;
+        if model.script.no_training {
+            return Err(Error::Unsupported("the mock was told not to train".into()));
+        }
         // A generation of the script begins; the shape means nothing to it.
         model.reset(ContextShape {
             batch: 1,
@@ -68,8 +71,12 @@ impl Trainer for MockTrainer<'_> {
 
     fn gradient_norms(&mut self) -> Result<Vec<f32>> {
         let steps = self.wait()? as f32;
+        let of_b = match self.model.script.wrong_gradients {
+            true => 0.5 / steps,
+            false => 1.0 / steps,
+        };
         let of_a = if steps > 1.0 { 0.5 / steps } else { 0.0 };
-        Ok([of_a, 1.0 / steps].repeat(self.adapters))
+        Ok([of_a, of_b].repeat(self.adapters))
     }
 }
 

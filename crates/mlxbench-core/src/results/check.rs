@@ -37,6 +37,7 @@ impl RunResult {
         let named = named.chain(self.warmups.iter().map(|warmup| &warmup.test));
         let named = named.chain(self.stopped.iter().map(|stopped| &stopped.test));
         let named = named.chain(self.partings.iter().map(|parting| &parting.test));
+        let named = named.chain(self.trainings.iter().map(|training| &training.test));
         for tested in named.chain(self.failures.iter().filter_map(|f| f.test.as_ref())) {
             tested.check()?;
         }

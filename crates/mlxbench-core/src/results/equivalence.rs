@@ -92,6 +92,37 @@ impl Verdict {
     }
 }
 
+/// A target's training beside the reference's: the first steps of a test, on the same ids from the same adapters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrainingCheck {
+    /// Which target.
+    pub target: TargetId,
+    /// Which test.
+    pub test: Test,
+    /// Whether it did the same work.
+    pub verdict: Verdict,
+    /// Why it is so, where figures don't say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The figures, where both gave finite numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<TrainingFigures>,
+}
+
+/// How near two trainings are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrainingFigures {
+    /// Steps compared.
+    pub steps: usize,
+    /// Gradients compared a step: two for each adapter.
+    pub gradients: usize,
+    /// Largest |difference| of two losses, as a share of the reference's.
+    pub largest_loss_difference: f64,
+    /// Largest |difference| of two gradients' L2 norms, as a share of the reference's, or of a thousandth of its
+    /// largest of that step where that is more.
+    pub largest_norm_difference: f64,
+}
+
 /// How near two models are over the same text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fidelity {

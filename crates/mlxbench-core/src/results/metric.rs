@@ -34,6 +34,10 @@ pub enum Metric {
     DevicePeak,
     /// Mean power.
     Power,
+    /// Tokens trained on a second, after the first step.
+    Training,
+    /// Time of a training step, after the first.
+    TrainingStep,
     /// Energy a token, beyond what the machine draws when idle.
     EnergyPerToken,
 }

@@ -34,12 +34,16 @@ pub struct Sample {
     /// and the check of the logits are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_ns: Option<Nanos>,
-    /// When each token was readable on the host, from the handing over of the prompt.
+    /// When each token was readable on the host, from the handing over of the prompt; of a training when the loss
+    /// of each step was, from the start of the first.
     pub token_ns: Vec<Nanos>,
-    /// The tokens of each row.
+    /// The tokens of each row; none of a training.
     pub tokens: Vec<Vec<TokenId>>,
-    /// Whether the last logits were finite.
+    /// Whether the last logits were finite; of a training the losses.
     pub finite: bool,
+    /// The loss of each step of a training, in nats a token; `null` where it isn't finite.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Option<f32>>,
     /// Whether steps were handed over ahead of the reads, or each token was read first; absent in
     /// older results.
     #[serde(default, skip_serializing_if = "Option::is_none")]

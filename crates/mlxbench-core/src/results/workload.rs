@@ -3,6 +3,7 @@
 
 mod chat;
 mod label;
+mod lora;
 
 use std::fmt;
 
@@ -11,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Metric;
 use crate::generate::Mode;
-use crate::limits::{IDS, TOKENS, at_most};
+use crate::limits::{IDS, TOKENS, WIDTH, at_most};
+
+pub use lora::LoraTest;
 
 pub use chat::ChatTest;
 pub use label::Label;
@@ -26,6 +29,8 @@ pub enum Test {
     Generate(GenerateTest),
     /// A conversation with one KV cache.
     Chat(ChatTest),
+    /// Training low-rank adapters.
+    Lora(LoraTest),
 }
 
 /// A generation: a context in the cache, a prompt, tokens to generate.
@@ -50,7 +55,7 @@ impl Test {
     pub fn as_generate(&self) -> Option<&GenerateTest> {
         match self {
             Self::Generate(test) => Some(test),
-            Self::Chat(_) => None,
+            Self::Chat(_) | Self::Lora(_) => None,
         }
     }
 
@@ -58,6 +63,15 @@ impl Test {
     pub fn as_chat(&self) -> Option<&ChatTest> {
         match self {
             Self::Chat(test) => Some(test),
+            Self::Generate(_) | Self::Lora(_) => None,
+        }
+    }
+
+    /// The training that it is, where it is one.
+    pub fn as_lora(&self) -> Option<&LoraTest> {
+        match self {
+            Self::Lora(test) => Some(test),
+            Self::Chat(_) => None,
             Self::Generate(_) => None,
         }
     }
@@ -67,6 +81,7 @@ impl Test {
         match self {
             Self::Generate(test) => test.batch,
             Self::Chat(_) => 1,
+            Self::Lora(test) => test.batch,
         }
     }
 
@@ -74,31 +89,44 @@ impl Test {
     pub fn depth(&self) -> usize {
         match self {
             Self::Generate(test) => test.depth,
-            Self::Chat(_) => 0,
+            Self::Chat(_) | Self::Lora(_) => 0,
         }
     }
 
-    /// Tokens of a row's prompt that are measured; of a conversation those of the last turn, the history with them. The workload hands over at least one all the same.
+    /// Tokens of a row's prompt that are measured. The workload hands over at least one all the same. Of a
+    /// training all tokens of a row, of a conversation those of the last turn with all that comes before.
     pub fn prompt_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.prompt_tokens,
             Self::Chat(test) => test.prompt_tokens,
+            Self::Lora(test) => test.tokens,
         }
     }
 
-    /// Tokens generated a row that are measured. The workload generates at least one all the same.
+    /// Tokens generated a row that are measured. The workload generates at least one all the same, unless it is a
+    /// training.
     pub fn generate_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.generate_tokens,
             Self::Chat(test) => test.generate_tokens,
+            Self::Lora(_) => 0,
         }
     }
 
-    /// When the host waits for a token.
+    /// When the host waits for a token. The loss of each step is read before the next one is handed over.
     pub fn mode(&self) -> Mode {
         match self {
             Self::Generate(test) => test.mode,
             Self::Chat(test) => test.mode,
+            Self::Lora(_) => Mode::Synchronous,
+        }
+    }
+
+    /// Times over that rows of ids are handed over: the steps of a training, each with rows of its own.
+    pub fn batches(&self) -> usize {
+        match self {
+            Self::Generate(_) | Self::Chat(_) => 1,
+            Self::Lora(test) => test.steps,
         }
     }
 
@@ -125,12 +153,13 @@ impl Test {
 
     /// Token ids over all rows, of each at least one.
     pub fn ids(&self) -> usize {
-        self.row_tokens().max(1).saturating_mul(self.rows())
+        let rows = self.rows().saturating_mul(self.batches());
+        self.row_tokens().max(1).saturating_mul(rows)
     }
 
-    /// Tokens over all rows that the clock sees: prompt and generation.
+    /// Tokens over all rows that the clock sees: prompt and generation; of a training those of all steps.
     pub fn timed_tokens(&self) -> usize {
-        self.rows() * (self.prompt_tokens() + self.generate_tokens())
+        self.batches() * self.rows() * (self.prompt_tokens() + self.generate_tokens())
     }
 
     /// Whether `metric` is a figure of this workload.
@@ -138,13 +167,15 @@ impl Test {
         if let Self::Chat(test) = self {
             return test.yields(metric);
         }
+        let trains = self.as_lora();
         match metric {
-            Metric::Prefill => self.prompt_tokens() > 0,
+            Metric::Training | Metric::TrainingStep => trains.is_some_and(|test| test.steps > 1),
+            Metric::Prefill => trains.is_none() && self.prompt_tokens() > 0,
             Metric::Decode | Metric::Tpot | Metric::InterToken => self.steps() > 0,
+            Metric::Ttft => trains.is_none(),
             // The energy of filling a context can't be told apart.
             Metric::EnergyPerToken => self.depth() == 0 && self.timed_tokens() > 0,
-            Metric::Ttft
-            | Metric::EndToEnd
+            Metric::EndToEnd
             | Metric::Load
             | Metric::PeakMemory
             | Metric::DevicePeak
@@ -160,20 +191,26 @@ impl Test {
             rows @ 2.. => format!(" b{rows}"),
             _ => String::new(),
         };
-        let mode = match self.mode() {
-            Mode::Pipelined => "",
-            Mode::Synchronous => " sync",
+        let mode = match (self, self.mode()) {
+            (Self::Lora(_), _) | (_, Mode::Pipelined) => "",
+            (_, Mode::Synchronous) => " sync",
         };
         batch + mode
     }
 
     /// Refuses sizes that can't be.
-    pub(super) fn check(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Which size of what it is.
+    pub fn check(&self) -> Result<(), String> {
         at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
         at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
         at_most("depth", self.depth(), TOKENS)?;
         if let Self::Chat(test) = self {
             test.check()?;
+        }
+        if let Self::Lora(test) = self {
+            at_most("rank", test.rank, WIDTH)?;
         }
         at_most("batch x tokens of a test", self.ids(), IDS)
     }
@@ -185,13 +222,19 @@ impl From<ChatTest> for Test {
     }
 }
 
+impl From<LoraTest> for Test {
+    fn from(test: LoraTest) -> Self {
+        Self::Lora(test)
+    }
+}
+
 impl From<GenerateTest> for Test {
     fn from(test: GenerateTest) -> Self {
         Self::Generate(test)
     }
 }
 
-/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; then
+/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; `lora512 r8 l16` for a training; then
 /// [`Test::conditions`].
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,6 +245,7 @@ impl fmt::Display for Test {
                 (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
             },
             Self::Chat(test) => test.fmt(f)?,
+            Self::Lora(test) => f.write_str(&test.name())?,
         }
         if self.depth() > 0 {
             write!(f, " @ d{}", self.depth())?;
@@ -265,9 +309,42 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("`dream`, expected `generate` or `chat`"),
+            message.contains("`dream`, expected one of `generate`, `chat`, `lora`"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_training_has_the_figures_of_its_steps_alone() {
+        let training = LoraTest {
+            rank: 8,
+            layers: 16,
+            modules: crate::lora::LoraModules::All,
+            batch: 4,
+            tokens: 512,
+            steps: 3,
+        };
+        let test = Test::from(training);
+        assert_eq!(test.to_string(), "lora512 r8 l16 all b4");
+        assert_eq!((test.ids(), test.timed_tokens()), (6144, 6144));
+        for (metric, yields) in [
+            (Metric::Training, true),
+            (Metric::TrainingStep, true),
+            (Metric::EndToEnd, true),
+            (Metric::EnergyPerToken, true),
+            (Metric::Prefill, false),
+            (Metric::Decode, false),
+            (Metric::Ttft, false),
+            (Metric::InterToken, false),
+        ] {
+            assert_eq!(test.yields(metric), yields, "{metric:?}");
+        }
+        assert!(!Test::from(ALL).yields(Metric::Training));
+        let single = LoraTest {
+            steps: 1,
+            ..training
+        };
+        assert!(!Test::from(single).yields(Metric::Training));
     }
 
     #[test]

@@ -59,6 +59,24 @@ pub(super) fn prefill(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
     })
 }
 
+/// How fast adapters are trained in the first test that trains some.
+pub(super) fn training(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
+    let test = digest.main_test_of(Metric::Training)?;
+    let figure = |row: &Row| {
+        let rate = row.trained_tokens_per_second?;
+        let step = row.training_step_ns.map(|step| units::time(step.median));
+        let step = step.map_or_else(String::new, |step| format!("{step} a step"));
+        Some(figure(digest, row, rate, Metric::Training, step))
+    };
+    let rows = by_precision(digest, palette, &test, "tokens/s", Better::Higher, figure)?;
+    Some(Chart {
+        name: "training".into(),
+        title: format!("Training speed, {test}"),
+        caption: format!("Tokens of all steps but the first. {READING}"),
+        form: Form::Rows(rows),
+    })
+}
+
 /// The same for each of several tests, with the share of the machine's limit.
 pub(super) fn decode_by_test(digest: &Digest<'_>, palette: &Palette) -> Option<Chart> {
     let figure = |row: &Row| {

@@ -94,7 +94,9 @@ pub(super) fn cells(row: &ComparedRow) -> [String; HEADER.len()] {
 /// A figure with its unit.
 fn figure(metric: Compared, value: f64) -> String {
     match metric {
-        Compared::Decode | Compared::Prefill => format!("{} t/s", units::figure(value)),
+        Compared::Decode | Compared::Prefill | Compared::Training => {
+            format!("{} t/s", units::figure(value))
+        }
         Compared::Ttft | Compared::LatencyP99 => units::time(value),
         Compared::Memory => units::bytes(value as u64),
         Compared::Energy if value < 0.1 => format!("{} mJ/token", units::figure(value * 1e3)),

@@ -9,7 +9,7 @@ use crate::across::{self, labels, shared_test, tests};
 use crate::answer::answer;
 use crate::charts;
 use crate::draw::theme::Palette;
-use crate::first::{Compact, banner, caveats, compact, model, spelled, sureness};
+use crate::first::{Compact, banner, by_kind, caveats, compact, model, spelled, sureness};
 use crate::machine::whole;
 use crate::{Digest, units};
 
@@ -43,6 +43,12 @@ fn of_one(digest: &Digest<'_>, palette: &Palette) -> Markup {
     let test = digest.main_test();
     let charts = charts::of_answer(digest, palette);
     let tests: Vec<Test> = test.into_iter().collect();
+    // The main test, and of another kind all.
+    let of_main = |kind: &Vec<Test>| kind.iter().any(|one| tests.contains(one));
+    let mut kinds = by_kind(&run.tests);
+    if let Some(main) = kinds.iter_mut().find(|kind| of_main(kind)) {
+        main.clone_from(&tests);
+    }
     html! {
         (banners(&banner(digest.result)))
         h1 { (answer.headline) "." }
@@ -58,7 +64,7 @@ fn of_one(digest: &Digest<'_>, palette: &Palette) -> Markup {
         @if !tests.is_empty() {
             div.first {
                 @if let Some(hero) = charts.first() { (figures::hero(hero)) }
-                (table(&[(String::new(), compact(digest, &tests))]))
+                @for tests in &kinds { (table(&[(String::new(), compact(digest, tests))])) }
             }
             p.sure {
                 strong { "How sure? " }
@@ -156,7 +162,7 @@ fn table(tables: &[(String, Compact)]) -> Markup {
                             @if line.fault.is_empty() {
                                 @for (at, column) in columns.iter().enumerate() {
                                     @let cell = line.cells.get(at).cloned().unwrap_or_default();
-                                    td.figure[at < FIGURES] data-label=(column) {
+                                    td.figure[at < compact.figures] data-label=(column) {
                                         @if cell.best { strong { (cell.words) } } @else { (cell.words) }
                                     }
                                 }
@@ -177,16 +183,12 @@ fn table(tables: &[(String, Compact)]) -> Markup {
     }
 }
 
-/// The columns of the compact table that hold figures.
-const FIGURES: usize = 4;
-
 /// An arrow that says which way a column is better.
 pub(super) fn better(column: &str) -> Markup {
     let (arrow, words) = match column {
-        "generate t/s" | "decode t/s" | "prompt t/s" | "prefill t/s" | "MBU" | "MFU" => {
-            ("↑", "higher is better")
-        }
-        "TTFT" | "memory" | "peak memory" | "latency p50" | "latency p99" | "load"
+        "trained t/s" | "generate t/s" | "decode t/s" | "prompt t/s" | "prefill t/s" | "MBU"
+        | "MFU" => ("↑", "higher is better"),
+        "a step" | "TTFT" | "memory" | "peak memory" | "latency p50" | "latency p99" | "load"
         | "energy/token" | "between processes" => ("↓", "lower is better"),
         _ => return html! {},
     };

@@ -8,7 +8,7 @@ use super::terms::{meaning, of_column, term};
 use crate::answer::answer;
 use crate::limits::{details, limits};
 use crate::warnings::warnings;
-use crate::{Digest, conditions as told, partings, quantisation};
+use crate::{Digest, conditions as told, partings, quantisation, training};
 
 /// Whether the targets did the same work, and what quantising costs.
 pub(super) fn correctness(digest: &Digest<'_>, at: usize) -> Markup {
@@ -19,6 +19,7 @@ pub(super) fn correctness(digest: &Digest<'_>, at: usize) -> Markup {
             h2 { "Correctness" }
             @if let Some((_, said)) = work { p { strong { "Same work? " } (said) } }
             (equivalence(digest, at))
+            (trained(digest, at))
             (quantised(digest, at))
             (timed_tokens(digest))
         }
@@ -98,6 +99,28 @@ fn equivalence(digest: &Digest<'_>, at: usize) -> Markup {
                 }
             }
             p.hint { (term("kl", "KL")) " in nats. The margin is by how much the reference preferred its own token where the two part: a small one is a matter of rounding." }
+        }
+    }
+}
+
+/// How near each target's training is to the reference's.
+fn trained(digest: &Digest<'_>, at: usize) -> Markup {
+    let rows: Vec<_> = training::rows(digest).collect();
+    html! {
+        @if !rows.is_empty() {
+            h3 { (training::heading(digest)) }
+            div.scroll tabindex="0" role="region" aria-label=(format!("Trainings beside the reference's, result {}", at + 1)) {
+                table {
+                    thead { tr { @for column in training::HEADER { th scope="col" { (column) } } } }
+                    tbody { @for row in &rows {
+                        tr class=(if row[2] == "different" { "different" } else { "ok" }) {
+                            th scope="row" { (row[0]) }
+                            @for cell in &row[1..] { td { (cell) } }
+                        }
+                    } }
+                }
+            }
+            p.hint { (training::ABOUT) }
         }
     }
 }

@@ -183,10 +183,7 @@ fn filter(what: &str, values: impl Iterator<Item = String>) -> Markup {
 
 /// What a row's figures are worth: its class.
 fn state(digest: &Digest<'_>, row: &Row) -> &'static str {
-    let verdict = digest
-        .result
-        .equivalence_of(&row.target)
-        .map(|known| known.verdict);
+    let verdict = digest.result.verdict_of(&row.target, &row.test);
     match (&row.status, verdict) {
         (RowStatus::Failed { .. } | RowStatus::Missing, _) => "failed",
         (RowStatus::NotFinite, _) | (_, Some(Verdict::Different)) => "different",

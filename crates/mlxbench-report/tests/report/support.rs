@@ -62,7 +62,9 @@ pub(crate) const BOTH: Test = Test::Generate(GenerateTest {
 
 /// `test` with other sizes.
 pub(crate) fn resized(test: Test, change: impl FnOnce(&mut GenerateTest)) -> Test {
-    let Test::Generate(mut test) = test;
+    let Test::Generate(mut test) = test else {
+        panic!("{test} is no generation")
+    };
     change(&mut test);
     test.into()
 }

@@ -1,10 +1,11 @@
 //! Values that TOML allows and a benchmark doesn't.
 
-use mlxbench_core::generate::Mode;
-use mlxbench_core::limits::{IDS, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, at_most, seconds};
-use mlxbench_core::results::{GenerateTest, Test};
+mod chat;
+mod test;
 
-use super::{Config, MeasureConfig, Sweep, TargetConfig, TestConfig, TestKind};
+use mlxbench_core::limits::{POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, at_most, seconds};
+
+use super::{Config, MeasureConfig, TargetConfig, TestConfig};
 
 /// Targets times tests: fewer than [`REPETITIONS`], as `--ab` doubles them.
 const MOST_CASES: usize = 10_000;
@@ -136,65 +137,6 @@ impl TargetConfig {
         let threads = self.threads.as_ref();
         let threads = threads.map_or(1, |threads| threads.values().len());
         self.dtypes.len().saturating_mul(threads)
-    }
-}
-
-impl TestConfig {
-    /// So many tests its lists make.
-    fn len(&self) -> usize {
-        let modes = self.mode.as_ref().map_or(1, |mode| mode.values().len());
-        [
-            self.prompt_tokens.values().len(),
-            self.generate_tokens.values().len(),
-            self.depth.values().len(),
-            self.batch.values().len(),
-        ]
-        .into_iter()
-        .fold(modes, usize::saturating_mul)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        match self.kind {
-            TestKind::Generate => self.check_generation(),
-        }
-    }
-
-    fn check_generation(&self) -> Result<(), String> {
-        let most = |values: &Sweep<usize>| values.values().iter().copied().max().unwrap_or(0);
-        let batches = self.batch.values().iter();
-        let largest = GenerateTest {
-            prompt_tokens: most(&self.prompt_tokens),
-            generate_tokens: most(&self.generate_tokens),
-            depth: most(&self.depth),
-            batch: batches.map(|rows| rows.get()).max().unwrap_or(1),
-            mode: Mode::default(),
-        };
-        at_most("prompt_tokens", largest.prompt_tokens, TOKENS)?;
-        at_most("generate_tokens", largest.generate_tokens, TOKENS)?;
-        at_most("depth", largest.depth, TOKENS)?;
-        at_most(
-            "batch times the tokens of a [[test]]",
-            Test::from(largest).ids(),
-            IDS,
-        )?;
-        for &prompt in self.prompt_tokens.values() {
-            for &generate in self.generate_tokens.values() {
-                match (prompt, generate) {
-                    (0, 0) => {
-                        return Err(
-                            "a [[test]] needs prompt_tokens, generate_tokens or both".into()
-                        );
-                    }
-                    (0, 1) => {
-                        return Err("generate_tokens = 1 alone leaves no decode step to time: \
-                                    write 2 or more, or add prompt_tokens"
-                            .into());
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{self, BYTES, THREADS};
 use mlxbench_core::protocol::{
-    ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request, VERSION,
+    ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request, Trained, VERSION,
 };
 use mlxbench_core::results::FailureKind;
 use mlxbench_core::text::{printable, quotable};
@@ -17,24 +17,40 @@ use super::WorkerError;
 pub(super) const SHORT: usize = 1 << 20;
 /// What to do with a worker that isn't ours.
 const UPDATE: &str = "change the worker as crates/mlxbench-core/PROTOCOL.md tells";
+/// Characters of an f32 that is written as JSON, with a comma and a space.
+const REAL: usize = 32;
+/// Gradients of a step at most: those of some thousand layers.
+const MOST_GRADIENTS: usize = 1 << 14;
 /// Characters of rubbish that are quoted.
 const QUOTED: usize = 200;
 
 /// Bytes of the longest line that answers `request`.
 pub(super) fn longest(request: &Request) -> usize {
-    let Request::Generate(generate) = request else {
-        return SHORT;
-    };
     // The digits of the largest numbers, each with a comma and a space.
     let (token, time) = (
         TokenId::MAX.to_string().len() + 2,
         u64::MAX.to_string().len() + 2,
     );
-    let step = generate.prompt.batch().saturating_mul(token) + time;
-    generate
-        .new_tokens
-        .saturating_mul(step)
-        .saturating_add(SHORT)
+    let (steps, step) = match request {
+        Request::Generate(generate) => (
+            generate.new_tokens,
+            generate.prompt.batch().saturating_mul(token) + time,
+        ),
+        Request::Converse(converse) => (
+            converse.prompts.len(),
+            // A turn's counts take less than a line of 256.
+            converse.new_tokens.saturating_mul(token + time) + 256,
+        ),
+        Request::Train(train) => (
+            train.batches.len(),
+            match train.gradients {
+                true => time + REAL + MOST_GRADIENTS * REAL,
+                false => time + REAL,
+            },
+        ),
+        _ => return SHORT,
+    };
+    steps.saturating_mul(step).saturating_add(SHORT)
 }
 
 /// The reply that a line is.
@@ -202,6 +218,37 @@ pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated
     }
 }
 
+/// A time and a loss for each of `steps`, and as many gradients in each where they were asked for.
+///
+/// # Errors
+/// When they don't add up.
+pub(super) fn trained(
+    trained: Trained,
+    steps: usize,
+    gradients: bool,
+) -> Result<Trained, WorkerError> {
+    let norms = &trained.gradient_norms;
+    let whole = trained.step_ns.len() == steps
+        && trained.losses.len() == steps
+        && trained.step_ns.is_sorted()
+        && norms.len() == if gradients { steps } else { 0 }
+        && norms.iter().all(|step| step.len() == norms[0].len());
+    if !whole {
+        return Err(wrong(format!(
+            "asked for {steps} steps of training, the worker answered with {} times, {} losses and gradients of {} \
+             steps, or with times that run backwards",
+            trained.step_ns.len(),
+            trained.losses.len(),
+            norms.len()
+        )));
+    }
+    time(trained.step_ns.last().copied().unwrap_or_default())?;
+    match trained.device_peak_bytes {
+        Some(bytes @ BYTES..) => Err(wrong(format!("the worker says that it held {bytes} bytes"))),
+        _ => Ok(trained),
+    }
+}
+
 /// What a generation should give.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
@@ -242,7 +289,9 @@ pub(super) fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Hello(_) => "hello",
         Reply::Loaded(_) => "loaded",
         Reply::Generated(_) => "generated",
+        Reply::Conversed(_) => "conversed",
         Reply::Scored => "scored",
+        Reply::Trained(_) => "trained",
         Reply::Probed { .. } => "probed",
         Reply::Tried { .. } => "tried",
         Reply::Error { .. } => "error",
@@ -250,7 +299,7 @@ pub(super) fn unexpected(reply: &Reply) -> WorkerError {
     wrong(format!("the worker answered `{name}` out of turn"))
 }
 
-fn wrong(message: impl Into<String>) -> WorkerError {
+pub(super) fn wrong(message: impl Into<String>) -> WorkerError {
     WorkerError::new(FailureKind::Protocol, message)
 }
 

@@ -5,4 +5,5 @@ mod ops;
 mod quantised;
 mod refusals;
 mod timing;
+mod train;
 mod trials;

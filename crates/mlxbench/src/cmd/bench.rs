@@ -226,6 +226,15 @@ fn tests(args: &Args) -> anyhow::Result<Vec<TestConfig>> {
         depth: depth.clone(),
         batch: batch.clone(),
         mode: mode.clone(),
+        conversation: None,
+        turns: None,
+        system_tokens: None,
+        user_tokens: None,
+        reply_tokens: None,
+        rank: None,
+        layers: None,
+        modules: None,
+        steps: None,
     };
     let none = || Sweep::one(0);
     let prefill = Sweep::several(lengths(&args.n_prompt, default(512)));

@@ -1,26 +1,19 @@
 //! All layers over a whole text, with adapters that gradients pass to, and no KV cache.
 
 use super::Decoder;
+use crate::Result;
 use crate::backend::ContextShape;
 use crate::gemma::KeysValues;
 use crate::gemma::parts::{Rope, Span, Spans};
 use crate::gemma::pass::Passes;
 use crate::gemma::train::{Differentiable, LayerAdapters};
-use crate::{Error, Result};
 
 impl<F: Differentiable> Decoder<F> {
     /// What all layers share in a pass over `tokens` in each of `batch` rows, from the first position on.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a mixture of experts; the framework's own.
+    /// The framework's own.
     pub fn text(&self, batch: usize, tokens: usize) -> Result<Spans<F>> {
-        if self.specs.iter().any(|layer| layer.experts.is_some()) {
-            return Err(Error::Unsupported(
-                "a model with a mixture of experts isn't trained: the host picks experts, and no gradient passes \
-                 through what it picks by"
-                    .into(),
-            ));
-        }
         let shape = ContextShape {
             batch,
             capacity: tokens,

@@ -38,6 +38,18 @@ pub struct ChatTest {
 }
 
 impl ChatTest {
+    /// A conversation of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        conversation: None,
+        turns: 0,
+        system_tokens: 0,
+        user_tokens: 0,
+        reply_tokens: 0,
+        prompt_tokens: 0,
+        generate_tokens: 0,
+        mode: Mode::Pipelined,
+    };
+
     /// The sum of its parts: tokens of the last prompt of a conversation that is made.
     pub fn made_prompt_tokens(&self) -> usize {
         let turn = self.user_tokens.saturating_add(self.reply_tokens);
@@ -59,7 +71,9 @@ impl ChatTest {
             Metric::WarmTtft => self.turns > 1,
             Metric::Decode | Metric::Tpot | Metric::InterToken => self.generate_tokens > 1,
             // The last prompt's second reading is in the energy and isn't part of the conversation.
-            Metric::Prefill | Metric::EnergyPerToken => false,
+            Metric::Prefill | Metric::EnergyPerToken | Metric::Training | Metric::TrainingStep => {
+                false
+            }
         }
     }
 

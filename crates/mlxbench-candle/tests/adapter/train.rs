@@ -1,0 +1,91 @@
+//! Training of low-rank adapters.
+
+use mlxbench_candle::CandleBackend;
+use mlxbench_conformance::Golden;
+use mlxbench_core::backend::Backend;
+use mlxbench_core::lora::{Lora, LoraModules};
+use mlxbench_core::{Device, Dtype, Error, Model, Placement, Precision, Scheme, TokenBatch};
+
+const LORA: Lora = Lora {
+    rank: 2,
+    layers: 2,
+    modules: LoraModules::QueryValue,
+    scale: 20.0,
+    learning_rate: 0.01,
+    weight_decay: 0.0,
+    seed: 0,
+};
+
+fn on_the_cpu(precision: impl Into<Precision>) -> Placement {
+    Placement {
+        device: Device::cpu(),
+        precision: precision.into(),
+    }
+}
+
+#[test]
+fn f32_steps_equal_those_of_pytorchs_autograd() {
+    let mut count = 0;
+    for golden in Golden::all().unwrap() {
+        let steps = golden.compare_steps(&mut CandleBackend::default(), &on_the_cpu(Dtype::F32));
+        let steps = steps.unwrap();
+        steps.assert_within(1e-4, 1e-3);
+        count += steps.count;
+    }
+    assert!(count >= 5 * 3 * 3, "{count} steps");
+}
+
+#[test]
+fn the_models_own_weights_stay_as_they_are() {
+    for name in ["gemma1", "gemma2", "gemma3", "gemma4-e"] {
+        let goldens = Golden::all().unwrap().into_iter();
+        let golden = goldens
+            .into_iter()
+            .find(|golden| golden.name == name)
+            .unwrap();
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            let placement = on_the_cpu(dtype);
+            let moved = golden.train_beside(&mut CandleBackend::default(), &placement);
+            assert_eq!(moved.unwrap(), 0.0, "{name} in {dtype}");
+        }
+    }
+}
+
+#[test]
+fn quantised_weights_are_refused_with_the_reason() {
+    let placement = on_the_cpu("q8-f32".parse::<Precision>().unwrap());
+    let golden = Golden::quantised(Scheme::Q8).unwrap().remove(0);
+    let mut model = golden
+        .load(&mut CandleBackend::default(), &placement)
+        .unwrap();
+    let error = model.trainer(&LORA).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    assert!(error.to_string().contains("have no gradient"), "{error}");
+}
+
+fn model(name: &str) -> <CandleBackend as Backend>::Model {
+    let mut goldens = Golden::all().unwrap().into_iter();
+    let golden = goldens.find(|golden| golden.name == name).unwrap();
+    let model = golden.load(&mut CandleBackend::default(), &on_the_cpu(Dtype::F32));
+    model.unwrap()
+}
+
+#[test]
+fn a_mixture_of_experts_is_refused_with_the_reason() {
+    let error = model("gemma4-experts")
+        .trainer(&LORA)
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    assert!(error.to_string().contains("choice of experts"), "{error}");
+}
+
+#[test]
+fn a_step_needs_tokens_to_learn_from_and_a_loss_needs_a_step() {
+    let mut model = model("gemma3");
+    let mut trainer = model.trainer(&LORA).unwrap();
+    let error = trainer.step(&TokenBatch::row(vec![1])).unwrap_err();
+    assert!(error.to_string().contains("at least 2 a row"), "{error}");
+    let error = trainer.loss().unwrap_err();
+    assert!(error.to_string().contains("no step was taken"), "{error}");
+}

@@ -1,0 +1,54 @@
+//! Training low-rank adapters: steps of an optimiser over rows of ids.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::lora::{Lora, LoraModules};
+
+/// A run of LoRA steps on fresh adapters ([`crate::lora`]).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct LoraTest {
+    /// Rank of the adapters.
+    pub rank: usize,
+    /// The last so many layers have adapters.
+    pub layers: usize,
+    /// Which projections have one.
+    pub modules: LoraModules,
+    /// Rows of a step.
+    pub batch: usize,
+    /// Tokens a row.
+    pub tokens: usize,
+    /// Steps of a repetition. The first one isn't in the rate: frameworks compile and make room in it.
+    pub steps: usize,
+}
+
+impl LoraTest {
+    /// What is trained and how, with initial values of `seed`; what a test doesn't say is
+    /// [`Lora::default`]'s.
+    pub fn lora(&self, seed: u64) -> Lora {
+        Lora {
+            rank: self.rank,
+            layers: self.layers,
+            modules: self.modules,
+            seed,
+            ..Lora::default()
+        }
+    }
+
+    /// Its name without its rows: `lora512 r8 l16`, then `all` where all projections have an adapter.
+    pub(super) fn name(&self) -> String {
+        let modules = match self.modules {
+            LoraModules::QueryValue => "",
+            LoraModules::All => " all",
+        };
+        let Self {
+            tokens,
+            rank,
+            layers,
+            ..
+        } = self;
+        format!("lora{tokens} r{rank} l{layers}{modules}")
+    }
+}
