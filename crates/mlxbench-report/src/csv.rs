@@ -13,7 +13,7 @@ use mlxbench_core::results::{
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition; `process` in
 /// older results.
-const COLUMNS: [&str; 60] = [
+const COLUMNS: [&str; 62] = [
     "run",
     "started",
     "model",
