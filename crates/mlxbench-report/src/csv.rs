@@ -10,7 +10,7 @@ use mlxbench_core::results::{ClockRange, Failure, RunResult, Sample, TargetFacts
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition; `process` in
 /// older results.
-const COLUMNS: [&str; 54] = [
+const COLUMNS: [&str; 56] = [
     "run",
     "started",
     "model",

@@ -15,6 +15,7 @@ mod first_hour;
 mod generate;
 mod interrupts;
 mod loading;
+mod lora;
 mod lost_outputs;
 mod measure;
 mod ops;
