@@ -50,10 +50,10 @@ pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
 pub use metric::Metric;
 pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
-pub use samples::{PeakSince, Sample, StopReason, Stopped, Warmup};
+pub use samples::{PeakSince, Sample, StopReason, Stopped, Turns, Warmup};
 pub use target::{Side, TargetFacts, TargetId};
 pub use timeline::Timeline;
-pub use workload::{GenerateTest, LoraTest, Test};
+pub use workload::{ChatTest, GenerateTest, Label, LoraTest, Test};
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -203,7 +203,9 @@ impl RunResult {
     /// Whether a target did the reference's work in a test, where that was looked at.
     pub fn verdict_of(&self, target: &TargetId, test: &Test) -> Option<Verdict> {
         match test {
-            Test::Generate(_) => self.equivalence_of(target).map(|known| known.verdict),
+            Test::Generate(_) | Test::Chat(_) => {
+                self.equivalence_of(target).map(|known| known.verdict)
+            }
             Test::Lora(_) => self.training_of(target, test).map(|known| known.verdict),
         }
     }

@@ -1,6 +1,6 @@
 //! What a report says first: where its figures hold, a row for each framework and precision, and how sure it is.
 
-use mlxbench_analysis::{Estimate, Row, Unfit, standings};
+use mlxbench_analysis::{ChatFigures, Estimate, Row, Unfit, standings};
 use mlxbench_core::lora::LoraModules;
 use mlxbench_core::results::{LoraTest, RunResult, Test, Verdict};
 
@@ -55,6 +55,18 @@ const COLUMNS: [&str; 6] = [
 /// The same of trainings.
 const TRAINING_COLUMNS: [&str; 5] = ["trained t/s", "a step", "memory", "same work", "fidelity"];
 
+/// The same of conversations.
+const CHAT_COLUMNS: [&str; 8] = [
+    "overall t/s",
+    "generate t/s",
+    "first TTFT",
+    "warm TTFT",
+    "cold TTFT",
+    "memory",
+    "same work",
+    "fidelity",
+];
+
 /// A row for each framework and precision.
 pub(crate) struct Compact {
     pub(crate) columns: Vec<&'static str>,
@@ -91,11 +103,14 @@ pub(crate) struct Cell {
     pub(crate) best: bool,
 }
 
-/// `tests` by their kind, each of which has a table: generations, then trainings.
+/// `tests` by their kind, each of which has a table: generations, conversations, trainings.
 pub(crate) fn by_kind(tests: &[Test]) -> Vec<Vec<Test>> {
     let (trainings, others): (Vec<Test>, Vec<Test>) =
         tests.iter().partition(|test| test.as_lora().is_some());
-    let kinds = [others, trainings].into_iter();
+    let (chats, others) = others
+        .into_iter()
+        .partition(|test| test.as_chat().is_some());
+    let kinds = [others, chats, trainings].into_iter();
     kinds.filter(|tests| !tests.is_empty()).collect()
 }
 
@@ -104,9 +119,10 @@ pub(crate) fn by_kind(tests: &[Test]) -> Vec<Vec<Test>> {
 pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
     let rows = &digest.summary.rows;
     let quantised = rows.iter().any(|row| row.quantisation_cost.is_some());
-    let all = match tests.first().and_then(Test::as_lora) {
-        Some(_) => &TRAINING_COLUMNS[..],
-        None => &COLUMNS[..],
+    let all = match tests.first() {
+        Some(Test::Lora(_)) => &TRAINING_COLUMNS[..],
+        Some(Test::Chat(_)) => &CHAT_COLUMNS[..],
+        Some(Test::Generate(_)) | None => &COLUMNS[..],
     };
     let columns = &all[..all.len() - usize::from(!quantised)];
     let lines = tests
@@ -163,6 +179,20 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
                 ),
                 cell(time(row.ttft_ns), is_first(&prompt)),
             ],
+            Test::Chat(_) => {
+                let chat = row.chat.as_ref();
+                let of = |figure: fn(&ChatFigures) -> Option<Estimate>| chat.and_then(figure);
+                vec![
+                    cell(of(|chat| chat.tokens_per_second).map(marked), false),
+                    cell(
+                        row.decode_tokens_per_second.map(|rate| units::rate(&rate)),
+                        is_first(&generate),
+                    ),
+                    cell(time(row.ttft_ns), false),
+                    cell(time(of(|chat| chat.warm_ttft_ns)), false),
+                    cell(time(of(|chat| chat.reread_ttft_ns)), false),
+                ]
+            }
             Test::Lora(_) => vec![
                 cell(row.trained_tokens_per_second.map(marked), is_first(&trains)),
                 cell(time(row.training_step_ns), is_first(&trains)),
@@ -261,6 +291,9 @@ pub(crate) fn model(result: &RunResult) -> &str {
 pub(crate) fn spelled(test: &Test) -> String {
     if let Test::Lora(training) = test {
         return of_training(training);
+    }
+    if let Some(chat) = test.as_chat() {
+        return crate::chat::spelled(chat);
     }
     let prompt = match test.prompt_tokens() {
         0 => None,

@@ -60,7 +60,7 @@ impl Runner<'_> {
                 Ok(work) => work,
                 Err(error) => return Ok(Err(error)),
             };
-            times.extend(work.token_ns.last());
+            times.extend(work.end_to_end());
             steady = is_steady(&times);
         }
         self.record(Record::Warmup(Warmup {
@@ -117,6 +117,7 @@ impl Runner<'_> {
                 token_ns: measured.work.token_ns,
                 tokens: measured.work.tokens,
                 finite: measured.work.finite,
+                turns: measured.work.turns,
                 losses: measured.work.losses,
                 form: measured.work.form,
                 peak_memory_bytes: measured.peak_memory_bytes,

@@ -1,8 +1,8 @@
 //! What a worker is asked for in a repetition, a kind of test after another, and what comes of it.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::protocol::{Generate, Train};
-use mlxbench_core::results::{GenerateTest, LoraTest, Test};
+use mlxbench_core::protocol::{Converse, Generate, Train};
+use mlxbench_core::results::{ChatTest, GenerateTest, LoraTest, Test, Turns};
 use mlxbench_core::{Nanos, TokenBatch, TokenId};
 
 use crate::plan::Plan;
@@ -13,10 +13,22 @@ use crate::prompt::Prompt;
 pub(crate) struct Work {
     pub(crate) token_ns: Vec<Nanos>,
     pub(crate) tokens: Vec<Vec<TokenId>>,
+    pub(crate) turns: Option<Turns>,
     pub(crate) losses: Vec<Option<f32>>,
     pub(crate) finite: bool,
     pub(crate) form: Option<Mode>,
     pub(crate) device_peak_bytes: Option<u64>,
+}
+
+impl Work {
+    /// The time of the whole, without what is done for comparison.
+    pub(crate) fn end_to_end(&self) -> Option<Nanos> {
+        let Some(turns) = &self.turns else {
+            return self.token_ns.last().copied();
+        };
+        let ends = turns.turns.iter().filter_map(|turn| turn.token_ns.last());
+        Some(Nanos(ends.map(|end| end.0).sum()))
+    }
 }
 
 /// Has `worker` do the work of test `test` of `plan` once.
@@ -24,11 +36,27 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
     let (test, prompt) = &plan.tests[test];
     match test {
         Test::Generate(test) => generate(plan, test, prompt, worker),
+        Test::Chat(chat) => {
+            let conversed = worker.converse(conversation(plan, test, chat), plan.vocab_size())?;
+            Ok(Work {
+                token_ns: Vec::new(),
+                tokens: Vec::new(),
+                turns: Some(Turns {
+                    turns: conversed.turns,
+                    cold_ttft_ns: conversed.cold_ttft_ns,
+                }),
+                losses: Vec::new(),
+                finite: conversed.finite,
+                form: Some(conversed.form),
+                device_peak_bytes: conversed.device_peak_bytes,
+            })
+        }
         Test::Lora(test) => {
             let trained = worker.train(training(plan, test, prompt, test.steps, false))?;
             Ok(Work {
                 token_ns: trained.step_ns,
                 tokens: Vec::new(),
+                turns: None,
                 finite: trained.losses.iter().all(Option::is_some),
                 losses: trained.losses,
                 form: None,
@@ -57,11 +85,23 @@ fn generate(
     Ok(Work {
         token_ns: generated.token_ns,
         tokens: generated.tokens,
+        turns: None,
         losses: Vec::new(),
         finite: generated.finite,
         form: Some(generated.form),
         device_peak_bytes: generated.device_peak_bytes,
     })
+}
+
+/// The conversation of a test.
+pub(crate) fn conversation(plan: &Plan, test: &Test, chat: &ChatTest) -> Converse {
+    Converse {
+        prompts: plan.conversations.get(test).cloned().unwrap_or_default(),
+        new_tokens: chat.generate_tokens,
+        chunk: plan.settings.chunk,
+        mode: chat.mode,
+        logits: None,
+    }
 }
 
 /// The first `steps` of a test's training. The rows of its prompt are those of all steps.

@@ -237,6 +237,7 @@ mod tests {
             token_ns: (1..=3).map(|step| ms(step * step_ms)).collect(),
             tokens: vec![vec![1, 2, 3]],
             finite: true,
+            turns: None,
             losses: Vec::new(),
             form: None,
             peak_memory_bytes: None,

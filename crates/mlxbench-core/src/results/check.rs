@@ -2,7 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::{ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, Settings, Timeline};
+use super::{
+    ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, Settings, Timeline, Turns,
+};
 use crate::gemma::LayerSpec;
 use crate::limits::{
     BYTES, CELSIUS, JOULES, LAYERS, MEGAHERTZ, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS,
@@ -180,11 +182,27 @@ fn sample(sample: &Sample) -> Result<(), String> {
     at_most("process", sample.process.unwrap_or(0), REPETITIONS)?;
     times("wall_ns", sample.wall_ns.as_slice())?;
     times("token_ns", &sample.token_ns)?;
+    sample.turns.as_ref().map_or(Ok(()), turns)?;
     bytes("peak_memory_bytes", sample.peak_memory_bytes.unwrap_or(0))?;
     bytes("device_peak_bytes", sample.device_peak_bytes.unwrap_or(0))?;
     energy("energy_joules", sample.energy_joules)?;
     sample.conditions.as_ref().map_or(Ok(()), conditions)?;
     sample.timeline.as_ref().map_or(Ok(()), timeline)
+}
+
+fn turns(turns: &Turns) -> Result<(), String> {
+    times("cold_ttft_ns", &[turns.cold_ttft_ns])?;
+    for turn in &turns.turns {
+        times("token_ns of a turn", &turn.token_ns)?;
+        at_most("prompt_tokens of a turn", turn.prompt_tokens, TOKENS)?;
+        at_most("new_tokens of a turn", turn.new_tokens, TOKENS)?;
+        at_most("read_tokens of a turn", turn.read_tokens, TOKENS)?;
+        bytes(
+            "device_peak_bytes of a turn",
+            turn.device_peak_bytes.unwrap_or(0),
+        )?;
+    }
+    Ok(())
 }
 
 fn conditions(conditions: &DeviceConditions) -> Result<(), String> {

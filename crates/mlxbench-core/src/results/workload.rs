@@ -1,6 +1,8 @@
 //! Tests: workloads with their sizes. Whoever shows, compares or keeps one asks it for its name, its sizes
 //! and its figures; what kind it is matters to the runner alone.
 
+mod chat;
+mod label;
 mod lora;
 
 use std::fmt;
@@ -14,6 +16,9 @@ use crate::limits::{IDS, TOKENS, WIDTH, at_most};
 
 pub use lora::LoraTest;
 
+pub use chat::ChatTest;
+pub use label::Label;
+
 /// A workload: what a target is given to do, and timed at.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -22,6 +27,8 @@ pub use lora::LoraTest;
 pub enum Test {
     /// Generating from a prompt.
     Generate(GenerateTest),
+    /// A conversation with one KV cache.
+    Chat(ChatTest),
     /// Training low-rank adapters.
     Lora(LoraTest),
 }
@@ -48,7 +55,15 @@ impl Test {
     pub fn as_generate(&self) -> Option<&GenerateTest> {
         match self {
             Self::Generate(test) => Some(test),
-            Self::Lora(_) => None,
+            Self::Chat(_) | Self::Lora(_) => None,
+        }
+    }
+
+    /// The conversation that it is, where it is one.
+    pub fn as_chat(&self) -> Option<&ChatTest> {
+        match self {
+            Self::Chat(test) => Some(test),
+            Self::Generate(_) | Self::Lora(_) => None,
         }
     }
 
@@ -56,6 +71,7 @@ impl Test {
     pub fn as_lora(&self) -> Option<&LoraTest> {
         match self {
             Self::Lora(test) => Some(test),
+            Self::Chat(_) => None,
             Self::Generate(_) => None,
         }
     }
@@ -64,6 +80,7 @@ impl Test {
     pub fn rows(&self) -> usize {
         match self {
             Self::Generate(test) => test.batch,
+            Self::Chat(_) => 1,
             Self::Lora(test) => test.batch,
         }
     }
@@ -72,15 +89,16 @@ impl Test {
     pub fn depth(&self) -> usize {
         match self {
             Self::Generate(test) => test.depth,
-            Self::Lora(_) => 0,
+            Self::Chat(_) | Self::Lora(_) => 0,
         }
     }
 
     /// Tokens of a row's prompt that are measured. The workload hands over at least one all the same. Of a
-    /// training all tokens of a row.
+    /// training all tokens of a row, of a conversation those of the last turn with all that comes before.
     pub fn prompt_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.prompt_tokens,
+            Self::Chat(test) => test.prompt_tokens,
             Self::Lora(test) => test.tokens,
         }
     }
@@ -90,6 +108,7 @@ impl Test {
     pub fn generate_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.generate_tokens,
+            Self::Chat(test) => test.generate_tokens,
             Self::Lora(_) => 0,
         }
     }
@@ -98,6 +117,7 @@ impl Test {
     pub fn mode(&self) -> Mode {
         match self {
             Self::Generate(test) => test.mode,
+            Self::Chat(test) => test.mode,
             Self::Lora(_) => Mode::Synchronous,
         }
     }
@@ -105,7 +125,7 @@ impl Test {
     /// Times over that rows of ids are handed over: the steps of a training, each with rows of its own.
     pub fn batches(&self) -> usize {
         match self {
-            Self::Generate(_) => 1,
+            Self::Generate(_) | Self::Chat(_) => 1,
             Self::Lora(test) => test.steps,
         }
     }
@@ -144,6 +164,9 @@ impl Test {
 
     /// Whether `metric` is a figure of this workload.
     pub fn yields(&self, metric: Metric) -> bool {
+        if let Self::Chat(test) = self {
+            return test.yields(metric);
+        }
         let trains = self.as_lora();
         match metric {
             Metric::Training | Metric::TrainingStep => trains.is_some_and(|test| test.steps > 1),
@@ -157,6 +180,7 @@ impl Test {
             | Metric::PeakMemory
             | Metric::DevicePeak
             | Metric::Power => true,
+            Metric::WarmTtft | Metric::RereadTtft | Metric::Effective => false,
         }
     }
 
@@ -167,9 +191,9 @@ impl Test {
             rows @ 2.. => format!(" b{rows}"),
             _ => String::new(),
         };
-        let mode = match self.as_generate().map(|test| test.mode) {
-            Some(Mode::Synchronous) => " sync",
-            Some(Mode::Pipelined) | None => "",
+        let mode = match (self, self.mode()) {
+            (Self::Lora(_), _) | (_, Mode::Pipelined) => "",
+            (_, Mode::Synchronous) => " sync",
         };
         batch + mode
     }
@@ -182,10 +206,19 @@ impl Test {
         at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
         at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
         at_most("depth", self.depth(), TOKENS)?;
+        if let Self::Chat(test) = self {
+            test.check()?;
+        }
         if let Self::Lora(test) = self {
             at_most("rank", test.rank, WIDTH)?;
         }
         at_most("batch x tokens of a test", self.ids(), IDS)
+    }
+}
+
+impl From<ChatTest> for Test {
+    fn from(test: ChatTest) -> Self {
+        Self::Chat(test)
     }
 }
 
@@ -211,6 +244,7 @@ impl fmt::Display for Test {
                 (0, generate) => write!(f, "tg{generate}")?,
                 (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
             },
+            Self::Chat(test) => test.fmt(f)?,
             Self::Lora(test) => f.write_str(&test.name())?,
         }
         if self.depth() > 0 {
@@ -275,7 +309,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("`dream`, expected `generate` or `lora`"),
+            message.contains("`dream`, expected one of `generate`, `chat`, `lora`"),
             "{message}"
         );
     }

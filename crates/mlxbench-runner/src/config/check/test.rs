@@ -18,6 +18,11 @@ impl TestConfig {
             self.depth.values().len(),
             self.batch.values().len(),
             of(&self.mode),
+            of(&self.conversation),
+            of(&self.turns),
+            of(&self.system_tokens),
+            of(&self.user_tokens),
+            of(&self.reply_tokens),
             of(&self.rank),
             of(&self.layers),
             of(&self.modules),
@@ -27,41 +32,56 @@ impl TestConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
+        self.refuse_others()?;
         match self.kind {
-            TestKind::Generate => {
-                self.refuse(&[
-                    ("rank", self.rank.is_some()),
-                    ("layers", self.layers.is_some()),
-                    ("modules", self.modules.is_some()),
-                    ("steps", self.steps.is_some()),
-                ])?;
-                self.check_generation()
-            }
-            TestKind::Lora => {
-                self.refuse(&[
-                    (
-                        "generate_tokens",
-                        self.generate_tokens != super::super::zero(),
-                    ),
-                    ("depth", self.depth != super::super::zero()),
-                    ("mode", self.mode.is_some()),
-                ])?;
-                self.check_training()
-            }
+            TestKind::Generate => self.check_generation(),
+            TestKind::Chat => self.check_chat(),
+            TestKind::Lora => self.check_training(),
         }
     }
 
     /// Refuses keys that are given and belong to another kind.
-    fn refuse(&self, others: &[(&str, bool)]) -> Result<(), String> {
-        let (kind, other) = match self.kind {
-            TestKind::Generate => ("generate", "lora"),
-            TestKind::Lora => ("lora", "generate"),
-        };
-        match others.iter().find(|(_, given)| *given) {
-            Some((key, _)) => Err(format!(
-                "`{key}` is a key of a [[test]] with kind = \"{other}\", and this one's is \"{kind}\": take it out, or \
-                 change the kind"
-            )),
+    fn refuse_others(&self) -> Result<(), String> {
+        use TestKind::{Chat, Generate, Lora};
+        let zero = super::super::zero();
+        let keys: [(&str, &[TestKind], bool); 14] = [
+            (
+                "prompt_tokens",
+                &[Generate, Lora],
+                self.prompt_tokens != zero,
+            ),
+            (
+                "generate_tokens",
+                &[Generate, Chat],
+                self.generate_tokens != zero,
+            ),
+            ("depth", &[Generate], self.depth != zero),
+            (
+                "batch",
+                &[Generate, Lora],
+                self.batch != super::super::one(),
+            ),
+            ("mode", &[Generate, Chat], self.mode.is_some()),
+            ("conversation", &[Chat], self.conversation.is_some()),
+            ("turns", &[Chat], self.turns.is_some()),
+            ("system_tokens", &[Chat], self.system_tokens.is_some()),
+            ("user_tokens", &[Chat], self.user_tokens.is_some()),
+            ("reply_tokens", &[Chat], self.reply_tokens.is_some()),
+            ("rank", &[Lora], self.rank.is_some()),
+            ("layers", &[Lora], self.layers.is_some()),
+            ("modules", &[Lora], self.modules.is_some()),
+            ("steps", &[Lora], self.steps.is_some()),
+        ];
+        let mut keys = keys.into_iter();
+        match keys.find(|(_, kinds, given)| *given && !kinds.contains(&self.kind)) {
+            Some((key, kinds, _)) => {
+                let (others, own) = (kinds.iter().map(|kind| kind.name()), self.kind.name());
+                Err(format!(
+                    "`{key}` is a key of a [[test]] with kind = \"{}\", and this one's is \"{own}\": take it out, or \
+                     change the kind",
+                    others.collect::<Vec<_>>().join("\" or \"")
+                ))
+            }
             None => Ok(()),
         }
     }
