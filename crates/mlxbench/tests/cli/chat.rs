@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Scene, stderr, stdout, worker};
+use crate::interrupts::{end_of, interrupt};
+use crate::support::{Scene, mock, stderr, stdout};
 
 const MADE: &str = "[[test]]\nkind = \"chat\"\nturns = 3\nsystem_tokens = 12\nuser_tokens = 4\n\
                     reply_tokens = 6\ngenerate_tokens = 3\n";
@@ -108,12 +109,7 @@ fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
 #[test]
 fn a_window_that_cannot_go_back_reads_the_history_again() {
     let scene = Scene::new();
-    let mock = worker("mock");
-    let target = format!(
-        "[backend.forgetful]\ncommand = [{:?}, \"--rewinds\", \"1\"]\n\
-         [[target]]\nbackend = \"forgetful\"\ndevice = \"cpu\"\ndtypes = [\"f32\"]\n",
-        mock.to_str().unwrap()
-    );
+    let target = mock("forgetful", &["--rewinds", "1"]);
     scene.config(&format!("{ONCE}{MADE}{target}"));
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
@@ -247,23 +243,16 @@ fn what_is_no_conversation_is_refused_before_anything_runs() {
 #[test]
 fn an_interrupted_conversation_goes_on_where_it_was() {
     let scene = Scene::new();
-    let mock = worker("mock");
-    let target = |fault: &str| {
-        format!(
-            "[backend.frail]\ncommand = [{:?}{fault}]\n\
-         [[target]]\nbackend = \"frail\"\ndevice = \"cpu\"\ndtypes = [\"f32\"]\n",
-            mock.to_str().unwrap()
-        )
-    };
-    // Two caches a conversation: the third one's first is the fifth.
+    // A conversation has two caches, the second for its last prompt read cold: the third one is of the second
+    // repetition.
     scene.config(&format!(
         "{ONCE}{MADE}{}",
-        target(", \"--fault\", \"hang@3\"")
+        mock("frail", &["--fault", "hang@3"])
     ));
-    let mut run = scene.run_until("2/2");
-    crate::support::interrupt(&run);
-    assert_eq!(run.wait().unwrap().code(), Some(130));
-    scene.config(&format!("{ONCE}{MADE}{}", target("")));
+    let run = scene.run_until("2/2");
+    interrupt(&run);
+    assert_eq!(end_of(run).code(), Some(130));
+    scene.config(&format!("{ONCE}{MADE}{}", mock("frail", &[])));
     let resumed = scene.mlxbench(&["run", "config.toml", "--resume"]);
     assert_eq!(resumed.status.code(), Some(0), "{}", stderr(&resumed));
     assert_eq!(scene.result()["samples"].as_array().unwrap().len(), 2);
