@@ -93,19 +93,13 @@ impl<'a> LoraTrainer<'a> {
     /// Its gradients, one for each matrix.
     fn backward(&self, loss: &Tensor) -> candle_core::Result<Vec<Tensor>> {
         let mut store = loss.backward()?;
-        let gradients = self.matrices.iter().zip(&self.adapters_twice());
-        let gradients = gradients.map(|(matrix, adapter)| {
+        let gradients = self.matrices.iter().enumerate().map(|(index, matrix)| {
             store.remove(matrix.as_tensor()).ok_or_else(|| {
-                let name = adapter.name();
-                candle_core::Error::msg(format!("candle lost the gradient of {name}"))
+                let name = self.adapters[index / 2].name();
+                candle_core::Error::msg(format!("candle lost a gradient of {name}"))
             })
         });
         gradients.collect()
-    }
-
-    /// The adapter of each matrix.
-    fn adapters_twice(&self) -> Vec<Adapter> {
-        self.adapters.iter().flat_map(|&of| [of, of]).collect()
     }
 
     fn last(&self) -> Result<&Step> {

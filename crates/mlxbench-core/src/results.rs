@@ -167,7 +167,7 @@ impl RunResult {
             Record::Streams { probes } => self.streams.extend(probes),
             Record::Products { probes } => self.products.extend(probes),
             Record::Warmup(warmup) => self.warmups.push(warmup),
-            Record::Sample(sample) => self.samples.push(sample),
+            Record::Sample(sample) => self.samples.push(*sample),
             Record::Meter(meter) => self.replace_meter(meter),
             Record::Failure(failure) => self.failures.push(failure),
             Record::Stopped(stopped) => {
@@ -270,7 +270,7 @@ pub enum Record {
     /// A process was warmed up.
     Warmup(Warmup),
     /// A repetition was measured.
-    Sample(Sample),
+    Sample(Box<Sample>),
     /// A meter turned out to be something else than the run's first line says.
     Meter(PowerMeter),
     /// A case could not be measured.

@@ -132,7 +132,7 @@ impl Runner<'_> {
             // The target can run: a worker that is lost while it loads later on is a new case.
             self.lost_once.remove(&(case.target, None));
             (self.observe)(Event::Measured(&sample));
-            self.record(Record::Sample(sample))?;
+            self.record(Record::Sample(Box::new(sample)))?;
             if let Some(meter) = broken {
                 self.record(Record::Meter(meter))?;
             }

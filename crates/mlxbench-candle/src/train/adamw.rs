@@ -15,7 +15,10 @@ pub(super) struct AdamW {
 
 impl AdamW {
     pub(super) fn new(matrices: &[Var]) -> Result<Self> {
-        let zeros = || matrices.iter().map(|matrix| matrix.zeros_like()).collect();
+        let zeros = || {
+            let zeros = matrices.iter().map(|matrix| matrix.zeros_like());
+            zeros.collect::<Result<Vec<_>>>()
+        };
         Ok(Self {
             steps: 0,
             means: zeros()?,

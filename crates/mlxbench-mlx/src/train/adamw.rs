@@ -20,7 +20,7 @@ impl AdamW {
         let zeros = || {
             let zeros = matrices.iter();
             let zeros = zeros.map(|matrix| zeros_dtype(matrix.shape(), Dtype::Float32));
-            zeros.collect::<Result<_>>()
+            zeros.collect::<Result<Vec<_>>>()
         };
         Ok(Self {
             steps: 0,

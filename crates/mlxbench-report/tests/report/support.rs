@@ -109,6 +109,8 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         tokens: vec![vec![7; token_ns.len()]],
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
+        losses: Vec::new(),
+        turns: None,
         form: None,
         peak_memory_bytes: Some(1_200_000_000),
         peak_memory_since: PeakSince::Repetition,

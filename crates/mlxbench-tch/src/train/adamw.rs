@@ -15,7 +15,10 @@ pub(super) struct AdamW {
 
 impl AdamW {
     pub(super) fn new(matrices: &[Tensor]) -> Result<Self, TchError> {
-        let zeros = || no_grad(|| matrices.iter().map(Tensor::f_zeros_like).collect());
+        let zeros = || {
+            let zeros = matrices.iter().map(Tensor::f_zeros_like);
+            no_grad(|| zeros.collect::<Result<Vec<_>, _>>())
+        };
         Ok(Self {
             steps: 0,
             means: zeros()?,

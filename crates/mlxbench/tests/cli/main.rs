@@ -16,6 +16,7 @@ mod first_hour;
 mod generate;
 mod interrupts;
 mod loading;
+mod lora;
 mod lost_outputs;
 mod measure;
 mod ops;
