@@ -88,7 +88,7 @@ fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
             ["warm_ttft_ns", "reread_ttft_ns", "tokens_per_second"],
         ),
     ] {
-        let out = scene.path("report");
+        let out = scene.path(&format!("report.{format}"));
         let report = scene.mlxbench(&[
             "report",
             path,
@@ -115,7 +115,7 @@ fn a_window_that_cannot_go_back_reads_the_history_again() {
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
     let turns = &scene.result()["samples"][0]["turns"];
     assert_eq!(counts(turns, "read_tokens"), [16, 26, 36]);
-    let again = "32 tokens of history read again";
+    let again = "42 tokens of history read again";
     assert!(
         stdout(&run).replace("\n  ", " ").contains(again),
         "{}",
@@ -126,6 +126,7 @@ fn a_window_that_cannot_go_back_reads_the_history_again() {
 /// A tokenizer of a word a letter, and a template.
 fn add_template(scene: &Scene, template: &str) {
     let words = [
+        "<pad>",
         "<bos>",
         "<unk>",
         "user",
@@ -146,7 +147,7 @@ fn add_template(scene: &Scene, template: &str) {
         "rstrip": false, "normalized": false, "special": true})
     };
     let tokenizer = json!({"version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": [special(1), special(2)], "normalizer": null,
+        "added_tokens": [special(2), special(3)], "normalizer": null,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}});
     let config = json!({"bos_token": "<bos>", "chat_template": template});
