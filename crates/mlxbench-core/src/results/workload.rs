@@ -2,6 +2,7 @@
 //! and its figures; what kind it is matters to the runner alone.
 
 mod lora;
+mod serve;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use crate::generate::Mode;
 use crate::limits::{IDS, TOKENS, WIDTH, at_most};
 
 pub use lora::LoraTest;
+pub use serve::ServeTest;
 
 /// A workload: what a target is given to do, and timed at.
 #[derive(
@@ -24,6 +26,8 @@ pub enum Test {
     Generate(GenerateTest),
     /// Training low-rank adapters.
     Lora(LoraTest),
+    /// Asking a server.
+    Serve(ServeTest),
 }
 
 /// A generation: a context in the cache, a prompt, tokens to generate.
@@ -48,7 +52,7 @@ impl Test {
     pub fn as_generate(&self) -> Option<&GenerateTest> {
         match self {
             Self::Generate(test) => Some(test),
-            Self::Lora(_) => None,
+            Self::Lora(_) | Self::Serve(_) => None,
         }
     }
 
@@ -56,7 +60,15 @@ impl Test {
     pub fn as_lora(&self) -> Option<&LoraTest> {
         match self {
             Self::Lora(test) => Some(test),
-            Self::Generate(_) => None,
+            Self::Generate(_) | Self::Serve(_) => None,
+        }
+    }
+
+    /// The requests to a server that it is, where it is some.
+    pub fn as_serve(&self) -> Option<&ServeTest> {
+        match self {
+            Self::Serve(test) => Some(test),
+            Self::Generate(_) | Self::Lora(_) => None,
         }
     }
 
@@ -65,6 +77,7 @@ impl Test {
         match self {
             Self::Generate(test) => test.batch,
             Self::Lora(test) => test.batch,
+            Self::Serve(test) => test.concurrency,
         }
     }
 
@@ -72,7 +85,7 @@ impl Test {
     pub fn depth(&self) -> usize {
         match self {
             Self::Generate(test) => test.depth,
-            Self::Lora(_) => 0,
+            Self::Lora(_) | Self::Serve(_) => 0,
         }
     }
 
@@ -82,6 +95,7 @@ impl Test {
         match self {
             Self::Generate(test) => test.prompt_tokens,
             Self::Lora(test) => test.tokens,
+            Self::Serve(test) => test.prompt_tokens,
         }
     }
 
@@ -91,6 +105,7 @@ impl Test {
         match self {
             Self::Generate(test) => test.generate_tokens,
             Self::Lora(_) => 0,
+            Self::Serve(test) => test.generate_tokens,
         }
     }
 
@@ -99,6 +114,8 @@ impl Test {
         match self {
             Self::Generate(test) => test.mode,
             Self::Lora(_) => Mode::Synchronous,
+            // The server's own business: what it has done is read by its client.
+            Self::Serve(_) => Mode::Pipelined,
         }
     }
 
@@ -107,6 +124,8 @@ impl Test {
         match self {
             Self::Generate(_) => 1,
             Self::Lora(test) => test.steps,
+            // Rows of all requests, which are concurrency at a time.
+            Self::Serve(test) => test.requests.div_ceil(test.concurrency.max(1)),
         }
     }
 
@@ -145,7 +164,23 @@ impl Test {
     /// Whether `metric` is a figure of this workload.
     pub fn yields(&self, metric: Metric) -> bool {
         let trains = self.as_lora();
+        let serves = self.as_serve();
         match metric {
+            Metric::Throughput => serves.is_some_and(|test| test.generate_tokens > 0),
+            Metric::Goodput => serves.is_some_and(ServeTest::has_goal),
+            // Of a server: its clients don't see single tokens, the prompt's part of a first token's time, the
+            // load, the memory or what is drawn for them.
+            Metric::InterToken
+            | Metric::Prefill
+            | Metric::EnergyPerToken
+            | Metric::Load
+            | Metric::PeakMemory
+            | Metric::DevicePeak
+            | Metric::Power
+                if serves.is_some() =>
+            {
+                false
+            }
             Metric::Training | Metric::TrainingStep => trains.is_some_and(|test| test.steps > 1),
             Metric::Prefill => trains.is_none() && self.prompt_tokens() > 0,
             Metric::Decode | Metric::Tpot | Metric::InterToken => self.steps() > 0,
@@ -160,11 +195,12 @@ impl Test {
         }
     }
 
-    /// What its name says beside its tokens: `b4` for batch, `sync` where each token is read before the
+    /// What its name says beside its tokens: `b4` for batch, `c4` for clients of a server, `sync` where each token is read before the
     /// next step, both with a blank before them.
     pub fn conditions(&self) -> String {
-        let batch = match self.rows() {
-            rows @ 2.. => format!(" b{rows}"),
+        let batch = match (self, self.rows()) {
+            (Self::Serve(_), clients) => format!(" c{clients}"),
+            (_, rows @ 2..) => format!(" b{rows}"),
             _ => String::new(),
         };
         let mode = match self.as_generate().map(|test| test.mode) {
@@ -179,6 +215,9 @@ impl Test {
     /// # Errors
     /// Which size of what it is.
     pub fn check(&self) -> Result<(), String> {
+        if let Self::Serve(test) = self {
+            return test.check();
+        }
         at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
         at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
         at_most("depth", self.depth(), TOKENS)?;
@@ -186,6 +225,12 @@ impl Test {
             at_most("rank", test.rank, WIDTH)?;
         }
         at_most("batch x tokens of a test", self.ids(), IDS)
+    }
+}
+
+impl From<ServeTest> for Test {
+    fn from(test: ServeTest) -> Self {
+        Self::Serve(test)
     }
 }
 
@@ -201,7 +246,8 @@ impl From<GenerateTest> for Test {
     }
 }
 
-/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; `lora512 r8 l16` for a training; then
+/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; `lora512 r8 l16` for a training; `serve pp512+tg128` for requests
+/// to a server; then
 /// [`Test::conditions`].
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,6 +258,7 @@ impl fmt::Display for Test {
                 (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
             },
             Self::Lora(test) => f.write_str(&test.name())?,
+            Self::Serve(test) => f.write_str(&test.name())?,
         }
         if self.depth() > 0 {
             write!(f, " @ d{}", self.depth())?;
@@ -275,7 +322,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("`dream`, expected `generate` or `lora`"),
+            message.contains("`dream`, expected one of `generate`, `lora`, `serve`"),
             "{message}"
         );
     }
