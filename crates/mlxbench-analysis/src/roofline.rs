@@ -173,6 +173,7 @@ pub fn memory_floor_bytes(result: &RunResult, target: &TargetId, test: &Test) ->
     let storage = result.storage_of(target)?;
     let beside = match test {
         Test::Generate(_) => config.kv_cache_bytes(storage.kv_cache, test.rows(), test.capacity()),
+        Test::Serve(_) => return None,
         Test::Lora(test) => test.lora(0).parameters(config) * BYTES_OF_TRAINED,
     };
     Some(storage.weights_bytes() + beside)

@@ -43,7 +43,11 @@ pub fn serve_with_clock<B: Backend>(backend: B, clock: impl Clock) -> ExitCode {
 
 /// Answers requests on stdin by `answer` until stdin closes: for a worker that is no [`Backend`].
 pub fn serve_requests(mut answer: impl FnMut(Request) -> Result<Reply>) -> ExitCode {
-    answer_lines(|line| request(line).and_then(&mut answer).unwrap_or_else(Reply::from))
+    answer_lines(|line| {
+        request(line)
+            .and_then(&mut answer)
+            .unwrap_or_else(Reply::from)
+    })
 }
 
 /// The request that a line is.

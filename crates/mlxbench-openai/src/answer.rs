@@ -158,10 +158,16 @@ data: [DONE]
         let text = "data: {\"choices\":[{\"text\":\"a\"}]}\n\n";
         for (body, says) in [
             (text.into(), "the stream was cut"),
-            (format!("{text}data: {{\"cho\n\n"), "where the API's JSON was due"),
+            (
+                format!("{text}data: {{\"cho\n\n"),
+                "where the API's JSON was due",
+            ),
             (format!("{text}data: 7\n\n"), "where the API's JSON was due"),
             ("<!DOCTYPE html><p>".into(), "an HTML page"),
-            ("data: {\"error\":{\"message\":\"out of memory\"}}\n\n".into(), "out of memory"),
+            (
+                "data: {\"error\":{\"message\":\"out of memory\"}}\n\n".into(),
+                "out of memory",
+            ),
             ("data: [DONE]\n\n".into(), "holds no text"),
             (String::new(), "the stream was cut"),
         ] {
@@ -170,7 +176,10 @@ data: [DONE]
             assert!(message.contains(says), "{body}: {message}");
         }
         let message = read(b"data: \xff\xfe{}\n\n").1.unwrap_err();
-        assert!(message.contains("where the API's JSON was due"), "{message}");
+        assert!(
+            message.contains("where the API's JSON was due"),
+            "{message}"
+        );
     }
 
     #[test]

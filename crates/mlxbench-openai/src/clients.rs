@@ -51,7 +51,8 @@ pub fn run(load: &Load<'_>, concurrency: usize) -> Vec<ServedRequest> {
 }
 
 fn left(load: &Load<'_>, clock: &MonotonicClock) -> Duration {
-    load.within.saturating_sub(Duration::from_nanos(clock.now().0))
+    load.within
+        .saturating_sub(Duration::from_nanos(clock.now().0))
 }
 
 /// Sends one request and reads its answer.

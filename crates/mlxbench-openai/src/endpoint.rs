@@ -181,7 +181,9 @@ impl Endpoint {
         }
         let header = answer.headers().get("server");
         let header = header.and_then(|name| name.to_str().ok());
-        let name = header.map_or("OpenAI-compatible server", |name| name).to_owned();
+        let name = header
+            .map_or("OpenAI-compatible server", |name| name)
+            .to_owned();
         let root = self.base.strip_suffix("/v1").unwrap_or(&self.base);
         // vLLM's way, then Ollama's.
         let version = ["version", "api/version"].into_iter().find_map(|path| {
@@ -222,7 +224,15 @@ mod tests {
     use super::*;
 
     fn endpoint(kind: &str, extra: &str) -> Endpoint {
-        let words = ["x", "--url", "http://h/v1/", "--model", "m", "--endpoint", kind];
+        let words = [
+            "x",
+            "--url",
+            "http://h/v1/",
+            "--model",
+            "m",
+            "--endpoint",
+            kind,
+        ];
         let words = words.into_iter().chain(["--extra", extra]);
         Endpoint::new(&Arguments::parse_from(words)).unwrap()
     }
@@ -233,7 +243,10 @@ mod tests {
         assert_eq!(chat.address(), "http://h/v1/chat/completions");
         let body = chat.body("hello", 7);
         assert_eq!(body["messages"][0]["content"], "hello");
-        assert_eq!((&body["max_tokens"], &body["stream"]), (&json!(7), &json!(true)));
+        assert_eq!(
+            (&body["max_tokens"], &body["stream"]),
+            (&json!(7), &json!(true))
+        );
         assert_eq!(body["stream_options"]["include_usage"], true);
 
         let plain = endpoint("completions", r#"{"ignore_eos": true, "temperature": 1}"#);
@@ -241,7 +254,10 @@ mod tests {
         let body = plain.body("hello", 7);
         assert_eq!(body["prompt"], "hello");
         assert!(body.get("messages").is_none());
-        assert_eq!((&body["ignore_eos"], &body["temperature"]), (&json!(true), &json!(1)));
+        assert_eq!(
+            (&body["ignore_eos"], &body["temperature"]),
+            (&json!(true), &json!(1))
+        );
     }
 
     #[test]

@@ -57,12 +57,17 @@ mod tests {
     fn all(body: &str) -> Vec<String> {
         let mut events = Events::new(body.as_bytes());
         let events = std::iter::from_fn(|| events.next().unwrap());
-        events.map(|data| String::from_utf8(data).unwrap()).collect()
+        events
+            .map(|data| String::from_utf8(data).unwrap())
+            .collect()
     }
 
     #[test]
     fn data_is_what_stands_behind_its_name_up_to_an_empty_line() {
-        assert_eq!(all("data: a\n\ndata:b\r\n\r\ndata: c\ndata: d\n\n"), ["a", "b", "c\nd"]);
+        assert_eq!(
+            all("data: a\n\ndata:b\r\n\r\ndata: c\ndata: d\n\n"),
+            ["a", "b", "c\nd"]
+        );
     }
 
     #[test]

@@ -42,9 +42,7 @@ impl Fault {
                 "nothing answers there: start the server, or correct the url",
             ),
             ureq::Error::Timeout(_) => Self::late(url),
-            ureq::Error::HostNotFound => {
-                Self::new(url, "there is no such host: correct the url")
-            }
+            ureq::Error::HostNotFound => Self::new(url, "there is no such host: correct the url"),
             other => Self::new(url, format_args!("the server can't be asked: {other}")),
         }
     }
@@ -101,7 +99,9 @@ impl Fault {
         let text = quoted(text);
         Self::new(
             url,
-            format_args!("the server sent {text:?} where the API's JSON was due: is that the url of an OpenAI API?"),
+            format_args!(
+                "the server sent {text:?} where the API's JSON was due: is that the url of an OpenAI API?"
+            ),
         )
     }
 
@@ -164,7 +164,9 @@ impl Fault {
                 "it redirects to {}, which isn't followed: write that url",
                 location.unwrap_or_default()
             ),
-            401 | 403 => "it wants another key: name the variable that holds it as api_key_env".into(),
+            401 | 403 => {
+                "it wants another key: name the variable that holds it as api_key_env".into()
+            }
             404 => format!(
                 "it knows no model {model:?}, or not this address: correct `model` and `url` (GET .../models lists \
                  what it has)"
@@ -173,7 +175,9 @@ impl Fault {
                 Some(seconds) => format!(
                     "it takes no more requests for {seconds} s (Retry-After): lower the concurrency, or raise its limit"
                 ),
-                None => "it takes no more requests: lower the concurrency, or raise its limit".into(),
+                None => {
+                    "it takes no more requests: lower the concurrency, or raise its limit".into()
+                }
             },
             500.. => "it failed: its log may tell why".into(),
             _ => "it refuses the request".into(),
@@ -181,7 +185,10 @@ impl Fault {
         Self {
             retry_after: retry_after.map(Duration::from_secs),
             status: Some(status),
-            ..Self::new(url, format_args!("status {status}: {advice}; it says: {words}"))
+            ..Self::new(
+                url,
+                format_args!("status {status}: {advice}; it says: {words}"),
+            )
         }
     }
 }

@@ -8,11 +8,69 @@ use crate::endpoint::Kind;
 
 /// Words that are one token in most vocabularies.
 const WORDS: [&str; 64] = [
-    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state",
-    "family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week", "company", "system",
-    "program", "question", "work", "government", "number", "night", "point", "home", "water", "room", "mother", "area",
-    "money", "story", "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "business", "issue",
-    "side", "kind", "head", "house", "service", "friend", "father", "power", "hour", "game", "line", "end", "member",
+    "time",
+    "year",
+    "people",
+    "way",
+    "day",
+    "man",
+    "thing",
+    "woman",
+    "life",
+    "child",
+    "world",
+    "school",
+    "state",
+    "family",
+    "student",
+    "group",
+    "country",
+    "problem",
+    "hand",
+    "part",
+    "place",
+    "case",
+    "week",
+    "company",
+    "system",
+    "program",
+    "question",
+    "work",
+    "government",
+    "number",
+    "night",
+    "point",
+    "home",
+    "water",
+    "room",
+    "mother",
+    "area",
+    "money",
+    "story",
+    "fact",
+    "month",
+    "lot",
+    "right",
+    "study",
+    "book",
+    "eye",
+    "job",
+    "word",
+    "business",
+    "issue",
+    "side",
+    "kind",
+    "head",
+    "house",
+    "service",
+    "friend",
+    "father",
+    "power",
+    "hour",
+    "game",
+    "line",
+    "end",
+    "member",
     "law",
 ];
 
@@ -73,9 +131,17 @@ mod tests {
 
     #[test]
     fn a_prompt_has_its_words_and_none_begins_like_another() {
-        let prompts: Vec<String> = (0..50).map(|seed| prompt(Kind::Completions, 40, seed)).collect();
+        let prompts: Vec<String> = (0..50)
+            .map(|seed| prompt(Kind::Completions, 40, seed))
+            .collect();
         assert!(prompts.iter().all(|prompt| prompt.split(' ').count() == 40));
-        let start = |prompt: &String| prompt.split(' ').take(6).map(str::to_owned).collect::<Vec<_>>();
+        let start = |prompt: &String| {
+            prompt
+                .split(' ')
+                .take(6)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let mut starts: Vec<_> = prompts.iter().map(start).collect();
         starts.sort();
         starts.dedup();

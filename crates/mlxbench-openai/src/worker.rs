@@ -142,7 +142,10 @@ impl Client {
             return Ok(lengths);
         }
         let long = tokens.clamp(2 * SHORT, LONG);
-        let counts = (self.count(SHORT, within)?, self.count(long, within)?);
+        let start = Instant::now();
+        let short = self.count(SHORT, within)?;
+        let left = within.saturating_sub(start.elapsed());
+        let counts = (short, self.count(long, left)?);
         let lengths = match counts {
             (Some(short), Some(counted)) => Lengths::of((SHORT, short), (long, counted)),
             _ => Lengths::UNKNOWN,

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use mlxbench_analysis::metrics;
 use mlxbench_analysis::quantisation::cost_of;
 use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
+use mlxbench_analysis::serving;
 use mlxbench_core::Nanos;
-use mlxbench_core::results::{ClockRange, Failure, RunResult, Sample, TargetFacts, TargetId, Test};
+use mlxbench_core::results::{
+    ClockRange, Failure, RunResult, Sample, ServedRequest, TargetFacts, TargetId, Test,
+};
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition; `process` in
 /// older results.
-const COLUMNS: [&str; 56] = [
+const COLUMNS: [&str; 60] = [
     "run",
     "started",
     "model",
@@ -67,6 +70,10 @@ const COLUMNS: [&str; 56] = [
     "fidelity_note",
     "training_tokens_per_second",
     "training_step_ns",
+    "output_tokens_per_second",
+    "goodput_requests_per_second",
+    "requests",
+    "failed_requests",
 ];
 
 /// The columns of a failure, after [`COLUMNS`].
@@ -137,6 +144,12 @@ impl Case {
     }
 }
 
+/// So many of a sample's requests to a server; `None` where it has none.
+fn requests(sample: &Sample, which: fn(&ServedRequest) -> bool) -> Option<String> {
+    let counted = sample.requests.iter().filter(|request| which(request));
+    (!sample.requests.is_empty()).then(|| counted.count().to_string())
+}
+
 fn of_repetition(sample: &Sample) -> (usize, usize) {
     (sample.repetition, sample.attempt)
 }
@@ -155,8 +168,14 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
         ("finite", Some(sample.finite.to_string())),
         ("started_at", sample.started.map(|time| time.to_string())),
         ("wall_ns", nanos(sample.wall_ns)),
-        ("ttft_ns", nanos(metrics::ttft(sample))),
-        ("tpot_ns", number(metrics::tpot(sample))),
+        (
+            "ttft_ns",
+            nanos(metrics::ttft(sample)).or_else(|| number(serving::median_ttft(sample))),
+        ),
+        (
+            "tpot_ns",
+            number(metrics::tpot(sample).or_else(|| serving::median_tpot(sample))),
+        ),
         ("end_to_end_ns", nanos(metrics::end_to_end(sample))),
         ("prefill_tokens_per_second", number(prefill)),
         ("decode_tokens_per_second", number(decode)),
@@ -195,6 +214,19 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
             number(metrics::training_rate(sample)),
         ),
         ("training_step_ns", number(metrics::training_step(sample))),
+        (
+            "output_tokens_per_second",
+            number(serving::throughput(sample)),
+        ),
+        (
+            "goodput_requests_per_second",
+            number(serving::goodput(sample)),
+        ),
+        ("requests", requests(sample, |_| true)),
+        (
+            "failed_requests",
+            requests(sample, |one| one.error.is_some()),
+        ),
         (
             "max_temperature_celsius",
             number(told.and_then(|told| told.max_temperature_celsius)),

@@ -118,6 +118,7 @@ impl Runner<'_> {
                 tokens: measured.work.tokens,
                 finite: measured.work.finite,
                 losses: measured.work.losses,
+                requests: measured.work.requests,
                 form: measured.work.form,
                 peak_memory_bytes: measured.peak_memory_bytes,
                 peak_memory_since: measured.peak_memory_since,

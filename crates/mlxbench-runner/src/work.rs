@@ -1,8 +1,8 @@
 //! What a worker is asked for in a repetition, a kind of test after another, and what comes of it.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::protocol::{Generate, Train};
-use mlxbench_core::results::{GenerateTest, LoraTest, Test};
+use mlxbench_core::protocol::{Generate, Serve, Train};
+use mlxbench_core::results::{GenerateTest, LoraTest, ServeTest, ServedRequest, Test};
 use mlxbench_core::{Nanos, TokenBatch, TokenId};
 
 use crate::plan::Plan;
@@ -14,6 +14,7 @@ pub(crate) struct Work {
     pub(crate) token_ns: Vec<Nanos>,
     pub(crate) tokens: Vec<Vec<TokenId>>,
     pub(crate) losses: Vec<Option<f32>>,
+    pub(crate) requests: Vec<ServedRequest>,
     pub(crate) finite: bool,
     pub(crate) form: Option<Mode>,
     pub(crate) device_peak_bytes: Option<u64>,
@@ -24,6 +25,7 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
     let (test, prompt) = &plan.tests[test];
     match test {
         Test::Generate(test) => generate(plan, test, prompt, worker),
+        Test::Serve(test) => serve(plan, test, worker),
         Test::Lora(test) => {
             let trained = worker.train(training(plan, test, prompt, test.steps, false))?;
             Ok(Work {
@@ -31,11 +33,36 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
                 tokens: Vec::new(),
                 finite: trained.losses.iter().all(Option::is_some),
                 losses: trained.losses,
+                requests: Vec::new(),
                 form: None,
                 device_peak_bytes: trained.device_peak_bytes,
             })
         }
     }
+}
+
+/// Share of a worker's time-out that the requests of a repetition have: it must answer before it is killed.
+const WITHIN: f64 = 0.9;
+
+fn serve(plan: &Plan, test: &ServeTest, worker: &mut Worker) -> Result<Work, WorkerError> {
+    let requests = worker.serve(Serve {
+        prompt_tokens: test.prompt_tokens,
+        new_tokens: test.generate_tokens,
+        concurrency: test.concurrency,
+        requests: test.requests,
+        within_ns: plan.timeout.mul_f64(WITHIN).into(),
+    })?;
+    let mut ends: Vec<Nanos> = requests.iter().map(|request| request.end_ns).collect();
+    ends.sort_unstable();
+    Ok(Work {
+        token_ns: ends,
+        tokens: Vec::new(),
+        losses: Vec::new(),
+        requests,
+        finite: true,
+        form: None,
+        device_peak_bytes: None,
+    })
 }
 
 fn generate(
@@ -58,6 +85,7 @@ fn generate(
         token_ns: generated.token_ns,
         tokens: generated.tokens,
         losses: Vec::new(),
+        requests: Vec::new(),
         finite: generated.finite,
         form: Some(generated.form),
         device_peak_bytes: generated.device_peak_bytes,

@@ -238,6 +238,7 @@ mod tests {
             tokens: vec![vec![1, 2, 3]],
             finite: true,
             losses: Vec::new(),
+            requests: Vec::new(),
             form: None,
             peak_memory_bytes: None,
             peak_memory_since: PeakSince::Repetition,

@@ -2,7 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::{ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, ServedRequest, Settings, Timeline};
+use super::{
+    ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, ServedRequest, Settings, Timeline,
+};
 use crate::gemma::LayerSpec;
 use crate::limits::{
     BYTES, CELSIUS, JOULES, LAYERS, MEGAHERTZ, POSITIONS, REPETITIONS, THREADS, TIME, TOKENS,

@@ -72,6 +72,7 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         finite: true,
         losses: Vec::new(),
+        requests: Vec::new(),
         form: None,
         peak_memory_bytes: None,
         peak_memory_since: PeakSince::Repetition,

@@ -1,7 +1,7 @@
 //! Sizes of a `[[test]]` that make no sense, and keys of another kind.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::limits::{IDS, TOKENS, at_most};
+use mlxbench_core::limits::{IDS, TIME, TOKENS, at_most};
 use mlxbench_core::results::{GenerateTest, Test};
 
 use crate::config::{Sweep, TestConfig, TestKind};
@@ -21,49 +21,86 @@ impl TestConfig {
             of(&self.rank),
             of(&self.layers),
             of(&self.modules),
+            of(&self.concurrency),
         ]
         .into_iter()
         .fold(1, usize::saturating_mul)
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
+        self.refuse_other_keys()?;
         match self.kind {
-            TestKind::Generate => {
-                self.refuse(&[
-                    ("rank", self.rank.is_some()),
-                    ("layers", self.layers.is_some()),
-                    ("modules", self.modules.is_some()),
-                    ("steps", self.steps.is_some()),
-                ])?;
-                self.check_generation()
-            }
-            TestKind::Lora => {
-                self.refuse(&[
-                    (
-                        "generate_tokens",
-                        self.generate_tokens != super::super::zero(),
-                    ),
-                    ("depth", self.depth != super::super::zero()),
-                    ("mode", self.mode.is_some()),
-                ])?;
-                self.check_training()
-            }
+            TestKind::Generate => self.check_generation(),
+            TestKind::Lora => self.check_training(),
+            TestKind::Serve => self.check_serving(),
         }
     }
 
-    /// Refuses keys that are given and belong to another kind.
-    fn refuse(&self, others: &[(&str, bool)]) -> Result<(), String> {
-        let (kind, other) = match self.kind {
-            TestKind::Generate => ("generate", "lora"),
-            TestKind::Lora => ("lora", "generate"),
-        };
-        match others.iter().find(|(_, given)| *given) {
-            Some((key, _)) => Err(format!(
-                "`{key}` is a key of a [[test]] with kind = \"{other}\", and this one's is \"{kind}\": take it out, or \
-                 change the kind"
+    /// Refuses keys that are given and belong to other kinds.
+    fn refuse_other_keys(&self) -> Result<(), String> {
+        use TestKind::{Generate, Lora, Serve};
+        let zero = super::super::zero();
+        let keys = [
+            (
+                "generate_tokens",
+                self.generate_tokens != zero,
+                &[Generate, Serve][..],
+            ),
+            ("depth", self.depth != zero, &[Generate]),
+            (
+                "batch",
+                self.batch != super::super::one(),
+                &[Generate, Lora],
+            ),
+            ("mode", self.mode.is_some(), &[Generate]),
+            ("rank", self.rank.is_some(), &[Lora]),
+            ("layers", self.layers.is_some(), &[Lora]),
+            ("modules", self.modules.is_some(), &[Lora]),
+            ("steps", self.steps.is_some(), &[Lora]),
+            ("concurrency", self.concurrency.is_some(), &[Serve]),
+            ("requests", self.requests.is_some(), &[Serve]),
+            ("ttft_slo_ms", self.ttft_slo_ms.is_some(), &[Serve]),
+            ("tpot_slo_ms", self.tpot_slo_ms.is_some(), &[Serve]),
+        ];
+        let other = keys
+            .iter()
+            .find(|(_, given, kinds)| *given && !kinds.contains(&self.kind));
+        match other {
+            Some((key, _, kinds)) => Err(format!(
+                "`{key}` is a key of a [[test]] with kind = \"{}\", and this one's is \"{}\": take it out, or \
+                 change the kind",
+                kinds[0].name(),
+                self.kind.name()
             )),
             None => Ok(()),
         }
+    }
+
+    fn check_serving(&self) -> Result<(), String> {
+        let tokens = [
+            ("prompt_tokens", &self.prompt_tokens),
+            ("generate_tokens", &self.generate_tokens),
+        ];
+        if let Some((key, _)) = tokens
+            .iter()
+            .find(|(_, counts)| counts.values().contains(&0))
+        {
+            return Err(format!(
+                "a [[test]] with kind = \"serve\" has {key} = 0, as when it is absent: write 1 or more"
+            ));
+        }
+        for (key, goal) in [
+            ("ttft_slo_ms", self.ttft_slo_ms),
+            ("tpot_slo_ms", self.tpot_slo_ms),
+        ] {
+            if goal.is_some_and(|goal| !(goal > 0.0 && goal <= TIME.as_secs_f64() * 1e3)) {
+                return Err(format!("{key} must be more than 0, in milliseconds"));
+            }
+        }
+        for test in self.expand(Mode::default()) {
+            test.check()?;
+        }
+        Ok(())
     }
 
     fn check_training(&self) -> Result<(), String> {
