@@ -32,7 +32,11 @@ MODULES = {"q_v": ["q_proj", "v_proj"],
 # Rank, last layers, modules, rows; rows of different tokens, longer than any window.
 CASES = [(2, 99, "q_v", 1), (2, 99, "q_v", 3), (3, 2, "all", 3)]
 LENGTH = 19
-SCALE, LEARNING_RATE, WEIGHT_DECAY, SEED = 4.0, 0.01, 0.1, 7
+SCALE, WEIGHT_DECAY, SEED = 4.0, 0.1, 7
+# AdamW divides a gradient by its own size, and so what rounding makes of one that is nearly 0: at a high rate float32
+# can part from float64 by more than adapters are allowed. The first rate is taken at which it stays within a third of
+# that.
+LEARNING_RATES, ROUNDING = (0.01, 0.003, 0.001), 3e-4
 MASK = 2**64 - 1
 
 
@@ -54,7 +58,7 @@ def initial_a(name, rank, columns):
         hashed = (hashed ^ byte) * 0x100000001B3 & MASK
     bound = np.float32(columns**-0.5)
     values = uniform(SEED ^ hashed, rank * columns) * bound
-    return torch.tensor(values.reshape(rank, columns), dtype=torch.float64, requires_grad=True)
+    return torch.tensor(values.reshape(rank, columns))
 
 
 class Adapted(torch.nn.Module):
@@ -63,8 +67,9 @@ class Adapted(torch.nn.Module):
     def __init__(self, base, name, rank):
         super().__init__()
         self.base = base
-        self.a = initial_a(name, rank, base.in_features)
-        self.b = torch.zeros(base.out_features, rank, dtype=torch.float64, requires_grad=True)
+        dtype = base.weight.dtype
+        self.a = initial_a(name, rank, base.in_features).to(dtype).requires_grad_()
+        self.b = torch.zeros(base.out_features, rank, dtype=dtype, requires_grad=True)
 
     def forward(self, x):
         return self.base(x) + SCALE * ((x @ self.a.T) @ self.b.T)
@@ -87,14 +92,14 @@ def adapt(model, rank, layers, modules):
     return matrices
 
 
-def adamw(matrices, gradients, state, step):
+def adamw(matrices, gradients, state, step, rate):
     """Loshchilov and Hutter's, with the bias corrected and eps after the root."""
     for index, (matrix, gradient) in enumerate(zip(matrices, gradients)):
         mean, square = state.get(index, (0, 0))
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         state[index] = mean, square
         corrected, root = mean / (1 - 0.9**step), (square / (1 - 0.999**step)).sqrt()
-        matrix.data -= LEARNING_RATE * (corrected / (root + 1e-8) + WEIGHT_DECAY * matrix.data)
+        matrix.data -= rate * (corrected / (root + 1e-8) + WEIGHT_DECAY * matrix.data)
 
 
 def digits(number):
@@ -102,23 +107,39 @@ def digits(number):
     return float(f"{float(number):.8g}")
 
 
-def run(folder, scheme, rank, layers, modules, rows):
-    model = make.load(folder, scheme).double()
-    matrices = adapt(model, rank, layers, modules)
+def train(model, case, ids, rate):
+    """Losses of all steps, and the norms of all gradients in each."""
     vocab = model.config.vocab_size
-    ids = [[(7 * i * i + (11 + 2 * row) * i + 2 + 5 * row) % vocab for i in range(LENGTH)] for row in range(rows)]
-    tokens, state, losses, norms = torch.tensor(ids), {}, [], []
+    matrices, tokens, state, losses, norms = adapt(model, *case), torch.tensor(ids), {}, [], []
     for step in range(1, STEPS + 1):
         logits = model(tokens, use_cache=False).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, vocab).double(), tokens[:, 1:].reshape(-1))
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, vocab), tokens[:, 1:].reshape(-1))
         gradients = torch.autograd.grad(loss, matrices)
         losses.append(digits(loss.detach()))
         norms.append([digits(gradient.norm()) for gradient in gradients])
-        adamw(matrices, gradients, state, step)
-    lora = {"rank": rank, "layers": layers, "modules": modules, "scale": SCALE, "learning_rate": LEARNING_RATE,
+        adamw(matrices, gradients, state, step, rate)
+    return losses, norms
+
+
+def run(folder, scheme, rank, layers, modules, rows):
+    def steps(dtype, rate):
+        return train(make.load(folder, scheme).to(dtype), (rank, layers, modules), ids, rate)
+
+    vocab = make.load(folder).config.vocab_size
+    ids = [[(7 * i * i + (11 + 2 * row) * i + 2 + 5 * row) % vocab for i in range(LENGTH)] for row in range(rows)]
+    for rate in LEARNING_RATES:
+        losses, norms = steps(torch.float64, rate)
+        rounded = np.concatenate(steps(torch.float32, rate)[1])
+        expected = np.concatenate(norms)
+        rounding = np.max(np.abs(rounded - expected) / np.maximum(expected, 1e-6))
+        if rounding < ROUNDING:
+            break
+    else:
+        raise SystemExit(f"{folder.name}: float32 is off by {rounding:.1e}: change the case")
+    lora = {"rank": rank, "layers": layers, "modules": modules, "scale": SCALE, "learning_rate": rate,
             "weight_decay": WEIGHT_DECAY, "seed": SEED}
     assert losses[-1] < losses[0] and all(math.isfinite(loss) for loss in losses), losses
-    print(f"{folder.name} {modules} {rows} rows: losses {losses}")
+    print(f"{folder.name} {modules} {rows} rows at {rate}: losses {losses}, float32 off by {rounding:.0e}")
     return {"lora": lora, "rows": ids, "losses": losses, "norms": norms}
 
 

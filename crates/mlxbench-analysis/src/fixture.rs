@@ -1,10 +1,11 @@
 //! Small results for the tests of this crate.
 
 use mlxbench_core::backend::Identity;
+use mlxbench_core::converse::Turn;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{
-    GenerateTest, Harness, Machine, ModelFacts, PeakSince, Residency, Run, RunResult, Sample,
-    Settings, TargetFacts, TargetId, Test,
+    ChatTest, GenerateTest, Harness, Machine, ModelFacts, PeakSince, Residency, Run, RunResult,
+    Sample, Settings, TargetFacts, TargetId, Test, Turns,
 };
 use mlxbench_core::{Device, Dtype, Nanos, Placement, Precision};
 
@@ -41,6 +42,36 @@ pub(crate) fn resized(test: Test, change: impl FnOnce(&mut GenerateTest)) -> Tes
     test.into()
 }
 
+/// A repetition of a conversation whose turns add ten tokens each and have these timestamps.
+pub(crate) fn chat_sample(turns: &[&[u64]]) -> Sample {
+    let test = ChatTest {
+        conversation: None,
+        turns: turns.len(),
+        system_tokens: 8,
+        user_tokens: 2,
+        reply_tokens: 8,
+        prompt_tokens: 10 * turns.len(),
+        generate_tokens: 2,
+        mode: Mode::Pipelined,
+    };
+    let turn = |(at, times): (usize, &&[u64])| Turn {
+        prompt_tokens: 10 * (at + 1),
+        new_tokens: 10,
+        read_tokens: 10,
+        token_ns: times.iter().copied().map(Nanos).collect(),
+        tokens: vec![7; times.len()],
+        device_peak_bytes: None,
+    };
+    Sample {
+        turns: Some(Turns {
+            turns: turns.iter().enumerate().map(turn).collect(),
+            cold_ttft_ns: Nanos(900),
+        }),
+        tokens: Vec::new(),
+        ..sample(test.into(), &[])
+    }
+}
+
 /// A repetition of [`target`] with these timestamps, 1024 bytes of peak memory and no device.
 pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
     Sample {
@@ -55,6 +86,7 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         losses: Vec::new(),
         requests: Vec::new(),
         form: None,
+        turns: None,
         peak_memory_bytes: Some(1024),
         peak_memory_since: PeakSince::Repetition,
         device_peak_bytes: None,

@@ -3,6 +3,7 @@
 //! | module | its subject |
 //! |---|---|
 //! | [`change_points`](mod@change_points) | where a series changed its level |
+//! | [`chat`] | conversations: their turns, and all kinds of them together |
 //! | [`chips`] | the memory bandwidth that Apple publishes for its chips |
 //! | [`comparison`] | what changed between two results, and a gate |
 //! | [`conditions`] | the state of the devices meanwhile, and what was throttled |
@@ -29,6 +30,7 @@
 //! | [`trend`] | did a figure drift while the run went on? |
 
 pub mod change_points;
+pub mod chat;
 pub mod chips;
 pub mod comparison;
 pub mod conditions;
@@ -56,6 +58,7 @@ pub mod trend;
 mod variance;
 
 pub use change_points::{ChangePoint, Pettitt, change_points, change_points_at};
+pub use chat::{ChatFigures, Conversations, TurnFigures};
 pub use chips::published_bandwidth;
 pub use comparison::{
     Change, Compared, ComparedRow, Comparison, Gate, compare, compare_runs, compare_sides,

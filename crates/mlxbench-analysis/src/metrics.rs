@@ -3,12 +3,16 @@
 //! A sample's `token_ns` are t_1 ... t_n: when each token could be read on the host, from the
 //! handing over of the prompt. A test without tokens to generate (`pp512`) runs one token, for its
 //! timestamp; a test without a prompt (`tg128`) starts from one token, which isn't counted.
+//!
+//! A conversation has such times for each turn: rates and latencies are those of all turns together, TTFT is the
+//! first one's, and the end-to-end time is the sum.
 
 use mlxbench_core::Nanos;
+use mlxbench_core::converse::Turn;
 use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 
 use crate::serving;
-use crate::stats::Estimate;
+use crate::stats::{Estimate, quantile, sorted};
 
 /// The measurements of a target's test, in tokens a second, nanoseconds, bytes, watts or joules: one a
 /// repetition that has the figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
@@ -88,6 +92,9 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
         Metric::Prefill => prefill_rate(sample),
         Metric::Decode => decode_rate(sample),
         Metric::Ttft => ttft(sample).map(nanos),
+        Metric::WarmTtft => warm_ttft(sample),
+        Metric::RereadTtft => sample.turns.as_ref().map(|turns| nanos(turns.cold_ttft_ns)),
+        Metric::Effective => effective_rate(sample),
         Metric::Tpot => tpot(sample),
         Metric::EndToEnd => end_to_end(sample).map(nanos),
         Metric::PeakMemory => sample.peak_memory_bytes.map(bytes),
@@ -98,16 +105,60 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
     }
 }
 
+/// The times of each series of tokens: of the turns of a conversation, else of the one generation.
+fn series(sample: &Sample) -> impl Iterator<Item = &[Nanos]> {
+    let turns = sample.turns.iter().flat_map(|turns| &turns.turns);
+    let generates = sample.test.as_generate().is_some();
+    let alone = generates.then_some(sample.token_ns.as_slice());
+    alone
+        .into_iter()
+        .chain(turns.map(|turn| turn.token_ns.as_slice()))
+}
+
+/// Steps after the first token of each series, and their time.
+fn steps(sample: &Sample) -> (usize, Nanos) {
+    let of_series = |times: &[Nanos]| match times {
+        [first, rest @ ..] => rest.last().map(|last| (rest.len(), last.since(*first).0)),
+        [] => None,
+    };
+    let all = series(sample).filter_map(of_series);
+    let (count, time) = all.fold((0, 0), |(count, time), (more, by)| {
+        (count + more, time + by)
+    });
+    (count, Nanos(time))
+}
+
 /// Time to first token: t_1, from the handing over of the prompt until the first token could be
-/// read on the host (MLPerf Inference's TTFT). `None` for a sample without tokens.
+/// read on the host (MLPerf Inference's TTFT); of a conversation that of the first turn, whose cache is empty. `None`
+/// for a sample without tokens.
 pub fn ttft(sample: &Sample) -> Option<Nanos> {
-    of_tokens(sample).first().copied()
+    series(sample).next()?.first().copied()
+}
+
+/// Time to first token of a turn whose history is in the cache, in nanoseconds: the median over the turns from the
+/// second on, each from the handing over of its prompt.
+pub fn warm_ttft(sample: &Sample) -> Option<f64> {
+    let turns = sample.turns.as_ref()?.turns.iter().skip(1);
+    let first = turns.filter_map(|turn| turn.token_ns.first());
+    let times: Vec<f64> = first.map(|time| time.0 as f64).collect();
+    quantile(&sorted(&times), 0.5)
+}
+
+/// Tokens a second over a whole conversation: what each turn adds to the prompt, and what is generated, over the sum
+/// of the turns' times. What is read again isn't counted, and its time is.
+pub fn effective_rate(sample: &Sample) -> Option<f64> {
+    let turns = &sample.turns.as_ref()?.turns;
+    let of_turn = |turn: &Turn| turn.new_tokens + turn.token_ns.len();
+    rate(turns.iter().map(of_turn).sum(), end_to_end(sample)?)
 }
 
 /// Prefill rate in tokens a second: rows x prompt tokens / t_1 (llama-bench's `pp`, with the first
 /// token's selection and read-back in it). `None` for a test without a prompt of its own, and
 /// when no time passed.
 pub fn prefill_rate(sample: &Sample) -> Option<f64> {
+    if !sample.test.yields(Metric::Prefill) {
+        return None;
+    }
     let tokens = sample.test.rows() * sample.test.prompt_tokens();
     rate(tokens, ttft(sample)?)
 }
@@ -116,25 +167,15 @@ pub fn prefill_rate(sample: &Sample) -> Option<f64> {
 /// prefill and is never counted (the inverse of MLPerf Inference's TPOT, times the rows). `None`
 /// for fewer than two tokens, and when no time passed.
 pub fn decode_rate(sample: &Sample) -> Option<f64> {
-    let [first, rest @ ..] = of_tokens(sample) else {
-        return None;
-    };
-    let time = rest.last()?.since(*first);
-    rate(sample.test.rows() * rest.len(), time)
+    let (count, time) = steps(sample);
+    rate(sample.test.rows() * count, time)
 }
 
 /// Time per output token in nanoseconds: (t_n - t_1) / (n - 1), the first token not counted
 /// (MLPerf Inference's TPOT). `None` for fewer than two tokens.
 pub fn tpot(sample: &Sample) -> Option<f64> {
-    mean_after_first(of_tokens(sample))
-}
-
-/// The times of a sample where they are those of tokens; none of a training.
-fn of_tokens(sample: &Sample) -> &[Nanos] {
-    match sample.test {
-        Test::Generate(_) => &sample.token_ns,
-        Test::Lora(_) | Test::Serve(_) => &[],
-    }
+    let (count, time) = steps(sample);
+    (count > 0).then(|| time.0 as f64 / count as f64)
 }
 
 /// Mean time between ascending `times`, in nanoseconds. `None` for fewer than two.
@@ -185,15 +226,20 @@ pub(crate) fn idle_watts(result: &RunResult, target: &TargetId) -> Option<f64> {
 
 /// Inter-token latencies: t_2 - t_1, t_3 - t_2, ... None for fewer than two tokens.
 pub fn inter_token(sample: &Sample) -> impl Iterator<Item = Nanos> {
-    of_tokens(sample)
-        .windows(2)
+    let of_series = |times| <[Nanos]>::windows(times, 2);
+    series(sample)
+        .flat_map(of_series)
         .map(|pair| pair[1].since(pair[0]))
 }
 
-/// End-to-end latency: t_n, from the handing over of the prompt to the last token. `None` for a
-/// sample without tokens.
+/// End-to-end latency: t_n, from the handing over of the prompt to the last token; the sum over the turns of a
+/// conversation. `None` for a sample without tokens.
 pub fn end_to_end(sample: &Sample) -> Option<Nanos> {
-    sample.token_ns.last().copied()
+    if sample.turns.is_none() {
+        return sample.token_ns.last().copied();
+    }
+    let mut last = series(sample).map(|times| times.last());
+    last.try_fold(Nanos(0), |sum, time| Some(Nanos(sum.0 + time?.0)))
 }
 
 fn rate(tokens: usize, time: Nanos) -> Option<f64> {
@@ -252,6 +298,23 @@ mod tests {
     fn time_per_output_token_leaves_the_first_out() {
         assert_eq!(tpot(&sample(test(8, 3), &[100, 110, 125])), Some(12.5));
         assert_eq!(tpot(&sample(test(8, 1), &[100])), None);
+    }
+
+    #[test]
+    fn a_conversations_figures_are_of_all_its_turns() {
+        let sample = crate::fixture::chat_sample(&[&[400, 410, 425], &[50, 60], &[30, 40]]);
+        assert_eq!(ttft(&sample), Some(Nanos(400)));
+        assert_eq!(warm_ttft(&sample), Some(40.0));
+        assert_eq!(end_to_end(&sample), Some(Nanos(425 + 60 + 40)));
+        assert_eq!(tpot(&sample), Some(45.0 / 4.0));
+        assert_eq!(decode_rate(&sample), Some(4.0 / 45e-9));
+        let latencies = [10, 15, 10, 10].map(Nanos);
+        assert_eq!(inter_token(&sample).collect::<Vec<_>>(), latencies);
+        // Ten new tokens a turn, and seven generated.
+        assert_eq!(effective_rate(&sample), Some(37.0 / 525e-9));
+        assert_eq!(prefill_rate(&sample), None);
+        let reread = of_sample(Metric::RereadTtft, &sample, None);
+        assert_eq!(reread, Some(900.0));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Parted {
 }
 
 /// Compares the tokens of all repetitions of a target's test with those of the reference's first.
-/// `None` where either has none, the test is a training, the target is the reference, or its weights were quantised when it was
+/// `None` where either has none, the test is no generation, the target is the reference, or its weights were quantised when it was
 /// loaded: other weights prefer other tokens.
 pub fn tokens(
     result: &RunResult,

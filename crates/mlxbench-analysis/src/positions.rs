@@ -41,6 +41,10 @@ pub struct LatencyStep {
 
 /// The steps of latency along the generation of a target's test, over all repetitions.
 pub fn latency_steps(result: &RunResult, target: &TargetId, test: &Test) -> Vec<LatencyStep> {
+    if test.as_generate().is_none() {
+        // The tokens of a conversation's turns aren't one generation.
+        return Vec::new();
+    }
     let samples = result.samples_of(target, test);
     let repetitions = samples.map(|sample| {
         let latencies = metrics::inter_token(sample);

@@ -132,6 +132,8 @@ pub fn prefill_work(result: &RunResult, target: &TargetId, test: &Test) -> Optio
 /// shapes aren't known.
 pub fn decode_work(result: &RunResult, target: &TargetId, test: &Test) -> Option<Work> {
     let config = result.run.model.config.as_ref()?;
+    // The steps of a conversation are of many depths.
+    test.as_generate()?;
     let storage = result.storage_of(target)?;
     let (rows, steps) = (test.rows(), test.steps());
     // The first token comes from the prompt; the first step finds the prompt in the cache.
@@ -172,7 +174,9 @@ pub fn memory_floor_bytes(result: &RunResult, target: &TargetId, test: &Test) ->
     let config = result.run.model.config.as_ref()?;
     let storage = result.storage_of(target)?;
     let beside = match test {
-        Test::Generate(_) => config.kv_cache_bytes(storage.kv_cache, test.rows(), test.capacity()),
+        Test::Generate(_) | Test::Chat(_) => {
+            config.kv_cache_bytes(storage.kv_cache, test.rows(), test.capacity())
+        }
         Test::Serve(_) => return None,
         Test::Lora(test) => test.lora(0).parameters(config) * BYTES_OF_TRAINED,
     };

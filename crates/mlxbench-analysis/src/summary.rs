@@ -7,6 +7,7 @@ use mlxbench_core::results::{
 };
 use serde::Serialize;
 
+use crate::chat::{ChatFigures, Conversations, conversations};
 use crate::conditions::{CaseConditions, Throttled};
 use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::metrics;
@@ -34,6 +35,9 @@ pub struct Summary {
     pub drift: Option<CommonTrend>,
     /// Whether this may be compared with others.
     pub fingerprint: Fingerprint,
+    /// Over the conversations that were read from files, target by target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conversations: Vec<Conversations>,
     /// Tests that differ in one length, and what jumps along them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<Sweep>,
@@ -100,6 +104,9 @@ pub struct Row {
     /// What clients of a server see, where the test is of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serving: Option<Serving>,
+    /// What a conversation has beside these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatFigures>,
     /// [`Metric::Load`], over the target's processes.
     pub load_ns: Option<Estimate>,
     /// The largest [`Metric::PeakMemory`] of the repetitions.
@@ -190,6 +197,7 @@ pub fn summarize(result: &RunResult) -> Summary {
     let times = result.run.targets.iter().flat_map(|t| levels(result, t));
     let times: Vec<Vec<f64>> = times.collect();
     Summary {
+        conversations: conversations(result),
         sweeps: sweeps(result, &rows),
         rows,
         drift: CommonTrend::of(times.iter().map(Vec::as_slice)),
@@ -274,6 +282,7 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         inter_token_ns: InterToken::of(&metrics::values(Metric::InterToken, result, target, test)),
         latency_steps: latency_steps(result, target, test),
         serving: Serving::of(result, target, test),
+        chat: ChatFigures::of(result, target, test),
         load_ns: estimate(Metric::Load),
         peak_memory_bytes: samples.iter().filter_map(|s| s.peak_memory_bytes).max(),
         device_peak_bytes: samples.iter().filter_map(|s| s.device_peak_bytes).max(),

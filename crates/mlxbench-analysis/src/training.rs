@@ -24,16 +24,16 @@ impl Limits {
     pub fn of(precision: Precision) -> Self {
         match precision.compute() {
             Dtype::F32 => Self {
-                loss: 1e-3,
-                norm: 1e-2,
+                loss: 1e-4,
+                norm: 1e-3,
             },
             Dtype::F16 => Self {
-                loss: 5e-3,
-                norm: 5e-2,
+                loss: 1e-3,
+                norm: 2e-2,
             },
             Dtype::Bf16 => Self {
-                loss: 2e-2,
-                norm: 0.2,
+                loss: 5e-3,
+                norm: 0.15,
             },
         }
     }

@@ -91,6 +91,15 @@ impl Golden {
         folders.iter().map(open).collect()
     }
 
+    /// The one called `name` of [`Golden::all`].
+    ///
+    /// # Errors
+    /// When there is none, or a file can't be read.
+    pub fn named(name: &str) -> Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens");
+        Self::open(&folder.join(name), "golden.safetensors")
+    }
+
     /// The goldens of models whose weights `scheme` quantised: their logits are those of the weights that the
     /// codes stand for. Widths are multiples of 64.
     ///

@@ -122,7 +122,8 @@ impl Golden {
         };
         let rows = TokenBatch::new(&[self.tokens.clone(), rotated(&self.tokens, 5)])?;
         let losses = losses(&mut *model.trainer(&lora)?, &rows, 6)?;
-        if !(losses[5] < losses[0]) {
+        let fell = losses[5] < losses[0];
+        if !fell {
             return Err(Error::Framework(format!("{}: {losses:?}", self.name)));
         }
         // Fresh adapters begin anew.

@@ -25,6 +25,7 @@
 pub mod backend;
 pub mod checkpoint;
 pub mod clock;
+pub mod converse;
 mod error;
 pub mod gemma;
 pub mod generate;

@@ -69,6 +69,9 @@ pub struct Script {
     /// Times pass in earnest, so that others can measure them.
     #[arg(long)]
     pub real_time: bool,
+    /// Tokens that a rewind can take back at most, as with a window; all when absent.
+    #[arg(long, value_name = "TOKENS")]
+    pub rewinds: Option<usize>,
     /// Memory that each generation takes and never gives back, in bytes.
     #[arg(long, default_value_t = 0)]
     pub leak_bytes: usize,
@@ -342,6 +345,8 @@ pub struct MockModel {
     leaked: Vec<Vec<u8>>,
     /// When all work that was handed over is done.
     done: Nanos,
+    /// Tokens of a row in the cache.
+    cached: usize,
 }
 
 /// The next token of each row.
@@ -366,6 +371,7 @@ impl MockModel {
             generations: 0,
             leaked: Vec::new(),
             done: Nanos(0),
+            cached: 0,
         }
     }
 
@@ -441,6 +447,7 @@ impl Model for MockModel {
 
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
         self.generations += 1;
+        self.cached = 0;
         if let (Some(states), Some(device)) = (&self.script.device_states, &self.script.test_device)
         {
             next_state(states, device)
@@ -453,6 +460,7 @@ impl Model for MockModel {
     }
 
     fn prefill(&mut self, tokens: &TokenBatch) -> Result<()> {
+        self.cached += tokens.len();
         self.work(self.script.prefill_ns_per_token * tokens.len() as u64);
         Ok(())
     }
@@ -464,6 +472,7 @@ impl Model for MockModel {
     }
 
     fn step(&mut self, previous: &MockOutput) -> Result<MockOutput> {
+        self.cached += 1;
         self.work(self.script.step_ns);
         Ok(self.output(previous.tokens.iter().copied()))
     }
@@ -475,7 +484,17 @@ impl Model for MockModel {
         })
     }
 
-    fn rewind(&mut self, _position: usize) -> Result<()> {
+    fn rewind(&mut self, position: usize) -> Result<()> {
+        let back = self.cached.checked_sub(position);
+        match back.filter(|back| self.script.rewinds.is_none_or(|most| *back <= most)) {
+            Some(_) => self.cached = position,
+            None => {
+                return Err(Error::Invalid(format!(
+                    "mock: {} tokens can't be rewound to {position}",
+                    self.cached
+                )));
+            }
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{DeviceSupport, Identity, Reads};
+use crate::converse::Turn;
 use crate::gemma::Storage;
 use crate::generate::Mode;
 use crate::lora::Lora;
@@ -32,6 +33,8 @@ pub enum Request {
     Load(Load),
     /// Generate; answered by [`Reply::Generated`].
     Generate(Generate),
+    /// Have a conversation with one KV cache; answered by [`Reply::Conversed`].
+    Converse(Converse),
     /// Give the logits over a text; answered by [`Reply::Scored`].
     Score(Score),
     /// Train low-rank adapters; answered by [`Reply::Trained`].
@@ -80,6 +83,23 @@ pub struct Generate {
     /// Where to write the logits as safetensors: one f32 tensor `logits` of shape
     /// `[n x rows, vocab]`, position by position and row by row in it, whose argmax is the token
     /// generated there. The times of such a generation mean nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<PathBuf>,
+}
+
+/// A conversation to have. Greedy; what is generated in a turn is taken back before the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Converse {
+    /// The ids of each turn's prompt, the whole history in each.
+    pub prompts: Vec<Vec<TokenId>>,
+    /// Tokens to generate a turn.
+    pub new_tokens: usize,
+    /// The most tokens appended at once.
+    pub chunk: usize,
+    /// When the host waits for a token.
+    pub mode: Mode,
+    /// Where to write the logits of each prompt's last position as safetensors: one f32 tensor `logits` of shape
+    /// `[turns, vocab]`. The times of such a conversation mean nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<PathBuf>,
 }
@@ -168,6 +188,8 @@ pub enum Reply {
     Loaded(Loaded),
     /// The generation is done.
     Generated(Generated),
+    /// The conversation is over.
+    Conversed(Conversed),
     /// The logits are written.
     Scored,
     /// The steps were taken.
@@ -262,6 +284,22 @@ pub struct Generated {
 pub struct Served {
     /// As many as were asked for, in the order in which they were sent.
     pub requests: Vec<ServedRequest>,
+}
+
+/// A conversation that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversed {
+    /// One for each prompt.
+    pub turns: Vec<Turn>,
+    /// Time to first token of the last prompt, read into an empty cache after all turns.
+    pub cold_ttft_ns: Nanos,
+    /// Whether the last logits of each turn were all finite.
+    pub finite: bool,
+    /// Whether steps were handed over ahead of the reads, or each token was read first.
+    pub form: Mode,
+    /// Peak of the framework's device memory over the conversation, where it keeps count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_peak_bytes: Option<u64>,
 }
 
 /// What kind of failure a worker reports.

@@ -53,10 +53,10 @@ pub use machine::{Conditions, Gpu, Machine, PowerSource};
 pub use metric::Metric;
 pub use requests::ServedRequest;
 pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
-pub use samples::{PeakSince, Sample, StopReason, Stopped, Warmup};
+pub use samples::{PeakSince, Sample, StopReason, Stopped, Turns, Warmup};
 pub use target::{Side, TargetFacts, TargetId};
 pub use timeline::Timeline;
-pub use workload::{GenerateTest, LoraTest, ServeTest, Test};
+pub use workload::{ChatTest, GenerateTest, Label, LoraTest, ServeTest, Test};
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -170,7 +170,7 @@ impl RunResult {
             Record::Streams { probes } => self.streams.extend(probes),
             Record::Products { probes } => self.products.extend(probes),
             Record::Warmup(warmup) => self.warmups.push(warmup),
-            Record::Sample(sample) => self.samples.push(sample),
+            Record::Sample(sample) => self.samples.push(*sample),
             Record::Meter(meter) => self.replace_meter(meter),
             Record::Failure(failure) => self.failures.push(failure),
             Record::Stopped(stopped) => {
@@ -206,7 +206,7 @@ impl RunResult {
     /// Whether a target did the reference's work in a test, where that was looked at.
     pub fn verdict_of(&self, target: &TargetId, test: &Test) -> Option<Verdict> {
         match test {
-            Test::Generate(_) | Test::Serve(_) => {
+            Test::Generate(_) | Test::Chat(_) | Test::Serve(_) => {
                 self.equivalence_of(target).map(|known| known.verdict)
             }
             Test::Lora(_) => self.training_of(target, test).map(|known| known.verdict),
@@ -273,7 +273,7 @@ pub enum Record {
     /// A process was warmed up.
     Warmup(Warmup),
     /// A repetition was measured.
-    Sample(Sample),
+    Sample(Box<Sample>),
     /// A meter turned out to be something else than the run's first line says.
     Meter(PowerMeter),
     /// A case could not be measured.

@@ -2,18 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::backend::{Backend, Model};
 use crate::clock::{Clock, MonotonicClock};
+use crate::converse::{Conversation, converse};
 use crate::generate::{Job, generate};
 use crate::limits::{THREADS, at_most};
 use crate::logits_file::LogitsWriter;
 use crate::probe::fastest;
 use crate::protocol::{
-    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Train, Try, VERSION,
+    Converse, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Train, Try,
+    VERSION,
 };
 use crate::results::check;
 use crate::score::{Forced, score};
@@ -126,6 +129,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             Ok(Request::Hello { protocol }) => self.hello(protocol),
             Ok(Request::Load(load)) => self.load(&load),
             Ok(Request::Generate(generate)) => self.generate(&generate),
+            Ok(Request::Converse(request)) => self.converse(&request),
             Ok(Request::Score(score)) => self.score(&score),
             Ok(Request::Train(request)) => self.train(&request),
             Ok(Request::Probe(probe)) => self.probe(&probe),
@@ -247,6 +251,29 @@ impl<B: Backend, C: Clock> Session<B, C> {
         Ok(Reply::Tried { output })
     }
 
+    fn converse(&mut self, request: &Converse) -> Result<Reply> {
+        let model = loaded(&mut self.model)?;
+        let conversation = Conversation {
+            prompts: &request.prompts,
+            new_tokens: request.new_tokens,
+            chunk: request.chunk,
+            mode: request.mode,
+        };
+        let mut logits = logits_file(model, request.logits.as_deref())?;
+        let conversed =
+            converse(
+                model,
+                &self.clock,
+                &conversation,
+                |model, output| match &mut logits {
+                    Some(file) => file.push(&model.logits(output)?),
+                    None => Ok(()),
+                },
+            )?;
+        logits.map(LogitsWriter::finish).transpose()?;
+        Ok(Reply::Conversed(conversed))
+    }
+
     fn generate(&mut self, request: &Generate) -> Result<Reply> {
         let model = loaded(&mut self.model)?;
         let job = Job {
@@ -257,10 +284,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             mode: request.mode,
             stop: &request.stop,
         };
-        let vocab_size = model.config().vocab_size;
-        let path = request.logits.as_deref();
-        let logits = path.map(|path| LogitsWriter::create(path, vocab_size));
-        let mut logits = logits.transpose()?;
+        let mut logits = logits_file(model, request.logits.as_deref())?;
         let generation = generate(model, &self.clock, &job, |model, output| {
             if let Some(file) = &mut logits {
                 file.push(&model.logits(output)?)?;
@@ -276,6 +300,13 @@ impl<B: Backend, C: Clock> Session<B, C> {
             device_peak_bytes: model.device_peak_bytes(),
         }))
     }
+}
+
+/// The file for logits of `model`, where a request names one.
+fn logits_file(model: &impl Model, path: Option<&Path>) -> Result<Option<LogitsWriter>> {
+    let vocab_size = model.config().vocab_size;
+    path.map(|path| LogitsWriter::create(path, vocab_size))
+        .transpose()
 }
 
 fn loaded<M>(model: &mut Option<M>) -> Result<&mut M> {
@@ -428,7 +459,7 @@ mod tests {
         let numbers = prop::collection::vec(hostile_number(), 6);
         // The mock's clock stands nearly still: no probe for hours.
         let least_ns = prop_oneof![Just(0), Just(10), Just(u64::MAX)];
-        (0..5, rows, numbers, least_ns).prop_map(|(kind, rows, n, least_ns)| match kind {
+        (0..6, rows, numbers, least_ns).prop_map(|(kind, rows, n, least_ns)| match kind {
             0 => format!(r#"{{"type": "hello", "protocol": {}}}"#, n[0]),
             1 => format!(
                 r#"{{"type": "load", "model": "/nowhere", "placement": {{"device": "cpu", "precision": "f32"}}, "threads": {}}}"#,
@@ -437,6 +468,10 @@ mod tests {
             2 => format!(
                 r#"{{"type": "generate", "prompt": {rows:?}, "context": {rows:?}, "new_tokens": {}, "chunk": {}, "mode": "pipelined", "stop": [{}]}}"#,
                 n[0], n[1], n[2]
+            ),
+            4 => format!(
+                r#"{{"type": "converse", "prompts": {rows:?}, "new_tokens": {}, "chunk": {}, "mode": "pipelined"}}"#,
+                n[0], n[1]
             ),
             3 => format!(
                 r#"{{"type": "try", "device": "cpu", "dtype": "f32", "program": {{"op": "top-k", "k": {}, "x": {{"shape": [{}, {}], "numbers": {{"float": [{}, null]}}}}}}}}"#,

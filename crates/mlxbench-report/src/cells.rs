@@ -126,8 +126,24 @@ pub(crate) fn note(result: &RunResult, row: &Row) -> String {
     let measured = row.repetitions > 0;
     let fidelity = measured.then(|| quantisation::fidelity(row)).flatten();
     let faults = Some(faults(result, row)).filter(|faults| !faults.is_empty());
-    let parts = training(row).into_iter().chain(faults).chain(fidelity);
+    let chat = chat(row).into_iter().chain(crate::chat::read_again(row));
+    let parts = chat.chain(training(row)).chain(faults).chain(fidelity);
     parts.collect::<Vec<String>>().join("; ")
+}
+
+/// The figures of a conversation, likewise.
+fn chat(row: &Row) -> Option<String> {
+    let chat = row.chat.as_ref()?;
+    let (rate, warm) = (chat.tokens_per_second?, chat.warm_ttft_ns);
+    let rate = units::rate(&rate);
+    let time = |time: Option<Estimate>| time.map(|time| units::time(time.median));
+    let warm = time(warm).map(|warm| format!(", warm TTFT {warm}"));
+    let cold = time(chat.reread_ttft_ns).map(|cold| format!(", last prompt cold {cold}"));
+    let parts = [warm, cold].into_iter().flatten();
+    Some(format!(
+        "{rate} tokens/s overall{}",
+        parts.collect::<String>()
+    ))
 }
 
 /// The figures of a training, which have no columns of their own beside those of generations.

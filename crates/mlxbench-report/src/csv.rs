@@ -7,13 +7,14 @@ use mlxbench_analysis::quantisation::cost_of;
 use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
 use mlxbench_analysis::serving;
 use mlxbench_core::Nanos;
+use mlxbench_core::converse::Turn;
 use mlxbench_core::results::{
-    ClockRange, Failure, RunResult, Sample, ServedRequest, TargetFacts, TargetId, Test,
+    ClockRange, Failure, RunResult, Sample, ServedRequest, TargetFacts, TargetId, Test, Turns,
 };
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition; `process` in
 /// older results.
-const COLUMNS: [&str; 60] = [
+const COLUMNS: [&str; 66] = [
     "run",
     "started",
     "model",
@@ -70,6 +71,12 @@ const COLUMNS: [&str; 60] = [
     "fidelity_note",
     "training_tokens_per_second",
     "training_step_ns",
+    "turns",
+    "warm_ttft_ns",
+    "cold_ttft_ns",
+    "overall_tokens_per_second",
+    "read_again_tokens",
+    "turn_ttft_ns",
     "output_tokens_per_second",
     "goodput_requests_per_second",
     "requests",
@@ -214,6 +221,11 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
             number(metrics::training_rate(sample)),
         ),
         ("training_step_ns", number(metrics::training_step(sample))),
+        ("warm_ttft_ns", number(metrics::warm_ttft(sample))),
+        (
+            "overall_tokens_per_second",
+            number(metrics::effective_rate(sample)),
+        ),
         (
             "output_tokens_per_second",
             number(serving::throughput(sample)),
@@ -244,7 +256,22 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
     line.extend(known);
+    line.extend(sample.turns.iter().flat_map(turns));
     line
+}
+
+/// What a conversation has beside the figures of every line; of each turn its time to first token.
+fn turns(turns: &Turns) -> [(&'static str, String); 4] {
+    let again = |turn: &Turn| turn.read_tokens.saturating_sub(turn.new_tokens);
+    let first = turns.turns.iter().filter_map(|turn| turn.token_ns.first());
+    let first: Vec<String> = first.map(|time| time.0.to_string()).collect();
+    let read_again: usize = turns.turns.iter().map(again).sum();
+    [
+        ("turns", turns.turns.len().to_string()),
+        ("cold_ttft_ns", turns.cold_ttft_ns.0.to_string()),
+        ("read_again_tokens", read_again.to_string()),
+        ("turn_ttft_ns", first.join(" ")),
+    ]
 }
 
 fn of_failure(result: &RunResult, failure: &Failure) -> Line {

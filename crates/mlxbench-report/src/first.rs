@@ -1,6 +1,6 @@
 //! What a report says first: where its figures hold, a row for each framework and precision, and how sure it is.
 
-use mlxbench_analysis::{Estimate, Row, Unfit, standings};
+use mlxbench_analysis::{ChatFigures, Estimate, Row, Unfit, standings};
 use mlxbench_core::lora::LoraModules;
 use mlxbench_core::results::{LoraTest, Metric, RunResult, ServeTest, Test, Verdict};
 
@@ -66,6 +66,18 @@ const SERVING_COLUMNS: [&str; 7] = [
     "fidelity",
 ];
 
+/// The same of conversations.
+const CHAT_COLUMNS: [&str; 8] = [
+    "overall t/s",
+    "generate t/s",
+    "first TTFT",
+    "warm TTFT",
+    "cold TTFT",
+    "memory",
+    "same work",
+    "fidelity",
+];
+
 /// A row for each framework and precision.
 pub(crate) struct Compact {
     pub(crate) columns: Vec<&'static str>,
@@ -102,13 +114,16 @@ pub(crate) struct Cell {
     pub(crate) best: bool,
 }
 
-/// `tests` by their kind, each of which has a table: generations, then trainings.
+/// `tests` by their kind, each of which has a table: generations, conversations, trainings.
 pub(crate) fn by_kind(tests: &[Test]) -> Vec<Vec<Test>> {
     let (trainings, others): (Vec<Test>, Vec<Test>) =
         tests.iter().partition(|test| test.as_lora().is_some());
     let (servings, others): (Vec<Test>, Vec<Test>) =
         others.iter().partition(|test| test.as_serve().is_some());
-    let kinds = [others, trainings, servings].into_iter();
+    let (chats, others) = others
+        .into_iter()
+        .partition(|test| test.as_chat().is_some());
+    let kinds = [others, chats, trainings, servings].into_iter();
     kinds.filter(|tests| !tests.is_empty()).collect()
 }
 
@@ -120,6 +135,7 @@ pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
     let all = match tests.first() {
         Some(Test::Lora(_)) => &TRAINING_COLUMNS[..],
         Some(Test::Serve(_)) => &SERVING_COLUMNS[..],
+        Some(Test::Chat(_)) => &CHAT_COLUMNS[..],
         Some(Test::Generate(_)) | None => &COLUMNS[..],
     };
     let columns = &all[..all.len() - usize::from(!quantised)];
@@ -195,6 +211,20 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
                     ),
                     cell(good.map(|rate| units::rate(&rate)), false),
                     cell(failed, false),
+                ]
+            }
+            Test::Chat(_) => {
+                let chat = row.chat.as_ref();
+                let of = |figure: fn(&ChatFigures) -> Option<Estimate>| chat.and_then(figure);
+                vec![
+                    cell(of(|chat| chat.tokens_per_second).map(marked), false),
+                    cell(
+                        row.decode_tokens_per_second.map(|rate| units::rate(&rate)),
+                        is_first(&generate),
+                    ),
+                    cell(time(row.ttft_ns), false),
+                    cell(time(of(|chat| chat.warm_ttft_ns)), false),
+                    cell(time(of(|chat| chat.reread_ttft_ns)), false),
                 ]
             }
             Test::Lora(_) => vec![
@@ -297,7 +327,10 @@ pub(crate) fn spelled(test: &Test) -> String {
     match test {
         Test::Lora(training) => return of_training(training),
         Test::Serve(serving) => return of_serving(serving),
-        Test::Generate(_) => {}
+        Test::Generate(_) | Test::Chat(_) => {}
+    }
+    if let Some(chat) = test.as_chat() {
+        return crate::chat::spelled(chat);
     }
     let prompt = match test.prompt_tokens() {
         0 => None,

@@ -4,6 +4,7 @@
 //! | module | its subject |
 //! |---|---|
 //! | `answer` | the first screen |
+//! | `chat` | conversations |
 //! | `figures` | charts |
 //! | `table` | every row of every result, to sort and filter |
 //! | `proof` | caveats, equivalence, limits, energy |
@@ -13,6 +14,7 @@
 //! | `raw` | what was measured, to download |
 
 mod answer;
+mod chat;
 mod figures;
 pub(crate) mod history;
 mod machine;
@@ -64,6 +66,7 @@ pub(crate) fn render(
                 [] => {},
                 [only] => {
                     (speed(only, &palette))
+                    (chat::section(only, 0))
                     (proof::caveats(only, 0))
                     (proof::correctness(only, 0))
                 },
@@ -172,6 +175,7 @@ fn alone(digest: &Digest<'_>, at: usize, label: &str, palette: &Palette) -> Mark
                 summary { h2 { (digest.result.run.name) ": " (label) } }
                 p.headline { (crate::answer::answer(digest).headline) "." }
                 (figures::grid(&charts::of_result(digest, palette), at))
+                (chat::section(digest, at))
                 (proof::caveats(digest, at))
                 (proof::correctness(digest, at))
                 (proof::conditions(digest, at))

@@ -48,6 +48,7 @@ mod benchmark_action;
 pub mod breakdown;
 mod cells;
 mod charts;
+mod chat;
 mod community;
 mod comparison;
 mod conditions;

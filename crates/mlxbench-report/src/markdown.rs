@@ -4,6 +4,7 @@ use mlxbench_core::results::{Residency, Test, Verdict};
 
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, cells};
+use crate::chat;
 use crate::conditions;
 use crate::external::External;
 use crate::first::{Compact, banner, by_kind, caveats, compact, sureness};
@@ -61,6 +62,16 @@ fn section(digest: &Digest<'_>) -> String {
     lines.push(String::new());
     lines.extend(rows(digest));
     lines.extend(equivalence_table(digest));
+    lines.extend(plain_table(
+        chat::ABOUT_TOGETHER,
+        &chat::TOGETHER,
+        chat::together(digest),
+    ));
+    lines.extend(plain_table(
+        chat::ABOUT_TURNS,
+        &chat::TURNS,
+        chat::turns(digest),
+    ));
     lines.extend(training_table(digest));
     lines.extend(serving_table(digest));
     lines.extend(quantisation_tables(digest));
@@ -237,6 +248,28 @@ fn equivalence_table(digest: &Digest<'_>) -> Vec<String> {
     let head = [String::new(), escape(&heading), String::new()];
     let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
     head.into_iter().chain(rule).chain(rows).collect()
+}
+
+/// A table below its heading; nothing where it has no rows.
+fn plain_table<const N: usize>(
+    heading: &str,
+    columns: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> Vec<String> {
+    let rows: Vec<String> = rows
+        .map(|row| format!("| {} |", row.map(|cell| escape(&cell)).join(" | ")))
+        .collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let head = [
+        String::new(),
+        format!("{}:", escape(heading)),
+        String::new(),
+        format!("| {} |", columns.join(" | ")),
+        format!("|{}", " --- |".repeat(N)),
+    ];
+    head.into_iter().chain(rows).collect()
 }
 
 /// How near each target's training is to the reference's; nothing where none was compared.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{Residency, RunResult, Test};
+use mlxbench_core::results::{ChatTest, Residency, RunResult, Test};
 
 /// The config in TOML: model, settings, tests and targets, as they were in the run.
 pub(crate) fn config(result: &RunResult) -> String {
@@ -81,6 +81,9 @@ pub(crate) fn config(result: &RunResult) -> String {
 }
 
 fn test(test: &Test) -> String {
+    if let Some(chat) = test.as_chat() {
+        return conversation(chat);
+    }
     let mut text = format!(
         "\n[[test]]\nprompt_tokens = {}\ngenerate_tokens = {}",
         test.prompt_tokens(),
@@ -94,6 +97,26 @@ fn test(test: &Test) -> String {
     }
     if test.mode() == Mode::Synchronous {
         text.push_str("\nmode = \"synchronous\"");
+    }
+    text
+}
+
+fn conversation(test: &ChatTest) -> String {
+    let mut text = String::from("\n[[test]]\nkind = \"chat\"");
+    let mut write = |part: std::fmt::Arguments<'_>| {
+        text.write_fmt(part).expect("a String takes every write");
+    };
+    match &test.conversation {
+        // The result knows its name alone.
+        Some(name) => write(format_args!("\nconversation = \"{name}.jsonl\"")),
+        None => write(format_args!(
+            "\nturns = {}\nsystem_tokens = {}\nuser_tokens = {}\nreply_tokens = {}",
+            test.turns, test.system_tokens, test.user_tokens, test.reply_tokens
+        )),
+    }
+    write(format_args!("\ngenerate_tokens = {}", test.generate_tokens));
+    if test.mode == Mode::Synchronous {
+        write(format_args!("\nmode = \"synchronous\""));
     }
     text
 }

@@ -9,6 +9,7 @@ use mlxbench_core::results::Test;
 
 use crate::answer::answer;
 use crate::cells::{self, Cells, FIGURES, HEADER, MODEL, NOTE};
+use crate::chat;
 use crate::external::External;
 use crate::first::{Compact, Line, banner, by_kind, compact, model, spelled, sureness};
 use crate::limits::limits;
@@ -95,6 +96,9 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
     }
     for said in serving::sentences(digest) {
         say(&said);
+    }
+    for line in chat::sentences(digest) {
+        say(&line);
     }
     for (name, said) in answer.facts.iter().filter(|(name, _)| *name != "Memory") {
         say(&format!("{name}: {said}"));

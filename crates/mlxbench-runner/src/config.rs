@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+pub(crate) use expand::label;
 pub use server::EndpointKind;
 pub(crate) use server::SERVER;
 pub use sweep::Sweep;
@@ -286,6 +287,8 @@ pub enum TestKind {
     /// Generating from a prompt.
     #[default]
     Generate,
+    /// A conversation with one KV cache.
+    Chat,
     /// Training low-rank adapters.
     Lora,
     /// Asking a server.
@@ -293,10 +296,11 @@ pub enum TestKind {
 }
 
 impl TestKind {
-    /// Its name in a config.
+    /// Its name in configs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Generate => "generate",
+            Self::Chat => "chat",
             Self::Lora => "lora",
             Self::Serve => "serve",
         }
@@ -325,6 +329,21 @@ pub struct TestConfig {
     /// When the host waits for a token; `[measure]`'s when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Sweep<Mode>>,
+    /// Of `chat`: a JSONL file with a message a line, relative to the config; made of ids by sizes when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Sweep<PathBuf>>,
+    /// Of `chat`: questions of a conversation that is made; 4 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Sweep<NonZeroUsize>>,
+    /// Of `chat`: tokens before the first question, the begin token with them; 256 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_tokens: Option<Sweep<usize>>,
+    /// Of `chat`: tokens of a question; 64 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_tokens: Option<Sweep<NonZeroUsize>>,
+    /// Of `chat`: tokens of a reply that stands in the conversation; 128 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_tokens: Option<Sweep<usize>>,
     /// Of `lora`: rank of the adapters; 8 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<Sweep<NonZeroUsize>>,

@@ -13,6 +13,7 @@ use mlxbench_core::results::{Equivalence, FailureKind, Record, TargetId, Verdict
 use mlxbench_core::{Scheme, TokenBatch, TokenId};
 use tempfile::TempDir;
 
+use crate::conversed::{self, Started};
 use crate::event::Event;
 use crate::plan::Check;
 use crate::process::{Worker, WorkerError};
@@ -24,6 +25,8 @@ struct Yardstick {
     /// The prompt and what the reference generated from it, but for the last token; row by row.
     tokens: TokenBatch,
     logits: PathBuf,
+    /// Its logits at each turn's start of the plan's conversations.
+    started: Vec<Started>,
     folder: TempDir,
 }
 
@@ -150,7 +153,17 @@ impl Runner<'_> {
                 check,
                 chunk,
             ) {
-                Ok(found) => return Ok(Some(found)),
+                Ok(found) => match conversed::judge(
+                    self.plan,
+                    (check.reference.id.placement.precision, activations),
+                    self.worker(target),
+                    &yardstick.started,
+                    &yardstick.folder.path().join("target.safetensors"),
+                    found,
+                ) {
+                    Ok(found) => return Ok(Some(found)),
+                    Err(error) => drop(self.lose(target, None, error)?),
+                },
                 Err(Unmeasured::Unchecked(reason)) => return Ok(Some(unchecked(id, reason))),
                 Err(Unmeasured::Worker(error)) => {
                     self.lose(target, None, error)?;
@@ -195,6 +208,7 @@ impl Runner<'_> {
             logits: Some(logits.clone()),
         };
         let generated = worker.generate(request, self.plan.vocab_size())?;
+        let started = conversed::of_reference(self.plan, worker, folder.path())?;
         let rows = check.prompt.prompt.rows().zip(&generated.tokens);
         let rows: Vec<Vec<TokenId>> = rows
             .map(|(prompt, generated)| [prompt, &generated[..generated.len() - 1]].concat())
@@ -203,6 +217,7 @@ impl Runner<'_> {
         Ok(Ok(Yardstick {
             tokens,
             logits,
+            started,
             folder,
         }))
     }

@@ -161,7 +161,7 @@ fn records(result: RunResult) -> impl Iterator<Item = Record> {
         )
         .chain(probes)
         .chain(result.warmups.into_iter().map(Record::Warmup))
-        .chain(result.samples.into_iter().map(Record::Sample))
+        .chain(result.samples.into_iter().map(Box::new).map(Record::Sample))
         .chain(result.failures.into_iter().map(Record::Failure))
         .chain(result.stopped.into_iter().map(Record::Stopped))
 }

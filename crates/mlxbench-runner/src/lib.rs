@@ -34,6 +34,8 @@
 pub mod baselines;
 pub mod bundled;
 pub mod config;
+mod conversation;
+mod conversed;
 pub mod devices;
 mod equivalence;
 mod error;

@@ -9,17 +9,19 @@ mod rates;
 mod served;
 mod targets;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mlxbench_analysis::comparison::Options;
 use mlxbench_core::backend::Identity;
 use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, Sides, TargetId, Test};
-use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, limits};
+use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, TokenId, limits};
 use mlxbench_models::progress::Watch;
 use mlxbench_models::source::Source;
 
 use crate::config::{Config, ModelConfig};
+use crate::conversation::{self, conversations};
 use crate::locate::Command;
 use crate::prompt::{Prompt, PromptSource};
 use crate::{Error, Result, script, system};
@@ -54,6 +56,8 @@ pub struct Plan {
     pub residency_by_memory: bool,
     /// Tests with the ids that all workers get.
     pub tests: Vec<(Test, Prompt)>,
+    /// The prompts of each turn of the tests that are conversations.
+    pub conversations: BTreeMap<Test, Vec<Vec<TokenId>>>,
     /// Targets, those that can't run here included.
     pub targets: Vec<Target>,
     /// The two workers that every target is run with, where the run compares them.
@@ -131,11 +135,18 @@ pub fn plan(
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, packed, gemma) = resolve_model(config.models.first(), base, watch)?;
     let source = prompt_source(config, base, &model, &gemma)?;
-    let tests = listed(config, Some(&gemma))?;
-    let tests: Vec<(Test, Prompt)> = tests
-        .into_iter()
-        .map(|test| (test, source.prompt(&test, &gemma)))
-        .collect();
+    let tests = listed(config)?;
+    let (tests, conversations) =
+        conversations(config, tests, base, &model.folder, &source, &gemma)?;
+    fit(&tests, &gemma)?;
+    let prompt = |test: &Test| match conversations.get(test) {
+        Some(prompts) => Prompt {
+            context: None,
+            prompt: conversation::last(prompts),
+        },
+        None => source.prompt(test, &gemma),
+    };
+    let tests: Vec<(Test, Prompt)> = tests.iter().map(|test| (*test, prompt(test))).collect();
     let mut answers = Answers::new(config, config_path);
     let mut targets = match sides {
         None => targets(config, config_path, &mut answers)?,
@@ -198,6 +209,7 @@ pub fn plan(
             residency,
         },
         tests,
+        conversations,
         targets,
         sides: sides.cloned(),
         until_decided: None,
@@ -324,8 +336,8 @@ fn prompt_source(
     }
 }
 
-/// The tests of a config; where the model's shapes are known, seen to fit them.
-fn listed(config: &Config, gemma: Option<&GemmaConfig>) -> Result<Vec<Test>> {
+/// The tests of a config.
+fn listed(config: &Config) -> Result<Vec<Test>> {
     let tests: Vec<Test> = config
         .tests
         .iter()
@@ -337,14 +349,19 @@ fn listed(config: &Config, gemma: Option<&GemmaConfig>) -> Result<Vec<Test>> {
             tests[twice]
         ))));
     }
-    let context = gemma.map_or(usize::MAX, |gemma| gemma.max_position_embeddings);
+    Ok(tests)
+}
+
+/// Refuses tests that need more context than the model has.
+fn fit(tests: &[Test], gemma: &GemmaConfig) -> Result<()> {
+    let context = gemma.max_position_embeddings;
     if let Some(test) = tests.iter().find(|test| test.row_tokens() > context) {
         return Err(Error::Core(CoreError::Invalid(format!(
             "test {test} needs {} tokens of context, the model has {context}",
             test.row_tokens()
         ))));
     }
-    Ok(tests)
+    Ok(())
 }
 
 /// All workers together where their weights and caches fit, else one at a time.

@@ -11,6 +11,7 @@
 //! | `replies` | what is taken for an answer |
 //! | `memory` | the watch over its memory |
 
+mod conversation;
 mod group;
 mod last_words;
 mod memory;
@@ -22,8 +23,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score, Serve, Train, Trained,
-    Try, VERSION,
+    Converse, Conversed, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score,
+    Serve, Train, Trained, Try, VERSION,
 };
 use mlxbench_core::results::{FailureKind, ServedRequest, Timeline};
 use mlxbench_core::trial::Tensor;
@@ -212,6 +213,22 @@ impl Worker {
         let count = serve.requests;
         match self.request(&Request::Serve(serve))? {
             Reply::Served(served) => replies::served(served, count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has a conversation, and checks that as many turns, tokens and times came back as belong together.
+    ///
+    /// # Errors
+    /// When the worker can't, or its answer doesn't add up.
+    pub fn converse(
+        &mut self,
+        converse: Converse,
+        vocab_size: usize,
+    ) -> Result<Conversed, WorkerError> {
+        let request = Request::Converse(converse.clone());
+        match self.request(&request)? {
+            Reply::Conversed(conversed) => conversation::checked(conversed, &converse, vocab_size),
             other => Err(unexpected(&other)),
         }
     }

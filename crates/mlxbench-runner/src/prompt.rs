@@ -159,16 +159,38 @@ pub fn encode(
     folder: &Path,
     config: &GemmaConfig,
 ) -> Result<Vec<TokenId>> {
+    let ids = encode_as(tokenizer, text, true, folder, config)?;
+    Ok(match config.bos_token_id {
+        Some(bos) if ids.first() != Some(&bos) => [&[bos], ids.as_slice()].concat(),
+        _ => ids,
+    })
+}
+
+/// The ids of `text`, which holds its special tokens as words.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_plain(
+    tokenizer: &Tokenizer,
+    text: &str,
+    folder: &Path,
+    config: &GemmaConfig,
+) -> Result<Vec<TokenId>> {
+    encode_as(tokenizer, text, false, folder, config)
+}
+
+fn encode_as(
+    tokenizer: &Tokenizer,
+    text: &str,
+    add_special_tokens: bool,
+    folder: &Path,
+    config: &GemmaConfig,
+) -> Result<Vec<TokenId>> {
     let path = || folder.join("tokenizer.json");
     let encoding = tokenizer
-        .encode(text, true)
+        .encode(text, add_special_tokens)
         .map_err(|error| Error::Core(mlxbench_core::Error::model(path(), error.to_string())))?;
-    let mut ids = encoding.get_ids().to_vec();
-    if let Some(bos) = config.bos_token_id
-        && ids.first() != Some(&bos)
-    {
-        ids.insert(0, bos);
-    }
+    let ids = encoding.get_ids().to_vec();
     TokenBatch::row(ids.clone())
         .check_vocab(config.vocab_size)
         .map_err(|error| Error::Core(mlxbench_core::Error::model(path(), error.to_string())))?;

@@ -60,7 +60,7 @@ impl Runner<'_> {
                 Ok(work) => work,
                 Err(error) => return Ok(Err(error)),
             };
-            times.extend(work.token_ns.last());
+            times.extend(work.end_to_end());
             steady = is_steady(&times);
         }
         self.record(Record::Warmup(Warmup {
@@ -117,6 +117,7 @@ impl Runner<'_> {
                 token_ns: measured.work.token_ns,
                 tokens: measured.work.tokens,
                 finite: measured.work.finite,
+                turns: measured.work.turns,
                 losses: measured.work.losses,
                 requests: measured.work.requests,
                 form: measured.work.form,
@@ -132,7 +133,7 @@ impl Runner<'_> {
             // The target can run: a worker that is lost while it loads later on is a new case.
             self.lost_once.remove(&(case.target, None));
             (self.observe)(Event::Measured(&sample));
-            self.record(Record::Sample(sample))?;
+            self.record(Record::Sample(Box::new(sample)))?;
             if let Some(meter) = broken {
                 self.record(Record::Meter(meter))?;
             }

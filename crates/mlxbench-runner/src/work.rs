@@ -1,8 +1,10 @@
 //! What a worker is asked for in a repetition, a kind of test after another, and what comes of it.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::protocol::{Generate, Serve, Train};
-use mlxbench_core::results::{GenerateTest, LoraTest, ServeTest, ServedRequest, Test};
+use mlxbench_core::protocol::{Converse, Generate, Serve, Train};
+use mlxbench_core::results::{
+    ChatTest, GenerateTest, LoraTest, ServeTest, ServedRequest, Test, Turns,
+};
 use mlxbench_core::{Nanos, TokenBatch, TokenId};
 
 use crate::plan::Plan;
@@ -13,11 +15,23 @@ use crate::prompt::Prompt;
 pub(crate) struct Work {
     pub(crate) token_ns: Vec<Nanos>,
     pub(crate) tokens: Vec<Vec<TokenId>>,
+    pub(crate) turns: Option<Turns>,
     pub(crate) losses: Vec<Option<f32>>,
     pub(crate) requests: Vec<ServedRequest>,
     pub(crate) finite: bool,
     pub(crate) form: Option<Mode>,
     pub(crate) device_peak_bytes: Option<u64>,
+}
+
+impl Work {
+    /// The time of the whole, without what is done for comparison.
+    pub(crate) fn end_to_end(&self) -> Option<Nanos> {
+        let Some(turns) = &self.turns else {
+            return self.token_ns.last().copied();
+        };
+        let ends = turns.turns.iter().filter_map(|turn| turn.token_ns.last());
+        Some(Nanos(ends.map(|end| end.0).sum()))
+    }
 }
 
 /// Has `worker` do the work of test `test` of `plan` once.
@@ -26,11 +40,28 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
     match test {
         Test::Generate(test) => generate(plan, test, prompt, worker),
         Test::Serve(test) => serve(plan, test, worker),
+        Test::Chat(chat) => {
+            let conversed = worker.converse(conversation(plan, test, chat), plan.vocab_size())?;
+            Ok(Work {
+                token_ns: Vec::new(),
+                tokens: Vec::new(),
+                turns: Some(Turns {
+                    turns: conversed.turns,
+                    cold_ttft_ns: conversed.cold_ttft_ns,
+                }),
+                losses: Vec::new(),
+                requests: Vec::new(),
+                finite: conversed.finite,
+                form: Some(conversed.form),
+                device_peak_bytes: conversed.device_peak_bytes,
+            })
+        }
         Test::Lora(test) => {
             let trained = worker.train(training(plan, test, prompt, test.steps, false))?;
             Ok(Work {
                 token_ns: trained.step_ns,
                 tokens: Vec::new(),
+                turns: None,
                 finite: trained.losses.iter().all(Option::is_some),
                 losses: trained.losses,
                 requests: Vec::new(),
@@ -57,6 +88,7 @@ fn serve(plan: &Plan, test: &ServeTest, worker: &mut Worker) -> Result<Work, Wor
     Ok(Work {
         token_ns: ends,
         tokens: Vec::new(),
+        turns: None,
         losses: Vec::new(),
         requests,
         finite: true,
@@ -84,12 +116,24 @@ fn generate(
     Ok(Work {
         token_ns: generated.token_ns,
         tokens: generated.tokens,
+        turns: None,
         losses: Vec::new(),
         requests: Vec::new(),
         finite: generated.finite,
         form: Some(generated.form),
         device_peak_bytes: generated.device_peak_bytes,
     })
+}
+
+/// The conversation of a test.
+pub(crate) fn conversation(plan: &Plan, test: &Test, chat: &ChatTest) -> Converse {
+    Converse {
+        prompts: plan.conversations.get(test).cloned().unwrap_or_default(),
+        new_tokens: chat.generate_tokens,
+        chunk: plan.settings.chunk,
+        mode: chat.mode,
+        logits: None,
+    }
 }
 
 /// The first `steps` of a test's training. The rows of its prompt are those of all steps.

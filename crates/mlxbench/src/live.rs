@@ -237,6 +237,7 @@ mod tests {
             token_ns: (1..=3).map(|step| ms(step * step_ms)).collect(),
             tokens: vec![vec![1, 2, 3]],
             finite: true,
+            turns: None,
             losses: Vec::new(),
             requests: Vec::new(),
             form: None,

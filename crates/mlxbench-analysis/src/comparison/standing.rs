@@ -97,7 +97,7 @@ impl Comparing<'_> {
         let reference = self.new.run.settings.reference.as_ref();
         let of_base = reference.is_some_and(|reference| reference.backend == target.backend);
         let measured = match test {
-            Test::Generate(_) => {
+            Test::Generate(_) | Test::Chat(_) => {
                 let known = self.new.equivalence_of(target);
                 known.is_some_and(|known| known.fidelity.is_some())
             }

@@ -4,7 +4,9 @@ use mlxbench_candle::CandleBackend;
 use mlxbench_conformance::Golden;
 use mlxbench_core::backend::Backend;
 use mlxbench_core::lora::{Lora, LoraModules};
-use mlxbench_core::{Device, Dtype, Error, Model, Placement, Precision, Scheme, TokenBatch};
+use mlxbench_core::{
+    Device, Dtype, Error, Model, Placement, Precision, Result, Scheme, TokenBatch,
+};
 
 const LORA: Lora = Lora {
     rank: 2,
@@ -38,11 +40,7 @@ fn f32_steps_equal_those_of_pytorchs_autograd() {
 #[test]
 fn the_models_own_weights_stay_as_they_are() {
     for name in ["gemma1", "gemma2", "gemma3", "gemma4-e"] {
-        let goldens = Golden::all().unwrap().into_iter();
-        let golden = goldens
-            .into_iter()
-            .find(|golden| golden.name == name)
-            .unwrap();
+        let golden = Golden::named(name).unwrap();
         for dtype in [Dtype::F32, Dtype::Bf16] {
             let placement = on_the_cpu(dtype);
             let moved = golden.train_beside(&mut CandleBackend::default(), &placement);
@@ -63,16 +61,14 @@ fn quantised_weights_are_refused_with_the_reason() {
     assert!(error.to_string().contains("have no gradient"), "{error}");
 }
 
-fn model(name: &str) -> <CandleBackend as Backend>::Model {
-    let mut goldens = Golden::all().unwrap().into_iter();
-    let golden = goldens.find(|golden| golden.name == name).unwrap();
-    let model = golden.load(&mut CandleBackend::default(), &on_the_cpu(Dtype::F32));
-    model.unwrap()
+fn model(name: &str) -> Result<<CandleBackend as Backend>::Model> {
+    Golden::named(name)?.load(&mut CandleBackend::default(), &on_the_cpu(Dtype::F32))
 }
 
 #[test]
 fn a_mixture_of_experts_is_refused_with_the_reason() {
     let error = model("gemma4-experts")
+        .unwrap()
         .trainer(&LORA)
         .map(drop)
         .unwrap_err();
@@ -82,7 +78,7 @@ fn a_mixture_of_experts_is_refused_with_the_reason() {
 
 #[test]
 fn a_step_needs_tokens_to_learn_from_and_a_loss_needs_a_step() {
-    let mut model = model("gemma3");
+    let mut model = model("gemma3").unwrap();
     let mut trainer = model.trainer(&LORA).unwrap();
     let error = trainer.step(&TokenBatch::row(vec![1])).unwrap_err();
     assert!(error.to_string().contains("at least 2 a row"), "{error}");

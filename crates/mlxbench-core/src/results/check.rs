@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{
     ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, ServedRequest, Settings, Timeline,
+    Turns,
 };
 use crate::gemma::LayerSpec;
 use crate::limits::{
@@ -185,6 +186,7 @@ fn sample(sample: &Sample) -> Result<(), String> {
     for request in &sample.requests {
         served(request)?;
     }
+    sample.turns.as_ref().map_or(Ok(()), turns)?;
     bytes("peak_memory_bytes", sample.peak_memory_bytes.unwrap_or(0))?;
     bytes("device_peak_bytes", sample.device_peak_bytes.unwrap_or(0))?;
     energy("energy_joules", sample.energy_joules)?;
@@ -210,6 +212,21 @@ pub fn served(request: &ServedRequest) -> Result<(), String> {
     ] {
         let count = count.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
         at_most(name, count, TOKENS)?;
+    }
+    Ok(())
+}
+
+fn turns(turns: &Turns) -> Result<(), String> {
+    times("cold_ttft_ns", &[turns.cold_ttft_ns])?;
+    for turn in &turns.turns {
+        times("token_ns of a turn", &turn.token_ns)?;
+        at_most("prompt_tokens of a turn", turn.prompt_tokens, TOKENS)?;
+        at_most("new_tokens of a turn", turn.new_tokens, TOKENS)?;
+        at_most("read_tokens of a turn", turn.read_tokens, TOKENS)?;
+        bytes(
+            "device_peak_bytes of a turn",
+            turn.device_peak_bytes.unwrap_or(0),
+        )?;
     }
     Ok(())
 }

@@ -10,6 +10,13 @@ pub enum Metric {
     Decode,
     /// Time to first token.
     Ttft,
+    /// Time to first token of a turn whose history is in the cache: the median over a conversation's turns from the
+    /// second on.
+    WarmTtft,
+    /// Time to first token of a conversation's last prompt, read into an empty cache.
+    RereadTtft,
+    /// Tokens a second over a whole conversation: what each turn adds to the prompt, and what is generated.
+    Effective,
     /// Time per output token.
     Tpot,
     /// Latencies between tokens.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceConditions, EnergyUnavailable, ServedRequest, TargetId, Test, Timeline};
+use crate::converse::Turn;
 use crate::generate::Mode;
 use crate::{Nanos, TokenId};
 
@@ -50,6 +51,9 @@ pub struct Sample {
     /// older results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Mode>,
+    /// The turns of a conversation, whose times and tokens are here rather than in `token_ns` and `tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Turns>,
     /// Peak memory of the worker process, by the operating system's account.
     pub peak_memory_bytes: Option<u64>,
     /// Since when that peak counts.
@@ -74,6 +78,15 @@ pub struct Sample {
     /// far below that of the other repetitions. It doesn't count, then, unless all were.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub throttled: bool,
+}
+
+/// What the turns of a conversation took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Turns {
+    /// One a turn.
+    pub turns: Vec<Turn>,
+    /// Time to first token of the last prompt, read into an empty cache after all turns.
+    pub cold_ttft_ns: Nanos,
 }
 
 fn is_first(attempt: &usize) -> bool {

@@ -1,6 +1,8 @@
 //! Tests: workloads with their sizes. Whoever shows, compares or keeps one asks it for its name, its sizes
 //! and its figures; what kind it is matters to the runner alone.
 
+mod chat;
+mod label;
 mod lora;
 mod serve;
 
@@ -16,6 +18,9 @@ use crate::limits::{IDS, TOKENS, WIDTH, at_most};
 pub use lora::LoraTest;
 pub use serve::ServeTest;
 
+pub use chat::ChatTest;
+pub use label::Label;
+
 /// A workload: what a target is given to do, and timed at.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -24,6 +29,8 @@ pub use serve::ServeTest;
 pub enum Test {
     /// Generating from a prompt.
     Generate(GenerateTest),
+    /// A conversation with one KV cache.
+    Chat(ChatTest),
     /// Training low-rank adapters.
     Lora(LoraTest),
     /// Asking a server.
@@ -52,7 +59,15 @@ impl Test {
     pub fn as_generate(&self) -> Option<&GenerateTest> {
         match self {
             Self::Generate(test) => Some(test),
-            Self::Lora(_) | Self::Serve(_) => None,
+            Self::Chat(_) | Self::Lora(_) | Self::Serve(_) => None,
+        }
+    }
+
+    /// The conversation that it is, where it is one.
+    pub fn as_chat(&self) -> Option<&ChatTest> {
+        match self {
+            Self::Chat(test) => Some(test),
+            Self::Generate(_) | Self::Lora(_) | Self::Serve(_) => None,
         }
     }
 
@@ -60,7 +75,7 @@ impl Test {
     pub fn as_lora(&self) -> Option<&LoraTest> {
         match self {
             Self::Lora(test) => Some(test),
-            Self::Generate(_) | Self::Serve(_) => None,
+            Self::Generate(_) | Self::Chat(_) | Self::Serve(_) => None,
         }
     }
 
@@ -68,7 +83,7 @@ impl Test {
     pub fn as_serve(&self) -> Option<&ServeTest> {
         match self {
             Self::Serve(test) => Some(test),
-            Self::Generate(_) | Self::Lora(_) => None,
+            Self::Generate(_) | Self::Chat(_) | Self::Lora(_) => None,
         }
     }
 
@@ -76,6 +91,7 @@ impl Test {
     pub fn rows(&self) -> usize {
         match self {
             Self::Generate(test) => test.batch,
+            Self::Chat(_) => 1,
             Self::Lora(test) => test.batch,
             Self::Serve(test) => test.concurrency,
         }
@@ -85,15 +101,16 @@ impl Test {
     pub fn depth(&self) -> usize {
         match self {
             Self::Generate(test) => test.depth,
-            Self::Lora(_) | Self::Serve(_) => 0,
+            Self::Chat(_) | Self::Lora(_) | Self::Serve(_) => 0,
         }
     }
 
     /// Tokens of a row's prompt that are measured. The workload hands over at least one all the same. Of a
-    /// training all tokens of a row.
+    /// training all tokens of a row, of a conversation those of the last turn with all that comes before.
     pub fn prompt_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.prompt_tokens,
+            Self::Chat(test) => test.prompt_tokens,
             Self::Lora(test) => test.tokens,
             Self::Serve(test) => test.prompt_tokens,
         }
@@ -104,6 +121,7 @@ impl Test {
     pub fn generate_tokens(&self) -> usize {
         match self {
             Self::Generate(test) => test.generate_tokens,
+            Self::Chat(test) => test.generate_tokens,
             Self::Lora(_) => 0,
             Self::Serve(test) => test.generate_tokens,
         }
@@ -113,6 +131,7 @@ impl Test {
     pub fn mode(&self) -> Mode {
         match self {
             Self::Generate(test) => test.mode,
+            Self::Chat(test) => test.mode,
             Self::Lora(_) => Mode::Synchronous,
             // The server's own business: what it has done is read by its client.
             Self::Serve(_) => Mode::Pipelined,
@@ -122,7 +141,7 @@ impl Test {
     /// Times over that rows of ids are handed over: the steps of a training, each with rows of its own.
     pub fn batches(&self) -> usize {
         match self {
-            Self::Generate(_) => 1,
+            Self::Generate(_) | Self::Chat(_) => 1,
             Self::Lora(test) => test.steps,
             // Rows of all requests, which are concurrency at a time.
             Self::Serve(test) => test.requests.div_ceil(test.concurrency.max(1)),
@@ -163,24 +182,14 @@ impl Test {
 
     /// Whether `metric` is a figure of this workload.
     pub fn yields(&self, metric: Metric) -> bool {
+        if let Self::Chat(test) = self {
+            return test.yields(metric);
+        }
+        if let Self::Serve(test) = self {
+            return test.yields(metric);
+        }
         let trains = self.as_lora();
-        let serves = self.as_serve();
         match metric {
-            Metric::Throughput => serves.is_some_and(|test| test.generate_tokens > 0),
-            Metric::Goodput => serves.is_some_and(ServeTest::has_goal),
-            // Of a server: its clients don't see single tokens, the prompt's part of a first token's time, the
-            // load, the memory or what is drawn for them.
-            Metric::InterToken
-            | Metric::Prefill
-            | Metric::EnergyPerToken
-            | Metric::Load
-            | Metric::PeakMemory
-            | Metric::DevicePeak
-            | Metric::Power
-                if serves.is_some() =>
-            {
-                false
-            }
             Metric::Training | Metric::TrainingStep => trains.is_some_and(|test| test.steps > 1),
             Metric::Prefill => trains.is_none() && self.prompt_tokens() > 0,
             Metric::Decode | Metric::Tpot | Metric::InterToken => self.steps() > 0,
@@ -192,20 +201,22 @@ impl Test {
             | Metric::PeakMemory
             | Metric::DevicePeak
             | Metric::Power => true,
+            Metric::WarmTtft | Metric::RereadTtft | Metric::Effective => false,
+            Metric::Throughput | Metric::Goodput => false,
         }
     }
 
-    /// What its name says beside its tokens: `b4` for batch, `c4` for clients of a server, `sync` where each token is read before the
-    /// next step, both with a blank before them.
+    /// What its name says beside its tokens: `b4` for batch, `c4` for clients of a server, `sync` where each token is
+    /// read before the next step, all with a blank before them.
     pub fn conditions(&self) -> String {
         let batch = match (self, self.rows()) {
             (Self::Serve(_), clients) => format!(" c{clients}"),
             (_, rows @ 2..) => format!(" b{rows}"),
             _ => String::new(),
         };
-        let mode = match self.as_generate().map(|test| test.mode) {
-            Some(Mode::Synchronous) => " sync",
-            Some(Mode::Pipelined) | None => "",
+        let mode = match (self, self.mode()) {
+            (Self::Lora(_), _) | (_, Mode::Pipelined) => "",
+            (_, Mode::Synchronous) => " sync",
         };
         batch + mode
     }
@@ -221,6 +232,9 @@ impl Test {
         at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
         at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
         at_most("depth", self.depth(), TOKENS)?;
+        if let Self::Chat(test) = self {
+            test.check()?;
+        }
         if let Self::Lora(test) = self {
             at_most("rank", test.rank, WIDTH)?;
         }
@@ -231,6 +245,12 @@ impl Test {
 impl From<ServeTest> for Test {
     fn from(test: ServeTest) -> Self {
         Self::Serve(test)
+    }
+}
+
+impl From<ChatTest> for Test {
+    fn from(test: ChatTest) -> Self {
+        Self::Chat(test)
     }
 }
 
@@ -257,6 +277,7 @@ impl fmt::Display for Test {
                 (0, generate) => write!(f, "tg{generate}")?,
                 (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
             },
+            Self::Chat(test) => test.fmt(f)?,
             Self::Lora(test) => f.write_str(&test.name())?,
             Self::Serve(test) => f.write_str(&test.name())?,
         }
@@ -322,7 +343,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("`dream`, expected one of `generate`, `lora`, `serve`"),
+            message.contains("`dream`, expected one of `generate`, `chat`, `lora`, `serve`"),
             "{message}"
         );
     }

@@ -71,6 +71,7 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         token_ns: token_ns.iter().copied().map(Nanos).collect(),
         finite: true,
+        turns: None,
         losses: Vec::new(),
         requests: Vec::new(),
         form: None,

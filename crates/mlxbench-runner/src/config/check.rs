@@ -1,5 +1,6 @@
 //! Values that TOML allows and a benchmark doesn't.
 
+mod chat;
 mod test;
 
 use mlxbench_core::limits::{POSITIONS, REPETITIONS, THREADS, TIME, TOKENS, at_most, seconds};

@@ -1,13 +1,27 @@
 //! From a `[[test]]` with lists to tests, a kind after another.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use mlxbench_core::Nanos;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::lora::Lora;
-use mlxbench_core::results::{GenerateTest, LoraTest, ServeTest, Test};
+use mlxbench_core::results::{ChatTest, GenerateTest, Label, LoraTest, ServeTest, Test};
 
 use super::{Sweep, TestConfig, TestKind};
+
+/// Sizes of a conversation where nobody says.
+const TURNS: usize = 4;
+const SYSTEM: usize = 256;
+const USER: usize = 64;
+const REPLY: usize = 128;
+
+/// What a conversation's file is called in tables: its name without folder and extension.
+pub(crate) fn label(file: &Path) -> Result<Label, String> {
+    let stem = file.file_stem().unwrap_or_default();
+    let label = stem.to_string_lossy().parse();
+    label.map_err(|error| format!("conversation = {file:?}: {error}, in the name of the file"))
+}
 
 /// Steps of a training where nobody says.
 const STEPS: usize = 4;
@@ -21,6 +35,7 @@ impl TestConfig {
     pub(crate) fn expand(&self, mode: Mode) -> Vec<Test> {
         match self.kind {
             TestKind::Generate => self.generations(mode),
+            TestKind::Chat => self.conversations(mode),
             TestKind::Lora => self.trainings(),
             TestKind::Serve => self.servings(),
         }
@@ -42,6 +57,66 @@ impl TestConfig {
                                 mode,
                             }));
                         }
+                    }
+                }
+            }
+        }
+        tests
+    }
+
+    /// Conversations by their sizes; of those from files the sizes aren't known before a model has its tokens.
+    fn conversations(&self, mode: Mode) -> Vec<Test> {
+        let modes = self.mode.clone().unwrap_or(Sweep::one(mode));
+        let of_file = |file: &PathBuf| ChatTest {
+            conversation: label(file).ok(),
+            ..ChatTest::UNKNOWN
+        };
+        let parts = match &self.conversation {
+            Some(files) => files.values().iter().map(of_file).collect(),
+            None => self.made(),
+        };
+        let mut tests = Vec::new();
+        for &mode in modes.values() {
+            for part in &parts {
+                for &generate_tokens in self.generate_tokens.values() {
+                    tests.push(Test::Chat(ChatTest {
+                        generate_tokens,
+                        mode,
+                        ..*part
+                    }));
+                }
+            }
+        }
+        tests
+    }
+
+    fn made(&self) -> Vec<ChatTest> {
+        fn values<T: Copy>(
+            given: &Option<Sweep<T>>,
+            size: fn(T) -> usize,
+            default: usize,
+        ) -> Vec<usize> {
+            match given {
+                Some(given) => given.values().iter().copied().map(size).collect(),
+                None => vec![default],
+            }
+        }
+        let mut tests = Vec::new();
+        for turns in values(&self.turns, NonZeroUsize::get, TURNS) {
+            for system_tokens in values(&self.system_tokens, |size| size, SYSTEM) {
+                for user_tokens in values(&self.user_tokens, NonZeroUsize::get, USER) {
+                    for reply_tokens in values(&self.reply_tokens, |size| size, REPLY) {
+                        let sizes = ChatTest {
+                            turns,
+                            system_tokens,
+                            user_tokens,
+                            reply_tokens,
+                            ..ChatTest::UNKNOWN
+                        };
+                        tests.push(ChatTest {
+                            prompt_tokens: sizes.made_prompt_tokens(),
+                            ..sizes
+                        });
                     }
                 }
             }

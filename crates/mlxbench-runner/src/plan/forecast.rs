@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::rates::{Known, Rates};
 use super::{
-    Answers, Target, check, chunk, listed, needed_bytes, refuse_model, residency, settle, targets,
+    Answers, Target, check, chunk, fit, listed, needed_bytes, refuse_model, residency, settle,
+    targets,
 };
 use crate::config::{Config, MeasureConfig, SERVER};
 use crate::execute::{lets_through, no_case};
@@ -113,7 +114,10 @@ pub fn forecast(
     let base = config_path.parent().unwrap_or(Path::new(""));
     let source = &config.models.first().source;
     let (origin, gemma) = origin(source, base)?;
-    let tests = listed(config, gemma.as_ref())?;
+    let tests = listed(config)?;
+    if let Some(gemma) = &gemma {
+        fit(&tests, gemma)?;
+    }
     let mut answers = Answers::new(config, config_path);
     let mut targets = targets(config, config_path, &mut answers)?;
     if let Some(gemma) = &gemma {
@@ -352,6 +356,13 @@ impl Work<'_> {
         let decoded = self
             .gemma
             .decode_bytes(&storage, test.rows(), test.context(), test.steps());
+        if let Some(chat) = test.as_chat() {
+            // All turns read the last prompt once, and it is read once more for comparison.
+            let steps =
+                (chat.turns * chat.generate_tokens) as f64 / test.generate_tokens().max(1) as f64;
+            let read = 2.0 * prefill(0, test.prompt_tokens().max(1));
+            return read + decoded * steps / self.rates.bytes_per_second;
+        }
         let filled = if test.depth() > 0 {
             prefill(0, test.depth())
         } else {

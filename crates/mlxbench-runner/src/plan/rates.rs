@@ -76,12 +76,13 @@ fn of_result(path: &Path, result: &RunResult, target: &TargetId) -> Option<Rates
         let test = row.test;
         let ttft = row
             .ttft_ns
-            .filter(|_| test.prompt_tokens() >= LONG_PROMPT)?;
+            .filter(|_| test.as_generate().is_some() && test.prompt_tokens() >= LONG_PROMPT)?;
         let done = gemma.prefill_operations(test.rows(), test.depth(), test.prompt_tokens(), chunk);
         Some(done as f64 / ttft.median * 1e9)
     });
     let bytes = rows.filter_map(|row| {
         let (test, tpot) = (row.test, row.tpot_ns?);
+        test.as_generate()?;
         let read = gemma.decode_bytes(&storage, test.rows(), test.context(), test.steps());
         Some(read / test.steps() as f64 / tpot.median * 1e9)
     });

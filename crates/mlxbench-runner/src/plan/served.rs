@@ -28,7 +28,7 @@ pub(super) fn plan(config: &Config, config_path: &Path, sides: Option<&Sides>) -
         context: None,
         prompt: TokenBatch::new(&[vec![0]]).map_err(Error::Core)?,
     };
-    let tests = listed(config, None)?.into_iter();
+    let tests = listed(config)?.into_iter();
     let tests: Vec<(Test, Prompt)> = tests.map(|test| (test, no_ids.clone())).collect();
     let mut answers = Answers::new(config, config_path);
     let measure = &config.measure;
@@ -57,6 +57,7 @@ pub(super) fn plan(config: &Config, config_path: &Path, sides: Option<&Sides>) -
             residency: Residency::Together,
         },
         tests,
+        conversations: Default::default(),
         targets: targets(config, config_path, &mut answers)?,
         sides: None,
         until_decided: None,

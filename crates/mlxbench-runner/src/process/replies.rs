@@ -41,6 +41,11 @@ pub(super) fn longest(request: &Request) -> usize {
             generate.new_tokens,
             generate.prompt.batch().saturating_mul(token) + time,
         ),
+        Request::Converse(converse) => (
+            converse.prompts.len(),
+            // A turn's counts take less than a line of 256.
+            converse.new_tokens.saturating_mul(token + time) + 256,
+        ),
         Request::Train(train) => (
             train.batches.len(),
             match train.gradients {
@@ -324,6 +329,7 @@ pub(super) fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Hello(_) => "hello",
         Reply::Loaded(_) => "loaded",
         Reply::Generated(_) => "generated",
+        Reply::Conversed(_) => "conversed",
         Reply::Scored => "scored",
         Reply::Trained(_) => "trained",
         Reply::Served(_) => "served",
@@ -334,7 +340,7 @@ pub(super) fn unexpected(reply: &Reply) -> WorkerError {
     wrong(format!("the worker answered `{name}` out of turn"))
 }
 
-fn wrong(message: impl Into<String>) -> WorkerError {
+pub(super) fn wrong(message: impl Into<String>) -> WorkerError {
     WorkerError::new(FailureKind::Protocol, message)
 }
 

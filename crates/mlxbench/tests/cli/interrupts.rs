@@ -25,14 +25,14 @@ fn line_of(file: &Path) -> String {
     read().trim().to_owned()
 }
 
-fn interrupt(run: &Child) {
+pub(crate) fn interrupt(run: &Child) {
     let pid = run.id().to_string();
     let sent = Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.unwrap().success());
 }
 
 /// Waits for a process that should end by itself soon.
-fn end_of(mut run: Child) -> ExitStatus {
+pub(crate) fn end_of(mut run: Child) -> ExitStatus {
     let mut status = None;
     wait_until("the end of the run", || {
         status = run.try_wait().unwrap();

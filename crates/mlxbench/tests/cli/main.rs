@@ -7,6 +7,7 @@
 mod bad_input;
 mod bench;
 mod bisect;
+mod chat;
 mod compare;
 mod equivalence;
 mod field;

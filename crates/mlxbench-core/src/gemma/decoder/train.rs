@@ -52,9 +52,9 @@ impl<F: Differentiable> Decoder<F> {
                 KeysValues::Own | KeysValues::OneProjection => None,
             };
             let input = inputs.get(index);
-            let (y, own) = layer.train(&x, input, spans.of(index), &adapters[index], shared)?;
-            keys_values.push(own);
-            x = y;
+            let of_text = layer.train(&x, input, spans.of(index), &adapters[index], shared)?;
+            keys_values.push(of_text.own);
+            x = of_text.x;
         }
         Ok(x)
     }

@@ -5,8 +5,13 @@ use crate::gemma::parts::{Heads, Span};
 use crate::gemma::train::{Differentiable, LayerAdapters};
 use crate::lora::Module;
 
-/// Keys and values of a whole text, rotated.
-type KeysValues<F> = [<F as crate::gemma::parts::Framework>::Tensor; 2];
+/// What a layer, or a part of it, makes of a text.
+pub(in crate::gemma) struct OfText<T> {
+    /// What goes on.
+    pub(in crate::gemma) x: T,
+    /// Keys, rotated, and values, where the layer has its own.
+    pub(in crate::gemma) own: Option<[T; 2]>,
+}
 
 impl<F: Differentiable> Layer<F> {
     /// As [`Layer::forward`] of a whole text, without experts. `shared` are keys and values of another layer where
@@ -17,10 +22,10 @@ impl<F: Differentiable> Layer<F> {
         input: Option<&F::Tensor>,
         span: &Span<F>,
         adapters: &LayerAdapters<F::Tensor>,
-        shared: Option<&KeysValues<F>>,
-    ) -> Result<(F::Tensor, Option<KeysValues<F>>), F::Error> {
+        shared: Option<&[F::Tensor; 2]>,
+    ) -> Result<OfText<F::Tensor>, F::Error> {
         let heads = self.adapted_heads(&F::norm(&self.attention_norm, x)?, adapters)?;
-        let (queries, own) = self.normalized_and_rotated(&heads, span)?;
+        let OfText { x: queries, own } = self.normalized_and_rotated(&heads, span)?;
         let [keys, values] = own
             .as_ref()
             .or(shared)
@@ -39,7 +44,7 @@ impl<F: Differentiable> Layer<F> {
             Some(scalar) => F::scaled(&x, scalar)?,
             None => x,
         };
-        Ok((x, own))
+        Ok(OfText { x, own })
     }
 
     /// Queries, keys and values with what adapters add.
@@ -83,18 +88,19 @@ impl<F: Differentiable> Layer<F> {
         &self,
         heads: &Heads<F::Tensor>,
         span: &Span<F>,
-    ) -> Result<(F::Tensor, Option<KeysValues<F>>), F::Error> {
+    ) -> Result<OfText<F::Tensor>, F::Error> {
         let norms = &self.head_norms;
         let normalized = |norm: &Option<F::Norm>, x: &F::Tensor| match norm {
             Some(norm) => F::norm(norm, x),
             None => Ok(F::share(x)),
         };
-        let queries = F::rotate(&span.rope, &normalized(&norms.queries, &heads.queries)?)?;
+        let x = F::rotate(&span.rope, &normalized(&norms.queries, &heads.queries)?)?;
         let own = heads.keys_values.as_ref().map(|[keys, values]| {
             let keys = F::rotate(&span.rope, &normalized(&norms.keys, keys)?)?;
             Ok([keys, normalized(&norms.values, values)?])
         });
-        Ok((queries, own.transpose()?))
+        let own = own.transpose()?;
+        Ok(OfText { x, own })
     }
 
     fn adapted_mlp(

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Nanos;
 use crate::limits::{IDS, THREADS, TIME, TOKENS, at_most};
+use crate::results::Metric;
 
 /// Requests to a server, so many at a time: each client sends its next one when the last has ended (closed loop).
 #[derive(
@@ -38,6 +39,28 @@ impl ServeTest {
         format!("serve pp{}+tg{}", self.prompt_tokens, self.generate_tokens)
     }
 
+    /// Not what clients don't see: single tokens, the prompt's part in the first one's time, the load, the memory and
+    /// the power of the server.
+    pub(super) fn yields(&self, metric: Metric) -> bool {
+        match metric {
+            Metric::Throughput | Metric::Ttft | Metric::EndToEnd => true,
+            Metric::Goodput => self.has_goal(),
+            Metric::Decode | Metric::Tpot => self.generate_tokens > 1,
+            Metric::Prefill
+            | Metric::InterToken
+            | Metric::WarmTtft
+            | Metric::RereadTtft
+            | Metric::Effective
+            | Metric::Load
+            | Metric::PeakMemory
+            | Metric::DevicePeak
+            | Metric::Power
+            | Metric::EnergyPerToken
+            | Metric::Training
+            | Metric::TrainingStep => false,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         at_most("prompt_tokens", self.prompt_tokens, TOKENS)?;
         at_most("generate_tokens", self.generate_tokens, TOKENS)?;
@@ -63,3 +86,35 @@ impl ServeTest {
 
 /// Requests of a repetition at most.
 const REQUESTS: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Test;
+
+    #[test]
+    fn a_test_of_a_server_has_the_figures_that_clients_see() {
+        let test = ServeTest {
+            prompt_tokens: 512,
+            generate_tokens: 128,
+            concurrency: 1,
+            requests: 8,
+            ttft_slo_ns: None,
+            tpot_slo_ns: None,
+        };
+        assert_eq!(Test::from(test).to_string(), "serve pp512+tg128 c1");
+        let yields = |test: ServeTest, metric| Test::from(test).yields(metric);
+        assert!(yields(test, Metric::Throughput) && !yields(test, Metric::Goodput));
+        assert!(!yields(test, Metric::PeakMemory) && !yields(test, Metric::Prefill));
+        let aimed = ServeTest {
+            ttft_slo_ns: Some(Nanos(1)),
+            ..test
+        };
+        assert!(yields(aimed, Metric::Goodput));
+        let endless = ServeTest {
+            requests: usize::MAX,
+            ..test
+        };
+        assert!(Test::from(endless).check().is_err());
+    }
+}

@@ -18,6 +18,11 @@ impl TestConfig {
             self.depth.values().len(),
             self.batch.values().len(),
             of(&self.mode),
+            of(&self.conversation),
+            of(&self.turns),
+            of(&self.system_tokens),
+            of(&self.user_tokens),
+            of(&self.reply_tokens),
             of(&self.rank),
             of(&self.layers),
             of(&self.modules),
@@ -28,50 +33,61 @@ impl TestConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        self.refuse_other_keys()?;
+        self.refuse_others()?;
         match self.kind {
             TestKind::Generate => self.check_generation(),
+            TestKind::Chat => self.check_chat(),
             TestKind::Lora => self.check_training(),
             TestKind::Serve => self.check_serving(),
         }
     }
 
-    /// Refuses keys that are given and belong to other kinds.
-    fn refuse_other_keys(&self) -> Result<(), String> {
-        use TestKind::{Generate, Lora, Serve};
+    /// Refuses keys that are given and belong to another kind.
+    fn refuse_others(&self) -> Result<(), String> {
+        use TestKind::{Chat, Generate, Lora, Serve};
         let zero = super::super::zero();
-        let keys = [
+        let keys: [(&str, &[TestKind], bool); 18] = [
+            (
+                "prompt_tokens",
+                &[Generate, Lora, Serve],
+                self.prompt_tokens != zero,
+            ),
             (
                 "generate_tokens",
+                &[Generate, Chat, Serve],
                 self.generate_tokens != zero,
-                &[Generate, Serve][..],
             ),
-            ("depth", self.depth != zero, &[Generate]),
+            ("depth", &[Generate], self.depth != zero),
             (
                 "batch",
-                self.batch != super::super::one(),
                 &[Generate, Lora],
+                self.batch != super::super::one(),
             ),
-            ("mode", self.mode.is_some(), &[Generate]),
-            ("rank", self.rank.is_some(), &[Lora]),
-            ("layers", self.layers.is_some(), &[Lora]),
-            ("modules", self.modules.is_some(), &[Lora]),
-            ("steps", self.steps.is_some(), &[Lora]),
-            ("concurrency", self.concurrency.is_some(), &[Serve]),
-            ("requests", self.requests.is_some(), &[Serve]),
-            ("ttft_slo_ms", self.ttft_slo_ms.is_some(), &[Serve]),
-            ("tpot_slo_ms", self.tpot_slo_ms.is_some(), &[Serve]),
+            ("mode", &[Generate, Chat], self.mode.is_some()),
+            ("conversation", &[Chat], self.conversation.is_some()),
+            ("turns", &[Chat], self.turns.is_some()),
+            ("system_tokens", &[Chat], self.system_tokens.is_some()),
+            ("user_tokens", &[Chat], self.user_tokens.is_some()),
+            ("reply_tokens", &[Chat], self.reply_tokens.is_some()),
+            ("rank", &[Lora], self.rank.is_some()),
+            ("layers", &[Lora], self.layers.is_some()),
+            ("modules", &[Lora], self.modules.is_some()),
+            ("steps", &[Lora], self.steps.is_some()),
+            ("concurrency", &[Serve], self.concurrency.is_some()),
+            ("requests", &[Serve], self.requests.is_some()),
+            ("ttft_slo_ms", &[Serve], self.ttft_slo_ms.is_some()),
+            ("tpot_slo_ms", &[Serve], self.tpot_slo_ms.is_some()),
         ];
-        let other = keys
-            .iter()
-            .find(|(_, given, kinds)| *given && !kinds.contains(&self.kind));
-        match other {
-            Some((key, _, kinds)) => Err(format!(
-                "`{key}` is a key of a [[test]] with kind = \"{}\", and this one's is \"{}\": take it out, or \
-                 change the kind",
-                kinds[0].name(),
-                self.kind.name()
-            )),
+        let mut keys = keys.into_iter();
+        match keys.find(|(_, kinds, given)| *given && !kinds.contains(&self.kind)) {
+            Some((key, kinds, _)) => {
+                let (others, own) = (kinds.iter().map(|kind| kind.name()), self.kind.name());
+                Err(format!(
+                    "`{key}` is a key of a [[test]] with kind = \"{}\", and this one's is \"{own}\": take it out, or \
+                     change the kind",
+                    others.collect::<Vec<_>>().join("\" or \"")
+                ))
+            }
             None => Ok(()),
         }
     }

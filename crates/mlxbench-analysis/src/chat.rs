@@ -1,0 +1,202 @@
+//! Conversations: the figures of a row and of its turns, and what several kinds of conversation say together.
+
+use mlxbench_core::generate::Mode;
+use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
+use serde::Serialize;
+
+use crate::metrics;
+use crate::stats::{Estimate, quantile, sorted};
+
+/// What a row of a conversation has beside the figures of every row. Its TTFT is the first turn's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChatFigures {
+    /// [`Metric::WarmTtft`].
+    pub warm_ttft_ns: Option<Estimate>,
+    /// [`Metric::RereadTtft`].
+    pub reread_ttft_ns: Option<Estimate>,
+    /// [`Metric::Effective`].
+    pub tokens_per_second: Option<Estimate>,
+    /// Tokens that turns read again, since the cache couldn't be rewound; the most of the repetitions.
+    pub read_again_tokens: usize,
+    /// The turns.
+    pub turns: Vec<TurnFigures>,
+}
+
+/// A turn over all repetitions.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TurnFigures {
+    /// Tokens of its prompt, history and all.
+    pub prompt_tokens: usize,
+    /// Those that the prompt before it hasn't.
+    pub new_tokens: usize,
+    /// Those that were read; the most of the repetitions.
+    pub read_tokens: usize,
+    /// Time to first token, the median of the repetitions.
+    pub ttft_ns: Option<f64>,
+    /// The framework's device memory at most, up to the turn's end.
+    pub device_peak_bytes: Option<u64>,
+}
+
+impl ChatFigures {
+    /// The figures of a target's conversation; `None` of another test, and where nothing was measured.
+    pub fn of(result: &RunResult, target: &TargetId, test: &Test) -> Option<Self> {
+        test.as_chat()?;
+        let samples: Vec<&Sample> = result.samples_of(target, test).collect();
+        let estimate = |metric| metrics::estimate(metric, result, target, test);
+        let count = samples
+            .iter()
+            .filter_map(|s| s.turns.as_ref())
+            .map(|t| t.turns.len())
+            .max()?;
+        let turns: Vec<TurnFigures> = (0..count).filter_map(|at| turn(&samples, at)).collect();
+        let again = |turn: &TurnFigures| turn.read_tokens.saturating_sub(turn.new_tokens);
+        Some(Self {
+            warm_ttft_ns: estimate(Metric::WarmTtft),
+            reread_ttft_ns: estimate(Metric::RereadTtft),
+            tokens_per_second: estimate(Metric::Effective),
+            read_again_tokens: turns.iter().map(again).sum(),
+            turns,
+        })
+    }
+}
+
+fn turn(samples: &[&Sample], at: usize) -> Option<TurnFigures> {
+    let turns = samples
+        .iter()
+        .filter_map(|sample| sample.turns.as_ref()?.turns.get(at));
+    let times = turns.clone().filter_map(|turn| turn.token_ns.first());
+    let times: Vec<f64> = times.map(|time| time.0 as f64).collect();
+    let first = turns.clone().next()?;
+    Some(TurnFigures {
+        prompt_tokens: first.prompt_tokens,
+        new_tokens: first.new_tokens,
+        read_tokens: turns.clone().map(|turn| turn.read_tokens).max()?,
+        ttft_ns: quantile(&sorted(&times), 0.5),
+        device_peak_bytes: turns.filter_map(|turn| turn.device_peak_bytes).max(),
+    })
+}
+
+/// Several kinds of conversation together: geometric means over the kinds, so that each counts alike however long
+/// it is (Fleming & Wallace, "How not to lie with statistics", CACM 29, 1986).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Conversations {
+    /// Which target.
+    pub target: TargetId,
+    /// When the host waits for a token.
+    pub mode: Mode,
+    /// The names of the conversations.
+    pub names: Vec<String>,
+    /// Of [`Metric::Effective`].
+    pub tokens_per_second: Option<Estimate>,
+    /// Of [`Metric::WarmTtft`].
+    pub warm_ttft_ns: Option<Estimate>,
+    /// Of [`Metric::Decode`].
+    pub decode_tokens_per_second: Option<Estimate>,
+}
+
+/// One for each target that has all of two or more conversations from files.
+pub fn conversations(result: &RunResult) -> Vec<Conversations> {
+    let of_mode = |mode| {
+        let tests = result
+            .run
+            .tests
+            .iter()
+            .filter(move |test| test.mode() == mode);
+        tests.filter(|test| {
+            test.as_chat()
+                .is_some_and(|chat| chat.conversation.is_some())
+        })
+    };
+    let targets = result.run.targets.iter();
+    let cases = targets.flat_map(|target| {
+        [Mode::Pipelined, Mode::Synchronous].map(|mode| (target, mode, of_mode(mode).collect()))
+    });
+    cases
+        .filter_map(|(target, mode, tests): (_, _, Vec<&Test>)| {
+            let measured = |test: &&Test| result.samples_of(target, test).next().is_some();
+            if tests.len() < 2 || !tests.iter().all(measured) {
+                return None;
+            }
+            let names = tests.iter().filter_map(|test| test.as_chat()?.conversation);
+            let mean = |metric| {
+                let of_test =
+                    |test: &&Test| metrics::values_by_process(metric, result, target, test);
+                geometric_mean(&tests.iter().map(of_test).collect::<Vec<_>>())
+            };
+            Some(Conversations {
+                target: target.clone(),
+                mode,
+                names: names.map(|name| name.to_string()).collect(),
+                tokens_per_second: mean(Metric::Effective),
+                warm_ttft_ns: mean(Metric::WarmTtft),
+                decode_tokens_per_second: mean(Metric::Decode),
+            })
+        })
+        .collect()
+}
+
+/// The estimate of the geometric mean over tests, of each the values by process. Repetition by repetition: the same
+/// process' luck, and the same minute's, is in all of them, so the means of repetitions are samples of the mean.
+fn geometric_mean(tests: &[Vec<Vec<f64>>]) -> Option<Estimate> {
+    let processes = tests.iter().map(Vec::len).min()?;
+    let of_process = |process: usize| -> Vec<f64> {
+        let repetitions = tests.iter().map(|test| test[process].len()).min();
+        let mean = |at: usize| {
+            let logs = tests.iter().map(|test| test[process][at].ln());
+            (logs.sum::<f64>() / tests.len() as f64).exp()
+        };
+        (0..repetitions.unwrap_or(0)).map(mean).collect()
+    };
+    Estimate::of_processes(&(0..processes).map(of_process).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{chat_sample, result, target};
+
+    #[test]
+    fn turns_have_medians_over_repetitions() {
+        let first = chat_sample(&[&[400, 410], &[50, 60]]);
+        let mut second = chat_sample(&[&[420, 430], &[70, 80]]);
+        let test = first.test;
+        second.turns.as_mut().unwrap().turns[1].read_tokens = 20;
+        let figures = ChatFigures::of(&result(vec![first, second]), &target(), &test).unwrap();
+        let times: Vec<_> = figures.turns.iter().map(|turn| turn.ttft_ns).collect();
+        assert_eq!(times, [Some(410.0), Some(60.0)]);
+        assert_eq!(figures.read_again_tokens, 10);
+        assert_eq!(figures.warm_ttft_ns.unwrap().median, 60.0);
+    }
+
+    fn named(name: &str, turns: &[&[u64]]) -> Sample {
+        let mut sample = chat_sample(turns);
+        let mut test = *sample.test.as_chat().unwrap();
+        test.conversation = Some(name.parse().unwrap());
+        sample.test = test.into();
+        sample
+    }
+
+    #[test]
+    fn kinds_count_alike_in_their_geometric_mean() {
+        let (short, long) = (
+            named("short", &[&[10, 20], &[40, 50]]),
+            named("long", &[&[10, 20], &[160, 170]]),
+        );
+        let found = conversations(&result(vec![short.clone(), long]));
+        let [both] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(both.names, ["short", "long"]);
+        assert!((both.warm_ttft_ns.unwrap().median - 80.0).abs() < 1e-9);
+        assert!(conversations(&result(vec![short])).is_empty());
+    }
+
+    #[test]
+    fn the_mean_has_an_interval_over_processes() {
+        let by_process = |by: f64| vec![vec![1.0 * by], vec![1.2 * by], vec![1.1 * by]];
+        let mean = geometric_mean(&[by_process(1.0), by_process(4.0)]).unwrap();
+        assert!((mean.median - 2.2).abs() < 1e-9);
+        let interval = mean.interval.unwrap();
+        assert!(interval.low < mean.median && mean.median < interval.high);
+    }
+}

@@ -1,0 +1,126 @@
+//! Conversations for tables: their turns, and all kinds of them together.
+
+use mlxbench_analysis::{Estimate, Row, TurnFigures};
+use mlxbench_core::generate::Mode;
+use mlxbench_core::results::ChatTest;
+
+use crate::{Digest, units};
+
+/// The columns of a turn.
+pub(crate) const TURNS: [&str; 8] = [
+    "target",
+    "test",
+    "turn",
+    "prompt tokens",
+    "new",
+    "read",
+    "TTFT",
+    "device memory",
+];
+
+/// What stands above the table of turns.
+pub(crate) const ABOUT_TURNS: &str = "Turns of the conversations";
+
+/// What the columns of turns mean, in a sentence.
+pub(crate) const READ: &str = "A warm turn reads its new tokens alone; one that reads more has found its history \
+                               dropped from a window's cache, and has read it again.";
+
+/// The columns of all kinds of conversation together.
+pub(crate) const TOGETHER: [&str; 5] = [
+    "target",
+    "conversations",
+    "overall t/s",
+    "generate t/s",
+    "warm TTFT",
+];
+
+/// What stands above them.
+pub(crate) const ABOUT_TOGETHER: &str = "Geometric means over the conversations";
+
+/// A row a target, test and turn.
+pub(crate) fn turns<'a>(
+    digest: &'a Digest<'_>,
+) -> impl Iterator<Item = [String; TURNS.len()]> + 'a {
+    let rows = digest.summary.rows.iter();
+    rows.flat_map(move |row| {
+        let turns = row.chat.iter().flat_map(|chat| &chat.turns).enumerate();
+        turns.map(move |(at, turn)| of_turn(digest, row, at, turn))
+    })
+}
+
+fn of_turn(digest: &Digest<'_>, row: &Row, at: usize, turn: &TurnFigures) -> [String; TURNS.len()] {
+    [
+        digest.name(&row.target).to_string(),
+        row.test.to_string(),
+        (at + 1).to_string(),
+        turn.prompt_tokens.to_string(),
+        turn.new_tokens.to_string(),
+        turn.read_tokens.to_string(),
+        turn.ttft_ns.map(units::time).unwrap_or_default(),
+        turn.device_peak_bytes.map(units::bytes).unwrap_or_default(),
+    ]
+}
+
+/// A row a target and mode.
+pub(crate) fn together<'a>(
+    digest: &'a Digest<'_>,
+) -> impl Iterator<Item = [String; TOGETHER.len()]> + 'a {
+    let all = digest.summary.conversations.iter();
+    all.map(|all| {
+        let rate = |rate: &Option<Estimate>| rate.as_ref().map(units::rate).unwrap_or_default();
+        let mode = match all.mode {
+            Mode::Pipelined => "",
+            Mode::Synchronous => " (sync)",
+        };
+        [
+            digest.name(&all.target).to_string(),
+            format!("{}{mode}", all.names.join(", ")),
+            rate(&all.tokens_per_second),
+            rate(&all.decode_tokens_per_second),
+            all.warm_ttft_ns
+                .map(|time| with_interval(&time))
+                .unwrap_or_default(),
+        ]
+    })
+}
+
+fn with_interval(time: &Estimate) -> String {
+    let median = units::time(time.median);
+    match time.interval {
+        Some(interval) => {
+            let (low, high) = (units::time(interval.low), units::time(interval.high));
+            format!("{median} ({low} to {high})")
+        }
+        None => median,
+    }
+}
+
+/// One line a target for those who read no tables.
+pub(crate) fn sentences<'a>(digest: &'a Digest<'_>) -> impl Iterator<Item = String> + 'a {
+    together(digest).map(|[target, names, overall, generate, warm]| {
+        format!(
+            "{target}, geometric mean over {names}: {overall} tokens/s overall, {generate} generated, warm TTFT {warm}"
+        )
+    })
+}
+
+/// What a row has read again, where it has.
+pub(crate) fn read_again(row: &Row) -> Option<String> {
+    let tokens = row.chat.as_ref()?.read_again_tokens;
+    (tokens > 0).then(|| {
+        format!("{tokens} tokens of history read again: a window's cache had dropped them")
+    })
+}
+
+/// `4 turns up to 904 prompt tokens, 32 generated in each`.
+pub(crate) fn spelled(test: &ChatTest) -> String {
+    let ChatTest {
+        turns,
+        prompt_tokens,
+        generate_tokens,
+        ..
+    } = test;
+    format!(
+        "{turns} turns up to {prompt_tokens} prompt tokens, {generate_tokens} generated in each"
+    )
+}
