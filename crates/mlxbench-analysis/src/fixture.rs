@@ -84,6 +84,7 @@ pub(crate) fn sample(test: Test, token_ns: &[u64]) -> Sample {
         tokens: vec![vec![7; token_ns.len()]; test.rows()],
         finite: true,
         losses: Vec::new(),
+        requests: Vec::new(),
         form: None,
         turns: None,
         peak_memory_bytes: Some(1024),

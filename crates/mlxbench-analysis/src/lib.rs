@@ -21,6 +21,7 @@
 //! | [`processes`] | figures over several worker processes, and how far these lie apart |
 //! | [`quantisation`] | what quantising the weights costs |
 //! | [`roofline`] | rates as shares of what the machine can do: MBU, MFU |
+//! | [`serving`] | what clients of a server see |
 //! | [`smooth`] | times along lengths: smooth, or with steps and spikes |
 //! | [`stats`] | medians, quantiles, bootstrap intervals |
 //! | [`summary`] | one row per target and test: what tables show |
@@ -47,6 +48,7 @@ pub mod positions;
 pub mod processes;
 pub mod quantisation;
 pub mod roofline;
+pub mod serving;
 pub mod smooth;
 pub mod stats;
 pub mod summary;

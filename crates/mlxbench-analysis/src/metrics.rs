@@ -11,6 +11,7 @@ use mlxbench_core::Nanos;
 use mlxbench_core::converse::Turn;
 use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 
+use crate::serving;
 use crate::stats::{Estimate, quantile, sorted};
 
 /// The measurements of a target's test, in tokens a second, nanoseconds, bytes, watts or joules: one a
@@ -78,7 +79,14 @@ pub fn estimate(
 pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>) -> Option<f64> {
     let nanos = |time: Nanos| time.0 as f64;
     let bytes = |bytes: u64| bytes as f64;
+    let serves = sample.test.as_serve().is_some();
     match metric {
+        _ if !sample.test.yields(metric) && serves => None,
+        Metric::Throughput => serving::throughput(sample),
+        Metric::Goodput => serving::goodput(sample),
+        Metric::Ttft if serves => serving::median_ttft(sample),
+        Metric::Tpot if serves => serving::median_tpot(sample),
+        Metric::Decode if serves => serving::median_tpot(sample).map(|tpot| 1e9 / tpot),
         Metric::Training => training_rate(sample),
         Metric::TrainingStep => training_step(sample),
         Metric::Prefill => prefill_rate(sample),

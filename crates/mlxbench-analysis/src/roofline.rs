@@ -177,6 +177,7 @@ pub fn memory_floor_bytes(result: &RunResult, target: &TargetId, test: &Test) ->
         Test::Generate(_) | Test::Chat(_) => {
             config.kv_cache_bytes(storage.kv_cache, test.rows(), test.capacity())
         }
+        Test::Serve(_) => return None,
         Test::Lora(test) => test.lora(0).parameters(config) * BYTES_OF_TRAINED,
     };
     Some(storage.weights_bytes() + beside)

@@ -19,6 +19,7 @@ use crate::quantisation;
 use crate::roofline::{
     DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
 };
+use crate::serving::Serving;
 use crate::stats::{Estimate, percentile, quantile, sorted};
 use crate::sweeps::{Sweep, sweeps};
 use crate::trend::{CommonTrend, Trend};
@@ -100,6 +101,9 @@ pub struct Row {
     /// Where latencies jump along the generation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub latency_steps: Vec<LatencyStep>,
+    /// What clients of a server see, where the test is of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
     /// What a conversation has beside these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat: Option<ChatFigures>,
@@ -277,6 +281,7 @@ fn row(result: &RunResult, target: &TargetId, test: &Test) -> Row {
         end_to_end_ns: estimate(Metric::EndToEnd),
         inter_token_ns: InterToken::of(&metrics::values(Metric::InterToken, result, target, test)),
         latency_steps: latency_steps(result, target, test),
+        serving: Serving::of(result, target, test),
         chat: ChatFigures::of(result, target, test),
         load_ns: estimate(Metric::Load),
         peak_memory_bytes: samples.iter().filter_map(|s| s.peak_memory_bytes).max(),

@@ -12,6 +12,7 @@ use crate::gemma::Storage;
 use crate::generate::Mode;
 use crate::lora::Lora;
 use crate::probe::ProductShape;
+use crate::results::ServedRequest;
 use crate::text::quotable;
 use crate::trial::{ElementType, Program, Tensor};
 use crate::{Device, Error, Nanos, Placement, Scheme, TokenBatch, TokenId};
@@ -38,6 +39,8 @@ pub enum Request {
     Score(Score),
     /// Train low-rank adapters; answered by [`Reply::Trained`].
     Train(Train),
+    /// Send requests to a server; needs no model; answered by [`Reply::Served`].
+    Serve(Serve),
     /// Time a product with a weight matrix; needs no model; answered by [`Reply::Probed`].
     Probe(Probe),
     /// Run a small program and give what comes out; needs no model; answered by [`Reply::Tried`].
@@ -160,6 +163,21 @@ pub struct Try {
     pub program: Program,
 }
 
+/// Requests to a server, which the worker is a client of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serve {
+    /// Tokens that each prompt should have by the server's count.
+    pub prompt_tokens: usize,
+    /// Tokens to ask for at most, each time.
+    pub new_tokens: usize,
+    /// Requests at a time.
+    pub concurrency: usize,
+    /// Requests.
+    pub requests: usize,
+    /// What isn't over by then, from the request's arrival on, has failed.
+    pub within_ns: Nanos,
+}
+
 /// What the worker answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -176,6 +194,8 @@ pub enum Reply {
     Scored,
     /// The steps were taken.
     Trained(Trained),
+    /// The requests came to their ends.
+    Served(Served),
     /// The product was timed.
     Probed {
         /// Time of one product, mean over the copies of the fastest turn.
@@ -257,6 +277,13 @@ pub struct Generated {
     /// Peak of the framework's device memory in this generation, where it keeps count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_peak_bytes: Option<u64>,
+}
+
+/// What became of requests to a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// As many as were asked for, in the order in which they were sent.
+    pub requests: Vec<ServedRequest>,
 }
 
 /// A conversation that is over.

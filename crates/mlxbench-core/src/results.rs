@@ -8,6 +8,7 @@
 //! | `workload` | tests: what it is measured at |
 //! | `metric` | the figures |
 //! | `samples` | repetitions, warm-ups, and why there were no more of them |
+//! | `requests` | what became of requests to a server |
 //! | `failures` | what could not be measured, and why |
 //! | `equivalence` | whether a target did the reference's work |
 //! | `roofline` | how fast the machine can be |
@@ -18,7 +19,7 @@
 //! | `migrate` | results of older versions |
 //! | `check` | whether a result's numbers can be believed |
 
-pub(crate) mod check;
+pub mod check;
 mod counted;
 mod device;
 mod equivalence;
@@ -26,6 +27,7 @@ mod failures;
 mod machine;
 mod metric;
 pub mod migrate;
+mod requests;
 mod roofline;
 mod samples;
 mod target;
@@ -49,11 +51,12 @@ pub use equivalence::{
 pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
 pub use metric::Metric;
+pub use requests::ServedRequest;
 pub use roofline::{ProductProbe, StreamKernel, StreamProbe};
 pub use samples::{PeakSince, Sample, StopReason, Stopped, Turns, Warmup};
 pub use target::{Side, TargetFacts, TargetId};
 pub use timeline::Timeline;
-pub use workload::{ChatTest, GenerateTest, Label, LoraTest, Test};
+pub use workload::{ChatTest, GenerateTest, Label, LoraTest, ServeTest, Test};
 
 /// The version of the result file's schema.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -203,7 +206,7 @@ impl RunResult {
     /// Whether a target did the reference's work in a test, where that was looked at.
     pub fn verdict_of(&self, target: &TargetId, test: &Test) -> Option<Verdict> {
         match test {
-            Test::Generate(_) | Test::Chat(_) => {
+            Test::Generate(_) | Test::Chat(_) | Test::Serve(_) => {
                 self.equivalence_of(target).map(|known| known.verdict)
             }
             Test::Lora(_) => self.training_of(target, test).map(|known| known.verdict),

@@ -36,14 +36,46 @@ pub fn serve<B: Backend>(backend: B) -> ExitCode {
 
 /// [`serve`] with times from `clock`.
 pub fn serve_with_clock<B: Backend>(backend: B, clock: impl Clock) -> ExitCode {
+    let mut session = Session {
+        backend,
+        clock,
+        model: None,
+    };
+    answer_lines(|line| session.answer(line))
+}
+
+/// Answers requests on stdin by `answer` until stdin closes: for a worker that is no [`Backend`].
+pub fn serve_requests(mut answer: impl FnMut(Request) -> Result<Reply>) -> ExitCode {
+    answer_lines(|line| {
+        request(line)
+            .and_then(&mut answer)
+            .unwrap_or_else(Reply::from)
+    })
+}
+
+/// The request that a line is.
+fn request(line: &str) -> Result<Request> {
+    serde_json::from_str(line).map_err(|error| Error::Invalid(format!("not a request: {error}")))
+}
+
+/// Refuses a runner that speaks another protocol.
+///
+/// # Errors
+/// With what to do.
+pub fn check_protocol(protocol: u32) -> Result<()> {
+    match protocol {
+        VERSION => Ok(()),
+        _ => Err(Error::Invalid(format!(
+            "this worker speaks protocol {VERSION}, the runner {protocol}: build both from one checkout, or \
+             update the older one as PROTOCOL.md tells"
+        ))),
+    }
+}
+
+fn answer_lines(mut answer: impl FnMut(&str) -> Reply) -> ExitCode {
     let outcome = protocol_stream().and_then(|mut replies| {
-        let mut session = Session {
-            backend,
-            clock,
-            model: None,
-        };
         for line in stdin_lines() {
-            let reply = session.answer(&line);
+            let reply = answer(&line);
             serde_json::to_writer(&mut replies, &reply)?;
             replies.write_all(b"\n")?;
             replies.flush()?;
@@ -93,7 +125,7 @@ struct Session<B: Backend, C> {
 
 impl<B: Backend, C: Clock> Session<B, C> {
     fn answer(&mut self, line: &str) -> Reply {
-        let answer = match serde_json::from_str(line) {
+        let answer = match request(line) {
             Ok(Request::Hello { protocol }) => self.hello(protocol),
             Ok(Request::Load(load)) => self.load(&load),
             Ok(Request::Generate(generate)) => self.generate(&generate),
@@ -102,18 +134,18 @@ impl<B: Backend, C: Clock> Session<B, C> {
             Ok(Request::Train(request)) => self.train(&request),
             Ok(Request::Probe(probe)) => self.probe(&probe),
             Ok(Request::Try(attempt)) => self.attempt(&attempt),
-            Err(error) => Err(Error::Invalid(format!("not a request: {error}"))),
+            Ok(Request::Serve(_)) => Err(Error::Unsupported(
+                "this worker runs a model itself: requests to a server are sent by mlxbench-worker-openai, the worker \
+                 of a [backend.NAME] with a `url`"
+                    .into(),
+            )),
+            Err(error) => Err(error),
         };
         answer.unwrap_or_else(Reply::from)
     }
 
     fn hello(&self, protocol: u32) -> Result<Reply> {
-        if protocol != VERSION {
-            return Err(Error::Invalid(format!(
-                "this worker speaks protocol {VERSION}, the runner {protocol}: build both from one \
-                 checkout, or update the older one as PROTOCOL.md tells"
-            )));
-        }
+        check_protocol(protocol)?;
         Ok(Reply::Hello(Hello {
             protocol: VERSION,
             identity: self.backend.identity()?,

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use mlxbench_analysis::metrics;
 use mlxbench_analysis::quantisation::cost_of;
 use mlxbench_analysis::roofline::{mbu_per_rate, mfu_per_rate};
+use mlxbench_analysis::serving;
 use mlxbench_core::Nanos;
 use mlxbench_core::converse::Turn;
 use mlxbench_core::results::{
-    ClockRange, Failure, RunResult, Sample, TargetFacts, TargetId, Test, Turns,
+    ClockRange, Failure, RunResult, Sample, ServedRequest, TargetFacts, TargetId, Test, Turns,
 };
 
 /// The columns. Figures are empty in a line of a failure, `failure` in a line of a repetition; `process` in
 /// older results.
-const COLUMNS: [&str; 62] = [
+const COLUMNS: [&str; 66] = [
     "run",
     "started",
     "model",
@@ -76,6 +77,10 @@ const COLUMNS: [&str; 62] = [
     "overall_tokens_per_second",
     "read_again_tokens",
     "turn_ttft_ns",
+    "output_tokens_per_second",
+    "goodput_requests_per_second",
+    "requests",
+    "failed_requests",
 ];
 
 /// The columns of a failure, after [`COLUMNS`].
@@ -146,6 +151,12 @@ impl Case {
     }
 }
 
+/// So many of a sample's requests to a server; `None` where it has none.
+fn requests(sample: &Sample, which: fn(&ServedRequest) -> bool) -> Option<String> {
+    let counted = sample.requests.iter().filter(|request| which(request));
+    (!sample.requests.is_empty()).then(|| counted.count().to_string())
+}
+
 fn of_repetition(sample: &Sample) -> (usize, usize) {
     (sample.repetition, sample.attempt)
 }
@@ -164,8 +175,14 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
         ("finite", Some(sample.finite.to_string())),
         ("started_at", sample.started.map(|time| time.to_string())),
         ("wall_ns", nanos(sample.wall_ns)),
-        ("ttft_ns", nanos(metrics::ttft(sample))),
-        ("tpot_ns", number(metrics::tpot(sample))),
+        (
+            "ttft_ns",
+            nanos(metrics::ttft(sample)).or_else(|| number(serving::median_ttft(sample))),
+        ),
+        (
+            "tpot_ns",
+            number(metrics::tpot(sample).or_else(|| serving::median_tpot(sample))),
+        ),
         ("end_to_end_ns", nanos(metrics::end_to_end(sample))),
         ("prefill_tokens_per_second", number(prefill)),
         ("decode_tokens_per_second", number(decode)),
@@ -208,6 +225,19 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
         (
             "overall_tokens_per_second",
             number(metrics::effective_rate(sample)),
+        ),
+        (
+            "output_tokens_per_second",
+            number(serving::throughput(sample)),
+        ),
+        (
+            "goodput_requests_per_second",
+            number(serving::goodput(sample)),
+        ),
+        ("requests", requests(sample, |_| true)),
+        (
+            "failed_requests",
+            requests(sample, |one| one.error.is_some()),
         ),
         (
             "max_temperature_celsius",

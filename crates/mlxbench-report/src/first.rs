@@ -2,7 +2,7 @@
 
 use mlxbench_analysis::{ChatFigures, Estimate, Row, Unfit, standings};
 use mlxbench_core::lora::LoraModules;
-use mlxbench_core::results::{LoraTest, RunResult, Test, Verdict};
+use mlxbench_core::results::{LoraTest, Metric, RunResult, ServeTest, Test, Verdict};
 
 use crate::charts::{Better, grouped};
 use crate::machine::{on_mac, processors, short};
@@ -54,6 +54,17 @@ const COLUMNS: [&str; 6] = [
 
 /// The same of trainings.
 const TRAINING_COLUMNS: [&str; 5] = ["trained t/s", "a step", "memory", "same work", "fidelity"];
+
+/// The same of servers, whose memory isn't ours to see.
+const SERVING_COLUMNS: [&str; 7] = [
+    "output t/s",
+    "TTFT",
+    "a request t/s",
+    "goodput req/s",
+    "failed",
+    "same work",
+    "fidelity",
+];
 
 /// The same of conversations.
 const CHAT_COLUMNS: [&str; 8] = [
@@ -107,10 +118,12 @@ pub(crate) struct Cell {
 pub(crate) fn by_kind(tests: &[Test]) -> Vec<Vec<Test>> {
     let (trainings, others): (Vec<Test>, Vec<Test>) =
         tests.iter().partition(|test| test.as_lora().is_some());
+    let (servings, others): (Vec<Test>, Vec<Test>) =
+        others.iter().partition(|test| test.as_serve().is_some());
     let (chats, others) = others
         .into_iter()
         .partition(|test| test.as_chat().is_some());
-    let kinds = [others, chats, trainings].into_iter();
+    let kinds = [others, chats, trainings, servings].into_iter();
     kinds.filter(|tests| !tests.is_empty()).collect()
 }
 
@@ -121,6 +134,7 @@ pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
     let quantised = rows.iter().any(|row| row.quantisation_cost.is_some());
     let all = match tests.first() {
         Some(Test::Lora(_)) => &TRAINING_COLUMNS[..],
+        Some(Test::Serve(_)) => &SERVING_COLUMNS[..],
         Some(Test::Chat(_)) => &CHAT_COLUMNS[..],
         Some(Test::Generate(_)) | None => &COLUMNS[..],
     };
@@ -138,7 +152,10 @@ pub(crate) fn compact(digest: &Digest<'_>, tests: &[Test]) -> Compact {
 fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
     let rows = digest.summary.rows.iter().filter(|row| row.test == *test);
     let rate = |row: &Row| {
-        row.decode_tokens_per_second
+        let serving = row.serving.as_ref();
+        serving
+            .and_then(|serving| serving.output_tokens_per_second)
+            .or(row.decode_tokens_per_second)
             .or(row.prefill_tokens_per_second)
             .or(row.trained_tokens_per_second)
     };
@@ -179,6 +196,23 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
                 ),
                 cell(time(row.ttft_ns), is_first(&prompt)),
             ],
+            Test::Serve(_) => {
+                let serving = row.serving.as_ref();
+                let output = serving.and_then(|serving| serving.output_tokens_per_second);
+                let good = serving.and_then(|serving| serving.goodput_requests_per_second);
+                let failed =
+                    serving.map(|serving| format!("{}/{}", serving.failed, serving.requests));
+                vec![
+                    cell(output.map(marked), false),
+                    cell(time(row.ttft_ns), false),
+                    cell(
+                        row.decode_tokens_per_second.map(|rate| units::rate(&rate)),
+                        false,
+                    ),
+                    cell(good.map(|rate| units::rate(&rate)), false),
+                    cell(failed, false),
+                ]
+            }
             Test::Chat(_) => {
                 let chat = row.chat.as_ref();
                 let of = |figure: fn(&ChatFigures) -> Option<Estimate>| chat.and_then(figure);
@@ -198,12 +232,13 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
                 cell(time(row.training_step_ns), is_first(&trains)),
             ],
         };
+        let memory = test.yields(Metric::PeakMemory);
+        let memory = memory.then(|| cell(peak.map(units::bytes), peak.is_some() && peak == least));
         let others = [
-            cell(peak.map(units::bytes), peak.is_some() && peak == least),
             cell(work(digest, row), false),
             cell(Some(fidelity(row)), false),
         ];
-        let cells = rates.into_iter().chain(others);
+        let cells = rates.into_iter().chain(memory).chain(others);
         let measured = row.repetitions > 0;
         Line {
             key: row.target.to_string(),
@@ -289,8 +324,10 @@ pub(crate) fn model(result: &RunResult) -> &str {
 
 /// `64 prompt tokens, 32 generated, after 4096 in the context, 2 rows`.
 pub(crate) fn spelled(test: &Test) -> String {
-    if let Test::Lora(training) = test {
-        return of_training(training);
+    match test {
+        Test::Lora(training) => return of_training(training),
+        Test::Serve(serving) => return of_serving(serving),
+        Test::Generate(_) | Test::Chat(_) => {}
     }
     if let Some(chat) = test.as_chat() {
         return crate::chat::spelled(chat);
@@ -313,6 +350,21 @@ pub(crate) fn spelled(test: &Test) -> String {
     };
     let parts = [prompt, generated, depth, rows].into_iter().flatten();
     parts.collect::<Vec<String>>().join(", ")
+}
+
+/// `requests of 512 prompt tokens and up to 128 generated, 4 clients at a time`.
+fn of_serving(test: &ServeTest) -> String {
+    let ServeTest {
+        prompt_tokens,
+        generate_tokens,
+        concurrency,
+        requests,
+        ..
+    } = test;
+    format!(
+        "{requests} requests of {prompt_tokens} prompt tokens and up to {generate_tokens} generated, {concurrency} at \
+         a time"
+    )
 }
 
 /// `LoRA steps of 4 rows x 512 tokens, rank 8 on queries and values of the last 16 layers`.

@@ -71,6 +71,7 @@ mod png;
 mod quantisation;
 mod race;
 mod reproduce;
+mod serving;
 mod splice;
 mod terminal;
 mod tex;

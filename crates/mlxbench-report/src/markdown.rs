@@ -13,7 +13,7 @@ use crate::machine::processors;
 use crate::partings;
 use crate::quantisation;
 use crate::warnings::warnings;
-use crate::{Beside, Digest, training, trials, units};
+use crate::{Beside, Digest, serving, training, trials, units};
 
 /// One section a result, then what stands beside them.
 pub(crate) fn render(digests: &[Digest<'_>], beside: &Beside) -> String {
@@ -73,6 +73,7 @@ fn section(digest: &Digest<'_>) -> String {
         chat::turns(digest),
     ));
     lines.extend(training_table(digest));
+    lines.extend(serving_table(digest));
     lines.extend(quantisation_tables(digest));
     lines.extend(token_list(digest));
     lines.extend(limits_list(digest));
@@ -119,9 +120,9 @@ fn external(external: &External) -> String {
 pub(crate) fn table(digest: &Digest<'_>) -> String {
     let run = &digest.result.run;
     let intro = format!(
-        "{} ({} parameters) on {}, {} cores, {}; {}, {}:",
+        "{} ({}) on {}, {} cores, {}; {}, {}:",
         run.model.name,
-        units::count(run.model.parameters),
+        units::parameters(run.model.parameters),
         processors(digest.result),
         run.machine
             .physical_cores
@@ -289,6 +290,25 @@ fn training_table(digest: &Digest<'_>) -> Vec<String> {
     head.into_iter().chain(rows).collect()
 }
 
+/// What clients of servers see; nothing where there are none.
+fn serving_table(digest: &Digest<'_>) -> Vec<String> {
+    let rows: Vec<String> = serving::rows(digest)
+        .map(|row| format!("| {} |", row.map(|cell| escape(&cell)).join(" | ")))
+        .collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let head = [
+        String::new(),
+        escape(serving::HEADING),
+        String::new(),
+        format!("| {} |", serving::HEADER.join(" | ")),
+        format!("|{}", " --- |".repeat(serving::HEADER.len())),
+    ];
+    let about = [String::new(), escape(serving::ABOUT)];
+    head.into_iter().chain(rows).chain(about).collect()
+}
+
 /// What quantising costs, and how quantised weights are kept; nothing where none are.
 fn quantisation_tables(digest: &Digest<'_>) -> Vec<String> {
     let tables = quantisation::tables(digest).into_iter();
@@ -410,10 +430,10 @@ pub(crate) fn facts(digest: &Digest<'_>) -> Vec<(&'static str, String)> {
         (
             "model",
             format!(
-                "{} ({}, {} parameters, {} stored)",
+                "{} ({}, {}, {} stored)",
                 model.source,
                 model.architecture,
-                units::count(model.parameters),
+                units::parameters(model.parameters),
                 units::bytes(model.stored_bytes),
             ),
         ),

@@ -16,7 +16,7 @@ use crate::limits::limits;
 use crate::machine::whole;
 use crate::trials::trials_text;
 use crate::warnings::warnings;
-use crate::{Beside, Digest, units};
+use crate::{Beside, Digest, serving, units};
 
 /// Columns of the terminal that a model's name and a note are given before they wrap.
 const TEXT_WIDTH: u16 = 48;
@@ -57,7 +57,7 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
         say("", &format!("! {sentence}."));
     }
     let (parameters, times) = (
-        units::count(run.model.parameters),
+        units::parameters(run.model.parameters),
         units::repetitions(digest.result),
     );
     let (name, model, machine) = (&run.name, model(digest.result), whole(digest.result));
@@ -68,9 +68,7 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
     };
     say(
         "",
-        &format!(
-            "{name}: {model} ({parameters} parameters) on {machine}{test}; {times}, {threads} threads."
-        ),
+        &format!("{name}: {model} ({parameters}) on {machine}{test}; {times}, {threads} threads."),
     );
     text.push('\n');
     let mut kinds = by_kind(&run.tests);
@@ -95,6 +93,9 @@ fn block(digest: &Digest<'_>, width: usize) -> String {
                 row.test
             ));
         }
+    }
+    for said in serving::sentences(digest) {
+        say(&said);
     }
     for line in chat::sentences(digest) {
         say(&line);

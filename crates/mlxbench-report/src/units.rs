@@ -7,6 +7,14 @@ use mlxbench_core::results::{Equivalence, Run, RunResult};
 
 pub(crate) use mlxbench_core::text::is_unprintable;
 
+/// `268M parameters`; of a model on a server nobody here knows.
+pub(crate) fn parameters(count_of: u64) -> String {
+    match count_of {
+        0 => "its size not stated".into(),
+        some => format!("{} parameters", count(some)),
+    }
+}
+
 /// A duration in nanoseconds to three significant digits: `1.23 ms`, `45.6 s`.
 pub(crate) fn time(ns: f64) -> String {
     // Rounding first keeps 999.9 µs from becoming `1000 µs`.

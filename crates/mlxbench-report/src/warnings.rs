@@ -8,7 +8,7 @@ use mlxbench_core::probe::WORKING_SET_BYTES;
 use mlxbench_core::results::{Conditions, PowerSource, RunResult, StopReason, TargetFacts};
 
 use crate::conditions::{measurements, power_limited};
-use crate::{Digest, jumps, quantisation, units};
+use crate::{Digest, jumps, quantisation, serving, units};
 
 /// Share of the CPUs that others may keep busy before it is worth a word.
 const BUSY: f64 = 0.1;
@@ -46,6 +46,7 @@ pub(crate) fn warnings(digest: &Digest<'_>) -> Vec<String> {
     warnings.extend(jumps::lines(digest));
     warnings.extend(of_targets(digest));
     warnings.extend(of_fidelity(digest));
+    warnings.extend(serving::caveats(digest));
     warnings
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod expand;
+mod server;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 pub(crate) use expand::label;
+pub use server::EndpointKind;
+pub(crate) use server::SERVER;
 pub use sweep::Sweep;
 
 /// A benchmark: a model, tests and targets.
@@ -69,7 +72,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// A folder, `hf:owner/name[@revision]`, `gguf:FILE` or `synthetic:PRESET[@seed]`.
+    /// A folder, `hf:owner/name[@revision]`, `gguf:FILE` or `synthetic:PRESET[@seed]`; `server:NAME` where all
+    /// targets are servers that have a model of that name.
     pub source: String,
     /// Taken, and said so in the result, when the source can't be had.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -287,6 +291,8 @@ pub enum TestKind {
     Chat,
     /// Training low-rank adapters.
     Lora,
+    /// Asking a server.
+    Serve,
 }
 
 impl TestKind {
@@ -296,6 +302,7 @@ impl TestKind {
             Self::Generate => "generate",
             Self::Chat => "chat",
             Self::Lora => "lora",
+            Self::Serve => "serve",
         }
     }
 }
@@ -349,6 +356,18 @@ pub struct TestConfig {
     /// Of `lora`: steps of a repetition, each on ids of its own; 4 when absent. The first one isn't in the rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<NonZeroUsize>,
+    /// Of `serve`: requests at a time; 1 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Sweep<NonZeroUsize>>,
+    /// Of `serve`: requests of a repetition; when absent 4 for each one at a time, and 8 at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<NonZeroUsize>,
+    /// Of `serve`: the longest time to first token of a request that counts for goodput.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_slo_ms: Option<f64>,
+    /// Of `serve`: the longest time per output token of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpot_slo_ms: Option<f64>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -392,11 +411,27 @@ pub struct TargetConfig {
 }
 
 /// `[backend.NAME]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackendConfig {
     /// Program and arguments of a worker that speaks the protocol.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// In its place: the address of a server's OpenAI-compatible API, such as http://127.0.0.1:8080/v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The model's name there; that of `[model]` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether its chats or its completions are asked; `chat` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointKind>,
+    /// The environment variable that holds its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
+    /// Keys that are sent with each request, such as { ignore_eos = true } where the server knows that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, serde_json::Value>,
 }
 
 impl Config {

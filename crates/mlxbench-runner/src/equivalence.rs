@@ -39,11 +39,29 @@ enum Unmeasured {
 }
 
 impl Runner<'_> {
+    /// Says of servers that nobody compared their work.
+    fn leave_servers_unchecked(&mut self, targets: &BTreeSet<usize>) -> Result<(), Stop> {
+        let plan = self.plan;
+        if !plan.tests.iter().any(|(test, _)| test.as_serve().is_some()) {
+            return Ok(());
+        }
+        for &target in targets {
+            self.record(Record::Equivalence(Equivalence {
+                reason: Some(
+                    "a server answers with text of its own: its log-probabilities aren't compared with a reference's"
+                        .into(),
+                ),
+                ..equivalence(&plan.targets[target].id, Verdict::Unchecked)
+            }))?;
+        }
+        Ok(())
+    }
+
     /// Compares `targets` with the reference, but for those that a resumed run has compared.
     pub(crate) fn check_equivalence(&mut self, targets: &BTreeSet<usize>) -> Result<(), Stop> {
         let plan = self.plan;
         let Some(check) = &plan.check else {
-            return Ok(());
+            return self.leave_servers_unchecked(targets);
         };
         let open: Vec<usize> = targets
             .iter()

@@ -287,7 +287,8 @@ fn conclude(plan: &Plan, journal: Journal, result: RunResult, ran: Result<(), St
     let mut failures = result.failures.iter().filter(lost);
     let infinite = |sample: &Sample| counts(&sample.target) && !sample.finite;
     let other = |known: &Equivalence| {
-        counts(&known.target) && matches!(known.verdict, Verdict::Different | Verdict::Unchecked)
+        let unchecked = plan.check.is_some() && known.verdict == Verdict::Unchecked;
+        counts(&known.target) && (unchecked || known.verdict == Verdict::Different)
     };
     let other_training = |known: &TrainingCheck| {
         counts(&known.target) && matches!(known.verdict, Verdict::Different | Verdict::Unchecked)

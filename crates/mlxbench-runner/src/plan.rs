@@ -6,6 +6,7 @@ mod chunk;
 mod forecast;
 mod passages;
 mod rates;
+mod served;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -128,6 +129,9 @@ pub fn plan(
     sides: Option<&Sides>,
     watch: Watch<'_>,
 ) -> Result<Plan> {
+    if config.models.first().on_server().is_some() {
+        return served::plan(config, config_path, sides);
+    }
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, packed, gemma) = resolve_model(config.models.first(), base, watch)?;
     let source = prompt_source(config, base, &model, &gemma)?;

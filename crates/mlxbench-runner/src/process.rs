@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
     Converse, Conversed, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score,
-    Train, Trained, Try, VERSION,
+    Serve, Train, Trained, Try, VERSION,
 };
-use mlxbench_core::results::{FailureKind, Timeline};
+use mlxbench_core::results::{FailureKind, ServedRequest, Timeline};
 use mlxbench_core::trial::Tensor;
 use mlxbench_core::{Device, Nanos};
 
@@ -201,6 +201,18 @@ impl Worker {
         let (steps, gradients) = (train.batches.len(), train.gradients);
         match self.request(&Request::Train(train))? {
             Reply::Trained(trained) => replies::trained(trained, steps, gradients),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sends requests to a server, and checks that something became of each.
+    ///
+    /// # Errors
+    /// When the worker can't, its answer doesn't add up, or all requests failed.
+    pub fn serve(&mut self, serve: Serve) -> Result<Vec<ServedRequest>, WorkerError> {
+        let count = serve.requests;
+        match self.request(&Request::Serve(serve))? {
+            Reply::Served(served) => replies::served(served, count),
             other => Err(unexpected(&other)),
         }
     }

@@ -119,6 +119,7 @@ impl Runner<'_> {
                 finite: measured.work.finite,
                 turns: measured.work.turns,
                 losses: measured.work.losses,
+                requests: measured.work.requests,
                 form: measured.work.form,
                 peak_memory_bytes: measured.peak_memory_bytes,
                 peak_memory_since: measured.peak_memory_since,

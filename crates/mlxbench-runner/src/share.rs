@@ -168,6 +168,8 @@ fn without_paths(text: &str) -> Option<String> {
     });
     config.models = Sweep::several(models.collect())?;
     for command in config.backends.values_mut() {
+        // Where a server is listening is its owner's business.
+        command.url = command.url.take().map(|_| "http://server/v1".to_owned());
         for word in &mut command.command {
             *word = last(word).to_owned();
         }

@@ -1,8 +1,10 @@
 //! What a worker is asked for in a repetition, a kind of test after another, and what comes of it.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::protocol::{Converse, Generate, Train};
-use mlxbench_core::results::{ChatTest, GenerateTest, LoraTest, Test, Turns};
+use mlxbench_core::protocol::{Converse, Generate, Serve, Train};
+use mlxbench_core::results::{
+    ChatTest, GenerateTest, LoraTest, ServeTest, ServedRequest, Test, Turns,
+};
 use mlxbench_core::{Nanos, TokenBatch, TokenId};
 
 use crate::plan::Plan;
@@ -15,6 +17,7 @@ pub(crate) struct Work {
     pub(crate) tokens: Vec<Vec<TokenId>>,
     pub(crate) turns: Option<Turns>,
     pub(crate) losses: Vec<Option<f32>>,
+    pub(crate) requests: Vec<ServedRequest>,
     pub(crate) finite: bool,
     pub(crate) form: Option<Mode>,
     pub(crate) device_peak_bytes: Option<u64>,
@@ -36,6 +39,7 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
     let (test, prompt) = &plan.tests[test];
     match test {
         Test::Generate(test) => generate(plan, test, prompt, worker),
+        Test::Serve(test) => serve(plan, test, worker),
         Test::Chat(chat) => {
             let conversed = worker.converse(conversation(plan, test, chat), plan.vocab_size())?;
             Ok(Work {
@@ -46,6 +50,7 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
                     cold_ttft_ns: conversed.cold_ttft_ns,
                 }),
                 losses: Vec::new(),
+                requests: Vec::new(),
                 finite: conversed.finite,
                 form: Some(conversed.form),
                 device_peak_bytes: conversed.device_peak_bytes,
@@ -59,11 +64,37 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
                 turns: None,
                 finite: trained.losses.iter().all(Option::is_some),
                 losses: trained.losses,
+                requests: Vec::new(),
                 form: None,
                 device_peak_bytes: trained.device_peak_bytes,
             })
         }
     }
+}
+
+/// Share of a worker's time-out that the requests of a repetition have: it must answer before it is killed.
+const WITHIN: f64 = 0.9;
+
+fn serve(plan: &Plan, test: &ServeTest, worker: &mut Worker) -> Result<Work, WorkerError> {
+    let requests = worker.serve(Serve {
+        prompt_tokens: test.prompt_tokens,
+        new_tokens: test.generate_tokens,
+        concurrency: test.concurrency,
+        requests: test.requests,
+        within_ns: plan.timeout.mul_f64(WITHIN).into(),
+    })?;
+    let mut ends: Vec<Nanos> = requests.iter().map(|request| request.end_ns).collect();
+    ends.sort_unstable();
+    Ok(Work {
+        token_ns: ends,
+        tokens: Vec::new(),
+        turns: None,
+        losses: Vec::new(),
+        requests,
+        finite: true,
+        form: None,
+        device_peak_bytes: None,
+    })
 }
 
 fn generate(
@@ -87,6 +118,7 @@ fn generate(
         tokens: generated.tokens,
         turns: None,
         losses: Vec::new(),
+        requests: Vec::new(),
         finite: generated.finite,
         form: Some(generated.form),
         device_peak_bytes: generated.device_peak_bytes,

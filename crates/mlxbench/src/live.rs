@@ -239,6 +239,7 @@ mod tests {
             finite: true,
             turns: None,
             losses: Vec::new(),
+            requests: Vec::new(),
             form: None,
             peak_memory_bytes: None,
             peak_memory_since: PeakSince::Repetition,

@@ -23,13 +23,17 @@ pub enum Compared {
     Memory,
     /// [`Metric::EnergyPerToken`].
     Energy,
+    /// [`Metric::Throughput`].
+    Throughput,
+    /// [`Metric::Goodput`].
+    Goodput,
     /// [`Metric::Training`].
     Training,
 }
 
 impl Compared {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Decode,
         Self::Prefill,
         Self::Ttft,
@@ -37,17 +41,21 @@ impl Compared {
         Self::Memory,
         Self::Energy,
         Self::Training,
+        Self::Throughput,
+        Self::Goodput,
     ];
 
     /// Those that are compared unless somebody says otherwise: without the time to first token, which
     /// says what prefill says.
-    pub const DEFAULT: [Self; 6] = [
+    pub const DEFAULT: [Self; 8] = [
         Self::Decode,
         Self::Prefill,
         Self::LatencyP99,
         Self::Memory,
         Self::Energy,
         Self::Training,
+        Self::Throughput,
+        Self::Goodput,
     ];
 
     /// Its name on the command line.
@@ -60,12 +68,17 @@ impl Compared {
             Self::Memory => "memory",
             Self::Energy => "energy",
             Self::Training => "training",
+            Self::Throughput => "throughput",
+            Self::Goodput => "goodput",
         }
     }
 
     /// Whether more of it is better.
     pub fn higher_is_better(self) -> bool {
-        matches!(self, Self::Decode | Self::Prefill | Self::Training)
+        matches!(
+            self,
+            Self::Decode | Self::Prefill | Self::Training | Self::Throughput | Self::Goodput
+        )
     }
 
     /// What each repetition of a case measured, in the unit of its [`Metric`]; nothing for figures that
@@ -88,6 +101,8 @@ impl Compared {
             }
             Self::Energy => of(Metric::EnergyPerToken, sample),
             Self::Training => of(Metric::Training, sample),
+            Self::Throughput => of(Metric::Throughput, sample),
+            Self::Goodput => of(Metric::Goodput, sample),
         };
         let figure = |sample: &Sample| {
             let value = value(sample).filter(|value| *value > 0.0)?;

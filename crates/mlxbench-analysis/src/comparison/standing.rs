@@ -101,6 +101,7 @@ impl Comparing<'_> {
                 let known = self.new.equivalence_of(target);
                 known.is_some_and(|known| known.fidelity.is_some())
             }
+            Test::Serve(_) => false,
             Test::Lora(_) => {
                 let known = self.new.training_of(target, test);
                 known.is_some_and(|known| known.figures.is_some())

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, Settings, Timeline, Turns,
+    ClockRange, DeviceConditions, ModelFacts, RunResult, Sample, ServedRequest, Settings, Timeline,
+    Turns,
 };
 use crate::gemma::LayerSpec;
 use crate::limits::{
@@ -182,12 +183,37 @@ fn sample(sample: &Sample) -> Result<(), String> {
     at_most("process", sample.process.unwrap_or(0), REPETITIONS)?;
     times("wall_ns", sample.wall_ns.as_slice())?;
     times("token_ns", &sample.token_ns)?;
+    for request in &sample.requests {
+        served(request)?;
+    }
     sample.turns.as_ref().map_or(Ok(()), turns)?;
     bytes("peak_memory_bytes", sample.peak_memory_bytes.unwrap_or(0))?;
     bytes("device_peak_bytes", sample.device_peak_bytes.unwrap_or(0))?;
     energy("energy_joules", sample.energy_joules)?;
     sample.conditions.as_ref().map_or(Ok(()), conditions)?;
     sample.timeline.as_ref().map_or(Ok(()), timeline)
+}
+
+/// Refuses a request to a server with times or counts that can't be.
+///
+/// # Errors
+/// Which one.
+pub fn served(request: &ServedRequest) -> Result<(), String> {
+    times("start_ns", &[request.start_ns, request.end_ns])?;
+    times("first_byte_ns", request.first_byte_ns.as_slice())?;
+    times("chunk_ns", &request.chunk_ns)?;
+    if !request.chunk_ns.is_sorted() || request.end_ns < request.start_ns {
+        return Err("times of a request to a server run backwards".into());
+    }
+    for (name, count) in [
+        ("prompt_tokens of a request", request.prompt_tokens),
+        ("completion_tokens of a request", request.completion_tokens),
+        ("cached_tokens of a request", request.cached_tokens),
+    ] {
+        let count = count.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        at_most(name, count, TOKENS)?;
+    }
+    Ok(())
 }
 
 fn turns(turns: &Turns) -> Result<(), String> {

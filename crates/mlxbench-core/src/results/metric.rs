@@ -34,6 +34,10 @@ pub enum Metric {
     DevicePeak,
     /// Mean power.
     Power,
+    /// Tokens that a server generated a second, over all its clients.
+    Throughput,
+    /// Requests that a server answered a second within the stated time to first token and time per output token.
+    Goodput,
     /// Tokens trained on a second, after the first step.
     Training,
     /// Time of a training step, after the first.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceConditions, EnergyUnavailable, TargetId, Test, Timeline};
+use super::{DeviceConditions, EnergyUnavailable, ServedRequest, TargetId, Test, Timeline};
 use crate::converse::Turn;
 use crate::generate::Mode;
 use crate::{Nanos, TokenId};
@@ -44,6 +44,9 @@ pub struct Sample {
     /// The loss of each step of a training, in nats a token; `null` where it isn't finite.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Option<f32>>,
+    /// The requests to a server, in the order in which they were sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<ServedRequest>,
     /// Whether steps were handed over ahead of the reads, or each token was read first; absent in
     /// older results.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 mod chat;
 mod label;
 mod lora;
+mod serve;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use crate::generate::Mode;
 use crate::limits::{IDS, TOKENS, WIDTH, at_most};
 
 pub use lora::LoraTest;
+pub use serve::ServeTest;
 
 pub use chat::ChatTest;
 pub use label::Label;
@@ -31,6 +33,8 @@ pub enum Test {
     Chat(ChatTest),
     /// Training low-rank adapters.
     Lora(LoraTest),
+    /// Asking a server.
+    Serve(ServeTest),
 }
 
 /// A generation: a context in the cache, a prompt, tokens to generate.
@@ -55,7 +59,7 @@ impl Test {
     pub fn as_generate(&self) -> Option<&GenerateTest> {
         match self {
             Self::Generate(test) => Some(test),
-            Self::Chat(_) | Self::Lora(_) => None,
+            Self::Chat(_) | Self::Lora(_) | Self::Serve(_) => None,
         }
     }
 
@@ -63,7 +67,7 @@ impl Test {
     pub fn as_chat(&self) -> Option<&ChatTest> {
         match self {
             Self::Chat(test) => Some(test),
-            Self::Generate(_) | Self::Lora(_) => None,
+            Self::Generate(_) | Self::Lora(_) | Self::Serve(_) => None,
         }
     }
 
@@ -71,8 +75,15 @@ impl Test {
     pub fn as_lora(&self) -> Option<&LoraTest> {
         match self {
             Self::Lora(test) => Some(test),
-            Self::Chat(_) => None,
-            Self::Generate(_) => None,
+            Self::Generate(_) | Self::Chat(_) | Self::Serve(_) => None,
+        }
+    }
+
+    /// The requests to a server that it is, where it is some.
+    pub fn as_serve(&self) -> Option<&ServeTest> {
+        match self {
+            Self::Serve(test) => Some(test),
+            Self::Generate(_) | Self::Chat(_) | Self::Lora(_) => None,
         }
     }
 
@@ -82,6 +93,7 @@ impl Test {
             Self::Generate(test) => test.batch,
             Self::Chat(_) => 1,
             Self::Lora(test) => test.batch,
+            Self::Serve(test) => test.concurrency,
         }
     }
 
@@ -89,7 +101,7 @@ impl Test {
     pub fn depth(&self) -> usize {
         match self {
             Self::Generate(test) => test.depth,
-            Self::Chat(_) | Self::Lora(_) => 0,
+            Self::Chat(_) | Self::Lora(_) | Self::Serve(_) => 0,
         }
     }
 
@@ -100,6 +112,7 @@ impl Test {
             Self::Generate(test) => test.prompt_tokens,
             Self::Chat(test) => test.prompt_tokens,
             Self::Lora(test) => test.tokens,
+            Self::Serve(test) => test.prompt_tokens,
         }
     }
 
@@ -110,6 +123,7 @@ impl Test {
             Self::Generate(test) => test.generate_tokens,
             Self::Chat(test) => test.generate_tokens,
             Self::Lora(_) => 0,
+            Self::Serve(test) => test.generate_tokens,
         }
     }
 
@@ -119,6 +133,8 @@ impl Test {
             Self::Generate(test) => test.mode,
             Self::Chat(test) => test.mode,
             Self::Lora(_) => Mode::Synchronous,
+            // The server's own business: what it has done is read by its client.
+            Self::Serve(_) => Mode::Pipelined,
         }
     }
 
@@ -127,6 +143,8 @@ impl Test {
         match self {
             Self::Generate(_) | Self::Chat(_) => 1,
             Self::Lora(test) => test.steps,
+            // Rows of all requests, which are concurrency at a time.
+            Self::Serve(test) => test.requests.div_ceil(test.concurrency.max(1)),
         }
     }
 
@@ -167,6 +185,9 @@ impl Test {
         if let Self::Chat(test) = self {
             return test.yields(metric);
         }
+        if let Self::Serve(test) = self {
+            return test.yields(metric);
+        }
         let trains = self.as_lora();
         match metric {
             Metric::Training | Metric::TrainingStep => trains.is_some_and(|test| test.steps > 1),
@@ -181,14 +202,16 @@ impl Test {
             | Metric::DevicePeak
             | Metric::Power => true,
             Metric::WarmTtft | Metric::RereadTtft | Metric::Effective => false,
+            Metric::Throughput | Metric::Goodput => false,
         }
     }
 
-    /// What its name says beside its tokens: `b4` for batch, `sync` where each token is read before the
-    /// next step, both with a blank before them.
+    /// What its name says beside its tokens: `b4` for batch, `c4` for clients of a server, `sync` where each token is
+    /// read before the next step, all with a blank before them.
     pub fn conditions(&self) -> String {
-        let batch = match self.rows() {
-            rows @ 2.. => format!(" b{rows}"),
+        let batch = match (self, self.rows()) {
+            (Self::Serve(_), clients) => format!(" c{clients}"),
+            (_, rows @ 2..) => format!(" b{rows}"),
             _ => String::new(),
         };
         let mode = match (self, self.mode()) {
@@ -203,6 +226,9 @@ impl Test {
     /// # Errors
     /// Which size of what it is.
     pub fn check(&self) -> Result<(), String> {
+        if let Self::Serve(test) = self {
+            return test.check();
+        }
         at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
         at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
         at_most("depth", self.depth(), TOKENS)?;
@@ -213,6 +239,12 @@ impl Test {
             at_most("rank", test.rank, WIDTH)?;
         }
         at_most("batch x tokens of a test", self.ids(), IDS)
+    }
+}
+
+impl From<ServeTest> for Test {
+    fn from(test: ServeTest) -> Self {
+        Self::Serve(test)
     }
 }
 
@@ -234,7 +266,8 @@ impl From<GenerateTest> for Test {
     }
 }
 
-/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; `lora512 r8 l16` for a training; then
+/// llama-bench's names: `pp512`, `tg128`, `pp512+tg128`, ` @ d4096` for depth; `lora512 r8 l16` for a training; `serve pp512+tg128` for requests
+/// to a server; then
 /// [`Test::conditions`].
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -246,6 +279,7 @@ impl fmt::Display for Test {
             },
             Self::Chat(test) => test.fmt(f)?,
             Self::Lora(test) => f.write_str(&test.name())?,
+            Self::Serve(test) => f.write_str(&test.name())?,
         }
         if self.depth() > 0 {
             write!(f, " @ d{}", self.depth())?;
@@ -309,7 +343,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("`dream`, expected one of `generate`, `chat`, `lora`"),
+            message.contains("`dream`, expected one of `generate`, `chat`, `lora`, `serve`"),
             "{message}"
         );
     }

@@ -94,7 +94,8 @@ pub(super) fn cells(row: &ComparedRow) -> [String; HEADER.len()] {
 /// A figure with its unit.
 fn figure(metric: Compared, value: f64) -> String {
     match metric {
-        Compared::Decode | Compared::Prefill | Compared::Training => {
+        Compared::Goodput => format!("{} req/s", units::figure(value)),
+        Compared::Decode | Compared::Prefill | Compared::Training | Compared::Throughput => {
             format!("{} t/s", units::figure(value))
         }
         Compared::Ttft | Compared::LatencyP99 => units::time(value),

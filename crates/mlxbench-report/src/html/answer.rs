@@ -53,7 +53,7 @@ fn of_one(digest: &Digest<'_>, palette: &Palette) -> Markup {
         (banners(&banner(digest.result)))
         h1 { (answer.headline) "." }
         p.where {
-            strong { (model(digest.result)) } " (" (units::count(run.model.parameters)) " parameters) on "
+            strong { (model(digest.result)) } " (" (units::parameters(run.model.parameters)) ") on "
             (whole(digest.result)) "; "
             @if let Some(test) = &test {
                 (term("test", &test.to_string())) ": " (spelled(test)) "; "

@@ -8,7 +8,7 @@ use super::terms::{meaning, of_column, term};
 use crate::answer::answer;
 use crate::limits::{details, limits};
 use crate::warnings::warnings;
-use crate::{Digest, conditions as told, partings, quantisation, training};
+use crate::{Digest, conditions as told, partings, quantisation, serving, training};
 
 /// Whether the targets did the same work, and what quantising costs.
 pub(super) fn correctness(digest: &Digest<'_>, at: usize) -> Markup {
@@ -20,6 +20,7 @@ pub(super) fn correctness(digest: &Digest<'_>, at: usize) -> Markup {
             @if let Some((_, said)) = work { p { strong { "Same work? " } (said) } }
             (equivalence(digest, at))
             (trained(digest, at))
+            (served(digest, at))
             (quantised(digest, at))
             (timed_tokens(digest))
         }
@@ -99,6 +100,25 @@ fn equivalence(digest: &Digest<'_>, at: usize) -> Markup {
                 }
             }
             p.hint { (term("kl", "KL")) " in nats. The margin is by how much the reference preferred its own token where the two part: a small one is a matter of rounding." }
+        }
+    }
+}
+
+/// What clients of servers see.
+fn served(digest: &Digest<'_>, at: usize) -> Markup {
+    let rows: Vec<_> = serving::rows(digest).collect();
+    html! {
+        @if !rows.is_empty() {
+            h3 { (serving::HEADING) }
+            div.scroll tabindex="0" role="region" aria-label=(format!("Servers from their clients' side, result {}", at + 1)) {
+                table {
+                    thead { tr { @for column in serving::HEADER { th scope="col" { (column) } } } }
+                    tbody { @for row in &rows {
+                        tr { th scope="row" { (row[0]) } @for cell in &row[1..] { td { (cell) } } }
+                    } }
+                }
+            }
+            p.hint { (serving::ABOUT) }
         }
     }
 }

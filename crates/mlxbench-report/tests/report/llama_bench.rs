@@ -73,6 +73,7 @@ fn sample(target: &TargetId, test: Test, repetition: usize, token_ns: &[u64]) ->
         finite: true,
         turns: None,
         losses: Vec::new(),
+        requests: Vec::new(),
         form: None,
         peak_memory_bytes: None,
         peak_memory_since: PeakSince::Repetition,

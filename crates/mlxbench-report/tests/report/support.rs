@@ -110,6 +110,7 @@ fn sample(dtype: Dtype, test: Test, repetition: usize, token_ns: Vec<u64>) -> Sa
         token_ns: token_ns.into_iter().map(Nanos).collect(),
         finite: dtype != Dtype::F16,
         losses: Vec::new(),
+        requests: Vec::new(),
         turns: None,
         form: None,
         peak_memory_bytes: Some(1_200_000_000),

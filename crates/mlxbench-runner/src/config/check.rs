@@ -62,9 +62,7 @@ impl Config {
                 target.backend
             ));
         }
-        if let Some((name, _)) = self.backends.iter().find(|(_, b)| b.command.is_empty()) {
-            return Err(format!("[backend.{name}] has an empty command"));
-        }
+        self.check_servers()?;
         self.measure.check()?;
         if !positive(self.roofline.seconds) {
             return Err("[roofline] seconds must be more than 0".into());

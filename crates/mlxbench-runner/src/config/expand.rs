@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use mlxbench_core::Nanos;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::lora::Lora;
-use mlxbench_core::results::{ChatTest, GenerateTest, Label, LoraTest, Test};
+use mlxbench_core::results::{ChatTest, GenerateTest, Label, LoraTest, ServeTest, Test};
 
 use super::{Sweep, TestConfig, TestKind};
 
@@ -24,6 +25,10 @@ pub(crate) fn label(file: &Path) -> Result<Label, String> {
 
 /// Steps of a training where nobody says.
 const STEPS: usize = 4;
+/// Requests a client where nobody says.
+const A_CLIENT: usize = 4;
+/// Requests at least, then.
+const FEWEST: usize = 8;
 
 impl TestConfig {
     /// One test of each combination of its values; `mode` where it doesn't say.
@@ -32,6 +37,7 @@ impl TestConfig {
             TestKind::Generate => self.generations(mode),
             TestKind::Chat => self.conversations(mode),
             TestKind::Lora => self.trainings(),
+            TestKind::Serve => self.servings(),
         }
     }
 
@@ -144,6 +150,29 @@ impl TestConfig {
                             }));
                         }
                     }
+                }
+            }
+        }
+        tests
+    }
+
+    fn servings(&self) -> Vec<Test> {
+        let concurrency = self.concurrency.clone();
+        let concurrency = concurrency.unwrap_or(Sweep::one(NonZeroUsize::MIN));
+        let goal = |ms: Option<f64>| ms.map(|ms| Nanos((ms * 1e6) as u64));
+        let mut tests = Vec::new();
+        for &prompt_tokens in self.prompt_tokens.values() {
+            for &generate_tokens in self.generate_tokens.values() {
+                for clients in concurrency.values().iter().map(|count| count.get()) {
+                    let default = clients.saturating_mul(A_CLIENT).max(FEWEST);
+                    tests.push(Test::Serve(ServeTest {
+                        prompt_tokens,
+                        generate_tokens,
+                        concurrency: clients,
+                        requests: self.requests.map_or(default, NonZeroUsize::get),
+                        ttft_slo_ns: goal(self.ttft_slo_ms),
+                        tpot_slo_ns: goal(self.tpot_slo_ms),
+                    }));
                 }
             }
         }

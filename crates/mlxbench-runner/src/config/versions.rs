@@ -43,9 +43,13 @@ impl Config {
         }
         for (name, worker) in workers {
             let command = vec![worker.as_ref().to_string_lossy().into_owned()];
-            config
-                .backends
-                .insert(name.clone(), BackendConfig { command });
+            config.backends.insert(
+                name.clone(),
+                BackendConfig {
+                    command,
+                    ..BackendConfig::default()
+                },
+            );
         }
         Ok(config)
     }

@@ -16,7 +16,7 @@ use super::{
     Answers, Target, check, chunk, fit, listed, needed_bytes, refuse_model, residency, settle,
     targets,
 };
-use crate::config::{Config, MeasureConfig};
+use crate::config::{Config, MeasureConfig, SERVER};
 use crate::execute::{lets_through, no_case};
 use crate::roofline::probed;
 use crate::{Error, Result, system};
@@ -76,6 +76,8 @@ pub enum Origin {
     },
     /// A script brings them.
     Script,
+    /// A server has them.
+    Server,
 }
 
 /// A target's part of a run.
@@ -233,6 +235,9 @@ fn on_host(target: &TargetId, gemma: &GemmaConfig) -> Option<u64> {
 
 /// Where the files of a source come from, and the model's shapes where they are known already.
 fn origin(source: &str, base: &Path) -> Result<(Origin, Option<GemmaConfig>)> {
+    if source.starts_with(SERVER) {
+        return Ok((Origin::Server, None));
+    }
     if source.starts_with("script:") {
         return Ok((Origin::Script, None));
     }

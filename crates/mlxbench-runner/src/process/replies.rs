@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{self, BYTES, THREADS};
 use mlxbench_core::protocol::{
-    ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request, Trained, VERSION,
+    ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request, Served, Trained, VERSION,
 };
-use mlxbench_core::results::FailureKind;
+use mlxbench_core::results::check::served as served_request;
+use mlxbench_core::results::{FailureKind, ServedRequest};
 use mlxbench_core::text::{printable, quotable};
 use mlxbench_core::{Nanos, TokenId};
 
@@ -15,6 +16,10 @@ use super::WorkerError;
 
 /// Bytes of a reply that holds no tokens at most.
 pub(super) const SHORT: usize = 1 << 20;
+/// Bytes of a request to a server at most, without the times of its text.
+const SERVED: usize = 1 << 13;
+/// Pieces of text that a token comes in at most.
+const MOST_CHUNKS: usize = 4;
 /// What to do with a worker that isn't ours.
 const UPDATE: &str = "change the worker as crates/mlxbench-core/PROTOCOL.md tells";
 /// Characters of an f32 that is written as JSON, with a comma and a space.
@@ -47,6 +52,11 @@ pub(super) fn longest(request: &Request) -> usize {
                 true => time + REAL + MOST_GRADIENTS * REAL,
                 false => time + REAL,
             },
+        ),
+        // Each with the words of a server that failed.
+        Request::Serve(serve) => (
+            serve.requests,
+            SERVED + serve.new_tokens.saturating_mul(MOST_CHUNKS * time),
         ),
         _ => return SHORT,
     };
@@ -218,6 +228,36 @@ pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated
     }
 }
 
+/// As many requests as were asked for, of which some were answered.
+///
+/// # Errors
+/// When they don't add up, or all of them failed.
+pub(super) fn served(served: Served, count: usize) -> Result<Vec<ServedRequest>, WorkerError> {
+    let mut requests = served.requests;
+    if requests.len() != count {
+        return Err(wrong(format!(
+            "asked for {count} requests to a server, the worker answered with {}",
+            requests.len()
+        )));
+    }
+    for request in &mut requests {
+        served_request(request).map_err(wrong)?;
+        request.finish_reason.iter_mut().for_each(clean);
+        request.error = request.error.take().map(|error| quotable(&error));
+    }
+    let mut errors = requests.iter().map(|request| request.error.as_deref());
+    match errors.clone().all(|error| error.is_some()) {
+        true => Err(WorkerError::new(
+            FailureKind::Failed,
+            format!(
+                "all {count} requests failed; the first one: {}",
+                errors.next().flatten().unwrap_or_default()
+            ),
+        )),
+        false => Ok(requests),
+    }
+}
+
 /// A time and a loss for each of `steps`, and as many gradients in each where they were asked for.
 ///
 /// # Errors
@@ -292,6 +332,7 @@ pub(super) fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Conversed(_) => "conversed",
         Reply::Scored => "scored",
         Reply::Trained(_) => "trained",
+        Reply::Served(_) => "served",
         Reply::Probed { .. } => "probed",
         Reply::Tried { .. } => "tried",
         Reply::Error { .. } => "error",

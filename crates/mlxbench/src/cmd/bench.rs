@@ -235,6 +235,10 @@ fn tests(args: &Args) -> anyhow::Result<Vec<TestConfig>> {
         layers: None,
         modules: None,
         steps: None,
+        concurrency: None,
+        requests: None,
+        ttft_slo_ms: None,
+        tpot_slo_ms: None,
     };
     let none = || Sweep::one(0);
     let prefill = Sweep::several(lengths(&args.n_prompt, default(512)));

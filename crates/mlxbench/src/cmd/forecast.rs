@@ -95,6 +95,7 @@ fn origin(origin: &Origin) -> String {
             room()
         ),
         Origin::Script => "brought by a script, which wasn't started".into(),
+        Origin::Server => "on a server".into(),
     }
 }
 
@@ -142,6 +143,7 @@ fn memory(forecast: &Forecast) -> String {
     let (Some(bytes), Some(residency)) = (forecast.memory_bytes, forecast.residency) else {
         return match forecast.origin {
             Origin::Script => "known once the script has brought the model",
+            Origin::Server => "the server's own business",
             _ => "known once the model is on this machine: `mlxbench model fetch` brings it",
         }
         .into();

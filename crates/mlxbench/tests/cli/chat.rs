@@ -88,7 +88,7 @@ fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
             ["warm_ttft_ns", "reread_ttft_ns", "tokens_per_second"],
         ),
     ] {
-        let out = scene.path("report");
+        let out = scene.path(&format!("report.{format}"));
         let report = scene.mlxbench(&[
             "report",
             path,

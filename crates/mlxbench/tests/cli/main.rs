@@ -27,6 +27,7 @@ mod processes;
 mod report;
 mod run;
 mod schema;
+mod serve;
 mod setup;
 mod share;
 mod stops;

@@ -71,9 +71,12 @@ impl ChatTest {
             Metric::WarmTtft => self.turns > 1,
             Metric::Decode | Metric::Tpot | Metric::InterToken => self.generate_tokens > 1,
             // The last prompt's second reading is in the energy and isn't part of the conversation.
-            Metric::Prefill | Metric::EnergyPerToken | Metric::Training | Metric::TrainingStep => {
-                false
-            }
+            Metric::Prefill
+            | Metric::EnergyPerToken
+            | Metric::Training
+            | Metric::TrainingStep
+            | Metric::Throughput
+            | Metric::Goodput => false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sizes of a `[[test]]` that make no sense, and keys of another kind.
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::limits::{IDS, TOKENS, at_most};
+use mlxbench_core::limits::{IDS, TIME, TOKENS, at_most};
 use mlxbench_core::results::{GenerateTest, Test};
 
 use crate::config::{Sweep, TestConfig, TestKind};
@@ -26,6 +26,7 @@ impl TestConfig {
             of(&self.rank),
             of(&self.layers),
             of(&self.modules),
+            of(&self.concurrency),
         ]
         .into_iter()
         .fold(1, usize::saturating_mul)
@@ -37,22 +38,23 @@ impl TestConfig {
             TestKind::Generate => self.check_generation(),
             TestKind::Chat => self.check_chat(),
             TestKind::Lora => self.check_training(),
+            TestKind::Serve => self.check_serving(),
         }
     }
 
     /// Refuses keys that are given and belong to another kind.
     fn refuse_others(&self) -> Result<(), String> {
-        use TestKind::{Chat, Generate, Lora};
+        use TestKind::{Chat, Generate, Lora, Serve};
         let zero = super::super::zero();
-        let keys: [(&str, &[TestKind], bool); 14] = [
+        let keys: [(&str, &[TestKind], bool); 18] = [
             (
                 "prompt_tokens",
-                &[Generate, Lora],
+                &[Generate, Lora, Serve],
                 self.prompt_tokens != zero,
             ),
             (
                 "generate_tokens",
-                &[Generate, Chat],
+                &[Generate, Chat, Serve],
                 self.generate_tokens != zero,
             ),
             ("depth", &[Generate], self.depth != zero),
@@ -71,6 +73,10 @@ impl TestConfig {
             ("layers", &[Lora], self.layers.is_some()),
             ("modules", &[Lora], self.modules.is_some()),
             ("steps", &[Lora], self.steps.is_some()),
+            ("concurrency", &[Serve], self.concurrency.is_some()),
+            ("requests", &[Serve], self.requests.is_some()),
+            ("ttft_slo_ms", &[Serve], self.ttft_slo_ms.is_some()),
+            ("tpot_slo_ms", &[Serve], self.tpot_slo_ms.is_some()),
         ];
         let mut keys = keys.into_iter();
         match keys.find(|(_, kinds, given)| *given && !kinds.contains(&self.kind)) {
@@ -84,6 +90,33 @@ impl TestConfig {
             }
             None => Ok(()),
         }
+    }
+
+    fn check_serving(&self) -> Result<(), String> {
+        let tokens = [
+            ("prompt_tokens", &self.prompt_tokens),
+            ("generate_tokens", &self.generate_tokens),
+        ];
+        if let Some((key, _)) = tokens
+            .iter()
+            .find(|(_, counts)| counts.values().contains(&0))
+        {
+            return Err(format!(
+                "a [[test]] with kind = \"serve\" has {key} = 0, as when it is absent: write 1 or more"
+            ));
+        }
+        for (key, goal) in [
+            ("ttft_slo_ms", self.ttft_slo_ms),
+            ("tpot_slo_ms", self.tpot_slo_ms),
+        ] {
+            if goal.is_some_and(|goal| !(goal > 0.0 && goal <= TIME.as_secs_f64() * 1e3)) {
+                return Err(format!("{key} must be more than 0, in milliseconds"));
+            }
+        }
+        for test in self.expand(Mode::default()) {
+            test.check()?;
+        }
+        Ok(())
     }
 
     fn check_training(&self) -> Result<(), String> {

@@ -1,0 +1,293 @@
+//! What clients of a server see: computed from the raw times of their requests. A request that failed counts as such
+//! and for nothing else.
+
+use mlxbench_core::Nanos;
+use mlxbench_core::results::{Metric, RunResult, Sample, ServeTest, ServedRequest, TargetId, Test};
+use serde::Serialize;
+
+use crate::metrics::estimate;
+use crate::stats::{Estimate, percentile, quantile, sorted};
+
+/// The figures of a server at one test, over all requests of all repetitions that count.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Serving {
+    /// [`Metric::Throughput`], a repetition.
+    pub output_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Goodput`], a repetition; `None` where the test states no goal.
+    pub goodput_requests_per_second: Option<Estimate>,
+    /// Tokens a second of the requests that met the goal, the median over repetitions.
+    pub goodput_tokens_per_second: Option<f64>,
+    /// Time to first token of a request: to the first piece of text.
+    pub ttft_ns: Spread,
+    /// Time to the first byte of the answer: a comment or a role, too.
+    pub first_byte_ns: Spread,
+    /// Time per output token of a request, after its first piece of text.
+    pub tpot_ns: Spread,
+    /// From sending a request to the end of its answer.
+    pub latency_ns: Spread,
+    /// Requests that were sent.
+    pub requests: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// What the first of them said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Median tokens of a prompt, by the server's count.
+    pub prompt_tokens: Option<f64>,
+    /// Median tokens of an answer, by the server's count.
+    pub completion_tokens: Option<f64>,
+    /// Tokens of prompts that the server took from a cache all the same, over all requests.
+    pub cached_tokens: u64,
+}
+
+/// A figure over requests; a percentile only where there are enough of them to have it (see [`percentile`]).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// The median.
+    pub p50: Option<f64>,
+    /// 99 % are at most this.
+    pub p99: Option<f64>,
+    /// The largest.
+    pub max: Option<f64>,
+    /// Requests that have the figure.
+    pub n: usize,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let values = sorted(&values.collect::<Vec<_>>());
+        Self {
+            p50: percentile(&values, 50),
+            p99: percentile(&values, 99),
+            max: values.last().copied(),
+            n: values.len(),
+        }
+    }
+}
+
+impl Serving {
+    /// The figures of `target` at `test`; `None` where that is no test of a server or nothing was measured.
+    pub fn of(result: &RunResult, target: &TargetId, test: &Test) -> Option<Self> {
+        let goal = test.as_serve()?;
+        let samples: Vec<&Sample> = result.samples_of(target, test).collect();
+        let requests = samples.iter().flat_map(|sample| &sample.requests);
+        let (failed, whole): (Vec<_>, Vec<_>) = requests.partition(|one| one.error.is_some());
+        if failed.is_empty() && whole.is_empty() {
+            return None;
+        }
+        let whole_of = |figure: fn(&ServedRequest) -> Option<f64>| {
+            Spread::of(whole.iter().filter_map(|request| figure(request)))
+        };
+        let median = |count: fn(&ServedRequest) -> Option<u64>| {
+            let counts = whole.iter().filter_map(|request| count(request));
+            quantile(
+                &sorted(&counts.map(|count| count as f64).collect::<Vec<_>>()),
+                0.5,
+            )
+        };
+        let good = samples
+            .iter()
+            .filter_map(|sample| good_tokens(sample, goal));
+        Some(Self {
+            output_tokens_per_second: estimate(Metric::Throughput, result, target, test),
+            goodput_requests_per_second: estimate(Metric::Goodput, result, target, test),
+            goodput_tokens_per_second: quantile(&sorted(&good.collect::<Vec<_>>()), 0.5),
+            ttft_ns: whole_of(ttft),
+            first_byte_ns: whole_of(first_byte),
+            tpot_ns: whole_of(tpot),
+            latency_ns: whole_of(|request| Some(latency(request))),
+            requests: failed.len() + whole.len(),
+            failed: failed.len(),
+            failure: failed.first().and_then(|request| request.error.clone()),
+            prompt_tokens: median(|request| request.prompt_tokens),
+            completion_tokens: median(|request| request.completion_tokens),
+            cached_tokens: whole
+                .iter()
+                .filter_map(|request| request.cached_tokens)
+                .sum(),
+        })
+    }
+}
+
+/// The requests of a repetition that were answered.
+fn answered(sample: &Sample) -> impl Iterator<Item = &ServedRequest> {
+    sample
+        .requests
+        .iter()
+        .filter(|request| request.error.is_none())
+}
+
+/// From the first request to the end of the last, in seconds; `None` where no time passed.
+fn seconds(sample: &Sample) -> Option<f64> {
+    let start = sample
+        .requests
+        .iter()
+        .map(|request| request.start_ns)
+        .min()?;
+    let end = sample.requests.iter().map(|request| request.end_ns).max()?;
+    Some(end.since(start).as_secs_f64()).filter(|seconds| *seconds > 0.0)
+}
+
+/// Tokens that answers held, over the time from the first request to the end of the last: of those that failed none.
+/// `None` where the server doesn't count.
+pub fn throughput(sample: &Sample) -> Option<f64> {
+    let counts = answered(sample).map(|request| request.completion_tokens);
+    Some(counts.sum::<Option<u64>>()? as f64 / seconds(sample)?)
+}
+
+/// Requests a second that were answered within the test's time to first token and time per output token (DistServe's
+/// goodput). `None` where it states neither, or one that can't be known as the server doesn't count.
+pub fn goodput(sample: &Sample) -> Option<f64> {
+    let goal = sample.test.as_serve().filter(|test| test.has_goal())?;
+    let good = answered(sample).map(|request| meets(request, goal));
+    let good = good.collect::<Option<Vec<bool>>>()?;
+    Some(good.iter().filter(|good| **good).count() as f64 / seconds(sample)?)
+}
+
+/// [`goodput`] in tokens a second.
+fn good_tokens(sample: &Sample, goal: &ServeTest) -> Option<f64> {
+    if !goal.has_goal() {
+        return None;
+    }
+    let tokens = answered(sample).map(|request| match meets(request, goal)? {
+        true => request.completion_tokens,
+        false => Some(0),
+    });
+    Some(tokens.sum::<Option<u64>>()? as f64 / seconds(sample)?)
+}
+
+/// Whether a request that was answered met the goal; `None` where that can't be known.
+fn meets(request: &ServedRequest, goal: &ServeTest) -> Option<bool> {
+    let within = |value: Option<f64>, most: Option<Nanos>| match most {
+        None => Some(true),
+        Some(most) => value.map(|value| value <= most.0 as f64),
+    };
+    // An answer of one token has no time after the first.
+    let rest = match request.completion_tokens {
+        Some(0 | 1) => Some(0.0),
+        _ => tpot(request),
+    };
+    Some(within(ttft(request), goal.ttft_slo_ns)? && within(rest, goal.tpot_slo_ns)?)
+}
+
+/// Time to first token in nanoseconds, as the client sees it: from sending the request to the first piece of text.
+fn ttft(request: &ServedRequest) -> Option<f64> {
+    Some(request.first_content_ns()?.since(request.start_ns).0 as f64)
+}
+
+fn first_byte(request: &ServedRequest) -> Option<f64> {
+    Some(request.first_byte_ns?.since(request.start_ns).0 as f64)
+}
+
+/// Time per output token in nanoseconds: from the first piece of text to the last over the tokens but one, by the
+/// server's count. `None` for fewer than two tokens or pieces, or without a count.
+fn tpot(request: &ServedRequest) -> Option<f64> {
+    let [first, .., last] = request.chunk_ns.as_slice() else {
+        return None;
+    };
+    let steps = request
+        .completion_tokens?
+        .checked_sub(1)
+        .filter(|steps| *steps > 0)?;
+    Some(last.since(*first).0 as f64 / steps as f64)
+}
+
+fn latency(request: &ServedRequest) -> f64 {
+    request.end_ns.since(request.start_ns).0 as f64
+}
+
+/// The median over a repetition's requests of their time to first token, in nanoseconds.
+pub fn median_ttft(sample: &Sample) -> Option<f64> {
+    median(answered(sample).filter_map(ttft))
+}
+
+/// The median over a repetition's requests of their time per output token, in nanoseconds.
+pub fn median_tpot(sample: &Sample) -> Option<f64> {
+    median(answered(sample).filter_map(tpot))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    quantile(&sorted(&values.collect::<Vec<_>>()), 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{result, sample, target};
+
+    const GOAL: ServeTest = ServeTest {
+        prompt_tokens: 8,
+        generate_tokens: 5,
+        concurrency: 2,
+        requests: 3,
+        ttft_slo_ns: Some(Nanos(200_000_000)),
+        tpot_slo_ns: Some(Nanos(50_000_000)),
+    };
+
+    /// A request that is sent at `start` ms, whose text comes at `chunks`, and which holds `tokens`.
+    fn request(start: u64, chunks: &[u64], tokens: u64) -> ServedRequest {
+        let ms = |ms: u64| Nanos(ms * 1_000_000);
+        ServedRequest {
+            start_ns: ms(start),
+            first_byte_ns: Some(ms(start + 1)),
+            chunk_ns: chunks.iter().copied().map(ms).collect(),
+            end_ns: ms(chunks.last().copied().unwrap_or(start) + 1),
+            prompt_tokens: Some(9),
+            completion_tokens: Some(tokens),
+            cached_tokens: None,
+            finish_reason: Some("length".into()),
+            error: None,
+        }
+    }
+
+    fn served(requests: Vec<ServedRequest>) -> Sample {
+        Sample {
+            requests,
+            ..sample(GOAL.into(), &[])
+        }
+    }
+
+    #[test]
+    fn tokens_are_the_servers_and_time_is_that_of_all_clients() {
+        // Two pieces of text, five tokens.
+        let sample = served(vec![request(0, &[100, 300], 5), request(0, &[500, 999], 5)]);
+        assert_eq!(throughput(&sample), Some(10.0));
+        assert_eq!(median_ttft(&sample), Some(3e8));
+        assert_eq!(tpot(&sample.requests[0]), Some(5e7));
+    }
+
+    #[test]
+    fn goodput_counts_what_met_both_goals() {
+        let (slow_start, slow_rest) = (request(0, &[201, 300], 5), request(0, &[100, 999], 5));
+        let good = request(0, &[200, 400], 5);
+        let sample = served(vec![slow_start, slow_rest, good]);
+        assert_eq!(goodput(&sample), Some(1.0));
+        assert_eq!(good_tokens(&sample, &GOAL), Some(5.0));
+    }
+
+    #[test]
+    fn what_failed_counts_as_failed_and_for_nothing_else() {
+        let failed = ServedRequest {
+            error: Some("cut".into()),
+            ..request(0, &[1, 2], 5)
+        };
+        let result = result(vec![served(vec![request(0, &[100, 999], 5), failed])]);
+        let serving = Serving::of(&result, &target(), &GOAL.into()).unwrap();
+        assert_eq!((serving.requests, serving.failed), (2, 1));
+        assert_eq!(serving.failure.as_deref(), Some("cut"));
+        assert_eq!((serving.ttft_ns.max, serving.ttft_ns.n), (Some(1e8), 1));
+        assert_eq!(serving.output_tokens_per_second.unwrap().median, 5.0);
+        assert_eq!(serving.ttft_ns.p50, None, "one request has no median");
+    }
+
+    #[test]
+    fn without_the_servers_count_there_are_no_token_rates() {
+        let uncounted = ServedRequest {
+            completion_tokens: None,
+            ..request(0, &[100, 999], 5)
+        };
+        let sample = served(vec![uncounted]);
+        assert_eq!((throughput(&sample), goodput(&sample)), (None, None));
+        assert_eq!(median_ttft(&sample), Some(1e8));
+    }
+}

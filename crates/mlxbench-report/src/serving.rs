@@ -1,0 +1,135 @@
+//! What clients of a server see, for tables: a row a target and test, more clients further down.
+
+use mlxbench_analysis::serving::{Serving, Spread};
+use mlxbench_analysis::{Estimate, Row};
+
+use crate::{Digest, units};
+
+/// The columns.
+pub(crate) const HEADER: [&str; 11] = [
+    "target",
+    "test",
+    "output t/s",
+    "TTFT p50",
+    "TTFT p99",
+    "TPOT p50",
+    "request p50",
+    "goodput req/s",
+    "goodput t/s",
+    "failed",
+    "tokens in/out",
+];
+
+/// What stands above the table.
+pub(crate) const HEADING: &str = "Servers, from their clients' side:";
+
+/// How the table is read, in a few sentences.
+pub(crate) const ABOUT: &str = "c4: four clients, each of which sends its next request when its last one has ended. \
+    TTFT: from sending a request to the first text, connection included; TPOT: the rest of it, by the server's count \
+    of tokens; goodput: what met the test's ttft_slo_ms and tpot_slo_ms. A percentile stands where there are enough \
+    requests to have it, else the largest with a ≤.";
+
+/// A row a target and test, one cell a column of [`HEADER`].
+pub(crate) fn rows<'a>(
+    digest: &'a Digest<'_>,
+) -> impl Iterator<Item = [String; HEADER.len()]> + 'a {
+    let rows = digest.summary.rows.iter();
+    rows.filter_map(|row| Some(cells(digest, row, row.serving.as_ref()?)))
+}
+
+fn cells(digest: &Digest<'_>, row: &Row, serving: &Serving) -> [String; HEADER.len()] {
+    let rate = |rate: &Option<Estimate>| rate.as_ref().map(units::rate).unwrap_or_default();
+    let count =
+        |count: Option<f64>| count.map_or_else(|| "?".into(), |count| format!("{count:.0}"));
+    let good = serving.goodput_tokens_per_second;
+    [
+        digest.name(&row.target).to_string(),
+        row.test.to_string(),
+        rate(&serving.output_tokens_per_second),
+        time(&serving.ttft_ns, serving.ttft_ns.p50),
+        time(&serving.ttft_ns, serving.ttft_ns.p99),
+        time(&serving.tpot_ns, serving.tpot_ns.p50),
+        time(&serving.latency_ns, serving.latency_ns.p50),
+        rate(&serving.goodput_requests_per_second),
+        good.map_or_else(String::new, |good| format!("{good:.1}")),
+        format!("{}/{}", serving.failed, serving.requests),
+        format!(
+            "{}/{}",
+            count(serving.prompt_tokens),
+            count(serving.completion_tokens)
+        ),
+    ]
+}
+
+/// Each row's times in a sentence, where there is no room for the table.
+pub(crate) fn sentences(digest: &Digest<'_>) -> Vec<String> {
+    let rows = digest.summary.rows.iter();
+    let served = rows.filter_map(|row| Some((row, row.serving.as_ref()?)));
+    let said = served.map(|(row, serving)| {
+        let times = |name: &str, spread: &Spread| {
+            let (half, most) = (time(spread, spread.p50), time(spread, spread.p99));
+            match spread.p99 {
+                None if spread.p50.is_none() => format!("{name} {half}"),
+                None => format!("{name} p50 {half}, {most}"),
+                Some(_) => format!("{name} p50 {half}, p99 {most}"),
+            }
+        };
+        format!(
+            "{} {}: {}; {}; {}",
+            digest.name(&row.target),
+            row.test,
+            times("TTFT", &serving.ttft_ns),
+            times("TPOT", &serving.tpot_ns),
+            times("request", &serving.latency_ns)
+        )
+    });
+    said.collect()
+}
+
+/// A percentile, or what none of the times exceeds.
+fn time(spread: &Spread, percentile: Option<f64>) -> String {
+    match (percentile, spread.max) {
+        (Some(time), _) => units::time(time),
+        (None, Some(most)) => format!("≤ {}", units::time(most)),
+        (None, None) => String::new(),
+    }
+}
+
+/// What to know of a server's figures before they are believed, a sentence each without its end.
+pub(crate) fn caveats(digest: &Digest<'_>) -> Vec<String> {
+    let rows = digest.summary.rows.iter();
+    let served = rows.filter_map(|row| Some((row, row.serving.as_ref()?)));
+    let said = served.flat_map(|(row, serving)| {
+        let name = format!("{} {}", digest.name(&row.target), row.test);
+        let failed = serving.failure.as_ref().map(|failure| {
+            let Serving {
+                failed, requests, ..
+            } = serving;
+            format!("{name}: {failed} of {requests} requests failed, the first one: {failure}")
+        });
+        let cached = (serving.cached_tokens > 0).then(|| {
+            format!(
+                "{name}: the server took {} tokens of prompts from a cache, though no two prompts begin alike: a \
+                 template that they share, most likely",
+                serving.cached_tokens
+            )
+        });
+        let uncounted = (serving.failed < serving.requests && serving.completion_tokens.is_none())
+            .then(|| format!("{name}: the server doesn't count tokens, so there are no rates of them"));
+        let wanted = row.test.generate_tokens() as f64;
+        let short = serving
+            .completion_tokens
+            .filter(|tokens| *tokens < wanted * SHORT)
+            .map(|tokens| {
+                format!(
+                    "{name}: half of the answers ended before {tokens:.0} of {wanted} tokens: extra = {{ ignore_eos = \
+                     true }} has some servers continue"
+                )
+            });
+        [failed, cached, uncounted, short].into_iter().flatten()
+    });
+    said.collect()
+}
+
+/// Share of the tokens asked for below which answers are short.
+const SHORT: f64 = 0.9;
