@@ -217,10 +217,10 @@ fn requests_are_counted_by_the_server_and_no_two_prompts_begin_alike() {
             "--format",
             format,
             "-o",
-            "report",
+            &format!("report.{format}"),
         ]);
         assert!(report.status.success(), "{format}: {}", stderr(&report));
-        let text = std::fs::read_to_string(scene.path("report")).unwrap();
+        let text = std::fs::read_to_string(scene.path(&format!("report.{format}"))).unwrap();
         assert!(text.contains(says), "{format}");
     }
 }
