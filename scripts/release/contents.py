@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ["mlxbench", "mlxbench-gguf", "mlxbench-worker-candle", "mlxbench-worker-mlx", "mlxbench-worker-tch"]
+PROGRAMS = ["mlxbench", "mlxbench-gguf", "mlxbench-worker-candle", "mlxbench-worker-mlx", "mlxbench-worker-openai",
+            "mlxbench-worker-tch"]
 SCRIPTS = ["fetch-gemma3-270m", "fetch-gemma3-270m-gguf"]
 LICENSES = ["LICENSE-APACHE", "LICENSE-MIT"]
 # Configs that need what a release hasn't: peers are built from a checkout.

@@ -7,6 +7,9 @@ pub use mlxbench_models::program::program;
 /// What workers' programs begin with.
 const PREFIX: &str = "mlxbench-worker-";
 
+/// What the client of servers is called, which only a `url` starts.
+const CLIENT: &str = "openai";
+
 /// How alike a name must be to be what was meant.
 const ALIKE: f64 = 0.6;
 
@@ -41,7 +44,7 @@ pub fn worker_command(backend: &str, configured: Option<&[String]>) -> Result<Co
     })
 }
 
-/// The backends whose workers lie beside this program.
+/// The backends whose workers lie beside this program. The client of servers is none: it needs to be told which one.
 pub fn workers_beside() -> Vec<String> {
     let program = std::env::current_exe().ok();
     let folder = program.as_deref().and_then(Path::parent);
@@ -50,7 +53,7 @@ pub fn workers_beside() -> Vec<String> {
     let names = files.filter_map(|entry| entry.file_name().into_string().ok());
     names
         .filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned))
-        .filter(|name| !name.contains('.'))
+        .filter(|name| !name.contains('.') && name != CLIENT)
         .collect()
 }
 
