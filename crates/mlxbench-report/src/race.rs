@@ -23,6 +23,9 @@ pub(crate) struct Rate {
 /// Rivals that a headline names at most.
 const NAMED: usize = 3;
 
+/// Precisions whose fastest a headline names at most.
+const PRECISIONS: usize = 4;
+
 pub(crate) const DECODE: Rate = Rate {
     metric: Metric::Decode,
     of: |row| row.decode_tokens_per_second,
@@ -212,7 +215,14 @@ impl<'a> Race<'a> {
                 cost.unwrap_or_default()
             )
         });
-        let winners = listed(winners);
+        let mut winners: Vec<String> = winners.collect();
+        // A headline of more is no headline: all of them stand in the chart and the table.
+        let others = winners.len().saturating_sub(PRECISIONS);
+        if others > 1 {
+            winners.truncate(PRECISIONS);
+            winners.push(format!("others in {others} precisions more"));
+        }
+        let winners = listed(winners.into_iter());
         format!("Fastest to {}: {winners}", self.rate.to)
     }
 

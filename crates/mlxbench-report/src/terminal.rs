@@ -120,7 +120,9 @@ fn table(digest: &Digest<'_>, tests: &[Test], width: usize) -> Vec<String> {
         mut lines,
         ..
     } = compact(digest, tests);
-    if tests.len() > 1 {
+    // One of another kind stands in another table.
+    let several = digest.result.run.tests.len() > 1;
+    if several {
         columns.insert(0, "test");
         for line in &mut lines {
             let cell = crate::first::Cell {
@@ -174,7 +176,7 @@ fn table(digest: &Digest<'_>, tests: &[Test], width: usize) -> Vec<String> {
                     drawn.extend(laid_out(&name, &cells, room, &widths, &columns));
                 }
                 false => {
-                    let test = if tests.len() > 1 {
+                    let test = if several {
                         format!(" {}", line.test)
                     } else {
                         String::new()

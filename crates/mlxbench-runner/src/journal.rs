@@ -201,7 +201,8 @@ fn write_whole(path: &Path, result: &RunResult) -> io::Result<()> {
 pub fn read(path: &Path) -> Result<RunResult> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
     // A last line that was cut short may end within a character.
-    let text = String::from_utf8_lossy(&bytes);
+    let text = String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     let parsed = if path.to_string_lossy().ends_with(JOURNAL_SUFFIX) {
         fold(&text)
     } else {

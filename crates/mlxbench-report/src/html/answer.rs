@@ -64,7 +64,13 @@ fn of_one(digest: &Digest<'_>, palette: &Palette) -> Markup {
         @if !tests.is_empty() {
             div.first {
                 @if let Some(hero) = charts.first() { (figures::hero(hero)) }
-                @for tests in &kinds { (table(&[(String::new(), compact(digest, tests))])) }
+                @for tests in &kinds {
+                    @if kinds.len() > 1 {
+                        @let names: Vec<String> = tests.iter().map(Test::to_string).collect();
+                        p.hint { strong { (names.join(", ")) } }
+                    }
+                    (table(&[(String::new(), compact(digest, tests))]))
+                }
             }
             p.sure {
                 strong { "How sure? " }
