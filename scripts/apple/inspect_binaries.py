@@ -16,6 +16,7 @@ LIBRARIES = {
     "mlxbench": (None, set()),
     "mlxbench-gguf": (None, set()),
     "mlxbench-worker-mock": (None, set()),
+    "mlxbench-worker-openai": (None, set()),
     "mlxbench-worker-candle": (None, set()),
     "mlxbench-worker-tch": ("torch", {"libtorch_cpu.dylib", "libc10.dylib"}),
     "mlxbench-worker-mlx": ("mlx", {"libmlx.dylib"}),
