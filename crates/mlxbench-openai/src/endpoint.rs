@@ -23,6 +23,9 @@ pub struct Arguments {
     /// The model's name, as the server has it.
     #[arg(long)]
     pub model: String,
+    /// What the server is called in tables.
+    #[arg(long, default_value = "server")]
+    pub name: String,
     /// Which of the API's ways of generating is asked.
     #[arg(long, value_enum, default_value_t = Kind::Chat)]
     pub endpoint: Kind,
@@ -161,11 +164,11 @@ impl Endpoint {
         body
     }
 
-    /// What the server is, by its own word: a name and a version.
+    /// What the server is, by its own word: its software, where it says, and a version.
     ///
     /// # Errors
     /// When it can't be reached, or wants another key.
-    pub fn introduce(&self, within: Duration) -> Result<(String, String), Fault> {
+    pub fn introduce(&self, within: Duration) -> Result<(Option<String>, String), Fault> {
         let agent = Self::agent();
         let get = |url: &str| {
             let mut request = agent.get(url);
@@ -180,10 +183,9 @@ impl Endpoint {
             return Err(Fault::of_status(&models, &self.model, answer));
         }
         let header = answer.headers().get("server");
-        let header = header.and_then(|name| name.to_str().ok());
-        let name = header
-            .map_or("OpenAI-compatible server", |name| name)
-            .to_owned();
+        let software = header
+            .and_then(|name| name.to_str().ok())
+            .map(str::to_owned);
         let root = self.base.strip_suffix("/v1").unwrap_or(&self.base);
         // vLLM's way, then Ollama's.
         let version = ["version", "api/version"].into_iter().find_map(|path| {
@@ -192,7 +194,7 @@ impl Endpoint {
             let value: Value = serde_json::from_slice(&short(answer)).ok()?;
             Some(value.get("version")?.as_str()?.to_owned())
         });
-        Ok((name, version.unwrap_or_else(|| "unstated".into())))
+        Ok((software, version.unwrap_or_else(|| "unstated".into())))
     }
 }
 

@@ -70,7 +70,7 @@ impl Client {
 
     fn hello(&mut self) -> Result<Reply> {
         let introduced = self.endpoint()?.introduce(INTRODUCTION);
-        let (framework, version) = introduced.map_err(|fault| Error::Framework(fault.message))?;
+        let (software, version) = introduced.map_err(|fault| Error::Framework(fault.message))?;
         let supported = |precision| PrecisionSupport {
             precision,
             unsupported: None,
@@ -79,13 +79,17 @@ impl Client {
             protocol: VERSION,
             identity: Identity {
                 backend: "openai".into(),
-                framework,
+                framework: self.arguments.name.clone(),
                 version,
-                libraries: BTreeMap::new(),
+                libraries: software
+                    .map(|name| ("server".to_owned(), name))
+                    .into_iter()
+                    .collect(),
             },
             devices: vec![DeviceSupport {
                 device: "server".parse()?,
-                description: Some(self.arguments.url.clone()),
+                // Which machine it is, its clients don't know.
+                description: None,
                 // What the server computes in is its own business: the config says it, for the tables.
                 precisions: Precision::ALL.map(supported).to_vec(),
             }],

@@ -74,6 +74,14 @@ fn memory(digest: &Digest<'_>, fastest: &Row) -> Option<String> {
 
 fn work(digest: &Digest<'_>) -> String {
     let result = digest.result;
+    if result
+        .run
+        .tests
+        .iter()
+        .any(|test| test.as_serve().is_some())
+    {
+        return "Not checked: servers answer with text of their own.".into();
+    }
     let Some(reference) = &result.run.settings.reference else {
         return "Not checked: the config has no reference.".into();
     };

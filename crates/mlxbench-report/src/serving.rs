@@ -107,11 +107,13 @@ pub(crate) fn caveats(digest: &Digest<'_>) -> Vec<String> {
             } = serving;
             format!("{name}: {failed} of {requests} requests failed, the first one: {failure}")
         });
-        let cached = (serving.cached_tokens > 0).then(|| {
+        let read = serving.prompt_tokens.unwrap_or_default() * (serving.requests - serving.failed) as f64;
+        let cached = serving.cached_tokens as f64 / read;
+        let cached = (cached > CACHED && cached.is_finite()).then(|| {
             format!(
-                "{name}: the server took {} tokens of prompts from a cache, though no two prompts begin alike: a \
-                 template that they share, most likely",
-                serving.cached_tokens
+                "{name}: the server took {:.0} % of the prompts' tokens from a cache, though no two prompts begin \
+                 alike: those of a chat template, or the cache is of another kind",
+                cached * 100.0
             )
         });
         let uncounted = (serving.failed < serving.requests && serving.completion_tokens.is_none())
@@ -131,5 +133,7 @@ pub(crate) fn caveats(digest: &Digest<'_>) -> Vec<String> {
     said.collect()
 }
 
+/// Share of prompts from which on it is told that a server has them in a cache: a begin token that all share is none.
+const CACHED: f64 = 0.02;
 /// Share of the tokens asked for below which answers are short.
 const SHORT: f64 = 0.9;

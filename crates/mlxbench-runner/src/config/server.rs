@@ -29,8 +29,8 @@ impl ModelConfig {
 }
 
 impl BackendConfig {
-    /// Program and arguments of its worker, where `model` is measured.
-    pub(crate) fn words(&self, model: &ModelConfig) -> Vec<String> {
+    /// Program and arguments of the worker of this backend, called `backend`, where `model` is measured.
+    pub(crate) fn words(&self, backend: &str, model: &ModelConfig) -> Vec<String> {
         let Some(url) = &self.url else {
             return self.command.clone();
         };
@@ -43,6 +43,7 @@ impl BackendConfig {
             .map(Into::into)
             .into();
         let mut add = |flag: &str, value: String| words.extend([flag.into(), value]);
+        add("--name", backend.to_owned());
         if self.endpoint == Some(EndpointKind::Completions) {
             add("--endpoint", "completions".into());
         }
@@ -150,10 +151,10 @@ mod tests {
     #[test]
     fn a_server_is_asked_for_the_model_of_the_config() {
         let config = Config::parse(&format!("{SERVED}extra = {{ ignore_eos = true }}\n")).unwrap();
-        let words = config.backends["ollama"].words(config.models.first());
+        let words = config.backends["ollama"].words("ollama", config.models.first());
         assert_eq!(
             words.join(" "),
-            "mlxbench-worker-openai --url http://127.0.0.1:11434/v1 --model gemma3:270m --extra {\"ignore_eos\":true}"
+            "mlxbench-worker-openai --url http://127.0.0.1:11434/v1 --model gemma3:270m --name ollama --extra {\"ignore_eos\":true}"
         );
         assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
         let tests = config.tests[0].expand(config.measure.mode);

@@ -79,8 +79,16 @@ pub(super) fn plan(config: &Config, config_path: &Path, sides: Option<&Sides>) -
 /// What is known of a model that a server has.
 fn model(config: &Config) -> ModelFacts {
     let model = config.models.first();
+    let name = model.on_server().unwrap_or(&model.source);
+    // Some servers call a model by its folder.
+    let folder = Path::new(name)
+        .is_absolute()
+        .then(|| Path::new(name).file_name());
+    let name = folder
+        .flatten()
+        .map_or(name.into(), |last| last.to_string_lossy());
     ModelFacts {
-        name: model.on_server().unwrap_or(&model.source).to_owned(),
+        name: name.into_owned(),
         source: model.source.clone(),
         fallback_reason: None,
         folder: PathBuf::new(),

@@ -149,8 +149,8 @@ impl<'a> Answers<'a> {
 }
 
 fn introduce_backend(config: &Config, base: &Path, backend: &str) -> Answer {
-    let configured = config.backends.get(backend).map(|backend| {
-        let mut words = backend.words(config.models.first());
+    let configured = config.backends.get(backend).map(|known| {
+        let mut words = known.words(backend, config.models.first());
         if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
             *program = base.join(&*program).to_string_lossy().into_owned();
         }
