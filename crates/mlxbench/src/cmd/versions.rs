@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn what_is_no_version_is_refused() {
         for (text, says) in [
-            ("0.31.2", "write mlx="),
+            ("0.31.2", "write torch="),
             ("candle=0.11.1", "`candle` has no versions"),
             ("mlx=../x", "`../x` is no version"),
             ("mlx=0.31.2,", "`` is no version"),
