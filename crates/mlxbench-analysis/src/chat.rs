@@ -182,7 +182,9 @@ mod tests {
             named("short", &[&[10, 20], &[40, 50]]),
             named("long", &[&[10, 20], &[160, 170]]),
         );
-        let found = conversations(&result(vec![short.clone(), long]));
+        let mut both = result(vec![short.clone(), long.clone()]);
+        both.run.tests = vec![short.test, long.test];
+        let found = conversations(&both);
         let [both] = found.as_slice() else {
             panic!("{found:?}")
         };

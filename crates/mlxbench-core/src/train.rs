@@ -47,7 +47,11 @@ mod tests {
 
     fn trained(gradients: bool, steps: usize) -> Result<Trained> {
         let clock = VirtualClock::default();
-        let mut model = MockModel::new(Script::default(), clock.clone());
+        let script = Script {
+            prefill_ns_per_token: 10,
+            ..Script::default()
+        };
+        let mut model = MockModel::new(script, clock.clone());
         let request = Train {
             lora: Lora::default(),
             batches: vec![TokenBatch::new(&[vec![2, 5, 6], vec![2, 7, 8]]).unwrap(); steps],

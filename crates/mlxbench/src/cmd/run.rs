@@ -39,7 +39,6 @@ use crate::output::print;
   mlxbench run bench-configs/quick.toml --baseline main
   mlxbench run bench-configs/quick.toml \\
       --ab ../base/target/release/mlxbench-worker-candle target/release/mlxbench-worker-candle
-  mlxbench run bench-configs/quick.toml --versions mlx=0.31.2,0.32.2
 
 A config can name programs: a backend's `command`, `source = \"script:PROGRAM\"`. They run as you, so
 treat a config from somebody else as you would treat their script: read it first.")]
@@ -117,9 +116,10 @@ pub(crate) struct Args {
         help_heading = "Comparing"
     )]
     max_minutes: f64,
-    /// Measure a framework in several versions: mlx=0.31.2,0.32.2 or torch=2.12.1,2.13.0. In place of each of
-    /// its targets there is one for each version, with a worker that is compiled on that version's library at
-    /// its first use (some minutes; in a checkout).
+    /// Measure a framework in several versions: torch=2.13.0,2.14.0 or mlx=A,B. In place of each of its targets
+    /// there is one for each version, with a worker that is compiled on that version's library at its first use
+    /// (some minutes; in a checkout). The bindings are made for one version, and one that they don't compile on
+    /// is refused: of MLX's, mlx-sys 0.7.0 takes 0.32.2, and neither 0.32.1 nor 0.32.3.
     #[arg(
         long,
         value_name = "FRAMEWORK=V,V",

@@ -26,7 +26,7 @@ impl FromStr for Versions {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let example = "write mlx=0.31.2,0.32.2 or torch=2.12.1,2.13.0";
+        let example = "write torch=2.13.0,2.14.0 or mlx=0.32.2";
         let (name, list) = text.split_once('=').ok_or(example)?;
         let known = FRAMEWORKS
             .iter()
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn what_is_no_version_is_refused() {
         for (text, says) in [
-            ("0.31.2", "write mlx="),
+            ("0.31.2", "write torch="),
             ("candle=0.11.1", "`candle` has no versions"),
             ("mlx=../x", "`../x` is no version"),
             ("mlx=0.31.2,", "`` is no version"),

@@ -25,11 +25,7 @@ impl Group {
         let on_signal = Arc::clone(&state);
         ctrlc::set_handler(move || {
             on_signal.ended.store(true, Ordering::SeqCst);
-            let running = on_signal.running.load(Ordering::SeqCst);
-            if running > 0 {
-                // SAFETY: a signal to a group of processes that this one has started.
-                unsafe { libc::kill(-running, libc::SIGTERM) };
-            }
+            end(on_signal.running.load(Ordering::SeqCst));
         })?;
         Ok(Self(Some(state)))
     }
@@ -56,8 +52,20 @@ impl Group {
         }
         let mut child = command.process_group(0).spawn()?;
         state.running.store(child.id() as i32, Ordering::SeqCst);
+        // A signal that came before that has ended nothing.
+        if self.was_ended() {
+            end(child.id() as i32);
+        }
         let ended = child.wait();
         state.running.store(0, Ordering::SeqCst);
         ended
+    }
+}
+
+/// Ends a group of processes that this one has started; 0 is none.
+fn end(group: i32) {
+    if group > 0 {
+        // SAFETY: a signal, to processes of our own.
+        unsafe { libc::kill(-group, libc::SIGTERM) };
     }
 }
