@@ -125,7 +125,11 @@ def install(wheel, tags, options):
         archive.parent.mkdir(parents=True, exist_ok=True)
         url, indexed = resolve(wheel, tags)
         # Of a version that isn't pinned, the index says what it should be.
-        download(url, wheel["sha256"] or indexed, name, archive)
+        expected = wheel["sha256"] or indexed
+        if expected is None:
+            raise Failure(f"pip's package index gives no SHA-256 of {name}: set pip to one that does, since a download "
+                          "that isn't pinned can't be checked without")
+        download(url, expected, name, archive)
     say(f"unpacking {name}")
     folder = options.into / wheel["into"]
     unpack(archive, folder, wheel, options.cuda)

@@ -1,4 +1,4 @@
-"""mlx-lm as a worker, through its own `generate_step`."""
+"""mlx-lm as a worker, through its own `generate_step`. Adapters are trained with its tuner (mlx_lm_trainer.py)."""
 
 import ctypes
 import importlib.metadata
@@ -12,6 +12,8 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx.utils import tree_map
 from pathlib import Path
 
+from lora import check_trainable
+from mlx_lm_trainer import MlxLmTrainer
 from protocol import Clock, Unsupported, chunks, columns, dtype_of, serve, skipped
 
 DTYPES = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}
@@ -56,10 +58,10 @@ class Worker:
         mx.synchronize()
         # generate_step's own stream is of the device that was the default at import, the GPU where there is one.
         self.stream = mx.new_thread_local_stream(mx.default_device())
-        self.model = model
+        self.model, self.precision = model, placement["precision"]
         # generate_step evaluates caches alone, and layers that share one write none: see METHODOLOGY.md.
-        config = json.loads((Path(folder) / "config.json").read_text())
-        return set_blas_threads(threads), "own", skipped(config, "last position only, by its source (lazy evaluation)")
+        self.config = json.loads((Path(folder) / "config.json").read_text())
+        return set_blas_threads(threads), "own", skipped(self.config, "last position only, by its source (lazy evaluation)")
 
     def generate(self, request):
         prompt, context = request["prompt"], request.get("context")
@@ -119,6 +121,10 @@ class Worker:
 
     def host(self, logits):
         return numpy.array(logits.astype(mx.float32))
+
+    def trainer(self, lora, gradients):
+        check_trainable(self.config, self.precision)
+        return MlxLmTrainer(self.model, lora, gradients)
 
 
 serve(Worker())

@@ -1,9 +1,9 @@
 """The worker's side of the protocol (crates/mlxbench-core/PROTOCOL.md), for peers in Python.
 
-A peer gives `serve` an object with `hello()`, `load(folder, placement, threads)` that returns the
-number of threads in effect, what a read of a token waits for and the ways of doing a part of the work, `generate(request)` that returns the
-keys of its reply, and `score(request)` that yields an array of f32 logits, of shape [rows, vocab], for
-each position.
+A peer gives `serve` an object with `model`, None until one is loaded, `hello()`, `load(folder, placement, threads)`
+that returns the number of threads in effect, what a read of a token waits for and the ways of doing a part of the
+work, `generate(request)` that returns the keys of its reply, `score(request)` that yields an array of f32 logits, of
+shape [rows, vocab], for each position, and `trainer(lora, gradients)` as lora.py says.
 """
 
 import json
@@ -89,6 +89,10 @@ def answer(worker, request):
         positions = len(tokens[0]) - request["prompt"] + 1
         write_logits(request["logits"], worker.score(request), positions * len(tokens))
         return {"type": "scored"}
+    if kind == "train":
+        import lora  # which imports this module
+
+        return {"type": "trained", **lora.train(worker, request)}
     raise ValueError(f"unknown request {kind}")
 
 

@@ -5,13 +5,19 @@ A device named `cuda+graph` takes what the library's documentation recommends fo
 and steps that torch.compile makes, replayed as CUDA graphs. Prompts run uncompiled, as there. A step is
 compiled for each number of rows and each capacity of the cache, and graphs are recorded at first use: in
 Gemma 3 for every position below the window, twice. Three warm-ups do all that.
+
+Adapters are trained with peft (peft_trainer.py).
 """
+
+import importlib.metadata
 
 import numpy
 import torch
 import transformers
 
-from protocol import Clock, columns, dtype_of, serve, skipped
+from lora import check_trainable
+from peft_trainer import PeftTrainer
+from protocol import Clock, Unsupported, columns, dtype_of, serve, skipped
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 GRAPH = "+graph"
@@ -99,7 +105,7 @@ class Worker:
                 "backend": "transformers",
                 "framework": "transformers",
                 "version": transformers.__version__,
-                "libraries": {"torch": torch.__version__},
+                "libraries": {"torch": torch.__version__, **peft_version()},
             },
             "devices": [{"device": name, "precisions": precisions} for name in [*names, "cpu"]],
         }
@@ -109,7 +115,7 @@ class Worker:
         if threads:
             torch.set_num_threads(threads)
         dtype = dtype_of(placement, DTYPES)
-        name = placement["device"]
+        self.precision, name = placement["precision"], placement["device"]
         self.device = torch.device(name.removesuffix(GRAPH))
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         model = model.eval().to(self.device)
@@ -204,6 +210,20 @@ class Worker:
 
     def host(self, logits):
         return logits.float().cpu().numpy().astype(numpy.float32)
+
+    def trainer(self, lora, gradients):
+        if isinstance(self.model, Graph):
+            raise Unsupported(f"{GRAPH} is a way to generate: train on {self.device}")
+        check_trainable(self.model.model.config.to_dict(), self.precision)
+        return PeftTrainer(self.model.model, lora, self.device)
+
+
+def peft_version():
+    """None where it isn't installed: only training needs it."""
+    try:
+        return {"peft": importlib.metadata.version("peft")}
+    except importlib.metadata.PackageNotFoundError:
+        return {}
 
 
 serve(Worker())

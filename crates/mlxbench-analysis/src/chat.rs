@@ -1,21 +1,24 @@
 //! Conversations: the figures of a row and of its turns, and what several kinds of conversation say together.
 
+use std::collections::BTreeMap;
+
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
+use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test, Verdict};
 use serde::Serialize;
 
 use crate::metrics;
 use crate::stats::{Estimate, quantile, sorted};
+use crate::summary::{RowStatus, case_status};
 
 /// What a row of a conversation has beside the figures of every row. Its TTFT is the first turn's.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ChatFigures {
     /// [`Metric::WarmTtft`].
     pub warm_ttft_ns: Option<Estimate>,
-    /// [`Metric::RereadTtft`].
-    pub reread_ttft_ns: Option<Estimate>,
-    /// [`Metric::Effective`].
-    pub tokens_per_second: Option<Estimate>,
+    /// [`Metric::ColdTtft`].
+    pub cold_ttft_ns: Option<Estimate>,
+    /// [`Metric::Overall`].
+    pub overall_tokens_per_second: Option<Estimate>,
     /// Tokens that turns read again, since the cache couldn't be rewound; the most of the repetitions.
     pub read_again_tokens: usize,
     /// The turns.
@@ -52,8 +55,8 @@ impl ChatFigures {
         let again = |turn: &TurnFigures| turn.read_tokens.saturating_sub(turn.new_tokens);
         Some(Self {
             warm_ttft_ns: estimate(Metric::WarmTtft),
-            reread_ttft_ns: estimate(Metric::RereadTtft),
-            tokens_per_second: estimate(Metric::Effective),
+            cold_ttft_ns: estimate(Metric::ColdTtft),
+            overall_tokens_per_second: estimate(Metric::Overall),
             read_again_tokens: turns.iter().map(again).sum(),
             turns,
         })
@@ -84,37 +87,43 @@ pub struct Conversations {
     pub target: TargetId,
     /// When the host waits for a token.
     pub mode: Mode,
+    /// Tokens that are generated in each turn.
+    pub generate_tokens: usize,
     /// The names of the conversations.
     pub names: Vec<String>,
-    /// Of [`Metric::Effective`].
-    pub tokens_per_second: Option<Estimate>,
+    /// Of [`Metric::Overall`].
+    pub overall_tokens_per_second: Option<Estimate>,
     /// Of [`Metric::WarmTtft`].
     pub warm_ttft_ns: Option<Estimate>,
     /// Of [`Metric::Decode`].
     pub decode_tokens_per_second: Option<Estimate>,
 }
 
-/// One for each target that has all of two or more conversations from files.
+/// One for each target that has all of two or more conversations from files, with answers of one length, and in none of
+/// them did something different from the reference.
 pub fn conversations(result: &RunResult) -> Vec<Conversations> {
-    let of_mode = |mode| {
-        let tests = result
-            .run
-            .tests
-            .iter()
-            .filter(move |test| test.mode() == mode);
-        tests.filter(|test| {
-            test.as_chat()
-                .is_some_and(|chat| chat.conversation.is_some())
-        })
-    };
+    // Answers of one length, read in one way: only the conversations differ.
+    let mut groups: BTreeMap<(Mode, usize), Vec<&Test>> = BTreeMap::new();
+    for test in &result.run.tests {
+        if let Some(chat) = test.as_chat().filter(|chat| chat.conversation.is_some()) {
+            let group = (chat.mode, chat.generate_tokens);
+            groups.entry(group).or_default().push(test);
+        }
+    }
     let targets = result.run.targets.iter();
     let cases = targets.flat_map(|target| {
-        [Mode::Pipelined, Mode::Synchronous].map(|mode| (target, mode, of_mode(mode).collect()))
+        groups
+            .iter()
+            .map(move |(group, tests)| (target, group, tests))
     });
     cases
-        .filter_map(|(target, mode, tests): (_, _, Vec<&Test>)| {
-            let measured = |test: &&Test| result.samples_of(target, test).next().is_some();
-            if tests.len() < 2 || !tests.iter().all(measured) {
+        .filter_map(|(target, &(mode, generate_tokens), tests)| {
+            let counts = |test: &&Test| {
+                case_status(result, target, test) == RowStatus::Ok
+                    && result.samples_of(target, test).next().is_some()
+                    && result.verdict_of(target, test) != Some(Verdict::Different)
+            };
+            if tests.len() < 2 || !tests.iter().all(counts) {
                 return None;
             }
             let names = tests.iter().filter_map(|test| test.as_chat()?.conversation);
@@ -126,8 +135,9 @@ pub fn conversations(result: &RunResult) -> Vec<Conversations> {
             Some(Conversations {
                 target: target.clone(),
                 mode,
+                generate_tokens,
                 names: names.map(|name| name.to_string()).collect(),
-                tokens_per_second: mean(Metric::Effective),
+                overall_tokens_per_second: mean(Metric::Overall),
                 warm_ttft_ns: mean(Metric::WarmTtft),
                 decode_tokens_per_second: mean(Metric::Decode),
             })

@@ -8,7 +8,7 @@ mod standing;
 mod tests;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mlxbench_core::results::{
     ROUNDS_OF_BLOCK, RunResult, Side, Sides, Stopped, StreamKernel, TargetId, Test,
@@ -266,9 +266,8 @@ impl Comparing<'_> {
         let hopeless = judged > 0
             && apart.iter().all(|(_, samples)| !samples.has_enough())
             && together.is_empty();
-        let resemblances: BTreeMap<Compared, Resemblance> = self
-            .options
-            .metrics
+        let metrics: BTreeSet<Compared> = rows.iter().map(|row| row.metric).collect();
+        let resemblances: BTreeMap<Compared, Resemblance> = metrics
             .iter()
             .map(|&metric| (metric, Resemblance::of(of_metric(&apart, &rows, metric))))
             .collect();
@@ -325,10 +324,14 @@ impl Comparing<'_> {
     }
 
     fn rows_of(&self, case: &Case, differences: &[Difference]) -> Vec<Draft> {
+        let (target, test) = case;
         let mut metrics = self.options.metrics.clone();
+        // Where no prefill says the same.
+        if metrics == Compared::DEFAULT && !matches!(test, Test::Generate(_)) {
+            metrics.push(Compared::Ttft);
+        }
         metrics.sort_unstable();
         metrics.dedup();
-        let (target, test) = case;
         let has = |metric: &Compared| !metric.figures(self.base, target, test).is_empty();
         let settled = self.settled(case, differences);
         let mut shown: Vec<Compared> = metrics.iter().copied().filter(has).collect();
@@ -349,7 +352,12 @@ impl Comparing<'_> {
         let apart = |reason: &str| Change::NotComparable {
             reason: reason.to_owned(),
         };
-        let gone = || apart("the new result has no such figure");
+        let gone = || match metric.is_nothing(self.new, target, test) {
+            true => Change::Broken {
+                reason: "it fell to 0".into(),
+            },
+            false => apart("the new result has no such figure"),
+        };
         let settled = settled.or_else(|| after.is_empty().then(gone));
         let (shown, ratio, measured) = match self.paired {
             true => paired(&before, &after, rounds_of_block(self.new)),

@@ -66,8 +66,16 @@ pub struct Figures {
     pub decode_tokens_per_second: Option<Estimate>,
     /// [`Metric::Prefill`].
     pub prefill_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Overall`].
+    pub overall_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Training`].
+    pub trained_tokens_per_second: Option<Estimate>,
+    /// [`Metric::Throughput`].
+    pub served_tokens_per_second: Option<Estimate>,
     /// [`Metric::Ttft`].
     pub ttft_ns: Option<Estimate>,
+    /// [`Metric::WarmTtft`].
+    pub warm_ttft_ns: Option<Estimate>,
     /// The most memory that was held, by the process or on the device.
     pub peak_bytes: Option<u64>,
     /// Repetitions that were measured, and count.
@@ -134,7 +142,11 @@ impl Case {
             figures: Figures {
                 decode_tokens_per_second: estimate(Metric::Decode),
                 prefill_tokens_per_second: estimate(Metric::Prefill),
+                overall_tokens_per_second: estimate(Metric::Overall),
+                trained_tokens_per_second: estimate(Metric::Training),
+                served_tokens_per_second: estimate(Metric::Throughput),
                 ttft_ns: estimate(Metric::Ttft),
+                warm_ttft_ns: estimate(Metric::WarmTtft),
                 peak_bytes,
                 repetitions,
             },

@@ -169,17 +169,28 @@ pub fn standings<'a>(
 impl Unfit {
     /// Why a row can't lead; `None` where nothing speaks against it: its work may not have been looked at.
     pub fn of(result: &RunResult, summary: &Summary, row: &Row) -> Option<Self> {
-        Self::of_target(result, summary, &row.target).or_else(|| {
+        Self::of_work(result, summary, row).or_else(|| {
             let unsteady = unsteady_warmup(result, &row.target, &row.test)?;
             let warmups = unsteady.end_to_end_ns.len();
             Some(Self::Unsteady { warmups })
         })
     }
 
+    /// What makes all figures of a row worthless: those of its target, or the row's own conversation or training.
+    pub fn of_work(result: &RunResult, summary: &Summary, row: &Row) -> Option<Self> {
+        let own = match result.verdict_of(&row.target, &row.test) {
+            _ if row.status == RowStatus::NotFinite => Some(Self::NotFinite),
+            Some(Verdict::Different) => Some(Self::Different),
+            _ => None,
+        };
+        Self::of_target(result, summary, &row.target).or(own)
+    }
+
     /// What makes all figures of a target worthless, memory as well: the logits of any of its tests weren't finite, or
-    /// it computes something different.
+    /// it computes something different. Losses that aren't finite speak against their own training alone.
     pub fn of_target(result: &RunResult, summary: &Summary, target: &TargetId) -> Option<Self> {
-        let mut own = summary.rows.iter().filter(|row| row.target == *target);
+        let own = summary.rows.iter().filter(|row| row.target == *target);
+        let mut own = own.filter(|row| row.test.as_lora().is_none());
         let verdict = result.equivalence_of(target).map(|known| known.verdict);
         if own.any(|row| row.status == RowStatus::NotFinite) {
             return Some(Self::NotFinite);

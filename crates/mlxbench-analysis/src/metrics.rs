@@ -81,7 +81,7 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
     let bytes = |bytes: u64| bytes as f64;
     let serves = sample.test.as_serve().is_some();
     match metric {
-        _ if !sample.test.yields(metric) && serves => None,
+        _ if !sample.test.yields(metric) => None,
         Metric::Throughput => serving::throughput(sample),
         Metric::Goodput => serving::goodput(sample),
         Metric::Ttft if serves => serving::median_ttft(sample),
@@ -93,8 +93,8 @@ pub(crate) fn of_sample(metric: Metric, sample: &Sample, idle_watts: Option<f64>
         Metric::Decode => decode_rate(sample),
         Metric::Ttft => ttft(sample).map(nanos),
         Metric::WarmTtft => warm_ttft(sample),
-        Metric::RereadTtft => sample.turns.as_ref().map(|turns| nanos(turns.cold_ttft_ns)),
-        Metric::Effective => effective_rate(sample),
+        Metric::ColdTtft => sample.turns.as_ref().map(|turns| nanos(turns.cold_ttft_ns)),
+        Metric::Overall => overall_rate(sample),
         Metric::Tpot => tpot(sample),
         Metric::EndToEnd => end_to_end(sample).map(nanos),
         Metric::PeakMemory => sample.peak_memory_bytes.map(bytes),
@@ -146,7 +146,7 @@ pub fn warm_ttft(sample: &Sample) -> Option<f64> {
 
 /// Tokens a second over a whole conversation: what each turn adds to the prompt, and what is generated, over the sum
 /// of the turns' times. What is read again isn't counted, and its time is.
-pub fn effective_rate(sample: &Sample) -> Option<f64> {
+pub fn overall_rate(sample: &Sample) -> Option<f64> {
     let turns = &sample.turns.as_ref()?.turns;
     let of_turn = |turn: &Turn| turn.new_tokens + turn.token_ns.len();
     rate(turns.iter().map(of_turn).sum(), end_to_end(sample)?)
@@ -186,7 +186,7 @@ fn mean_after_first(times: &[Nanos]) -> Option<f64> {
     Some(rest.last()?.since(*first).0 as f64 / rest.len() as f64)
 }
 
-/// Tokens that a training learns from a second: rows x tokens x (n - 1) / (t_n - t_1), with t_i the end of step i.
+/// Trained tokens/s: rows x tokens x (n - 1) / (t_n - t_1), with t_i the end of step i.
 /// The first step, in which frameworks compile and make room, is never counted. `None` for fewer than two steps.
 pub fn training_rate(sample: &Sample) -> Option<f64> {
     let tokens = sample.test.rows() * sample.test.prompt_tokens();
@@ -314,9 +314,9 @@ mod tests {
         let latencies = [10, 15, 10, 10].map(Nanos);
         assert_eq!(inter_token(&sample).collect::<Vec<_>>(), latencies);
         // Ten new tokens a turn, and seven generated.
-        near(effective_rate(&sample), 37.0 / 525e-9);
+        near(overall_rate(&sample), 37.0 / 525e-9);
         assert_eq!(prefill_rate(&sample), None);
-        let reread = of_sample(Metric::RereadTtft, &sample, None);
+        let reread = of_sample(Metric::ColdTtft, &sample, None);
         assert_eq!(reread, Some(900.0));
     }
 

@@ -165,22 +165,12 @@ pub fn mfu_per_rate(result: &RunResult, target: &TargetId, test: &Test) -> Optio
     Some(work.operations / limit.per_second)
 }
 
-/// Bytes that training takes for each number that is trained: itself, its gradient and AdamW's two moments, in f32.
-const BYTES_OF_TRAINED: u64 = 16;
-
-/// The least memory that a target needs: weights, and keys and values of the whole test; of a training the weights,
-/// the adapters and what belongs to each. `None` where the model's shapes aren't known.
+/// The least memory that a target needs: weights, and what [`Test::state_bytes`] counts. `None` where the model's
+/// shapes aren't known.
 pub fn memory_floor_bytes(result: &RunResult, target: &TargetId, test: &Test) -> Option<u64> {
     let config = result.run.model.config.as_ref()?;
     let storage = result.storage_of(target)?;
-    let beside = match test {
-        Test::Generate(_) | Test::Chat(_) => {
-            config.kv_cache_bytes(storage.kv_cache, test.rows(), test.capacity())
-        }
-        Test::Serve(_) => return None,
-        Test::Lora(test) => test.lora(0).parameters(config) * BYTES_OF_TRAINED,
-    };
-    Some(storage.weights_bytes() + beside)
+    Some(storage.weights_bytes() + test.state_bytes(config, storage.kv_cache))
 }
 
 /// Bytes a second; `None` when no time passed.

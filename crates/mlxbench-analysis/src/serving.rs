@@ -36,6 +36,8 @@ pub struct Serving {
     pub prompt_tokens: Option<f64>,
     /// Median tokens of an answer, by the server's count.
     pub completion_tokens: Option<f64>,
+    /// Share of the time of an answer from its first piece of text to its last, the median over requests.
+    pub streamed: Option<f64>,
     /// Tokens of prompts that the server took from a cache all the same, over all requests.
     pub cached_tokens: u64,
 }
@@ -88,6 +90,7 @@ impl Serving {
         let good = samples
             .iter()
             .filter_map(|sample| good_tokens(sample, goal));
+        let streamed = whole.iter().filter_map(|request| streamed(request));
         Some(Self {
             output_tokens_per_second: estimate(Metric::Throughput, result, target, test),
             goodput_requests_per_second: estimate(Metric::Goodput, result, target, test),
@@ -101,6 +104,7 @@ impl Serving {
             failure: failed.first().and_then(|request| request.error.clone()),
             prompt_tokens: median(|request| request.prompt_tokens),
             completion_tokens: median(|request| request.completion_tokens),
+            streamed: quantile(&sorted(&streamed.collect::<Vec<_>>()), 0.5),
             cached_tokens: whole
                 .iter()
                 .filter_map(|request| request.cached_tokens)
@@ -162,9 +166,9 @@ fn meets(request: &ServedRequest, goal: &ServeTest) -> Option<bool> {
         None => Some(true),
         Some(most) => value.map(|value| value <= most.0 as f64),
     };
-    // An answer of one token has no time after the first.
-    let rest = match request.completion_tokens {
-        Some(0 | 1) => Some(0.0),
+    // An answer of one token, or in one piece, has no time after the first.
+    let rest = match (request.completion_tokens, request.chunk_ns.len()) {
+        (Some(0 | 1), _) | (Some(_), 0 | 1) => Some(0.0),
         _ => tpot(request),
     };
     Some(within(ttft(request), goal.ttft_slo_ns)? && within(rest, goal.tpot_slo_ns)?)
@@ -190,6 +194,14 @@ fn tpot(request: &ServedRequest) -> Option<f64> {
         .checked_sub(1)
         .filter(|steps| *steps > 0)?;
     Some(last.since(*first).0 as f64 / steps as f64)
+}
+
+/// Share of a request's time from its first piece of text to its last; `None` for fewer than two.
+fn streamed(request: &ServedRequest) -> Option<f64> {
+    let [first, .., last] = request.chunk_ns.as_slice() else {
+        return None;
+    };
+    Some(last.since(*first).0 as f64 / latency(request)).filter(|share| share.is_finite())
 }
 
 fn latency(request: &ServedRequest) -> f64 {

@@ -42,7 +42,7 @@ impl<'a> LoraTrainer<'a> {
     /// Fresh adapters. The KV caches of the model are gone.
     pub(crate) fn start(model: &'a mut GemmaModel, lora: &Lora) -> Result<Self> {
         lora.check(&model.config)?;
-        check_trainable(&model.config)?;
+        check_trainable(&model.config, model.place.dtype == DType::F16)?;
         if model.is_quantised() {
             return Err(Error::Unsupported(
                 "candle can't train beside quantised weights: its products with their blocks have no gradient; use \

@@ -36,7 +36,7 @@ pub struct Turn {
     pub new_tokens: usize,
     /// Those of them that were read: the new ones, or all where the cache couldn't be rewound.
     pub read_tokens: usize,
-    /// When each generated token was readable on the host, from the handing over of the prompt.
+    /// When each generated token was readable on the host, from submitting the prompt.
     pub token_ns: Vec<Nanos>,
     /// The tokens that were generated, before they were taken back.
     pub tokens: Vec<TokenId>,

@@ -203,18 +203,20 @@ pub fn check_batch(tokens: &TokenBatch, config: &GemmaConfig) -> Result<()> {
     tokens.check_vocab(config.vocab_size)
 }
 
-/// Fails for a model through which no gradient passes. Adapters ask when they make a trainer.
+/// Fails for a model through which no gradient passes, or passes too small: in f16, of which a mean's over many
+/// tokens fall below the least number without loss scaling. Adapters ask when they make a trainer.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a mixture of experts.
-pub fn check_trainable(config: &GemmaConfig) -> Result<()> {
-    match config.has_experts() {
-        true => Err(Error::Unsupported(
+/// [`Error::Unsupported`] for a mixture of experts, and for f16.
+pub fn check_trainable(config: &GemmaConfig, in_f16: bool) -> Result<()> {
+    let why = match (config.has_experts(), in_f16) {
+        (true, _) => {
             "a mixture of experts isn't trained: no gradient passes through the choice of experts"
-                .into(),
-        )),
-        false => Ok(()),
-    }
+        }
+        (false, true) => "training in f16 needs loss scaling, which isn't there: take bf16 or f32",
+        (false, false) => return Ok(()),
+    };
+    Err(Error::Unsupported(why.into()))
 }
 
 /// What a trainer is answered with that is asked for a loss before its first step.

@@ -46,7 +46,7 @@ use crate::gemma::Storage;
 pub use device::{ClockRange, DeviceConditions, EnergyUnavailable, PowerMeter, ThrottleReason};
 pub use equivalence::{
     CostFigures, Equivalence, Fidelity, FirstDivergence, Parting, Perplexity, QuantisationCost,
-    TrainingCheck, TrainingFigures, Verdict,
+    TestCheck, TrainingFigures, Verdict,
 };
 pub use failures::{Failure, FailureKind};
 pub use machine::{Conditions, Gpu, Machine, PowerSource};
@@ -73,9 +73,9 @@ pub struct RunResult {
     /// Whether each target did the reference's work.
     #[serde(default)]
     pub equivalences: Vec<Equivalence>,
-    /// Whether each target's training did the reference's work.
+    /// Whether each target did it in each conversation and training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub trainings: Vec<TrainingCheck>,
+    pub checks: Vec<TestCheck>,
     /// How far the reference was from a target's choice where tokens of their timed tests part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partings: Vec<Parting>,
@@ -118,7 +118,7 @@ impl RunResult {
             run,
             targets: Vec::new(),
             equivalences: Vec::new(),
-            trainings: Vec::new(),
+            checks: Vec::new(),
             partings: Vec::new(),
             quantisation_costs: Vec::new(),
             streams: Vec::new(),
@@ -148,12 +148,11 @@ impl RunResult {
                     .retain(|known| known.target != equivalence.target);
                 self.equivalences.push(equivalence);
             }
-            Record::Training(training) => {
-                let same = |known: &TrainingCheck| {
-                    (&known.target, known.test) == (&training.target, training.test)
-                };
-                self.trainings.retain(|known| !same(known));
-                self.trainings.push(training);
+            Record::Check(check) => {
+                let same =
+                    |known: &TestCheck| (&known.target, known.test) == (&check.target, check.test);
+                self.checks.retain(|known| !same(known));
+                self.checks.push(check);
             }
             Record::Parting(parting) => {
                 let same = |known: &Parting| {
@@ -196,20 +195,21 @@ impl RunResult {
             .find(|equivalence| equivalence.target == *target)
     }
 
-    /// Whether a target's training did the reference's work, where that was looked at.
-    pub fn training_of(&self, target: &TargetId, test: &Test) -> Option<&TrainingCheck> {
-        self.trainings
+    /// Whether a target's conversation or training did the reference's work, where that was looked at.
+    pub fn check_of(&self, target: &TargetId, test: &Test) -> Option<&TestCheck> {
+        self.checks
             .iter()
             .find(|known| known.target == *target && known.test == *test)
     }
 
-    /// Whether a target did the reference's work in a test, where that was looked at.
+    /// Whether a target did the reference's work in a test, where that was looked at. A model that generates something
+    /// different does so in a conversation, too, and trains as what it is.
     pub fn verdict_of(&self, target: &TargetId, test: &Test) -> Option<Verdict> {
+        let generation = self.equivalence_of(target).map(|known| known.verdict);
         match test {
-            Test::Generate(_) | Test::Chat(_) | Test::Serve(_) => {
-                self.equivalence_of(target).map(|known| known.verdict)
-            }
-            Test::Lora(_) => self.training_of(target, test).map(|known| known.verdict),
+            Test::Generate(_) | Test::Serve(_) => generation,
+            Test::Chat(_) | Test::Lora(_) if generation == Some(Verdict::Different) => generation,
+            Test::Chat(_) | Test::Lora(_) => self.check_of(target, test).map(|known| known.verdict),
         }
     }
 
@@ -254,8 +254,8 @@ pub enum Record {
     Target(TargetFacts),
     /// A target was compared with the reference.
     Equivalence(Equivalence),
-    /// A target's training was compared with the reference's.
-    Training(TrainingCheck),
+    /// A target's conversation or training was compared with the reference's.
+    Check(TestCheck),
     /// The tokens of a target's timed test part from the reference's.
     Parting(Parting),
     /// A way of quantising was compared with full precision.

@@ -31,7 +31,7 @@ use crate::weights::{self, Weights};
 #[derive(Debug)]
 pub struct GemmaModel {
     pub(crate) config: GemmaConfig,
-    place: Place,
+    pub(crate) place: Place,
     pub(crate) stream: Stream,
     /// Whether the stream is a GPU's. On the CPU MLX lets few operations wait, so handing over a
     /// step was seen to take half of its work.

@@ -47,7 +47,7 @@ impl<'a> LoraTrainer<'a> {
     /// Fresh adapters. The KV caches of the model are gone.
     pub(crate) fn start(model: &'a mut GemmaModel, lora: &Lora) -> Result<Self> {
         lora.check(&model.config)?;
-        check_trainable(&model.config)?;
+        check_trainable(&model.config, model.place.dtype == Dtype::Float16)?;
         model.decoder.clear();
         memory::reset_peak_memory().map_err(framework)?;
         let adapters = adapters(lora, &model.config);
@@ -110,6 +110,14 @@ impl<'a> LoraTrainer<'a> {
     fn last(&self) -> Result<&Step> {
         synchronize(&self.model.stream)?;
         self.last.as_ref().ok_or_else(no_step)
+    }
+}
+
+impl Drop for LoraTrainer<'_> {
+    /// What a training needed isn't kept from the tests that come next.
+    fn drop(&mut self) {
+        self.last = None;
+        memory::clear_cache().unwrap_or_else(|error| eprintln!("warning: MLX's cache: {error}"));
     }
 }
 

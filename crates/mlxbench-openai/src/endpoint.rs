@@ -1,7 +1,7 @@
 //! A server's endpoint: where it is, how it is asked, and what came of asking it once.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -107,7 +107,8 @@ impl Endpoint {
         format!("{}/{path}", self.base)
     }
 
-    /// A client of its own, with its own connections. Redirects aren't followed: a key would go to another host, and
+    /// A client of its own, with a connection for each request: whether an answer leaves one open depends on how the
+    /// server ends it, and making one is in the time to first token. Redirects aren't followed: a key would go to another host, and
     /// the detour into the times. No proxy stands between.
     pub fn agent() -> Agent {
         let config = Agent::config_builder()
@@ -115,6 +116,8 @@ impl Endpoint {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
+            .max_idle_connections(0)
+            .max_idle_connections_per_host(0)
             .build();
         config.into()
     }
@@ -170,15 +173,20 @@ impl Endpoint {
     /// When it can't be reached, or wants another key.
     pub fn introduce(&self, within: Duration) -> Result<(Option<String>, String), Fault> {
         let agent = Self::agent();
+        let end = Instant::now() + within;
         let get = |url: &str| {
             let mut request = agent.get(url);
             if let Some(key) = &self.key {
                 request = request.header("authorization", format!("Bearer {key}"));
             }
-            request.config().timeout_global(Some(within)).build().call()
+            let left = end.saturating_duration_since(Instant::now());
+            request.config().timeout_global(Some(left)).build().call()
         };
         let models = format!("{}/models", self.base);
-        let answer = get(&models).map_err(|error| Fault::unreachable(&models, &error))?;
+        let answer = get(&models).map_err(|error| match error {
+            ureq::Error::Timeout(_) => Fault::silent(&models, within),
+            error => Fault::unreachable(&models, &error),
+        })?;
         if matches!(answer.status().as_u16(), 401 | 403) {
             return Err(Fault::of_status(&models, &self.model, answer));
         }

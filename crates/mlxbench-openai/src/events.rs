@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-/// Bytes of a line at most.
+/// Bytes of a line at most, and of the data of an event before its last line.
 const LINE: u64 = 1 << 22;
 
 /// Reads events from a body.
@@ -30,6 +30,9 @@ impl<R: BufRead> Events<R> {
                 (_, text) => match field(text) {
                     Some((b"data", value)) => match &mut data {
                         None => data = Some(value.to_vec()),
+                        Some(data) if data.len() as u64 > LINE => {
+                            return Err(io::Error::other("an event of the stream doesn't end"));
+                        }
                         Some(data) => {
                             data.push(b'\n');
                             data.extend_from_slice(value);

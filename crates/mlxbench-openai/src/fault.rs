@@ -75,6 +75,17 @@ impl Fault {
         )
     }
 
+    /// The server doesn't say what models it has.
+    pub(crate) fn silent(url: &str, within: Duration) -> Self {
+        let seconds = within.as_secs();
+        Self::new(
+            url,
+            format_args!(
+                "no answer within {seconds} s: look whether the server works, or correct the url"
+            ),
+        )
+    }
+
     /// Time was over before it was sent.
     pub(crate) fn unsent(url: &str) -> Self {
         Self::new(

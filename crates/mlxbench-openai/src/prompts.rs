@@ -1,5 +1,5 @@
-//! Prompts of plain words, drawn anew for each request: no two begin alike, so that a server's cache of prefixes has
-//! none of them. How many tokens a word makes, and how many a chat template adds, the server tells itself.
+//! Prompts of plain words, drawn anew for each request: no two share more than their first few, so that a server's cache
+//! of prefixes has little of them. How many tokens a word makes, and how many a chat template adds, the server tells itself.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};

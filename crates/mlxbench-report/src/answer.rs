@@ -90,11 +90,8 @@ fn work(digest: &Digest<'_>) -> String {
         let mut rows = digest.summary.rows.iter();
         rows.any(|row| row.target == *target && row.repetitions > 0)
     };
-    let trained_otherwise = |target: &TargetId| {
-        let own = result
-            .trainings
-            .iter()
-            .filter(|known| known.target == *target);
+    let otherwise_in_a_test = |target: &TargetId| {
+        let own = result.checks.iter().filter(|known| known.target == *target);
         let verdicts: Vec<Verdict> = own.map(|known| known.verdict).collect();
         [Verdict::Different, Verdict::Unchecked]
             .into_iter()
@@ -102,7 +99,7 @@ fn work(digest: &Digest<'_>) -> String {
     };
     let verdict_of = |target: &TargetId| match result.equivalence_of(target) {
         Some(known) if known.verdict == Verdict::Different => Some(known.verdict),
-        Some(known) => trained_otherwise(target).or(Some(known.verdict)),
+        Some(known) => otherwise_in_a_test(target).or(Some(known.verdict)),
         // Measured, and nobody looked: a run that was cut short, or other tools' targets.
         None => measured(target).then_some(Verdict::Unchecked),
     };

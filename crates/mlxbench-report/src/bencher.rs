@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::Digest;
 use crate::benchmark_action::told_apart;
+use crate::figures::{Figure, figures};
 
 /// A figure, with its 95 % interval where there is one.
 #[derive(Serialize)]
@@ -18,16 +19,6 @@ struct Metric {
     #[serde(skip_serializing_if = "Option::is_none")]
     upper_value: Option<f64>,
 }
-
-/// The measures, by the slugs under which Bencher keeps their thresholds.
-pub(crate) const MEASURES: [&str; 6] = [
-    "prefill-tokens-per-second",
-    "decode-tokens-per-second",
-    "ttft-ms",
-    "peak-memory-mib",
-    "joules-per-token",
-    "mean-kl",
-];
 
 /// A benchmark a row that was measured, named by model, target and test.
 pub(crate) fn render(digests: &[Digest<'_>]) -> Vec<u8> {
@@ -59,39 +50,16 @@ pub(crate) fn render(digests: &[Digest<'_>]) -> Vec<u8> {
     bytes
 }
 
+/// The measures of a row, by the slugs under which Bencher keeps their thresholds.
 fn of_row(row: &Row) -> BTreeMap<&'static str, Metric> {
-    let alone = |value: f64| Estimate {
-        median: value,
-        interval: None,
-        n: row.repetitions,
+    let measure = |(figure, estimate): (&'static Figure, Estimate)| {
+        let interval = estimate.interval;
+        let metric = Metric {
+            value: estimate.median,
+            lower_value: interval.map(|interval| interval.low),
+            upper_value: interval.map(|interval| interval.high),
+        };
+        (figure.slug, metric)
     };
-    let memory = row
-        .peak_bytes()
-        .map(|bytes| alone(bytes as f64 / f64::from(1 << 20)));
-    let cost = row.quantisation_cost.as_ref();
-    // No speed of quantised weights without what they cost.
-    let kl = cost.and_then(|cost| Some(alone(cost.figures.as_ref()?.mean_kl)));
-    let figures = [
-        row.prefill_tokens_per_second,
-        row.decode_tokens_per_second,
-        row.ttft_ns.map(|ttft| ttft.scaled(1e-6)),
-        memory,
-        row.joules_per_token,
-        kl,
-    ];
-    let finite = |estimate: &Estimate| estimate.median.is_finite();
-    let known = MEASURES.into_iter().zip(figures);
-    let known = known.filter_map(|(name, figure)| Some((name, figure.filter(finite)?)));
-    let measured = known.filter(|_| row.repetitions > 0);
-    measured
-        .map(|(name, estimate)| {
-            let interval = estimate.interval;
-            let metric = Metric {
-                value: estimate.median,
-                lower_value: interval.map(|interval| interval.low),
-                upper_value: interval.map(|interval| interval.high),
-            };
-            (name, metric)
-        })
-        .collect()
+    figures(row).map(measure).collect()
 }

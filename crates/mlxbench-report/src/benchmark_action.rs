@@ -2,11 +2,11 @@
 //! take an array of named values, each file of one direction. It follows a value by its name, so a name
 //! that two values had would make one line of both.
 
-use mlxbench_analysis::{Estimate, Row};
 use mlxbench_core::results::{Residency, RunResult, Settings};
 use serde::Serialize;
 
 use crate::apart::{Apart, Facts};
+use crate::figures::figures;
 use crate::{Digest, quantisation, units};
 
 /// One line of its chart.
@@ -20,52 +20,17 @@ struct Entry {
     extra: String,
 }
 
-/// A row's figure in a unit that people read.
-struct Figure {
-    name: &'static str,
-    unit: &'static str,
-    estimate: Option<Estimate>,
-}
-
-/// Prefill and decode rates.
+/// Rates.
 pub(crate) fn bigger_is_better(digests: &[Digest<'_>]) -> Vec<u8> {
-    render(digests, |row| {
-        let rate = |name, estimate| Figure {
-            name,
-            unit: "tokens/s",
-            estimate,
-        };
-        vec![
-            rate("prefill", row.prefill_tokens_per_second),
-            rate("decode", row.decode_tokens_per_second),
-        ]
-    })
+    render(digests, true)
 }
 
-/// Times to the first token and peaks of memory.
+/// Times, peaks of memory, and what else is better where it is less.
 pub(crate) fn smaller_is_better(digests: &[Digest<'_>]) -> Vec<u8> {
-    render(digests, |row| {
-        let peak = row.peak_bytes().map(|bytes| Estimate {
-            median: bytes as f64 / f64::from(1 << 20),
-            interval: None,
-            n: row.repetitions,
-        });
-        vec![
-            Figure {
-                name: "TTFT",
-                unit: "ms",
-                estimate: row.ttft_ns.map(|ttft| ttft.scaled(1e-6)),
-            },
-            Figure {
-                name: "peak memory",
-                unit: "MiB",
-                estimate: peak,
-            },
-        ]
-    })
+    render(digests, false)
 }
 
-fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<u8> {
+fn render(digests: &[Digest<'_>], higher_is_better: bool) -> Vec<u8> {
     let mut entries = Vec::new();
     // Of which result each entry is.
     let mut of = Vec::new();
@@ -78,10 +43,8 @@ fn render(digests: &[Digest<'_>], figures: impl Fn(&Row) -> Vec<Figure>) -> Vec<
     {
         for row in &summary.rows {
             let fidelity = quantisation::fidelity(row).map(|fidelity| format!("; {fidelity}"));
-            for figure in figures(row) {
-                let Some(estimate) = figure.estimate else {
-                    continue;
-                };
+            let wanted = figures(row).filter(|(one, _)| one.higher_is_better == higher_is_better);
+            for (figure, estimate) in wanted {
                 entries.push(Entry {
                     name: format!(
                         "{}: {} {} {}",

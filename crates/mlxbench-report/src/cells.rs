@@ -5,6 +5,7 @@ use mlxbench_core::backend::{OWN_KERNEL, Reads};
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{RunResult, Verdict};
 
+use crate::checks;
 use crate::conditions;
 use crate::external::{External, ExternalRow};
 use crate::quantisation;
@@ -134,11 +135,11 @@ pub(crate) fn note(result: &RunResult, row: &Row) -> String {
 /// The figures of a conversation, likewise.
 fn chat(row: &Row) -> Option<String> {
     let chat = row.chat.as_ref()?;
-    let (rate, warm) = (chat.tokens_per_second?, chat.warm_ttft_ns);
+    let (rate, warm) = (chat.overall_tokens_per_second?, chat.warm_ttft_ns);
     let rate = units::rate(&rate);
     let time = |time: Option<Estimate>| time.map(|time| units::time(time.median));
     let warm = time(warm).map(|warm| format!(", warm TTFT {warm}"));
-    let cold = time(chat.reread_ttft_ns).map(|cold| format!(", last prompt cold {cold}"));
+    let cold = time(chat.cold_ttft_ns).map(|cold| format!(", last prompt cold {cold}"));
     let parts = [warm, cold].into_iter().flatten();
     Some(format!(
         "{rate} tokens/s overall{}",
@@ -150,7 +151,7 @@ fn chat(row: &Row) -> Option<String> {
 fn training(row: &Row) -> Option<String> {
     let (rate, step) = (row.trained_tokens_per_second?, row.training_step_ns?);
     let (rate, step) = (units::rate(&rate), units::time(step.median));
-    Some(format!("trains on {rate} tokens/s, {step} a step"))
+    Some(format!("trains at {rate} tokens/s, {step} a step"))
 }
 
 /// Why a row's figures are missing, few or worthless; empty for a row as it should be.
@@ -173,15 +174,8 @@ pub(crate) fn faults(result: &RunResult, row: &Row) -> String {
         Verdict::Different | Verdict::Unchecked => Some(units::fidelity(equivalence)),
         Verdict::Reference | Verdict::Identical | Verdict::Equivalent => None,
     });
-    let training = result.training_of(&row.target, &row.test);
-    let training = training.and_then(|known| match known.verdict {
-        Verdict::Different | Verdict::Unchecked => {
-            let why = known.reason.as_ref();
-            let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-            Some(format!("training {}{why}", known.verdict.name()))
-        }
-        Verdict::Reference | Verdict::Identical | Verdict::Equivalent => None,
-    });
+    let own_check = result.check_of(&row.target, &row.test);
+    let own_check = own_check.and_then(checks::fault);
     let retried = result.failures_of(&row.target).filter(|failure| {
         failure.retried && (failure.test == Some(row.test) || failure.test.is_none())
     });
@@ -210,7 +204,7 @@ pub(crate) fn faults(result: &RunResult, row: &Row) -> String {
         .chain(throttled)
         .chain(retried)
         .chain(work)
-        .chain(training)
+        .chain(own_check)
         .chain(form);
     let parts: Vec<String> = parts.collect();
     parts.join("; ")

@@ -196,11 +196,7 @@ pub(crate) fn grouped<'a, F>(
     };
     let rank = |(row, figure): &Ranked<'_, F>| {
         let value = figure.as_ref().map_or(worst, &value);
-        (
-            figure.is_none(),
-            digest.worthless(&row.target).is_some(),
-            value,
-        )
+        (figure.is_none(), digest.worthless(row).is_some(), value)
     };
     let order = |a: &Ranked<'_, F>, b: &Ranked<'_, F>| {
         let ((none_a, unfit_a, a), (none_b, unfit_b, b)) = (rank(a), rank(b));
@@ -227,7 +223,7 @@ pub(crate) fn grouped<'a, F>(
 fn unfit(digest: &Digest<'_>, row: &Row, figure: &Figure) -> Option<Unfit> {
     match figure.timed {
         true => digest.unfit(row),
-        false => digest.worthless(&row.target),
+        false => digest.worthless(row),
     }
 }
 

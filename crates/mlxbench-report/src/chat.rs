@@ -4,10 +4,11 @@ use mlxbench_analysis::{Estimate, Row, TurnFigures};
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::ChatTest;
 
+use crate::table::{self, Table};
 use crate::{Digest, units};
 
 /// The columns of a turn.
-pub(crate) const TURNS: [&str; 8] = [
+const TURNS: [&str; 8] = [
     "target",
     "test",
     "turn",
@@ -18,15 +19,8 @@ pub(crate) const TURNS: [&str; 8] = [
     "device memory",
 ];
 
-/// What stands above the table of turns.
-pub(crate) const ABOUT_TURNS: &str = "Turns of the conversations";
-
-/// What the columns of turns mean, in a sentence.
-pub(crate) const READ: &str = "A warm turn reads its new tokens alone; one that reads more has found its history \
-                               dropped from a window's cache, and has read it again.";
-
 /// The columns of all kinds of conversation together.
-pub(crate) const TOGETHER: [&str; 5] = [
+const TOGETHER: [&str; 5] = [
     "target",
     "conversations",
     "overall t/s",
@@ -34,13 +28,30 @@ pub(crate) const TOGETHER: [&str; 5] = [
     "warm TTFT",
 ];
 
-/// What stands above them.
-pub(crate) const ABOUT_TOGETHER: &str = "Geometric means over the conversations";
+/// All kinds of conversation together, and the turns of each.
+pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
+    table::with_rows([
+        Table {
+            heading: "Geometric means over the conversations".into(),
+            about: "Each conversation has the same weight.".into(),
+            header: &TOGETHER,
+            figures: 2..TOGETHER.len(),
+            rows: together(digest).map(Vec::from).collect(),
+        },
+        Table {
+            heading: "Turns of the conversations".into(),
+            about: "A warm turn reads its new tokens alone; one that reads more has found its history dropped from a \
+                    window's cache, and has read it again."
+                .into(),
+            header: &TURNS,
+            figures: 2..TURNS.len(),
+            rows: turns(digest).map(Vec::from).collect(),
+        },
+    ])
+}
 
 /// A row a target, test and turn.
-pub(crate) fn turns<'a>(
-    digest: &'a Digest<'_>,
-) -> impl Iterator<Item = [String; TURNS.len()]> + 'a {
+fn turns<'a>(digest: &'a Digest<'_>) -> impl Iterator<Item = [String; TURNS.len()]> + 'a {
     let rows = digest.summary.rows.iter();
     rows.flat_map(move |row| {
         let turns = row.chat.iter().flat_map(|chat| &chat.turns).enumerate();
@@ -62,9 +73,7 @@ fn of_turn(digest: &Digest<'_>, row: &Row, at: usize, turn: &TurnFigures) -> [St
 }
 
 /// A row a target and mode.
-pub(crate) fn together<'a>(
-    digest: &'a Digest<'_>,
-) -> impl Iterator<Item = [String; TOGETHER.len()]> + 'a {
+fn together<'a>(digest: &'a Digest<'_>) -> impl Iterator<Item = [String; TOGETHER.len()]> + 'a {
     let all = digest.summary.conversations.iter();
     all.map(|all| {
         let rate = |rate: &Option<Estimate>| rate.as_ref().map(units::rate).unwrap_or_default();
@@ -74,8 +83,8 @@ pub(crate) fn together<'a>(
         };
         [
             digest.name(&all.target).to_string(),
-            format!("{}{mode}", all.names.join(", ")),
-            rate(&all.tokens_per_second),
+            format!("{} +tg{}{mode}", all.names.join(", "), all.generate_tokens),
+            rate(&all.overall_tokens_per_second),
             rate(&all.decode_tokens_per_second),
             all.warm_ttft_ns
                 .map(|time| with_interval(&time))

@@ -7,7 +7,17 @@ use mlxbench_analysis::Row;
 use mlxbench_core::results::RunResult;
 
 use crate::cells::{self, Cells, HEADER};
+use crate::figures::{FIGURES, Figure, figures};
 use crate::{Digest, html as page, machine, units};
+
+/// The figures that only some kinds of test have, each a column where a row has it.
+const MORE: [&str; 5] = [
+    "overall-tokens-per-second",
+    "trained-tokens-per-second",
+    "served-tokens-per-second",
+    "goodput-requests-per-second",
+    "warm-ttft-ms",
+];
 
 /// The page: a section a chip, a row a target and test of each model, of the newest result that has it.
 pub(crate) fn render(chips: &BTreeMap<String, Vec<RunResult>>) -> String {
@@ -31,6 +41,12 @@ pub(crate) fn render(chips: &BTreeMap<String, Vec<RunResult>>) -> String {
 fn section(chip: &str, results: &[RunResult]) -> Markup {
     let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     let newest = results.iter().max_by_key(|result| result.run.started);
+    let rows = rows(&digests);
+    let has = |figure: &Figure| rows.iter().any(|(_, row)| (figure.of)(row).is_some());
+    let more = FIGURES
+        .iter()
+        .filter(|one| MORE.contains(&one.slug) && has(one));
+    let more: Vec<&Figure> = more.collect();
     html! {
         section aria-labelledby=(chip) {
             h2 #(chip) { (newest.map(machine::processors).unwrap_or_default()) }
@@ -44,14 +60,16 @@ fn section(chip: &str, results: &[RunResult]) -> Markup {
                 table.rows {
                     thead { tr {
                         @for column in HEADER { th scope="col" { (column) } }
+                        @for one in &more { th scope="col" { (one.name) ", " (one.unit) } }
                         th scope="col" { "OS" }
                         th scope="col" { "date" }
                     } }
                     tbody {
-                        @for (digest, row) in rows(&digests) {
+                        @for (digest, row) in rows {
                             @let cells: Cells = cells::cells(digest.result, row);
                             tr {
                                 @for cell in &cells { td { (cell) } }
+                                @for one in &more { td { ((one.of)(row).as_ref().map(units::rate).unwrap_or_default()) } }
                                 td { (digest.result.run.machine.os) }
                                 td { (digest.result.run.started.strftime("%F")) }
                             }
@@ -80,9 +98,10 @@ fn rows<'a>(digests: &'a [Digest<'a>]) -> Vec<(&'a Digest<'a>, &'a Row)> {
     }
     let mut rows: Vec<_> = newest.into_values().collect();
     let rate = |row: &Row| {
+        let rates = figures(row).filter(|(one, _)| one.higher_is_better);
         let rate = row
             .decode_tokens_per_second
-            .or(row.prefill_tokens_per_second);
+            .or(rates.map(|(_, rate)| rate).last());
         rate.map_or(0.0, |rate| rate.median)
     };
     rows.sort_by(|(a, x), (b, y)| {

@@ -224,7 +224,7 @@ fn of_sample(case: &Case, sample: &Sample) -> Line {
         ("warm_ttft_ns", number(metrics::warm_ttft(sample))),
         (
             "overall_tokens_per_second",
-            number(metrics::effective_rate(sample)),
+            number(metrics::overall_rate(sample)),
         ),
         (
             "output_tokens_per_second",

@@ -64,9 +64,9 @@ impl<'a> Digest<'a> {
         })
     }
 
-    /// What makes a target's figures worthless.
-    pub(crate) fn worthless(&self, target: &TargetId) -> Option<Unfit> {
-        Unfit::of_target(self.result, &self.summary, target)
+    /// What makes a row's figures worthless.
+    pub(crate) fn worthless(&self, row: &Row) -> Option<Unfit> {
+        Unfit::of_work(self.result, &self.summary, row)
     }
 
     /// Why a row's rate can't lead.
@@ -77,7 +77,7 @@ impl<'a> Digest<'a> {
     /// A target's name in charts, with what makes its figures worthless.
     pub(crate) fn label(&self, target: &TargetId) -> String {
         let name = self.name(target);
-        match self.worthless(target) {
+        match Unfit::of_target(self.result, &self.summary, target) {
             Some(why) => format!("{name}, {}", why.name()),
             None => name.to_string(),
         }

@@ -59,7 +59,7 @@ const TRAINING_COLUMNS: [&str; 5] = ["trained t/s", "a step", "memory", "same wo
 const SERVING_COLUMNS: [&str; 7] = [
     "output t/s",
     "TTFT",
-    "a request t/s",
+    "t/s per request",
     "goodput req/s",
     "failed",
     "same work",
@@ -114,17 +114,18 @@ pub(crate) struct Cell {
     pub(crate) best: bool,
 }
 
-/// `tests` by their kind, each of which has a table: generations, conversations, trainings.
+/// `tests` by their kind, each of which has a table: generations, conversations, trainings, servers.
 pub(crate) fn by_kind(tests: &[Test]) -> Vec<Vec<Test>> {
-    let (trainings, others): (Vec<Test>, Vec<Test>) =
-        tests.iter().partition(|test| test.as_lora().is_some());
-    let (servings, others): (Vec<Test>, Vec<Test>) =
-        others.iter().partition(|test| test.as_serve().is_some());
-    let (chats, others) = others
-        .into_iter()
-        .partition(|test| test.as_chat().is_some());
-    let kinds = [others, chats, trainings, servings].into_iter();
-    kinds.filter(|tests| !tests.is_empty()).collect()
+    let place = |test: &Test| match test {
+        Test::Generate(_) => 0,
+        Test::Chat(_) => 1,
+        Test::Lora(_) => 2,
+        Test::Serve(_) => 3,
+    };
+    let mut tests = tests.to_vec();
+    tests.sort_by_key(place);
+    let kinds = tests.chunk_by(|a, b| place(a) == place(b));
+    kinds.map(<[Test]>::to_vec).collect()
 }
 
 /// The rows of `tests`, which are of one kind, those of one test together: the fastest precision first, and within
@@ -167,7 +168,7 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
     let lines = precisions.iter().flat_map(|(_, rows)| {
         let held = rows
             .iter()
-            .filter(|(row, _)| digest.worthless(&row.target).is_none());
+            .filter(|(row, _)| digest.worthless(row).is_none());
         let held: Vec<u64> = held.filter_map(|(row, _)| row.peak_bytes()).collect();
         let least = held.iter().min().copied().filter(|_| held.len() > 1);
         rows.iter().map(move |(row, _)| (*row, least))
@@ -217,14 +218,14 @@ fn of_test(digest: &Digest<'_>, test: &Test, columns: usize) -> Vec<Line> {
                 let chat = row.chat.as_ref();
                 let of = |figure: fn(&ChatFigures) -> Option<Estimate>| chat.and_then(figure);
                 vec![
-                    cell(of(|chat| chat.tokens_per_second).map(marked), false),
+                    cell(of(|chat| chat.overall_tokens_per_second).map(marked), false),
                     cell(
                         row.decode_tokens_per_second.map(|rate| units::rate(&rate)),
                         is_first(&generate),
                     ),
                     cell(time(row.ttft_ns), false),
                     cell(time(of(|chat| chat.warm_ttft_ns)), false),
-                    cell(time(of(|chat| chat.reread_ttft_ns)), false),
+                    cell(time(of(|chat| chat.cold_ttft_ns)), false),
                 ]
             }
             Test::Lora(_) => vec![
@@ -325,12 +326,10 @@ pub(crate) fn model(result: &RunResult) -> &str {
 /// `64 prompt tokens, 32 generated, after 4096 in the context, 2 rows`.
 pub(crate) fn spelled(test: &Test) -> String {
     match test {
+        Test::Generate(_) => {}
+        Test::Chat(chat) => return crate::chat::spelled(chat),
         Test::Lora(training) => return of_training(training),
         Test::Serve(serving) => return of_serving(serving),
-        Test::Generate(_) | Test::Chat(_) => {}
-    }
-    if let Some(chat) = test.as_chat() {
-        return crate::chat::spelled(chat);
     }
     let prompt = match test.prompt_tokens() {
         0 => None,

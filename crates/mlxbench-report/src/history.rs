@@ -34,7 +34,7 @@ pub(crate) struct Measure {
 }
 
 /// What is looked at over time.
-pub(crate) const MEASURES: [Measure; 4] = [
+pub(crate) const MEASURES: [Measure; 8] = [
     Measure {
         name: "decode",
         short: "decode",
@@ -52,11 +52,43 @@ pub(crate) const MEASURES: [Measure; 4] = [
         higher_is_better: true,
     },
     Measure {
+        name: "overall",
+        short: "conversations",
+        title: "Speed over a conversation",
+        axis: "tokens/s",
+        figure: |figures| figures.overall_tokens_per_second,
+        higher_is_better: true,
+    },
+    Measure {
+        name: "training",
+        short: "training",
+        title: "Training speed",
+        axis: "tokens/s",
+        figure: |figures| figures.trained_tokens_per_second,
+        higher_is_better: true,
+    },
+    Measure {
+        name: "served",
+        short: "throughput",
+        title: "Throughput of servers",
+        axis: "tokens/s",
+        figure: |figures| figures.served_tokens_per_second,
+        higher_is_better: true,
+    },
+    Measure {
         name: "ttft",
         short: "TTFT",
         title: "Time to first token",
         axis: "ms",
         figure: |figures| Some(figures.ttft_ns?.scaled(1e-6)),
+        higher_is_better: false,
+    },
+    Measure {
+        name: "warm-ttft",
+        short: "warm TTFT",
+        title: "Time to first token of a warm turn",
+        axis: "ms",
+        figure: |figures| Some(figures.warm_ttft_ns?.scaled(1e-6)),
         higher_is_better: false,
     },
     Measure {

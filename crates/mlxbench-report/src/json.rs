@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use mlxbench_analysis::Summary;
 use mlxbench_core::results::{
     Conditions, Equivalence, Failure, Parting, ProductProbe, QuantisationCost, Run, RunResult,
-    Sample, Stopped, StreamProbe, TargetFacts, TrainingCheck, Warmup,
+    Sample, Stopped, StreamProbe, TargetFacts, TestCheck, Warmup,
 };
 use serde::Serialize;
 
@@ -17,8 +17,8 @@ struct Document<'a> {
     run: &'a Run,
     targets: &'a [TargetFacts],
     equivalences: &'a [Equivalence],
-    #[serde(skip_serializing_if = "<[TrainingCheck]>::is_empty")]
-    trainings: &'a [TrainingCheck],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    checks: &'a [TestCheck],
     #[serde(skip_serializing_if = "<[Parting]>::is_empty")]
     partings: &'a [Parting],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -46,7 +46,7 @@ impl<'a> From<Digest<'a>> for Document<'a> {
             run,
             targets,
             equivalences,
-            trainings,
+            checks,
             partings,
             quantisation_costs,
             streams,
@@ -64,7 +64,7 @@ impl<'a> From<Digest<'a>> for Document<'a> {
             run,
             targets,
             equivalences,
-            trainings,
+            checks,
             partings,
             quantisation_costs,
             streams,

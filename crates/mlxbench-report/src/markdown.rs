@@ -12,8 +12,9 @@ use crate::limits::{details, limits};
 use crate::machine::processors;
 use crate::partings;
 use crate::quantisation;
+use crate::table::Table;
 use crate::warnings::warnings;
-use crate::{Beside, Digest, serving, training, trials, units};
+use crate::{Beside, Digest, checks, serving, trials, units};
 
 /// One section a result, then what stands beside them.
 pub(crate) fn render(digests: &[Digest<'_>], beside: &Beside) -> String {
@@ -62,19 +63,13 @@ fn section(digest: &Digest<'_>) -> String {
     lines.push(String::new());
     lines.extend(rows(digest));
     lines.extend(equivalence_table(digest));
-    lines.extend(plain_table(
-        chat::ABOUT_TOGETHER,
-        &chat::TOGETHER,
-        chat::together(digest),
-    ));
-    lines.extend(plain_table(
-        chat::ABOUT_TURNS,
-        &chat::TURNS,
-        chat::turns(digest),
-    ));
-    lines.extend(training_table(digest));
-    lines.extend(serving_table(digest));
-    lines.extend(quantisation_tables(digest));
+    let tables = [
+        chat::tables(digest),
+        checks::tables(digest),
+        serving::tables(digest),
+        quantisation::tables(digest),
+    ];
+    lines.extend(tables.into_iter().flatten().flat_map(with_heading));
     lines.extend(token_list(digest));
     lines.extend(limits_list(digest));
     lines.extend(energy_table(digest));
@@ -251,72 +246,8 @@ fn equivalence_table(digest: &Digest<'_>) -> Vec<String> {
     head.into_iter().chain(rule).chain(rows).collect()
 }
 
-/// A table below its heading; nothing where it has no rows.
-fn plain_table<const N: usize>(
-    heading: &str,
-    columns: &[&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> Vec<String> {
-    let rows: Vec<String> = rows
-        .map(|row| format!("| {} |", row.map(|cell| escape(&cell)).join(" | ")))
-        .collect();
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let head = [
-        String::new(),
-        format!("{}:", escape(heading)),
-        String::new(),
-        format!("| {} |", columns.join(" | ")),
-        format!("|{}", " --- |".repeat(N)),
-    ];
-    head.into_iter().chain(rows).collect()
-}
-
-/// How near each target's training is to the reference's; nothing where none was compared.
-fn training_table(digest: &Digest<'_>) -> Vec<String> {
-    let rows: Vec<String> = training::rows(digest)
-        .map(|row| format!("| {} |", row.map(|cell| escape(&cell)).join(" | ")))
-        .collect();
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let head = [
-        String::new(),
-        escape(&training::heading(digest)),
-        String::new(),
-        format!("| {} |", training::HEADER.join(" | ")),
-        format!("|{}", " --- |".repeat(training::HEADER.len())),
-    ];
-    head.into_iter().chain(rows).collect()
-}
-
-/// What clients of servers see; nothing where there are none.
-fn serving_table(digest: &Digest<'_>) -> Vec<String> {
-    let rows: Vec<String> = serving::rows(digest)
-        .map(|row| format!("| {} |", row.map(|cell| escape(&cell)).join(" | ")))
-        .collect();
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let head = [
-        String::new(),
-        escape(serving::HEADING),
-        String::new(),
-        format!("| {} |", serving::HEADER.join(" | ")),
-        format!("|{}", " --- |".repeat(serving::HEADER.len())),
-    ];
-    let about = [String::new(), escape(serving::ABOUT)];
-    head.into_iter().chain(rows).chain(about).collect()
-}
-
-/// What quantising costs, and how quantised weights are kept; nothing where none are.
-fn quantisation_tables(digest: &Digest<'_>) -> Vec<String> {
-    let tables = quantisation::tables(digest).into_iter();
-    tables.flat_map(quantisation_table).collect()
-}
-
-fn quantisation_table(table: quantisation::Table) -> Vec<String> {
+/// A table below its heading and what is to be known of it.
+fn with_heading(table: Table) -> Vec<String> {
     let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
     let rule = (0..table.header.len()).map(|column| match table.figures.contains(&column) {
         true => "---:".to_owned(),
@@ -324,7 +255,7 @@ fn quantisation_table(table: quantisation::Table) -> Vec<String> {
     });
     let head = [
         String::new(),
-        format!("{}. {}", table.heading, escape(&table.about)),
+        format!("{}. {}", escape(&table.heading), escape(&table.about)),
         String::new(),
         format!("| {} |", table.header.join(" | ")),
         line(rule.collect()),

@@ -1,12 +1,11 @@
 //! What quantised weights cost, and how they are kept, in words.
 
-use std::ops::Range;
-
 use mlxbench_analysis::Row;
 use mlxbench_core::gemma::{Activations, Storage};
 use mlxbench_core::results::{CostFigures, Perplexity, QuantisationCost, TargetId};
 use mlxbench_core::{Dtype, GemmaConfig};
 
+use crate::table::{self, Table};
 use crate::{Digest, units};
 
 /// The columns of the table of costs.
@@ -33,22 +32,12 @@ const KEPT_HEADER: [&str; 7] = [
     "not quantised",
 ];
 
-/// A table with what is to be known of it.
-pub(crate) struct Table {
-    pub(crate) heading: &'static str,
-    pub(crate) about: String,
-    pub(crate) header: &'static [&'static str],
-    /// The columns that hold figures.
-    pub(crate) figures: Range<usize>,
-    pub(crate) rows: Vec<Vec<String>>,
-}
-
 /// What quantising costs, and how quantised weights are kept; no table without rows.
 pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
     let costs = costs(digest).into_iter();
-    let tables = [
+    table::with_rows([
         Table {
-            heading: "What quantising costs",
+            heading: "What quantising costs".into(),
             about: format!(
                 "{} KL(full precision || dequantised) in nats, perplexity ± its standard error.",
                 verdicts(digest)
@@ -58,7 +47,7 @@ pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
             rows: costs.map(|cost| cost_cells(cost).to_vec()).collect(),
         },
         Table {
-            heading: "How quantised weights are kept",
+            heading: "How quantised weights are kept".into(),
             about: "Bits/weight as stored, scales and padding included; tables are the embedding table \
                     and the output projection."
                 .into(),
@@ -66,9 +55,7 @@ pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
             figures: 1..4,
             rows: kept(digest),
         },
-    ];
-    let tables = tables.into_iter();
-    tables.filter(|table| !table.rows.is_empty()).collect()
+    ])
 }
 
 /// What is said where a result has neither figures nor a reason.

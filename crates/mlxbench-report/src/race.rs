@@ -47,7 +47,7 @@ pub(crate) const TRAINING: Rate = Rate {
     of: |row| row.trained_tokens_per_second,
     name: "Training",
     to: "train",
-    verbs: ["trains", "trains on"],
+    verbs: ["trains", "trains at"],
 };
 
 /// The standings of one test.
@@ -220,7 +220,7 @@ impl<'a> Race<'a> {
         let others = winners.len().saturating_sub(PRECISIONS);
         if others > 1 {
             winners.truncate(PRECISIONS);
-            winners.push(format!("others in {others} precisions more"));
+            winners.push(format!("the fastest of {others} other precisions"));
         }
         let winners = listed(winners.into_iter());
         format!("Fastest to {}: {winners}", self.rate.to)

@@ -3,11 +3,15 @@
 use std::fmt::Write as _;
 
 use mlxbench_core::generate::Mode;
-use mlxbench_core::results::{ChatTest, Residency, RunResult, Test};
+use mlxbench_core::results::{GenerateTest, Residency, RunResult, Test};
 
-/// The config in TOML: model, settings, tests and targets, as they were in the run.
+/// The config in TOML: the run's own where the result has it, else model, settings, tests and targets as they were in
+/// the run. Results without it are of a time when all tests were generations.
 pub(crate) fn config(result: &RunResult) -> String {
     let run = &result.run;
+    if let Some(config) = &run.config {
+        return config.trim_end().to_owned();
+    }
     let settings = &run.settings;
     let mut lines = vec![
         format!("name = {}", quoted(&run.name)),
@@ -60,7 +64,12 @@ pub(crate) fn config(result: &RunResult) -> String {
     if result.products.is_empty() && result.streams.is_empty() {
         lines.extend([String::new(), "[roofline]".into(), "probe = false".into()]);
     }
-    lines.extend(run.tests.iter().map(test));
+    lines.extend(
+        run.tests
+            .iter()
+            .filter_map(Test::as_generate)
+            .map(generation),
+    );
     for target in &run.targets {
         let placement = &target.placement;
         let mut text = format!(
@@ -80,43 +89,19 @@ pub(crate) fn config(result: &RunResult) -> String {
     lines.join("\n")
 }
 
-fn test(test: &Test) -> String {
-    if let Some(chat) = test.as_chat() {
-        return conversation(chat);
-    }
+fn generation(test: &GenerateTest) -> String {
     let mut text = format!(
         "\n[[test]]\nprompt_tokens = {}\ngenerate_tokens = {}",
-        test.prompt_tokens(),
-        test.generate_tokens()
+        test.prompt_tokens, test.generate_tokens
     );
-    if test.depth() > 0 {
-        write!(text, "\ndepth = {}", test.depth()).expect("a String takes every write");
+    if test.depth > 0 {
+        write!(text, "\ndepth = {}", test.depth).expect("a String takes every write");
     }
-    if test.rows() > 1 {
-        write!(text, "\nbatch = {}", test.rows()).expect("a String takes every write");
+    if test.batch > 1 {
+        write!(text, "\nbatch = {}", test.batch).expect("a String takes every write");
     }
-    if test.mode() == Mode::Synchronous {
-        text.push_str("\nmode = \"synchronous\"");
-    }
-    text
-}
-
-fn conversation(test: &ChatTest) -> String {
-    let mut text = String::from("\n[[test]]\nkind = \"chat\"");
-    let mut write = |part: std::fmt::Arguments<'_>| {
-        text.write_fmt(part).expect("a String takes every write");
-    };
-    match &test.conversation {
-        // The result knows its name alone.
-        Some(name) => write(format_args!("\nconversation = \"{name}.jsonl\"")),
-        None => write(format_args!(
-            "\nturns = {}\nsystem_tokens = {}\nuser_tokens = {}\nreply_tokens = {}",
-            test.turns, test.system_tokens, test.user_tokens, test.reply_tokens
-        )),
-    }
-    write(format_args!("\ngenerate_tokens = {}", test.generate_tokens));
     if test.mode == Mode::Synchronous {
-        write(format_args!("\nmode = \"synchronous\""));
+        text.push_str("\nmode = \"synchronous\"");
     }
     text
 }

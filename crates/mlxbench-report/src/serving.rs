@@ -3,10 +3,18 @@
 use mlxbench_analysis::serving::{Serving, Spread};
 use mlxbench_analysis::{Estimate, Row};
 
+use crate::table::{self, Table};
 use crate::{Digest, units};
 
+/// Share of prompts from which on it is told that a server has them in a cache: a begin token that all share is none.
+const CACHED: f64 = 0.02;
+/// Share of an answer's time over which its text must come for a rate to be seen.
+const STREAMED: f64 = 0.05;
+/// Share of the tokens asked for below which answers are short.
+const SHORT: f64 = 0.9;
+
 /// The columns.
-pub(crate) const HEADER: [&str; 11] = [
+const HEADER: [&str; 11] = [
     "target",
     "test",
     "output t/s",
@@ -20,21 +28,21 @@ pub(crate) const HEADER: [&str; 11] = [
     "tokens in/out",
 ];
 
-/// What stands above the table.
-pub(crate) const HEADING: &str = "Servers, from their clients' side:";
-
-/// How the table is read, in a few sentences.
-pub(crate) const ABOUT: &str = "c4: four clients, each of which sends its next request when its last one has ended. \
-    TTFT: from sending a request to the first text, connection included; TPOT: the rest of it, by the server's count \
-    of tokens; goodput: what met the test's ttft_slo_ms and tpot_slo_ms. A percentile stands where there are enough \
-    requests to have it, else the largest with a ≤.";
-
-/// A row a target and test, one cell a column of [`HEADER`].
-pub(crate) fn rows<'a>(
-    digest: &'a Digest<'_>,
-) -> impl Iterator<Item = [String; HEADER.len()]> + 'a {
+/// A row a target and test; no table without rows.
+pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
     let rows = digest.summary.rows.iter();
-    rows.filter_map(|row| Some(cells(digest, row, row.serving.as_ref()?)))
+    let rows = rows.filter_map(|row| Some(cells(digest, row, row.serving.as_ref()?).to_vec()));
+    table::with_rows([Table {
+        heading: "Servers, from their clients' side".into(),
+        about: "c4: four clients, each of which sends its next request when its last one has ended. TTFT: from sending \
+                a request to the first text, connection included; TPOT: the rest of it, by the server's count of \
+                tokens; goodput: what met the test's ttft_slo_ms and tpot_slo_ms. A percentile stands where there are \
+                enough requests to have it, else the largest with a ≤."
+            .into(),
+        header: &HEADER,
+        figures: 2..HEADER.len(),
+        rows: rows.collect(),
+    }])
 }
 
 fn cells(digest: &Digest<'_>, row: &Row, serving: &Serving) -> [String; HEADER.len()] {
@@ -107,12 +115,13 @@ pub(crate) fn caveats(digest: &Digest<'_>) -> Vec<String> {
             } = serving;
             format!("{name}: {failed} of {requests} requests failed, the first one: {failure}")
         });
-        let read = serving.prompt_tokens.unwrap_or_default() * (serving.requests - serving.failed) as f64;
+        let read = serving.prompt_tokens.unwrap_or_default()
+            * (serving.requests - serving.failed) as f64;
         let cached = serving.cached_tokens as f64 / read;
         let cached = (cached > CACHED && cached.is_finite()).then(|| {
             format!(
-                "{name}: the server took {:.0} % of the prompts' tokens from a cache, though no two prompts begin \
-                 alike: those of a chat template, or the cache is of another kind",
+                "{name}: the server took {:.0} % of the prompts' tokens from a cache, though no two prompts \
+                 share more than a few words: those of a chat template, or the cache is of another kind",
                 cached * 100.0
             )
         });
@@ -128,12 +137,11 @@ pub(crate) fn caveats(digest: &Digest<'_>) -> Vec<String> {
                      true }} has some servers continue"
                 )
             });
-        [failed, cached, uncounted, short].into_iter().flatten()
+        let at_once = serving.streamed.filter(|share| *share < STREAMED);
+        let at_once = at_once.map(|_| {
+            format!("{name}: the server sends its text at once, so its time per token can't be seen")
+        });
+        [failed, cached, uncounted, short, at_once].into_iter().flatten()
     });
     said.collect()
 }
-
-/// Share of prompts from which on it is told that a server has them in a cache: a begin token that all share is none.
-const CACHED: f64 = 0.02;
-/// Share of the tokens asked for below which answers are short.
-const SHORT: f64 = 0.9;

@@ -25,7 +25,7 @@ const TEXT_WIDTH: u16 = 48;
 const GAP: usize = 2;
 
 /// Columns of the compact table that go first where it is too wide: what others tell as well.
-const DISPENSABLE: [&str; 3] = ["TTFT", "fidelity", "memory"];
+const DISPENSABLE: [&str; 5] = ["TTFT", "first TTFT", "cold TTFT", "fidelity", "memory"];
 
 /// An answer, a table and what to know of it for each result, then what stands beside them. Lines are broken
 /// where there is a `width`.

@@ -5,23 +5,18 @@ use std::fmt::Write as _;
 use mlxbench_analysis::{Estimate, Interval};
 
 use crate::cells::{self, TARGET, TEST, WORK};
+use crate::figures::{FIGURES, Figure};
 use crate::{Digest, machine, quantisation, units};
 
 /// The first line, by which such a file is known again.
 pub(crate) const HEAD: &str = "% mlxbench's tables: \\usepackage{booktabs}";
 
-/// The columns.
-const COLUMNS: [&str; 9] = [
-    "backend",
-    "device",
-    "dtype",
-    "test",
-    "prefill (tokens/s)",
-    "decode (tokens/s)",
-    "TTFT (ms)",
-    "memory (MiB)",
-    "work",
-];
+/// The columns before and behind those of the figures.
+const LEFT: [&str; 4] = ["backend", "device", "dtype", "test"];
+const RIGHT: [&str; 1] = ["work"];
+
+/// Figures that are in other outputs alone: a table has no room for all.
+const ELSEWHERE: [&str; 2] = ["joules-per-token", "mean-kl"];
 
 /// A table a result.
 pub(crate) fn render(digests: &[Digest<'_>]) -> String {
@@ -45,34 +40,40 @@ fn table(digest: &Digest<'_>) -> String {
         units::repetitions(result)
     );
     line(format!("  \\caption{{{}}}", escaped(&caption)));
+    let has = |figure: &Figure| summary.rows.iter().any(|row| (figure.of)(row).is_some());
+    let columns = FIGURES
+        .iter()
+        .filter(|one| !ELSEWHERE.contains(&one.slug) && has(one));
+    let columns: Vec<&Figure> = columns.collect();
     line(format!(
-        "  \\begin{{tabular}}{{{}{}l}}",
-        "l".repeat(4),
-        "r".repeat(4)
+        "  \\begin{{tabular}}{{{}{}{}}}",
+        "l".repeat(LEFT.len()),
+        "r".repeat(columns.len()),
+        "l".repeat(RIGHT.len())
     ));
+    let heads = columns
+        .iter()
+        .map(|one| format!("{} ({})", one.name, one.unit));
+    let heads = LEFT
+        .map(String::from)
+        .into_iter()
+        .chain(heads)
+        .chain(RIGHT.map(String::from));
     line(format!(
         "    \\toprule\n    {} \\\\\n    \\midrule",
-        COLUMNS.join(" & ")
+        heads.collect::<Vec<_>>().join(" & ")
     ));
     let mut notes = Vec::new();
     for row in &summary.rows {
         let cells = cells::cells(result, row);
-        let memory = row
-            .peak_bytes()
-            .map(|bytes| units::figure(bytes as f64 / f64::from(1 << 20)));
-        let figures = [
-            row.prefill_tokens_per_second,
-            row.decode_tokens_per_second,
-            row.ttft_ns.map(|ttft| ttft.scaled(1e-6)),
-        ];
-        let figures = figures.map(|figure| figure.as_ref().map(estimate).unwrap_or_default());
+        let figures = columns
+            .iter()
+            .map(|one| (one.of)(row).as_ref().map(estimate).unwrap_or_default());
         let words = cells[TARGET]
             .iter()
             .chain([&cells[TEST]])
             .map(|word| escaped(word));
-        let fields = words
-            .chain(figures)
-            .chain([memory.unwrap_or_default(), escaped(&cells[WORK])]);
+        let fields = words.chain(figures).chain([escaped(&cells[WORK])]);
         line(format!(
             "    {} \\\\",
             fields.collect::<Vec<_>>().join(" & ")

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use mlxbench_core::trial::Matrix;
 use serde_json::Value;
 
-use crate::bencher::MEASURES;
+use crate::figures::FIGURES;
 use crate::llama_bench::sql;
 use crate::{ComparisonFormat, Format, Picture};
 use crate::{tex, trials};
@@ -138,7 +138,7 @@ type Measures = BTreeMap<String, BTreeMap<String, f64>>;
 fn are_ours(measures: &Measures) -> bool {
     measures
         .keys()
-        .all(|name| MEASURES.contains(&name.as_str()))
+        .all(|name| FIGURES.iter().any(|figure| figure.slug == name))
 }
 
 /// Whether `text` begins as matrices do: with machines, below each who tried and how many operations are what.

@@ -98,6 +98,18 @@ fn from_file(file: &Path, folder: &Path, gemma: &GemmaConfig) -> Result<Prompts>
     let messages = messages::read(file)?;
     let template = Template::read(folder)?;
     let tokenizer = read_tokenizer(folder)?;
+    let (said, known) = (tokenizer.token_to_id(template.bos()), gemma.bos_token_id);
+    if let (Some(said), Some(known)) = (said, known)
+        && said != known
+    {
+        return Err(Error::Core(CoreError::model(
+            template.path(),
+            format!(
+                "bos_token {:?} has the id {said}, and the model's bos_token_id is {known}: prompts would begin twice",
+                template.bos()
+            ),
+        )));
+    }
     let questions = messages
         .iter()
         .enumerate()
@@ -108,7 +120,7 @@ fn from_file(file: &Path, folder: &Path, gemma: &GemmaConfig) -> Result<Prompts>
         with_one_bos(ids, gemma.bos_token_id).map_err(|what| {
             Error::Core(CoreError::model(
                 template.path(),
-                format!("the chat template {what}"),
+                format!("a prompt of {} {what}", file.display()),
             ))
         })
     };
@@ -124,7 +136,10 @@ fn with_one_bos(mut ids: Vec<TokenId>, bos: Option<TokenId>) -> Result<Vec<Token
     let written = ids.iter().take_while(|&&id| id == bos).count();
     ids.splice(..written, [bos]);
     match ids[1..].iter().position(|&id| id == bos) {
-        Some(at) => Err(format!("writes the begin token again, as token {}", at + 2)),
+        Some(at) => Err(format!(
+            "has the begin token again, as token {}: a chat template writes it once, and messages don't",
+            at + 2
+        )),
         None => Ok(ids),
     }
 }

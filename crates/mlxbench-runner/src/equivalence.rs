@@ -9,11 +9,10 @@ use mlxbench_analysis::equivalence::{fidelity, verdict};
 use mlxbench_core::gemma::Activations;
 use mlxbench_core::logits_file::LogitsFile;
 use mlxbench_core::protocol::{Generate, Score};
-use mlxbench_core::results::{Equivalence, FailureKind, Record, TargetId, Verdict};
+use mlxbench_core::results::{Equivalence, Fidelity, Record, TargetId, Verdict};
 use mlxbench_core::{Scheme, TokenBatch, TokenId};
 use tempfile::TempDir;
 
-use crate::conversed::{self, Started};
 use crate::event::Event;
 use crate::plan::Check;
 use crate::process::{Worker, WorkerError};
@@ -25,8 +24,6 @@ struct Yardstick {
     /// The prompt and what the reference generated from it, but for the last token; row by row.
     tokens: TokenBatch,
     logits: PathBuf,
-    /// Its logits at each turn's start of the plan's conversations.
-    started: Vec<Started>,
     folder: TempDir,
 }
 
@@ -121,7 +118,7 @@ impl Runner<'_> {
             }
             let found = match &yardsticks[&scheme_of(&target)] {
                 _ if is_reference(&target) => Some(equivalence(id, Verdict::Reference)),
-                Ok(yardstick) => self.judge(target, yardstick, check)?,
+                Ok(yardstick) => self.judge_generation(target, yardstick, check)?,
                 Err(reason) => Some(unchecked(id, reason.clone())),
             };
             if let Some(found) = found {
@@ -131,8 +128,16 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// What a target's products do to activations, as its worker said when it loaded.
+    pub(crate) fn activations(&self, id: &TargetId) -> Activations {
+        let mut known = self.result.targets.iter();
+        let storage = known.find(|facts| facts.id == *id);
+        let storage = storage.and_then(|facts| facts.storage.as_ref());
+        storage.map_or(Activations::Kept, |storage| storage.activations)
+    }
+
     /// The verdict on a target; `None` when it can't run at all: the failure is recorded then.
-    fn judge(
+    fn judge_generation(
         &mut self,
         target: usize,
         yardstick: &Yardstick,
@@ -141,10 +146,7 @@ impl Runner<'_> {
         let id = &self.plan.targets[target].id;
         let chunk = self.plan.settings.chunk;
         while self.make_ready(target)? {
-            let mut known = self.result.targets.iter();
-            let storage = known.find(|facts| facts.id == *id);
-            let storage = storage.and_then(|facts| facts.storage.as_ref());
-            let activations = storage.map_or(Activations::Kept, |storage| storage.activations);
+            let activations = self.activations(id);
             match compare(
                 id,
                 activations,
@@ -153,17 +155,7 @@ impl Runner<'_> {
                 check,
                 chunk,
             ) {
-                Ok(found) => match conversed::judge(
-                    self.plan,
-                    (check.reference.id.placement.precision, activations),
-                    self.worker(target),
-                    &yardstick.started,
-                    &yardstick.folder.path().join("target.safetensors"),
-                    found,
-                ) {
-                    Ok(found) => return Ok(Some(found)),
-                    Err(error) => drop(self.lose(target, None, error)?),
-                },
+                Ok(found) => return Ok(Some(found)),
                 Err(Unmeasured::Unchecked(reason)) => return Ok(Some(unchecked(id, reason))),
                 Err(Unmeasured::Worker(error)) => {
                     self.lose(target, None, error)?;
@@ -208,7 +200,6 @@ impl Runner<'_> {
             logits: Some(logits.clone()),
         };
         let generated = worker.generate(request, self.plan.vocab_size())?;
-        let started = conversed::of_reference(self.plan, worker, folder.path())?;
         let rows = check.prompt.prompt.rows().zip(&generated.tokens);
         let rows: Vec<Vec<TokenId>> = rows
             .map(|(prompt, generated)| [prompt, &generated[..generated.len() - 1]].concat())
@@ -217,7 +208,6 @@ impl Runner<'_> {
         Ok(Ok(Yardstick {
             tokens,
             logits,
-            started,
             folder,
         }))
     }
@@ -260,53 +250,19 @@ fn compare(
         })
     };
     let all = yardstick.tokens.batch();
-    let refused = |error: &WorkerError| {
-        matches!(
-            error.kind,
-            Some(FailureKind::Failed | FailureKind::Unsupported)
-        )
-    };
     let scored = match score(all) {
         // A worker that takes a single row is compared in one.
-        Err(error) if refused(&error) => score(1).map(|()| (1, Some(error.message))),
+        Err(error) if !error.loses_worker() => score(1).map(|()| (1, Some(error.message))),
         scored => scored.map(|()| (all, None)),
     };
-    let (rows, why_fewer) = scored.map_err(|error| match refused(&error) {
+    let (rows, why_fewer) = scored.map_err(|error| match !error.loses_worker() {
         true => Unmeasured::Unchecked(error.message),
         false => Unmeasured::Worker(error),
     })?;
-    let open = |path: &Path| LogitsFile::open(path);
-    let files = open(&yardstick.logits).and_then(|reference| Ok((reference, open(&path)?)));
-    let (reference, target) = files.map_err(|error| Unmeasured::Unchecked(error.to_string()))?;
     let positions = yardstick.tokens.len() + 1 - check.prompt.prompt.len();
-    let shape = |file: &LogitsFile| (file.positions(), file.vocab_size());
-    let (of_reference, vocab_size) = shape(&reference);
-    if of_reference != all * positions {
-        return Err(Unmeasured::Unchecked(format!(
-            "the reference gave {of_reference} rows of logits, not {}",
-            all * positions
-        )));
-    }
-    let expected = (rows * positions, vocab_size);
-    if shape(&target) != expected {
-        return Err(Unmeasured::Unchecked(format!(
-            "the worker gave logits of shape {:?}, not {expected:?}",
-            shape(&target)
-        )));
-    }
-    // What it computes is no yardstick for others; what is finite may be the mend of it.
-    let finite = |row: Vec<f32>| row.iter().all(|logit| logit.is_finite());
-    if !reference.rows().all(finite) {
-        return Err(Unmeasured::Unchecked(
-            "the reference's logits aren't finite".into(),
-        ));
-    }
+    let fidelity = fidelity_of(&yardstick.logits, &path, (all, rows), positions);
+    let fidelity = fidelity.map_err(Unmeasured::Unchecked)?;
     let of_reference = check.reference.id.placement.precision;
-    let compared = reference.rows().enumerate();
-    let compared = compared.filter(|(index, _)| index % all < rows);
-    let fidelity = fidelity(rows, compared.map(|(_, logits)| logits), target.rows());
-    let whole = reference.whole().and_then(|()| target.whole());
-    whole.map_err(|error| Unmeasured::Unchecked(error.to_string()))?;
     let fewer = why_fewer.map(|why| format!("compared in one row: {why}"));
     Ok(match fidelity {
         Some(fidelity) => {
@@ -323,6 +279,47 @@ fn compare(
             ..equivalence(id, Verdict::Different)
         },
     })
+}
+
+/// How near the logits in a target's file are to those in the reference's, at so many `positions` of each row. The
+/// reference has `all` rows, and the target the first `rows` of them. `None` where the target's aren't finite.
+///
+/// # Errors
+/// Why they can't be compared, in words.
+pub(crate) fn fidelity_of(
+    reference: &Path,
+    target: &Path,
+    (all, rows): (usize, usize),
+    positions: usize,
+) -> Result<Option<Fidelity>, String> {
+    let open = |path| LogitsFile::open(path).map_err(|error| error.to_string());
+    let (reference, target) = (open(reference)?, open(target)?);
+    let shape = |file: &LogitsFile| (file.positions(), file.vocab_size());
+    let (of_reference, vocab_size) = shape(&reference);
+    if of_reference != all * positions {
+        return Err(format!(
+            "the reference gave {of_reference} rows of logits, not {}",
+            all * positions
+        ));
+    }
+    let expected = (rows * positions, vocab_size);
+    if shape(&target) != expected {
+        return Err(format!(
+            "the worker gave logits of shape {:?}, not {expected:?}",
+            shape(&target)
+        ));
+    }
+    // What it computes is no yardstick for others; what is finite may be the mend of it.
+    let finite = |row: Vec<f32>| row.iter().all(|logit| logit.is_finite());
+    if !reference.rows().all(finite) {
+        return Err("the reference's logits aren't finite".into());
+    }
+    let compared = reference.rows().enumerate();
+    let compared = compared.filter(|(index, _)| index % all < rows);
+    let fidelity = fidelity(rows, compared.map(|(_, logits)| logits), target.rows());
+    let whole = reference.whole().and_then(|()| target.whole());
+    whole.map_err(|error| error.to_string())?;
+    Ok(fidelity)
 }
 
 fn equivalence(id: &TargetId, verdict: Verdict) -> Equivalence {

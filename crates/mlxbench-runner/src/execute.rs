@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use mlxbench_core::results::{
     Equivalence, Failure, FailureKind, Harness, Record, Run, RunResult, Sample, Settings, Side,
-    Sides, TargetId, Test, TrainingCheck, Verdict,
+    Sides, TargetId, Test, TestCheck, Verdict,
 };
 
 use crate::baselines::newest_result;
@@ -290,13 +290,13 @@ fn conclude(plan: &Plan, journal: Journal, result: RunResult, ran: Result<(), St
         let unchecked = plan.check.is_some() && known.verdict == Verdict::Unchecked;
         counts(&known.target) && (unchecked || known.verdict == Verdict::Different)
     };
-    let other_training = |known: &TrainingCheck| {
+    let other_in_test = |known: &TestCheck| {
         counts(&known.target) && matches!(known.verdict, Verdict::Different | Verdict::Unchecked)
     };
     let failed = failures.any(|failure| counts(&failure.target))
         || result.samples.iter().any(infinite)
         || result.equivalences.iter().any(other)
-        || result.trainings.iter().any(other_training);
+        || result.checks.iter().any(other_in_test);
     let end = match ran {
         Ok(()) => match journal.finish(&result) {
             Ok(path) => End::Finished(path),

@@ -151,7 +151,7 @@ fn records(result: RunResult) -> impl Iterator<Item = Record> {
         .chain(resumed)
         .chain(result.targets.into_iter().map(Record::Target))
         .chain(result.equivalences.into_iter().map(Record::Equivalence))
-        .chain(result.trainings.into_iter().map(Record::Training))
+        .chain(result.checks.into_iter().map(Record::Check))
         .chain(result.partings.into_iter().map(Record::Parting))
         .chain(
             result

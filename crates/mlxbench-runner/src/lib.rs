@@ -33,9 +33,9 @@
 
 pub mod baselines;
 pub mod bundled;
+mod checks;
 pub mod config;
 mod conversation;
-mod conversed;
 pub mod devices;
 mod equivalence;
 mod error;
@@ -64,7 +64,6 @@ mod stop;
 mod stream;
 pub mod system;
 mod throttle;
-mod training;
 pub mod trials;
 mod work;
 

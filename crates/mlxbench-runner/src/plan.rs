@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use mlxbench_analysis::comparison::Options;
 use mlxbench_core::backend::Identity;
+use mlxbench_core::lora::Lora;
 use mlxbench_core::results::{FailureKind, ModelFacts, Residency, Settings, Sides, TargetId, Test};
-use mlxbench_core::{Checkpoint, Error as CoreError, GemmaConfig, TokenId, limits};
+use mlxbench_core::{Checkpoint, Dtype, Error as CoreError, GemmaConfig, TokenId, limits};
 use mlxbench_models::progress::Watch;
 use mlxbench_models::source::Source;
 
@@ -352,7 +353,7 @@ fn listed(config: &Config) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
-/// Refuses tests that need more context than the model has.
+/// Refuses tests that need more context than the model has, and trainings of what it hasn't.
 fn fit(tests: &[Test], gemma: &GemmaConfig) -> Result<()> {
     let context = gemma.max_position_embeddings;
     if let Some(test) = tests.iter().find(|test| test.row_tokens() > context) {
@@ -360,6 +361,17 @@ fn fit(tests: &[Test], gemma: &GemmaConfig) -> Result<()> {
             "test {test} needs {} tokens of context, the model has {context}",
             test.row_tokens()
         ))));
+    }
+    for test in tests.iter().filter_map(Test::as_lora) {
+        let all = gemma.num_layers();
+        // The default stands for all where there are fewer.
+        if test.layers > all.max(Lora::default().layers) {
+            return Err(Error::Core(CoreError::Invalid(format!(
+                "lora's `layers` is {}, and the model has {all}: write {all} for all of them",
+                test.layers
+            ))));
+        }
+        test.lora(0).check(gemma)?;
     }
     Ok(())
 }
@@ -377,10 +389,15 @@ fn residency(targets: &[Target], tests: &[Test], gemma: &GemmaConfig) -> Residen
     }
 }
 
-/// Bytes that a target needs at least: weights and the largest KV cache.
+/// Bytes that a target needs at least: weights, and what its largest test takes beside them. Of a training the logits of
+/// all tokens are counted, too, with their probabilities and gradients, which frameworks hold at once.
 fn needed_bytes(target: &Target, tests: &[Test], gemma: &GemmaConfig) -> u64 {
     let precision = target.id.placement.precision;
-    let cache =
-        |test: &Test| gemma.kv_cache_bytes(precision.kv_cache(), test.rows(), test.row_tokens());
-    gemma.weights_bytes(precision) + tests.iter().map(cache).max().unwrap_or(0)
+    let beside = |test: &Test| {
+        let logits = test.as_lora().map_or(0, |test| {
+            3 * (test.batch * test.tokens * gemma.vocab_size) as u64 * Dtype::F32.size_bytes()
+        });
+        test.state_bytes(gemma, precision.kv_cache()) + logits
+    };
+    gemma.weights_bytes(precision) + tests.iter().map(beside).max().unwrap_or(0)
 }

@@ -9,6 +9,7 @@
 //! | `pipes` | stdin and stdout, each with a thread of its own |
 //! | `last_words` | the end of stderr |
 //! | `replies` | what is taken for an answer |
+//! | `conversation`, `training`, `serving` | the same of the requests of their kinds |
 //! | `memory` | the watch over its memory |
 
 mod conversation;
@@ -17,6 +18,8 @@ mod last_words;
 mod memory;
 mod pipes;
 mod replies;
+mod serving;
+mod training;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -200,7 +203,7 @@ impl Worker {
     pub fn train(&mut self, train: Train) -> Result<Trained, WorkerError> {
         let (steps, gradients) = (train.batches.len(), train.gradients);
         match self.request(&Request::Train(train))? {
-            Reply::Trained(trained) => replies::trained(trained, steps, gradients),
+            Reply::Trained(trained) => training::checked(trained, steps, gradients),
             other => Err(unexpected(&other)),
         }
     }
@@ -212,7 +215,7 @@ impl Worker {
     pub fn serve(&mut self, serve: Serve) -> Result<Vec<ServedRequest>, WorkerError> {
         let count = serve.requests;
         match self.request(&Request::Serve(serve))? {
-            Reply::Served(served) => replies::served(served, count),
+            Reply::Served(served) => serving::checked(served, count),
             other => Err(unexpected(&other)),
         }
     }

@@ -9,6 +9,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
+use crate::checks::STEPS;
 use crate::{Error, Result};
 
 /// What a test puts into the cache and hands over.
@@ -52,12 +53,16 @@ impl PromptSource {
     }
 
     /// The ids of `test`: `depth` in the cache, then the prompt, beginning with the begin token.
-    /// A training's are the rows of all its steps, which differ where the source has more than one id.
+    /// A training's are the rows of all its steps, or of those that are compared where these are more, which differ where the source has more than one id.
     pub fn prompt(&self, test: &Test, config: &GemmaConfig) -> Prompt {
         if let Test::Lora(test) = test {
             return Prompt {
                 context: None,
-                prompt: self.different_rows(test.batch * test.steps, test.tokens, config),
+                prompt: self.different_rows(
+                    test.batch * test.steps.max(STEPS),
+                    test.tokens,
+                    config,
+                ),
             };
         }
         let length = test.context();

@@ -10,7 +10,7 @@ use mlxbench_analysis::Estimate;
 use mlxbench_analysis::metrics::values_by_process;
 use mlxbench_core::protocol::{Load, Loaded};
 use mlxbench_core::results::{
-    Failure, FailureKind, Metric, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
+    Failure, FailureKind, Record, Residency, RunResult, Stopped, TargetFacts, TargetId,
 };
 use mlxbench_core::{Device, Scheme};
 
@@ -122,7 +122,7 @@ impl<'a> Runner<'a> {
         }
         self.probe(&targets)?;
         self.check_equivalence(&targets)?;
-        self.check_trainings(cases)?;
+        self.check_tests(cases)?;
         match &plan.until_decided {
             Some((options, most)) => self.until_decided(cases, options, *most)?,
             None => {
@@ -269,7 +269,7 @@ impl<'a> Runner<'a> {
             .collect();
         let half_widths: Vec<Option<f64>> = live
             .iter()
-            .flat_map(|target| [Metric::Prefill, Metric::Decode].map(|metric| (target, metric)))
+            .flat_map(|target| test.leading().map(move |metric| (target, metric)))
             .map(|(target, metric)| values_by_process(metric, &self.result, target, &test))
             .filter(|processes| !processes.is_empty())
             .map(|processes| Estimate::of_processes(&processes)?.relative_half_width())

@@ -49,9 +49,15 @@ pub fn shared(result: &RunResult) -> Result<Shared> {
     let run = &mut result.run;
     run.model.source = bare(&run.model.source);
     run.model.folder = PathBuf::from(last(&run.model.folder.to_string_lossy()));
+    let servers = run.config.as_deref().map_or_else(Vec::new, addresses);
     run.config = run.config.take().and_then(|text| without_paths(&text));
     let mut value = serde_json::to_value(&result).map_err(|error| refused(error.to_string()))?;
-    each_string(&mut value, &|text| *text = scrubbed(text, &names));
+    each_string(&mut value, &|text| {
+        for server in &servers {
+            *text = text.replace(server, SOMEWHERE);
+        }
+        *text = scrubbed(text, &names);
+    });
     let mut bytes = serde_json::to_vec(&value).map_err(|error| refused(error.to_string()))?;
     bytes.push(b'\n');
     let text = String::from_utf8_lossy(&bytes);
@@ -144,10 +150,24 @@ fn slug(name: &str) -> String {
     }
 }
 
+/// What stands for the address of a server.
+const SOMEWHERE: &str = "http://server/v1";
+
+/// The addresses of a config's servers.
+fn addresses(text: &str) -> Vec<String> {
+    let config = Config::parse(text).ok();
+    let backends = config
+        .into_iter()
+        .flat_map(|config| config.backends.into_values());
+    let urls = backends.filter_map(|backend| backend.url);
+    urls.map(|url| url.trim_end_matches('/').to_owned())
+        .collect()
+}
+
 /// A model's source without the folder that it lies in.
 fn bare(source: &str) -> String {
     match source.split_once(':') {
-        Some(("hf" | "synthetic", _)) => source.to_owned(),
+        Some(("hf" | "synthetic" | "server", _)) => source.to_owned(),
         Some((kind @ ("gguf" | "script"), path)) => format!("{kind}:{}", last(path)),
         _ => last(source).to_owned(),
     }
@@ -169,7 +189,9 @@ fn without_paths(text: &str) -> Option<String> {
     config.models = Sweep::several(models.collect())?;
     for command in config.backends.values_mut() {
         // Where a server is listening is its owner's business.
-        command.url = command.url.take().map(|_| "http://server/v1".to_owned());
+        command.url = command.url.take().map(|_| SOMEWHERE.to_owned());
+        // Nobody knows what they hold.
+        command.extra.clear();
         for word in &mut command.command {
             *word = last(word).to_owned();
         }
@@ -177,6 +199,11 @@ fn without_paths(text: &str) -> Option<String> {
     config.prompt.text = None;
     for file in [&mut config.prompt.file, &mut config.quantisation.text] {
         *file = file.take().map(|file| last(&file.to_string_lossy()).into());
+    }
+    for test in &mut config.tests {
+        let named = test.conversation.take();
+        let named = named.map(|files| files.map(|file| last(&file.to_string_lossy()).into()));
+        test.conversation = named;
     }
     Some(config.to_toml())
 }

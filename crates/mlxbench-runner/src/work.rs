@@ -11,7 +11,9 @@ use crate::plan::Plan;
 use crate::process::{Worker, WorkerError};
 use crate::prompt::Prompt;
 
-/// What a repetition gave, as a [`Sample`](mlxbench_core::results::Sample) has it.
+/// What a repetition gave, as a [`Sample`](mlxbench_core::results::Sample) has it; empty where a kind has no such
+/// thing.
+#[derive(Default)]
 pub(crate) struct Work {
     pub(crate) token_ns: Vec<Nanos>,
     pub(crate) tokens: Vec<Vec<TokenId>>,
@@ -39,62 +41,10 @@ pub(crate) fn work(plan: &Plan, test: usize, worker: &mut Worker) -> Result<Work
     let (test, prompt) = &plan.tests[test];
     match test {
         Test::Generate(test) => generate(plan, test, prompt, worker),
+        Test::Chat(chat) => converse(plan, test, chat, worker),
+        Test::Lora(test) => train(plan, test, prompt, worker),
         Test::Serve(test) => serve(plan, test, worker),
-        Test::Chat(chat) => {
-            let conversed = worker.converse(conversation(plan, test, chat), plan.vocab_size())?;
-            Ok(Work {
-                token_ns: Vec::new(),
-                tokens: Vec::new(),
-                turns: Some(Turns {
-                    turns: conversed.turns,
-                    cold_ttft_ns: conversed.cold_ttft_ns,
-                }),
-                losses: Vec::new(),
-                requests: Vec::new(),
-                finite: conversed.finite,
-                form: Some(conversed.form),
-                device_peak_bytes: conversed.device_peak_bytes,
-            })
-        }
-        Test::Lora(test) => {
-            let trained = worker.train(training(plan, test, prompt, test.steps, false))?;
-            Ok(Work {
-                token_ns: trained.step_ns,
-                tokens: Vec::new(),
-                turns: None,
-                finite: trained.losses.iter().all(Option::is_some),
-                losses: trained.losses,
-                requests: Vec::new(),
-                form: None,
-                device_peak_bytes: trained.device_peak_bytes,
-            })
-        }
     }
-}
-
-/// Share of a worker's time-out that the requests of a repetition have: it must answer before it is killed.
-const WITHIN: f64 = 0.9;
-
-fn serve(plan: &Plan, test: &ServeTest, worker: &mut Worker) -> Result<Work, WorkerError> {
-    let requests = worker.serve(Serve {
-        prompt_tokens: test.prompt_tokens,
-        new_tokens: test.generate_tokens,
-        concurrency: test.concurrency,
-        requests: test.requests,
-        within_ns: plan.timeout.mul_f64(WITHIN).into(),
-    })?;
-    let mut ends: Vec<Nanos> = requests.iter().map(|request| request.end_ns).collect();
-    ends.sort_unstable();
-    Ok(Work {
-        token_ns: ends,
-        tokens: Vec::new(),
-        turns: None,
-        losses: Vec::new(),
-        requests,
-        finite: true,
-        form: None,
-        device_peak_bytes: None,
-    })
 }
 
 fn generate(
@@ -116,12 +66,66 @@ fn generate(
     Ok(Work {
         token_ns: generated.token_ns,
         tokens: generated.tokens,
-        turns: None,
-        losses: Vec::new(),
-        requests: Vec::new(),
         finite: generated.finite,
         form: Some(generated.form),
         device_peak_bytes: generated.device_peak_bytes,
+        ..Work::default()
+    })
+}
+
+fn converse(
+    plan: &Plan,
+    test: &Test,
+    chat: &ChatTest,
+    worker: &mut Worker,
+) -> Result<Work, WorkerError> {
+    let conversed = worker.converse(conversation(plan, test, chat), plan.vocab_size())?;
+    Ok(Work {
+        turns: Some(Turns {
+            turns: conversed.turns,
+            cold_ttft_ns: conversed.cold_ttft_ns,
+        }),
+        finite: conversed.finite,
+        form: Some(conversed.form),
+        device_peak_bytes: conversed.device_peak_bytes,
+        ..Work::default()
+    })
+}
+
+fn train(
+    plan: &Plan,
+    test: &LoraTest,
+    prompt: &Prompt,
+    worker: &mut Worker,
+) -> Result<Work, WorkerError> {
+    let trained = worker.train(training(plan, test, prompt, test.steps, false))?;
+    Ok(Work {
+        token_ns: trained.step_ns,
+        finite: trained.losses.iter().all(Option::is_some),
+        losses: trained.losses,
+        device_peak_bytes: trained.device_peak_bytes,
+        ..Work::default()
+    })
+}
+
+/// Share of a worker's time-out that the requests of a repetition have: it must answer before it is killed.
+const WITHIN: f64 = 0.9;
+
+fn serve(plan: &Plan, test: &ServeTest, worker: &mut Worker) -> Result<Work, WorkerError> {
+    let requests = worker.serve(Serve {
+        prompt_tokens: test.prompt_tokens,
+        new_tokens: test.generate_tokens,
+        concurrency: test.concurrency,
+        requests: test.requests,
+        within_ns: plan.timeout.mul_f64(WITHIN).into(),
+    })?;
+    let mut ends: Vec<Nanos> = requests.iter().map(|request| request.end_ns).collect();
+    ends.sort_unstable();
+    Ok(Work {
+        token_ns: ends,
+        requests,
+        finite: true,
+        ..Work::default()
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mlxbench_core::backend::{ContextShape, EXPERTS_BY_HOST, PER_LAYER_BY_HOST, Reads};
 use mlxbench_core::gemma::Storage;
 use mlxbench_core::lora::{Lora, Trainer};
-use mlxbench_core::{GemmaConfig, Model, Result, TokenBatch, TokenId};
+use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId};
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use ops::Session;
@@ -191,8 +191,10 @@ impl Model for GemmaModel {
     }
 
     fn trainer(&mut self, lora: &Lora) -> Result<Box<dyn Trainer + '_>> {
-        if let Some(replays) = &mut self.replays {
-            replays.clear();
+        if self.replays.is_some() {
+            return Err(Error::Unsupported(
+                "a training isn't replayed as a CUDA graph: take the device without +graph".into(),
+            ));
         }
         let trainer = LoraTrainer::start(&mut self.network, lora)?;
         Ok(Box::new(trainer))

@@ -9,7 +9,7 @@ use mlxbench_core::lora::{
     Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
 };
 use mlxbench_core::{Error, Result, TokenBatch};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::backend::{accelerator, framework, synchronize};
 use crate::network::Network;
@@ -41,7 +41,7 @@ impl<'a> LoraTrainer<'a> {
     /// Fresh adapters. The KV caches of the network are gone.
     pub(crate) fn start(network: &'a mut Network, lora: &Lora) -> Result<Self> {
         lora.check(&network.config)?;
-        check_trainable(&network.config)?;
+        check_trainable(&network.config, network.place.dtype == Kind::Half)?;
         if network.is_quantised() {
             return Err(Error::Unsupported(
                 "PyTorch can't train beside quantised weights: libtorch's products with them (int8pack, int4pack) \
@@ -138,6 +138,6 @@ fn fresh(adapter: &Adapter, lora: &Lora, device: Device) -> Result<[Tensor; 2], 
         .f_view(shape(lora.rank, adapter.in_features))?
         .f_to_device(device)?;
     let b = shape(adapter.out_features, lora.rank);
-    let b = Tensor::f_zeros(b, (tch::Kind::Float, device))?;
+    let b = Tensor::f_zeros(b, (Kind::Float, device))?;
     Ok([a.f_set_requires_grad(true)?, b.f_set_requires_grad(true)?])
 }

@@ -29,11 +29,15 @@ pub enum Compared {
     Goodput,
     /// [`Metric::Training`].
     Training,
+    /// [`Metric::WarmTtft`].
+    WarmTtft,
+    /// [`Metric::Overall`].
+    Overall,
 }
 
 impl Compared {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Decode,
         Self::Prefill,
         Self::Ttft,
@@ -43,11 +47,13 @@ impl Compared {
         Self::Training,
         Self::Throughput,
         Self::Goodput,
+        Self::WarmTtft,
+        Self::Overall,
     ];
 
     /// Those that are compared unless somebody says otherwise: without the time to first token, which
     /// says what prefill says.
-    pub const DEFAULT: [Self; 8] = [
+    pub const DEFAULT: [Self; 10] = [
         Self::Decode,
         Self::Prefill,
         Self::LatencyP99,
@@ -56,6 +62,8 @@ impl Compared {
         Self::Training,
         Self::Throughput,
         Self::Goodput,
+        Self::WarmTtft,
+        Self::Overall,
     ];
 
     /// Its name on the command line.
@@ -70,6 +78,8 @@ impl Compared {
             Self::Training => "training",
             Self::Throughput => "throughput",
             Self::Goodput => "goodput",
+            Self::WarmTtft => "warm-ttft",
+            Self::Overall => "overall",
         }
     }
 
@@ -77,16 +87,42 @@ impl Compared {
     pub fn higher_is_better(self) -> bool {
         matches!(
             self,
-            Self::Decode | Self::Prefill | Self::Training | Self::Throughput | Self::Goodput
+            Self::Decode
+                | Self::Prefill
+                | Self::Training
+                | Self::Throughput
+                | Self::Goodput
+                | Self::Overall
         )
     }
 
     /// What each repetition of a case measured, in the unit of its [`Metric`]; nothing for figures that
     /// aren't positive, which have no ratio.
     pub(super) fn figures(self, result: &RunResult, target: &TargetId, test: &Test) -> Vec<Figure> {
+        let figure = |sample: &Sample| {
+            let value = self
+                .of(result, target, sample)
+                .filter(|value| *value > 0.0)?;
+            let round = sample.repetition;
+            Some(Figure { round, value })
+        };
+        result.samples_of(target, test).filter_map(figure).collect()
+    }
+
+    /// Whether a case has the figure, and it is 0 throughout, where more of it is better: nothing met the goal.
+    pub(super) fn is_nothing(self, result: &RunResult, target: &TargetId, test: &Test) -> bool {
+        let samples = result.samples_of(target, test);
+        let values: Vec<f64> = samples
+            .filter_map(|sample| self.of(result, target, sample))
+            .collect();
+        self.higher_is_better() && !values.is_empty() && values.iter().all(|value| *value == 0.0)
+    }
+
+    /// What a repetition measured.
+    fn of(self, result: &RunResult, target: &TargetId, sample: &Sample) -> Option<f64> {
         let idle = metrics::idle_watts(result, target);
         let of = |metric: Metric, sample: &Sample| metrics::of_sample(metric, sample, idle);
-        let value = |sample: &Sample| match self {
+        match self {
             Self::Decode => of(Metric::Decode, sample),
             Self::Prefill => of(Metric::Prefill, sample),
             Self::Ttft => of(Metric::Ttft, sample),
@@ -103,13 +139,9 @@ impl Compared {
             Self::Training => of(Metric::Training, sample),
             Self::Throughput => of(Metric::Throughput, sample),
             Self::Goodput => of(Metric::Goodput, sample),
-        };
-        let figure = |sample: &Sample| {
-            let value = value(sample).filter(|value| *value > 0.0)?;
-            let round = sample.repetition;
-            Some(Figure { round, value })
-        };
-        result.samples_of(target, test).filter_map(figure).collect()
+            Self::WarmTtft => of(Metric::WarmTtft, sample),
+            Self::Overall => of(Metric::Overall, sample),
+        }
     }
 
     /// The same by the worker processes that ran the repetitions, in the order in which these were started.

@@ -97,14 +97,13 @@ impl Comparing<'_> {
         let reference = self.new.run.settings.reference.as_ref();
         let of_base = reference.is_some_and(|reference| reference.backend == target.backend);
         let measured = match test {
-            Test::Generate(_) | Test::Chat(_) => {
+            Test::Generate(_) | Test::Serve(_) => {
                 let known = self.new.equivalence_of(target);
                 known.is_some_and(|known| known.fidelity.is_some())
             }
-            Test::Serve(_) => false,
-            Test::Lora(_) => {
-                let known = self.new.training_of(target, test);
-                known.is_some_and(|known| known.figures.is_some())
+            Test::Chat(_) | Test::Lora(_) => {
+                let known = self.new.check_of(target, test);
+                known.is_some_and(|known| known.fidelity.is_some() || known.training.is_some())
             }
         };
         self.paired && of_base && case_status(self.new, target, test) == RowStatus::Ok && measured

@@ -20,7 +20,8 @@ impl GemmaModel {
 /// Of `logits`, of shape `[batch, tokens, vocab_size]`, and the ids that should follow, of shape `[batch, tokens]`.
 pub(super) fn mean_cross_entropy(logits: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let ids = ids.contiguous()?.unsqueeze(2)?;
-    // Its gradient is 0 whatever it is, and candle would compute it.
+    // Its gradient is 0 whatever it is, and goes no further. Candle computes it all the same: of each sum, difference
+    // and product it makes the gradients of both sides, those of constants, too.
     let largest = logits.max_keepdim(D::Minus1)?.detach();
     let logits = logits.broadcast_sub(&largest)?;
     let sums = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;

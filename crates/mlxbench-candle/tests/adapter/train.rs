@@ -34,7 +34,7 @@ fn f32_steps_equal_those_of_pytorchs_autograd() {
         steps.assert_within(1e-4, 1e-3);
         count += steps.count;
     }
-    assert!(count >= 5 * 3 * 3, "{count} steps");
+    assert_eq!(count, 11 * 3 * 5, "a golden is missing");
 }
 
 #[test]
@@ -84,4 +84,13 @@ fn a_step_needs_tokens_to_learn_from_and_a_loss_needs_a_step() {
     assert!(error.to_string().contains("at least 2 a row"), "{error}");
     let error = trainer.loss().unwrap_err();
     assert!(error.to_string().contains("no step was taken"), "{error}");
+}
+
+#[test]
+fn f16_is_refused_with_the_reason() {
+    let golden = Golden::named("gemma3").unwrap();
+    let loaded = golden.load(&mut CandleBackend::default(), &on_the_cpu(Dtype::F16));
+    let error = loaded.unwrap().trainer(&LORA).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    assert!(error.to_string().contains("loss scaling"), "{error}");
 }

@@ -38,7 +38,7 @@ impl RunResult {
         let named = named.chain(self.warmups.iter().map(|warmup| &warmup.test));
         let named = named.chain(self.stopped.iter().map(|stopped| &stopped.test));
         let named = named.chain(self.partings.iter().map(|parting| &parting.test));
-        let named = named.chain(self.trainings.iter().map(|training| &training.test));
+        let named = named.chain(self.checks.iter().map(|check| &check.test));
         for tested in named.chain(self.failures.iter().filter_map(|f| f.test.as_ref())) {
             tested.check()?;
         }
@@ -72,7 +72,9 @@ impl RunResult {
             shape(&probe.shape)?;
             times("time_ns of a product", &[probe.time_ns])?;
         }
-        for known in self.equivalences.iter().filter_map(|e| e.fidelity.as_ref()) {
+        let of_checks = self.checks.iter().filter_map(|c| c.fidelity.as_ref());
+        let of_targets = self.equivalences.iter().filter_map(|e| e.fidelity.as_ref());
+        for known in of_targets.chain(of_checks) {
             at_most("positions", known.positions, POSITIONS)?;
             at_most(
                 "agreeing_positions",

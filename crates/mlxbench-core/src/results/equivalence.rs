@@ -92,9 +92,10 @@ impl Verdict {
     }
 }
 
-/// A target's training beside the reference's: the first steps of a test, on the same ids from the same adapters.
+/// A target beside the reference in the work of one test, of which the generation behind its [`Equivalence`] shows
+/// nothing: the starts of a conversation's turns, or the first steps of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TrainingCheck {
+pub struct TestCheck {
     /// Which target.
     pub target: TargetId,
     /// Which test.
@@ -104,9 +105,12 @@ pub struct TrainingCheck {
     /// Why it is so, where figures don't say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The figures, where both gave finite numbers.
+    /// Of a conversation, where both gave finite logits: those after each prompt, through the cache that was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub figures: Option<TrainingFigures>,
+    pub fidelity: Option<Fidelity>,
+    /// Of a training, where both gave finite numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingFigures>,
 }
 
 /// How near two trainings are.

@@ -14,9 +14,9 @@ pub enum Metric {
     /// second on.
     WarmTtft,
     /// Time to first token of a conversation's last prompt, read into an empty cache.
-    RereadTtft,
+    ColdTtft,
     /// Tokens a second over a whole conversation: what each turn adds to the prompt, and what is generated.
-    Effective,
+    Overall,
     /// Time per output token.
     Tpot,
     /// Latencies between tokens.
@@ -38,7 +38,7 @@ pub enum Metric {
     Throughput,
     /// Requests that a server answered a second within the stated time to first token and time per output token.
     Goodput,
-    /// Tokens trained on a second, after the first step.
+    /// Trained tokens/s, after the first step.
     Training,
     /// Time of a training step, after the first.
     TrainingStep,

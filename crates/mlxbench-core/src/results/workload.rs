@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Metric;
 use crate::generate::Mode;
-use crate::limits::{IDS, TOKENS, WIDTH, at_most};
+use crate::limits::{IDS, TOKENS, at_most};
+use crate::{Dtype, GemmaConfig};
 
 pub use lora::LoraTest;
 pub use serve::ServeTest;
@@ -52,6 +53,32 @@ pub struct GenerateTest {
     pub batch: usize,
     /// When the host waits for a token.
     pub mode: Mode,
+}
+
+impl GenerateTest {
+    fn yields(&self, metric: Metric) -> bool {
+        match metric {
+            Metric::Prefill => self.prompt_tokens > 0,
+            Metric::Decode | Metric::Tpot | Metric::InterToken => self.generate_tokens > 1,
+            // The energy of filling a context can't be told apart.
+            Metric::EnergyPerToken => {
+                self.depth == 0 && self.prompt_tokens + self.generate_tokens > 0
+            }
+            Metric::Ttft
+            | Metric::EndToEnd
+            | Metric::Load
+            | Metric::PeakMemory
+            | Metric::DevicePeak
+            | Metric::Power => true,
+            Metric::WarmTtft
+            | Metric::ColdTtft
+            | Metric::Overall
+            | Metric::Training
+            | Metric::TrainingStep
+            | Metric::Throughput
+            | Metric::Goodput => false,
+        }
+    }
 }
 
 impl Test {
@@ -175,6 +202,18 @@ impl Test {
         self.row_tokens().max(1).saturating_mul(rows)
     }
 
+    /// Bytes that it takes beside the weights at least: keys and values of the whole test in `kv_cache`; of a training
+    /// what belongs to each number that is trained, itself, its gradient and two moments, in f32.
+    pub fn state_bytes(&self, config: &GemmaConfig, kv_cache: Dtype) -> u64 {
+        match self {
+            Self::Generate(_) | Self::Chat(_) => {
+                config.kv_cache_bytes(kv_cache, self.rows(), self.capacity())
+            }
+            Self::Lora(test) => test.lora(0).parameters(config) * 16,
+            Self::Serve(_) => 0,
+        }
+    }
+
     /// Tokens over all rows that the clock sees: prompt and generation; of a training those of all steps.
     pub fn timed_tokens(&self) -> usize {
         self.batches() * self.rows() * (self.prompt_tokens() + self.generate_tokens())
@@ -182,28 +221,25 @@ impl Test {
 
     /// Whether `metric` is a figure of this workload.
     pub fn yields(&self, metric: Metric) -> bool {
-        if let Self::Chat(test) = self {
-            return test.yields(metric);
+        match self {
+            Self::Generate(test) => test.yields(metric),
+            Self::Chat(test) => test.yields(metric),
+            Self::Lora(test) => test.yields(metric),
+            Self::Serve(test) => test.yields(metric),
         }
-        if let Self::Serve(test) = self {
-            return test.yields(metric);
-        }
-        let trains = self.as_lora();
-        match metric {
-            Metric::Training | Metric::TrainingStep => trains.is_some_and(|test| test.steps > 1),
-            Metric::Prefill => trains.is_none() && self.prompt_tokens() > 0,
-            Metric::Decode | Metric::Tpot | Metric::InterToken => self.steps() > 0,
-            Metric::Ttft => trains.is_none(),
-            // The energy of filling a context can't be told apart.
-            Metric::EnergyPerToken => self.depth() == 0 && self.timed_tokens() > 0,
-            Metric::EndToEnd
-            | Metric::Load
-            | Metric::PeakMemory
-            | Metric::DevicePeak
-            | Metric::Power => true,
-            Metric::WarmTtft | Metric::RereadTtft | Metric::Effective => false,
-            Metric::Throughput | Metric::Goodput => false,
-        }
+    }
+
+    /// The figures that it is run for: those that repetitions go on for where an interval is asked for.
+    pub fn leading(&self) -> impl Iterator<Item = Metric> {
+        let kind: &[Metric] = match self {
+            Self::Generate(_) => &[Metric::Prefill, Metric::Decode],
+            Self::Chat(_) => &[Metric::Overall, Metric::WarmTtft, Metric::Decode],
+            Self::Lora(_) => &[Metric::Training],
+            Self::Serve(_) => &[Metric::Throughput],
+        };
+        let test = *self;
+        let kind = kind.iter().copied();
+        kind.filter(move |metric| test.yields(*metric))
     }
 
     /// What its name says beside its tokens: `b4` for batch, `c4` for clients of a server, `sync` where each token is
@@ -226,18 +262,15 @@ impl Test {
     /// # Errors
     /// Which size of what it is.
     pub fn check(&self) -> Result<(), String> {
-        if let Self::Serve(test) = self {
-            return test.check();
+        match self {
+            Self::Generate(_) => {}
+            Self::Chat(test) => test.check()?,
+            Self::Lora(test) => test.check()?,
+            Self::Serve(test) => test.check()?,
         }
         at_most("prompt_tokens", self.prompt_tokens(), TOKENS)?;
         at_most("generate_tokens", self.generate_tokens(), TOKENS)?;
         at_most("depth", self.depth(), TOKENS)?;
-        if let Self::Chat(test) = self {
-            test.check()?;
-        }
-        if let Self::Lora(test) = self {
-            at_most("rank", test.rank, WIDTH)?;
-        }
         at_most("batch x tokens of a test", self.ids(), IDS)
     }
 }

@@ -95,10 +95,14 @@ pub(super) fn cells(row: &ComparedRow) -> [String; HEADER.len()] {
 fn figure(metric: Compared, value: f64) -> String {
     match metric {
         Compared::Goodput => format!("{} req/s", units::figure(value)),
-        Compared::Decode | Compared::Prefill | Compared::Training | Compared::Throughput => {
+        Compared::Decode
+        | Compared::Prefill
+        | Compared::Training
+        | Compared::Throughput
+        | Compared::Overall => {
             format!("{} t/s", units::figure(value))
         }
-        Compared::Ttft | Compared::LatencyP99 => units::time(value),
+        Compared::Ttft | Compared::WarmTtft | Compared::LatencyP99 => units::time(value),
         Compared::Memory => units::bytes(value as u64),
         Compared::Energy if value < 0.1 => format!("{} mJ/token", units::figure(value * 1e3)),
         Compared::Energy => format!("{} J/token", units::figure(value)),

@@ -192,10 +192,14 @@ fn table(tables: &[(String, Compact)]) -> Markup {
 /// An arrow that says which way a column is better.
 pub(super) fn better(column: &str) -> Markup {
     let (arrow, words) = match column {
-        "trained t/s" | "generate t/s" | "decode t/s" | "prompt t/s" | "prefill t/s" | "MBU"
-        | "MFU" => ("↑", "higher is better"),
-        "a step" | "TTFT" | "memory" | "peak memory" | "latency p50" | "latency p99" | "load"
-        | "energy/token" | "between processes" => ("↓", "lower is better"),
+        "trained t/s" | "overall t/s" | "output t/s" | "t/s per request" | "goodput req/s"
+        | "generate t/s" | "decode t/s" | "prompt t/s" | "prefill t/s" | "MBU" | "MFU" => {
+            ("↑", "higher is better")
+        }
+        "a step" | "first TTFT" | "warm TTFT" | "cold TTFT" | "TTFT" | "memory" | "peak memory"
+        | "latency p50" | "latency p99" | "load" | "energy/token" | "between processes" => {
+            ("↓", "lower is better")
+        }
         _ => return html! {},
     };
     html! { span.better title=(words) { " " (arrow) } }

@@ -23,7 +23,9 @@ pub(super) fn section(digest: &Digest<'_>, at: usize) -> Markup {
             (frameworks(digest, at))
             h3 { "Measure it again" }
             p {
-                "Save this as " code { "again.toml" } " and run "
+                "Save this as " code { "again.toml" }
+                @if digest.result.run.config.is_some() { ", where the config that was run is," }
+                " and run "
                 @if let Some(commit) = commit { code { "git checkout " (commit) } " and " }
                 code { "scripts/mlxbench run again.toml" }
                 ": the same model, tests, targets and settings."

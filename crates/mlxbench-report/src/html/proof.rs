@@ -7,8 +7,9 @@ use mlxbench_core::results::{Equivalence, Verdict};
 use super::terms::{meaning, of_column, term};
 use crate::answer::answer;
 use crate::limits::{details, limits};
+use crate::table::Table;
 use crate::warnings::warnings;
-use crate::{Digest, conditions as told, partings, quantisation, serving, training};
+use crate::{Digest, checks, conditions as told, partings, quantisation, serving};
 
 /// Whether the targets did the same work, and what quantising costs.
 pub(super) fn correctness(digest: &Digest<'_>, at: usize) -> Markup {
@@ -19,9 +20,9 @@ pub(super) fn correctness(digest: &Digest<'_>, at: usize) -> Markup {
             h2 { "Correctness" }
             @if let Some((_, said)) = work { p { strong { "Same work? " } (said) } }
             (equivalence(digest, at))
-            (trained(digest, at))
-            (served(digest, at))
-            (quantised(digest, at))
+            (tables(&checks::tables(digest), at))
+            (tables(&serving::tables(digest), at))
+            (tables(&quantisation::tables(digest), at))
             (timed_tokens(digest))
         }
     }
@@ -104,47 +105,6 @@ fn equivalence(digest: &Digest<'_>, at: usize) -> Markup {
     }
 }
 
-/// What clients of servers see.
-fn served(digest: &Digest<'_>, at: usize) -> Markup {
-    let rows: Vec<_> = serving::rows(digest).collect();
-    html! {
-        @if !rows.is_empty() {
-            h3 { (serving::HEADING) }
-            div.scroll tabindex="0" role="region" aria-label=(format!("Servers from their clients' side, result {}", at + 1)) {
-                table {
-                    thead { tr { @for column in serving::HEADER { th scope="col" { (column) } } } }
-                    tbody { @for row in &rows {
-                        tr { th scope="row" { (row[0]) } @for cell in &row[1..] { td { (cell) } } }
-                    } }
-                }
-            }
-            p.hint { (serving::ABOUT) }
-        }
-    }
-}
-
-/// How near each target's training is to the reference's.
-fn trained(digest: &Digest<'_>, at: usize) -> Markup {
-    let rows: Vec<_> = training::rows(digest).collect();
-    html! {
-        @if !rows.is_empty() {
-            h3 { (training::heading(digest)) }
-            div.scroll tabindex="0" role="region" aria-label=(format!("Trainings beside the reference's, result {}", at + 1)) {
-                table {
-                    thead { tr { @for column in training::HEADER { th scope="col" { (column) } } } }
-                    tbody { @for row in &rows {
-                        tr class=(if row[2] == "different" { "different" } else { "ok" }) {
-                            th scope="row" { (row[0]) }
-                            @for cell in &row[1..] { td { (cell) } }
-                        }
-                    } }
-                }
-            }
-            p.hint { (training::ABOUT) }
-        }
-    }
-}
-
 fn compared(digest: &Digest<'_>, known: &Equivalence) -> Markup {
     let class = if known.verdict == Verdict::Different {
         "different"
@@ -175,10 +135,10 @@ fn compared(digest: &Digest<'_>, known: &Equivalence) -> Markup {
     }
 }
 
-/// What quantising costs, and how quantised weights are kept.
-fn quantised(digest: &Digest<'_>, at: usize) -> Markup {
+/// Tables below one another, each with its heading.
+pub(super) fn tables(tables: &[Table], at: usize) -> Markup {
     html! {
-        @for table in quantisation::tables(digest) {
+        @for table in tables {
             h3 { (table.heading) }
             p { (table.about) }
             div.scroll tabindex="0" role="region" aria-label=(format!("{}, result {}", table.heading, at + 1)) {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 /// A term: its id, its name, what it means.
 struct Term(&'static str, &'static str, &'static str);
 
-const TERMS: [Term; 18] = [
+const TERMS: [Term; 21] = [
     Term(
         "generate",
         "generate, decode t/s",
@@ -19,7 +19,22 @@ const TERMS: [Term; 18] = [
     Term(
         "ttft",
         "TTFT",
-        "Time to first token: from submitting the prompt to the first token. Lower is better.",
+        "Time to first token: from submitting the prompt to the first token. In a conversation: of the first turn; of a warm turn, which finds the history in the KV cache; of the last prompt in an empty cache. Lower is better.",
+    ),
+    Term(
+        "overall",
+        "overall t/s",
+        "What each turn of a conversation adds to the prompt, and what it generates, per second of all turns. Higher is better.",
+    ),
+    Term(
+        "training",
+        "trained t/s, a step",
+        "Tokens per second of all training steps but the first; the time of a step: forward, loss, backward and update.",
+    ),
+    Term(
+        "goodput",
+        "output, goodput",
+        "Of a server: tokens of all answers per second; tokens per second that one request sees; requests per second that met the goal.",
     ),
     Term(
         "memory",
@@ -29,7 +44,7 @@ const TERMS: [Term; 18] = [
     Term(
         "floor",
         "memory floor",
-        "Weights, keys and values in this precision: what any implementation needs.",
+        "Weights, keys and values in this precision, and of a training 16 bytes a trained number: what any implementation needs.",
     ),
     Term(
         "work",
@@ -114,7 +129,10 @@ pub(super) fn of_column(column: &str) -> &'static str {
     match column {
         "generate t/s" | "decode t/s" => "generate",
         "prompt t/s" | "prefill t/s" => "prompt",
-        "TTFT" => "ttft",
+        "TTFT" | "first TTFT" | "warm TTFT" | "cold TTFT" => "ttft",
+        "overall t/s" => "overall",
+        "trained t/s" | "a step" => "training",
+        "output t/s" | "t/s per request" | "goodput req/s" => "goodput",
         "memory" | "peak memory" => "memory",
         "memory floor" => "floor",
         "same work" | "work" => "work",

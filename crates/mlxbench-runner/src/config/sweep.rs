@@ -29,6 +29,11 @@ impl<T> Sweep<T> {
         self.0.first().expect("a sweep has a value at least")
     }
 
+    /// What `change` makes of each value.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Sweep<U> {
+        Sweep(self.0.into_iter().map(change).collect())
+    }
+
     /// The values, at least one.
     pub fn values(&self) -> &[T] {
         &self.0

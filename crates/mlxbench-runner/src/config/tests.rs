@@ -22,7 +22,7 @@ fn what_is_left_out_has_a_default() {
     let config = Config::parse(GOOD).unwrap();
     assert_eq!(config.measure.repetitions.get(), 6);
     assert_eq!(config.measure.processes.get(), 3);
-    assert_eq!(config.tests[0].batch, one());
+    assert_eq!(config.tests[0].batch, test::one());
     assert_eq!(config.targets[0].device, None);
 }
 

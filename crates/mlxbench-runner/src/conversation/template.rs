@@ -67,6 +67,33 @@ impl Template {
     /// # Errors
     /// When the template is wrong, or refuses the messages.
     pub(super) fn render(&self, messages: &[Message], file: &Path) -> Result<String> {
+        let rendered = self.filled_in(messages, true);
+        let wrong = |what: String| Error::Core(CoreError::model(&self.path, what));
+        let rendered = rendered.map_err(|error| {
+            wrong(format!(
+                "the chat template doesn't take {}: {error}",
+                file.display()
+            ))
+        })?;
+        // It would be the user's turn still, and the model would go on with that.
+        if self
+            .filled_in(messages, false)
+            .is_ok_and(|open| open == rendered)
+        {
+            return Err(wrong(
+                "the chat template doesn't heed add_generation_prompt: no prompt of it ends where an answer begins"
+                    .into(),
+            ));
+        }
+        Ok(rendered)
+    }
+
+    /// How the tokenizer calls the begin token; empty where it isn't said.
+    pub(super) fn bos(&self) -> &str {
+        &self.bos
+    }
+
+    fn filled_in(&self, messages: &[Message], answers: bool) -> Result<String, minijinja::Error> {
         let mut environment = Environment::new();
         // As transformers has it.
         environment.set_trim_blocks(true);
@@ -76,19 +103,15 @@ impl Template {
         environment.add_function("raise_exception", |message: String| {
             Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        let rendered = environment.render_str(
+        environment.render_str(
             &self.source,
             context! {
                 messages => messages,
                 bos_token => self.bos,
                 eos_token => self.eos,
-                add_generation_prompt => true,
+                add_generation_prompt => answers,
             },
-        );
-        rendered.map_err(|error| {
-            let what = format!("the chat template doesn't take {}: {error}", file.display());
-            Error::Core(CoreError::model(&self.path, what))
-        })
+        )
     }
 }
 
@@ -162,9 +185,8 @@ mod tests {
 
     #[test]
     fn of_several_templates_the_default_is_taken() {
-        let several =
-            json!([{"name": "tools", "template": "no"}, {"name": "default", "template": "yes"}]);
-        assert_eq!(render(&several, &["user"]).unwrap(), "yes");
+        let several = json!([{"name": "tools", "template": "no"}, {"name": "default", "template": "yes{{ add_generation_prompt }}"}]);
+        assert_eq!(render(&several, &["user"]).unwrap(), "yesTrue");
     }
 
     #[test]
@@ -172,7 +194,7 @@ mod tests {
         let folder = folder(&json!({"chat_template": "from the config"}));
         std::fs::write(
             folder.path().join("chat_template.jinja"),
-            "{{ messages[0].content.strip() }}",
+            "{{ messages[0].content.strip() }}{{ '>' if add_generation_prompt }}",
         )
         .unwrap();
         let template = Template::read(folder.path()).unwrap();
@@ -180,7 +202,7 @@ mod tests {
             template
                 .render(&messages(&["user"]), Path::new("x"))
                 .unwrap(),
-            "0"
+            "0>"
         );
     }
 

@@ -99,7 +99,10 @@ pub(super) fn lengths(
     let limit = limit.max(FEWEST).min(gemma.max_position_embeddings);
     let given = Test::context;
     let deep = tests.iter().any(|test| test.depth() > 0);
-    let of_interest = tests.iter().filter(|test| !deep || test.depth() > 0);
+    // Trainings are compared by themselves, and lengthen nothing for the others.
+    let others = tests.iter().any(|test| test.as_lora().is_none());
+    let of_interest = tests.iter().filter(|test| !(deep && test.depth() == 0));
+    let of_interest = of_interest.filter(|test| !(others && test.as_lora().is_some()));
     let Some(longest) = of_interest.max_by_key(|test| given(test)) else {
         return (0, 1);
     };

@@ -39,7 +39,14 @@ pub(super) fn chunk(
         let elements = [test.rows(), heads, tokens, test.context()].map(|n| n as f64);
         elements.iter().product::<f64>() * size_of::<f32>() as f64
     };
-    let fits = |chunk| tests.iter().all(|test| bytes(test, chunk) <= share);
+    // A training appends nothing, and a server has its own.
+    let appending = |test: &&Test| test.as_generate().is_some() || test.as_chat().is_some();
+    let fits = |chunk| {
+        tests
+            .iter()
+            .filter(appending)
+            .all(|test| bytes(test, chunk) <= share)
+    };
     let mut chunk = DEFAULT_CHUNK;
     while chunk > SMALLEST && !fits(chunk) {
         chunk /= 2;
@@ -59,7 +66,8 @@ mod tests {
 
     use mlxbench_core::gemma::preset;
     use mlxbench_core::generate::Mode;
-    use mlxbench_core::results::GenerateTest;
+    use mlxbench_core::lora::LoraModules;
+    use mlxbench_core::results::{GenerateTest, LoraTest};
 
     use super::*;
 
@@ -95,6 +103,19 @@ mod tests {
         let memory = ((256 << 20) as f64 / SCORES_SHARE) as u64 + 1;
         assert_eq!(chunk_of(&[test(4096, 4096, 8)], memory), SMALLEST);
         assert_eq!(chunk_of(&[test(64, 0, 8)], memory), 2048);
+    }
+
+    #[test]
+    fn a_training_which_appends_nothing_does_not_count() {
+        let training = Test::Lora(LoraTest {
+            rank: 8,
+            layers: 16,
+            modules: LoraModules::default(),
+            batch: 32,
+            tokens: 2048,
+            steps: 4,
+        });
+        assert_eq!(chunk_of(&[test(64, 0, 1), training], 1 << 30), 2048);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mlxbench_core::checkpoint::read_config;
 use mlxbench_core::gemma::PRESETS;
 use mlxbench_core::limits::REPETITIONS;
-use mlxbench_core::results::{Residency, TargetId, Test};
+use mlxbench_core::results::{LoraTest, Residency, TargetId, Test};
 use mlxbench_core::{Dtype, GemmaConfig, Placement};
 use mlxbench_models::source::Source;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use super::{
     Answers, Target, check, chunk, fit, listed, needed_bytes, refuse_model, residency, settle,
     targets,
 };
+use crate::checks::STEPS;
 use crate::config::{Config, MeasureConfig, SERVER};
 use crate::execute::{lets_through, no_case};
 use crate::roofline::probed;
@@ -358,10 +359,11 @@ impl Work<'_> {
             .decode_bytes(&storage, test.rows(), test.context(), test.steps());
         if let Some(chat) = test.as_chat() {
             // All turns read the last prompt once, and it is read once more for comparison.
-            let steps =
-                (chat.turns * chat.generate_tokens) as f64 / test.generate_tokens().max(1) as f64;
             let read = 2.0 * prefill(0, test.prompt_tokens().max(1));
-            return read + decoded * steps / self.rates.bytes_per_second;
+            return read + chat.turns as f64 * decoded / self.rates.bytes_per_second;
+        }
+        if let Some(training) = test.as_lora() {
+            return self.steps(training, training.steps);
         }
         let filled = if test.depth() > 0 {
             prefill(0, test.depth())
@@ -371,6 +373,14 @@ impl Work<'_> {
         filled
             + prefill(test.depth(), test.prompt_tokens().max(1))
             + decoded / self.rates.bytes_per_second
+    }
+
+    /// Seconds of so many steps of a training. A backward pass counts as a forward one, since frozen weights have no
+    /// gradient; the output projection runs on all tokens.
+    fn steps(&self, training: &LoraTest, count: usize) -> f64 {
+        let head = 2 * training.batch * training.tokens * self.gemma.hidden_size;
+        let head = (head * self.gemma.vocab_size) as f64 / self.rates.operations_per_second;
+        2.0 * count as f64 * (self.prefill(training.batch, 0, training.tokens) + head)
     }
 
     /// Seconds of a prefill: its products, and weights read once a chunk.
@@ -401,9 +411,12 @@ impl Work<'_> {
             true => self.prefill(1, 0, 2 * self.config.quantisation.positions),
             false => 0.0,
         };
+        let trainings = tests.iter().filter_map(Test::as_lora);
+        let trainings: f64 = trainings.map(|test| self.steps(test, STEPS)).sum();
         self.prefill(check::ROWS, 0, depth + prompt)
             + steps / self.rates.bytes_per_second
             + passages
+            + trainings
     }
 
     /// Seconds until a worker holds the model.

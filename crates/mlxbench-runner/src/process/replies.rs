@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{self, BYTES, THREADS};
 use mlxbench_core::protocol::{
-    ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request, Served, Trained, VERSION,
+    ErrorKind, Generate, Generated, Hello, Loaded, Reply, Request, VERSION,
 };
-use mlxbench_core::results::check::served as served_request;
-use mlxbench_core::results::{FailureKind, ServedRequest};
+use mlxbench_core::results::FailureKind;
 use mlxbench_core::text::{printable, quotable};
 use mlxbench_core::{Nanos, TokenId};
 
@@ -109,15 +108,15 @@ pub(super) fn other_protocol(protocol: u64) -> WorkerError {
 
 /// A worker that refused to introduce itself.
 pub(super) fn refusal(error: WorkerError) -> WorkerError {
-    match error.kind {
-        Some(FailureKind::Failed) => WorkerError {
+    match error.is_invalid {
+        true => WorkerError {
             message: format!(
                 "{} (mlxbench speaks protocol {VERSION}: if the worker is of another, {UPDATE})",
                 error.message
             ),
             ..error
         },
-        _ => error,
+        false => error,
     }
 }
 
@@ -152,7 +151,7 @@ pub(super) fn introduction(mut hello: Hello) -> Hello {
 }
 
 /// A line of text that can be shown.
-fn clean(text: &mut String) {
+pub(super) fn clean(text: &mut String) {
     *text = shorten(&printable(text).replace('\n', " "));
 }
 
@@ -225,67 +224,6 @@ pub(super) fn generated(generated: Generated, asked: &Asked) -> Result<Generated
     match generated.device_peak_bytes {
         Some(bytes @ BYTES..) => Err(wrong(format!("the worker says that it held {bytes} bytes"))),
         _ => Ok(generated),
-    }
-}
-
-/// As many requests as were asked for, of which some were answered.
-///
-/// # Errors
-/// When they don't add up, or all of them failed.
-pub(super) fn served(served: Served, count: usize) -> Result<Vec<ServedRequest>, WorkerError> {
-    let mut requests = served.requests;
-    if requests.len() != count {
-        return Err(wrong(format!(
-            "asked for {count} requests to a server, the worker answered with {}",
-            requests.len()
-        )));
-    }
-    for request in &mut requests {
-        served_request(request).map_err(wrong)?;
-        request.finish_reason.iter_mut().for_each(clean);
-        request.error = request.error.take().map(|error| quotable(&error));
-    }
-    let mut errors = requests.iter().map(|request| request.error.as_deref());
-    match errors.clone().all(|error| error.is_some()) {
-        true => Err(WorkerError::new(
-            FailureKind::Failed,
-            format!(
-                "all {count} requests failed; the first one: {}",
-                errors.next().flatten().unwrap_or_default()
-            ),
-        )),
-        false => Ok(requests),
-    }
-}
-
-/// A time and a loss for each of `steps`, and as many gradients in each where they were asked for.
-///
-/// # Errors
-/// When they don't add up.
-pub(super) fn trained(
-    trained: Trained,
-    steps: usize,
-    gradients: bool,
-) -> Result<Trained, WorkerError> {
-    let norms = &trained.gradient_norms;
-    let whole = trained.step_ns.len() == steps
-        && trained.losses.len() == steps
-        && trained.step_ns.is_sorted()
-        && norms.len() == if gradients { steps } else { 0 }
-        && norms.iter().all(|step| step.len() == norms[0].len());
-    if !whole {
-        return Err(wrong(format!(
-            "asked for {steps} steps of training, the worker answered with {} times, {} losses and gradients of {} \
-             steps, or with times that run backwards",
-            trained.step_ns.len(),
-            trained.losses.len(),
-            norms.len()
-        )));
-    }
-    time(trained.step_ns.last().copied().unwrap_or_default())?;
-    match trained.device_peak_bytes {
-        Some(bytes @ BYTES..) => Err(wrong(format!("the worker says that it held {bytes} bytes"))),
-        _ => Ok(trained),
     }
 }
 

@@ -250,6 +250,6 @@ fn an_errors_backtrace_is_cut() {
     let reply = r#"{"type":"error","kind":"failed","message":"no memory\nException raised from f at g.cpp:1 (most recent call first):\nframe #0: h"}"#;
     let script = format!(r"read line; printf '%s\n' '{reply}'; read never");
     let error = shell(&script, LONG).hello().unwrap_err();
-    assert!(error.message.starts_with("no memory (mlxbench"), "{error}");
+    assert_eq!(error.message, "no memory");
     assert_eq!(error.kind, Some(FailureKind::Failed));
 }

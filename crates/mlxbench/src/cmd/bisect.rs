@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// Changes within ± this count as no change: 5% or 0.05.
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = gate::share)]
     threshold: f64,
-    /// What to look at, separated by commas: decode, prefill, ttft, latency-p99, memory, energy, training.
+    /// What to look at, separated by commas: decode, prefill, ttft, latency-p99, memory, energy, training, ..., as `run` does.
     #[arg(long, value_name = "METRIC", value_delimiter = ',', value_parser = gate::metric,
           default_value = "decode,prefill")]
     metric: Vec<Compared>,

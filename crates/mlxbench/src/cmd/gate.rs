@@ -22,8 +22,9 @@ pub(crate) struct GateArgs {
     /// The same for memory.
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
     memory_threshold: f64,
-    /// What to compare, separated by commas: decode, prefill, ttft, latency-p99, memory, energy, training; all but
-    /// ttft, which says what prefill says, unless given.
+    /// What to compare, separated by commas: decode, prefill, ttft, latency-p99, memory, energy; of conversations
+    /// overall, warm-ttft; training; of servers throughput, goodput. All but ttft, which says what prefill says, unless
+    /// given.
     #[arg(long, value_name = "METRIC", value_delimiter = ',', value_parser = metric)]
     metric: Vec<Compared>,
     /// What may differ because it is what is to be compared, separated by commas: machine, build,

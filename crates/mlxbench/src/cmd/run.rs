@@ -119,7 +119,7 @@ pub(crate) struct Args {
     /// Measure a framework in several versions: torch=2.13.0,2.14.0 or mlx=A,B. In place of each of its targets
     /// there is one for each version, with a worker that is compiled on that version's library at its first use
     /// (some minutes; in a checkout). The bindings are made for one version, and one that they don't compile on
-    /// is refused: of MLX's, mlx-sys 0.7.0 takes 0.32.2, and neither 0.32.1 nor 0.32.3.
+    /// is refused. PyTorch 2.12.1 to 2.14.0 are taken; of MLX, 0.32.2 alone.
     #[arg(
         long,
         value_name = "FRAMEWORK=V,V",

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::interrupts::{end_of, interrupt};
-use crate::support::{Scene, mock, stderr, stdout};
+use crate::support::{Scene, TINY, mock, stderr, stdout};
 
 const MADE: &str = "[[test]]\nkind = \"chat\"\nturns = 3\nsystem_tokens = 12\nuser_tokens = 4\n\
                     reply_tokens = 6\ngenerate_tokens = 3\n";
@@ -44,6 +44,21 @@ fn a_warm_turn_of_the_mock_takes_the_time_of_its_new_tokens() {
 #[test]
 fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
     let scene = Scene::new();
+    // A window that holds the whole conversation: nothing that a turn sees is dropped.
+    let wide = TINY.replace("\"sliding_window\": 4", "\"sliding_window\": 64");
+    std::fs::write(scene.path("wide.json"), wide).unwrap();
+    let made = scene.mlxbench(&[
+        "model",
+        "synth",
+        "wide.json",
+        "-o",
+        "wide",
+        "--dtype",
+        "f32",
+    ]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    std::fs::remove_dir_all(scene.path("model")).unwrap();
+    std::fs::rename(scene.path("wide"), scene.path("model")).unwrap();
     let targets =
         "[[target]]\nbackend = \"candle\"\ndevice = \"cpu\"\ndtypes = [\"f32\", \"bf16\"]\n";
     scene.checked_config(&format!(
@@ -58,8 +73,17 @@ fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
         .find(|known| known["verdict"] != "reference")
         .unwrap();
     assert_eq!(bf16["verdict"], "equivalent", "{bf16}");
-    // Those of the generation in two rows, and the starts of the three turns.
-    assert_eq!(bf16["fidelity"]["positions"], 8 + 3, "{bf16}");
+    assert_eq!(bf16["fidelity"]["positions"], 8, "{bf16}");
+    let checks = result["checks"].as_array().unwrap();
+    let verdicts: Vec<&Value> = checks.iter().map(|check| &check["verdict"]).collect();
+    assert_eq!(verdicts, ["reference", "equivalent"]);
+    assert_eq!(
+        checks[1]["fidelity"]["positions"], 3,
+        "the starts of the turns"
+    );
+    for sample in result["samples"].as_array().unwrap() {
+        assert_eq!(counts(&sample["turns"], "read_tokens"), [16, 10, 10]);
+    }
     let path = scene.written("Z.json");
     let path = path.to_str().unwrap();
     for (format, parts) in [
@@ -78,14 +102,14 @@ fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
         (
             "csv",
             [
-                "warm_ttft_ns",
-                "read_again_tokens",
                 "chat s12+3x(u4+r6)+tg3",
+                ",3,", // turns
+                "overall_tokens_per_second",
             ],
         ),
         (
             "json",
-            ["warm_ttft_ns", "reread_ttft_ns", "tokens_per_second"],
+            ["warm_ttft_ns", "cold_ttft_ns", "overall_tokens_per_second"],
         ),
     ] {
         let out = scene.path(&format!("report.{format}"));

@@ -18,7 +18,7 @@ fn beside_the_mock(other: &[&str]) -> String {
 }
 
 fn verdicts(result: &Value) -> Vec<String> {
-    let trainings = result["trainings"].as_array().unwrap().iter();
+    let trainings = result["checks"].as_array().unwrap().iter();
     trainings
         .map(|known| {
             format!("{} {}", known["target"]["backend"], known["verdict"]).replace('"', "")
@@ -62,9 +62,14 @@ fn a_training_is_timed_step_by_step_once_its_work_is_seen_to_be_the_same() {
 #[test]
 fn a_gradient_that_is_wrong_makes_a_training_different() {
     let scene = Scene::new();
-    scene.checked_config(&beside_the_mock(&["--wrong-gradients"]));
+    let faster = ["--prefill-ns-per-token", "500000"];
+    scene.checked_config(&beside_the_mock(
+        &[&["--wrong-gradients"][..], &faster].concat(),
+    ));
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
+    let headline = stdout(&run).lines().next().unwrap().to_owned();
+    assert!(headline.starts_with("mock (sound) trains at"), "{headline}");
     assert_eq!(
         verdicts(&scene.result()),
         ["sound reference", "other different"]
@@ -81,7 +86,7 @@ fn losses_that_are_not_finite_are_no_work() {
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
     let result = scene.result();
-    let reason = result["trainings"][1]["reason"].as_str().unwrap();
+    let reason = result["checks"][1]["reason"].as_str().unwrap();
     assert!(reason.contains("aren't finite"), "{reason}");
 }
 
@@ -149,6 +154,24 @@ fn keys_of_another_kind_are_refused_by_name() {
         let run = scene.mlxbench(&["run", "config.toml"]);
         assert_eq!(run.status.code(), Some(2), "{test}: {}", stderr(&run));
         assert!(stderr(&run).contains(words), "{test}: {}", stderr(&run));
+    }
+}
+
+#[test]
+fn adapters_that_the_model_cannot_have_are_refused_before_it_is_loaded() {
+    for (from, to, says) in [
+        ("rank = 4", "rank = 3000", "rank"),
+        (
+            "layers = 2",
+            "layers = 300",
+            "`layers` is 300, and the model has",
+        ),
+    ] {
+        let scene = Scene::new();
+        scene.checked_config(&beside_the_mock(&[]).replace(from, to));
+        let run = scene.mlxbench(&["run", "config.toml", "--dry-run"]);
+        assert_eq!(run.status.code(), Some(2), "{}", stdout(&run));
+        assert!(stderr(&run).contains(says), "{}", stderr(&run));
     }
 }
 

@@ -61,8 +61,8 @@ impl ChatTest {
     pub(super) fn yields(&self, metric: Metric) -> bool {
         match metric {
             Metric::Ttft
-            | Metric::RereadTtft
-            | Metric::Effective
+            | Metric::ColdTtft
+            | Metric::Overall
             | Metric::EndToEnd
             | Metric::Load
             | Metric::PeakMemory
@@ -92,7 +92,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// `chat code x4+tg32`, or `chat s512+4x(u64+r128)+tg32` where it is made.
+/// `chat code x4 pp904+tg32`, or `chat s512+4x(u64+r128)+tg32` where it is made.
 impl fmt::Display for ChatTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -104,7 +104,10 @@ impl fmt::Display for ChatTest {
             ..
         } = self;
         match &self.conversation {
-            Some(name) => write!(f, "chat {name} x{turns}+tg{generate_tokens}"),
+            Some(name) => {
+                let prompt = self.prompt_tokens;
+                write!(f, "chat {name} x{turns} pp{prompt}+tg{generate_tokens}")
+            }
             None => write!(
                 f,
                 "chat s{system_tokens}+{turns}x(u{user_tokens}+r{reply_tokens})+tg{generate_tokens}"
@@ -144,7 +147,7 @@ mod tests {
         };
         let name = |test: ChatTest| Test::from(test).to_string();
         assert_eq!(name(MADE), "chat s512+3x(u64+r100)+tg32");
-        assert_eq!(name(read), "chat code x3+tg32 sync");
+        assert_eq!(name(read), "chat code x3 pp904+tg32 sync");
         let json = serde_json::to_value(Test::from(read)).unwrap();
         assert_eq!(json["conversation"], "code");
         assert_eq!(serde_json::from_value::<Test>(json).unwrap(), read.into());

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{WIDTH, at_most};
 use crate::lora::{Lora, LoraModules};
+use crate::results::Metric;
 
 /// A run of LoRA steps on fresh adapters ([`crate::lora`]).
 #[derive(
@@ -35,6 +37,32 @@ impl LoraTest {
             seed,
             ..Lora::default()
         }
+    }
+
+    pub(super) fn yields(&self, metric: Metric) -> bool {
+        match metric {
+            Metric::Training | Metric::TrainingStep => self.steps > 1,
+            Metric::EndToEnd
+            | Metric::Load
+            | Metric::PeakMemory
+            | Metric::DevicePeak
+            | Metric::Power
+            | Metric::EnergyPerToken => true,
+            Metric::Prefill
+            | Metric::Decode
+            | Metric::Ttft
+            | Metric::Tpot
+            | Metric::InterToken
+            | Metric::WarmTtft
+            | Metric::ColdTtft
+            | Metric::Overall
+            | Metric::Throughput
+            | Metric::Goodput => false,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        at_most("rank", self.rank, WIDTH)
     }
 
     /// Its name without its rows: `lora512 r8 l16`, then `all` where all projections have an adapter.

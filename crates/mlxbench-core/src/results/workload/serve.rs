@@ -49,8 +49,8 @@ impl ServeTest {
             Metric::Prefill
             | Metric::InterToken
             | Metric::WarmTtft
-            | Metric::RereadTtft
-            | Metric::Effective
+            | Metric::ColdTtft
+            | Metric::Overall
             | Metric::Load
             | Metric::PeakMemory
             | Metric::DevicePeak

@@ -4,6 +4,7 @@ use mlxbench_core::generate::Mode;
 use mlxbench_core::limits::{IDS, TIME, TOKENS, at_most};
 use mlxbench_core::results::{GenerateTest, Test};
 
+use crate::config::test::{one, zero};
 use crate::config::{Sweep, TestConfig, TestKind};
 
 impl TestConfig {
@@ -45,7 +46,7 @@ impl TestConfig {
     /// Refuses keys that are given and belong to another kind.
     fn refuse_others(&self) -> Result<(), String> {
         use TestKind::{Chat, Generate, Lora, Serve};
-        let zero = super::super::zero();
+        let zero = zero();
         let keys: [(&str, &[TestKind], bool); 18] = [
             (
                 "prompt_tokens",
@@ -58,11 +59,7 @@ impl TestConfig {
                 self.generate_tokens != zero,
             ),
             ("depth", &[Generate], self.depth != zero),
-            (
-                "batch",
-                &[Generate, Lora],
-                self.batch != super::super::one(),
-            ),
+            ("batch", &[Generate, Lora], self.batch != one()),
             ("mode", &[Generate, Chat], self.mode.is_some()),
             ("conversation", &[Chat], self.conversation.is_some()),
             ("turns", &[Chat], self.turns.is_some()),
