@@ -1,8 +1,8 @@
 """What training of low-rank adapters asks of any peer: crates/mlxbench-core/src/lora.rs says what is trained.
 
-A peer's `trainer(lora, gradients)` puts fresh adapters on its model and gives an object with `step(rows)`, which
-returns the loss once all work of the step is done, `norms()` of its gradients, `peak_bytes()`, and `close()`, which
-takes the adapters off again. Its module for a projection is found by `adapters`.
+A peer's `trainer(lora, gradients)` gives an object with `start()`, which puts fresh adapters on its model,
+`step(rows)`, which returns the loss once all work of the step is done, `norms()` of its gradients, `peak_bytes()`,
+and `close()`, which takes the adapters off again, also where `start` failed halfway. Its module for a projection is found by `adapters`.
 """
 
 import math
@@ -71,6 +71,7 @@ def train(worker, request):
     reply = {"step_ns": [], "losses": []}
     trainer = worker.trainer(request["lora"], gradients)
     try:
+        trainer.start()
         norms = []
         clock = Clock()
         for rows in batches:

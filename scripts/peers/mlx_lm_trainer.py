@@ -15,15 +15,18 @@ from lora import BETAS, EPS, MODULES, adapters, initial_a, owner_of
 
 class MlxLmTrainer:
     def __init__(self, model, lora, gradients):
+        self.model, self.lora, self.gradients_wanted = model, lora, gradients
+        self.found = list(adapters(lora, model.layers))
+        self.wired = None
+
+    def start(self):
         mx.reset_peak_memory()
-        self.model = model
-        found = list(adapters(lora, model.layers))
+        model, lora = self.model, self.lora
         model.freeze()
         linear_to_lora_layers(model, lora["layers"], {
             "rank": lora["rank"], "scale": lora["scale"], "dropout": 0.0,
             "keys": {f"{owner_of(name)}.{name}" for name in MODULES[lora["modules"]]}})
-        self.adapted = [(owner, projection) for _, owner, projection in found]
-        for name, owner, projection in found:
+        for name, owner, projection in self.found:
             layer = owner[projection]
             layer.lora_a = mx.array(initial_a(lora, name, layer.lora_a.shape[0])).T
         # mlx_lm.lora's default leaves the correction of the bias off.
@@ -32,9 +35,9 @@ class MlxLmTrainer:
         self.wired = maybe_set_recommended_wired_limit()
         model.train()
         mx.eval(model.parameters())
-        self.take = self.compiled(gradients)
+        self.take = self.compiled()
 
-    def compiled(self, gradients):
+    def compiled(self):
         """The step of mlx_lm.tuner.trainer.train, without its sums over batches and machines; where `gradients` are
         wanted it gives them, too."""
         loss_and_gradients = nn.value_and_grad(self.model, default_loss)
@@ -44,7 +47,7 @@ class MlxLmTrainer:
         def step(batch, lengths):
             (loss, _), grad = loss_and_gradients(self.model, batch, lengths)
             self.optimizer.update(self.model, grad)
-            return loss, grad if gradients else None
+            return loss, grad if self.gradients_wanted else None
 
         return step
 
@@ -60,7 +63,7 @@ class MlxLmTrainer:
         """Of the gradients of each adapter, which lie in a tree of the model's form."""
         flat = dict(mlx.utils.tree_flatten(self.gradients))
         paths = {id(module): path for path, module in self.model.named_modules()}
-        for owner, projection in self.adapted:
+        for _, owner, projection in self.found:
             path = paths[id(owner[projection])]
             for matrix in ["lora_a", "lora_b"]:
                 yield mx.linalg.norm(flat[f"{path}.{matrix}"]).item()
@@ -69,8 +72,8 @@ class MlxLmTrainer:
         return mx.get_peak_memory()
 
     def close(self):
-        for owner, projection in self.adapted:
-            owner[projection] = owner[projection].linear
+        for _, owner, projection in self.found:
+            owner[projection] = getattr(owner[projection], "linear", owner[projection])
         self.model.eval()
         if self.wired is not None:
             mx.set_wired_limit(self.wired)

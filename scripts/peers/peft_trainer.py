@@ -20,18 +20,22 @@ def import_peft():
 
 class PeftTrainer:
     def __init__(self, model, lora, device):
-        peft = import_peft()
-        self.device = device
+        self.peft = import_peft()
+        self.model, self.lora, self.device = model, lora, device
+        self.adapted = None
+
+    def start(self):
+        model, lora, device = self.model, self.lora, self.device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         paths = {module: path for path, module in model.named_modules()}
         found = list(adapters(lora, decoder_layers(model)))
         names = [f"{paths[owner]}.{projection}" for _, owner, projection in found]
         # peft keeps adapters in f32 beside weights in 16 bits by default.
-        config = peft.LoraConfig(
+        config = self.peft.LoraConfig(
             r=lora["rank"], lora_alpha=lora["scale"] * lora["rank"], lora_dropout=0.0, bias="none",
             target_modules="|".join(map(re.escape, names)))
-        self.adapted = peft.get_peft_model(model, config)
+        self.adapted = self.peft.get_peft_model(model, config)
         self.matrices = []
         for name, owner, projection in found:
             layer = getattr(owner, projection)
@@ -68,8 +72,8 @@ class PeftTrainer:
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
 
     def close(self):
-        self.optimizer.zero_grad()
-        self.adapted.unload()
+        if self.adapted is not None:
+            self.adapted.unload()
 
 
 def decoder_layers(model):

@@ -13,7 +13,7 @@ PROGRAMS = ["mlxbench", "mlxbench-gguf", "mlxbench-worker-candle", "mlxbench-wor
 SCRIPTS = ["fetch-gemma3-270m", "fetch-gemma3-270m-gguf"]
 LICENSES = ["LICENSE-APACHE", "LICENSE-MIT"]
 # Configs that need what a release hasn't: peers are built from a checkout.
-UNFIT_CONFIGS = {"peers.toml", "cuda-peers.toml", "ci.toml"}
+UNFIT_CONFIGS = {"peers.toml", "cuda-peers.toml", "lora-peers.toml", "ci.toml"}
 # Linux alone has it. It takes a linker to make, and leads to the package scipy-openblas32.
 OPENBLAS = Path(".native/lib/mlx/lib/libopenblas.so.0")
 

@@ -196,11 +196,11 @@ fn tpot(request: &ServedRequest) -> Option<f64> {
     Some(last.since(*first).0 as f64 / steps as f64)
 }
 
-/// Share of a request's time from its first piece of text to its last; `None` for fewer than two.
+/// Share of a request's time from its first piece of text to its last; `None` for an answer of one token or none, or
+/// without a count.
 fn streamed(request: &ServedRequest) -> Option<f64> {
-    let [first, .., last] = request.chunk_ns.as_slice() else {
-        return None;
-    };
+    let (first, last) = (request.chunk_ns.first()?, request.chunk_ns.last()?);
+    request.completion_tokens.filter(|tokens| *tokens > 1)?;
     Some(last.since(*first).0 as f64 / latency(request)).filter(|share| share.is_finite())
 }
 
@@ -225,7 +225,9 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::Options;
     use crate::fixture::{result, sample, target};
+    use crate::{Change, Compared, compare};
 
     const GOAL: ServeTest = ServeTest {
         prompt_tokens: 8,
@@ -275,6 +277,37 @@ mod tests {
         let sample = served(vec![slow_start, slow_rest, good]);
         assert_eq!(goodput(&sample), Some(1.0));
         assert_eq!(good_tokens(&sample, &GOAL), Some(5.0));
+    }
+
+    #[test]
+    fn an_answer_in_one_piece_has_no_time_after_the_first_and_is_seen_not_to_be_streamed() {
+        let sample = served(vec![request(0, &[100], 5)]);
+        assert_eq!(goodput(&sample).map(|rate| rate > 0.0), Some(true));
+        let run = result(vec![sample]);
+        let figures = Serving::of(&run, &target(), &GOAL.into()).unwrap();
+        assert_eq!((figures.streamed, figures.tpot_ns.n), (Some(0.0), 0));
+        // Of one token there is nothing to stream.
+        let run = result(vec![served(vec![request(0, &[100], 1)])]);
+        let figures = Serving::of(&run, &target(), &GOAL.into()).unwrap();
+        assert_eq!(figures.streamed, None);
+    }
+
+    #[test]
+    fn goodput_that_falls_to_nothing_has_no_ratio_and_is_broken() {
+        let runs = [&[200, 400], &[900, 999]].map(|chunks: &[u64; 2]| {
+            let mut run = result(vec![served(vec![request(0, chunks, 5)])]);
+            run.run.tests = vec![GOAL.into()];
+            run
+        });
+        let options = Options {
+            metrics: vec![Compared::Goodput],
+            ..Options::default()
+        };
+        let compared = compare(&runs[0], &runs[1], &options);
+        let broken = Change::Broken {
+            reason: "it fell to 0".into(),
+        };
+        assert_eq!(compared.rows[0].change, broken);
     }
 
     #[test]

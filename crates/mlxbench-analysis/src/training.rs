@@ -25,13 +25,9 @@ impl Limits {
         match precision.compute() {
             Dtype::F32 => Self {
                 loss: 1e-4,
-                norm: 2e-2,
+                norm: 5e-3,
             },
-            Dtype::F16 => Self {
-                loss: 1e-3,
-                norm: 2e-2,
-            },
-            Dtype::Bf16 => Self {
+            Dtype::Bf16 | Dtype::F16 => Self {
                 loss: 5e-3,
                 norm: 0.15,
             },
@@ -178,7 +174,9 @@ mod tests {
         let loss = trained([12.0, 11.95], [[0.0, 0.4], [0.2, 0.3]]);
         assert_eq!(verdict(F32, &loss), Verdict::Different);
         assert_eq!(verdict(BF16, &loss), Verdict::Equivalent);
-        let norm = trained([12.0, 11.9], [[0.0, 0.4], [0.2, 0.27]]);
+        let near = trained([12.0, 11.9], [[0.0, 0.4], [0.2, 0.3012]]);
+        assert_eq!(verdict(F32, &near), Verdict::Equivalent);
+        let norm = trained([12.0, 11.9], [[0.0, 0.4], [0.2, 0.3018]]);
         assert_eq!(verdict(F32, &norm), Verdict::Different);
         assert_eq!(verdict(BF16, &norm), Verdict::Equivalent);
         // A reference that rounds more isn't followed more nearly.

@@ -331,7 +331,8 @@ pub struct Run {
     /// The two workers that the run compares, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sides: Option<Sides>,
-    /// The config as TOML, with what the command line changed: `mlxbench run` takes it to measure this again.
+    /// The config as TOML, with the options that change it: `mlxbench run` takes it to measure this again. More
+    /// repetitions for `--baseline` and `--ab` aren't in it.
     /// Paths in it are relative to the folder of the config that was run; absent in older results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,

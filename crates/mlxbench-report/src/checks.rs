@@ -39,10 +39,11 @@ pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
         .partition(|known| known.test.as_lora().is_some());
     let rows = |checks: Vec<&TestCheck>, figures: fn(&TestCheck) -> Vec<String>| {
         let row = |known: &TestCheck| {
+            let verdict = digest.result.verdict_of(&known.target, &known.test);
             let first = [
                 digest.name(&known.target).to_string(),
                 known.test.to_string(),
-                known.verdict.name().to_owned(),
+                verdict.unwrap_or(known.verdict).name().to_owned(),
             ];
             let reason = known.reason.clone().unwrap_or_default();
             let cells = first.into_iter().chain(figures(known)).chain([reason]);
@@ -96,8 +97,14 @@ pub(crate) fn fault(known: &TestCheck) -> Option<String> {
         return None;
     }
     let fidelity = known.fidelity.as_ref();
-    let fidelity =
-        fidelity.map(|of| format!("largest KL {:.1e} at the starts of turns", of.largest_kl));
+    let fidelity = fidelity.map(|of| {
+        let turn = of.first_divergence.as_ref().map(|first| first.position + 1);
+        let from = turn.map_or_else(String::new, |turn| format!(" from turn {turn} on"));
+        format!(
+            "largest KL {:.1e} at the starts of turns{from}",
+            of.largest_kl
+        )
+    });
     let training = known.training.as_ref();
     let training = training.map(|of| {
         let (loss, norm) = (of.largest_loss_difference, of.largest_norm_difference);

@@ -7,17 +7,8 @@ use mlxbench_analysis::Row;
 use mlxbench_core::results::RunResult;
 
 use crate::cells::{self, Cells, HEADER};
-use crate::figures::{FIGURES, Figure, figures};
+use crate::figures::{Column, FIGURES, Figure, figures};
 use crate::{Digest, html as page, machine, units};
-
-/// The figures that only some kinds of test have, each a column where a row has it.
-const MORE: [&str; 5] = [
-    "overall-tokens-per-second",
-    "trained-tokens-per-second",
-    "served-tokens-per-second",
-    "goodput-requests-per-second",
-    "warm-ttft-ms",
-];
 
 /// The page: a section a chip, a row a target and test of each model, of the newest result that has it.
 pub(crate) fn render(chips: &BTreeMap<String, Vec<RunResult>>) -> String {
@@ -42,11 +33,11 @@ fn section(chip: &str, results: &[RunResult]) -> Markup {
     let digests: Vec<Digest<'_>> = results.iter().map(Digest::new).collect();
     let newest = results.iter().max_by_key(|result| result.run.started);
     let rows = rows(&digests);
-    let has = |figure: &Figure| rows.iter().any(|(_, row)| (figure.of)(row).is_some());
+    let has = |figure: &&Figure| rows.iter().any(|(_, row)| figure.of(row).is_some());
     let more = FIGURES
         .iter()
-        .filter(|one| MORE.contains(&one.slug) && has(one));
-    let more: Vec<&Figure> = more.collect();
+        .filter(|figure| figure.column == Column::OfKind);
+    let more: Vec<&Figure> = more.filter(has).collect();
     html! {
         section aria-labelledby=(chip) {
             h2 #(chip) { (newest.map(machine::processors).unwrap_or_default()) }
@@ -69,7 +60,7 @@ fn section(chip: &str, results: &[RunResult]) -> Markup {
                             @let cells: Cells = cells::cells(digest.result, row);
                             tr {
                                 @for cell in &cells { td { (cell) } }
-                                @for one in &more { td { ((one.of)(row).as_ref().map(units::rate).unwrap_or_default()) } }
+                                @for one in &more { td { (one.of(row).as_ref().map(units::rate).unwrap_or_default()) } }
                                 td { (digest.result.run.machine.os) }
                                 td { (digest.result.run.started.strftime("%F")) }
                             }
@@ -101,7 +92,7 @@ fn rows<'a>(digests: &'a [Digest<'a>]) -> Vec<(&'a Digest<'a>, &'a Row)> {
         let rates = figures(row).filter(|(one, _)| one.higher_is_better);
         let rate = row
             .decode_tokens_per_second
-            .or(rates.map(|(_, rate)| rate).last());
+            .or(rates.map(|(_, rate)| rate).next());
         rate.map_or(0.0, |rate| rate.median)
     };
     rows.sort_by(|(a, x), (b, y)| {

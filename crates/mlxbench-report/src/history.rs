@@ -53,7 +53,7 @@ pub(crate) const MEASURES: [Measure; 8] = [
     },
     Measure {
         name: "overall",
-        short: "conversations",
+        short: "overall",
         title: "Speed over a conversation",
         axis: "tokens/s",
         figure: |figures| figures.overall_tokens_per_second,

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use mlxbench_core::results::Verdict;
+
 /// A table with what is to be known of it.
 pub(crate) struct Table {
     /// What stands above it.
@@ -13,6 +15,14 @@ pub(crate) struct Table {
     /// The columns that hold figures.
     pub(crate) figures: Range<usize>,
     pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Whether a row is of work that isn't the reference's.
+    pub(crate) fn is_different(&self, cells: &[String]) -> bool {
+        let mut columns = self.header.iter().zip(cells);
+        columns.any(|(column, cell)| *column == "work" && cell == Verdict::Different.name())
+    }
 }
 
 /// Those of `tables` that have rows.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use mlxbench_analysis::{Estimate, Interval};
 
 use crate::cells::{self, TARGET, TEST, WORK};
-use crate::figures::{FIGURES, Figure};
+use crate::figures::{Column, FIGURES, Figure};
 use crate::{Digest, machine, quantisation, units};
 
 /// The first line, by which such a file is known again.
@@ -14,9 +14,6 @@ pub(crate) const HEAD: &str = "% mlxbench's tables: \\usepackage{booktabs}";
 /// The columns before and behind those of the figures.
 const LEFT: [&str; 4] = ["backend", "device", "dtype", "test"];
 const RIGHT: [&str; 1] = ["work"];
-
-/// Figures that are in other outputs alone: a table has no room for all.
-const ELSEWHERE: [&str; 2] = ["joules-per-token", "mean-kl"];
 
 /// A table a result.
 pub(crate) fn render(digests: &[Digest<'_>]) -> String {
@@ -40,11 +37,12 @@ fn table(digest: &Digest<'_>) -> String {
         units::repetitions(result)
     );
     line(format!("  \\caption{{{}}}", escaped(&caption)));
-    let has = |figure: &Figure| summary.rows.iter().any(|row| (figure.of)(row).is_some());
-    let columns = FIGURES
-        .iter()
-        .filter(|one| !ELSEWHERE.contains(&one.slug) && has(one));
-    let columns: Vec<&Figure> = columns.collect();
+    let is_column = |figure: &&Figure| match figure.column {
+        Column::Always => true,
+        Column::OfKind => summary.rows.iter().any(|row| figure.of(row).is_some()),
+        Column::Never => false,
+    };
+    let columns: Vec<&Figure> = FIGURES.iter().filter(is_column).collect();
     line(format!(
         "  \\begin{{tabular}}{{{}{}{}}}",
         "l".repeat(LEFT.len()),
@@ -68,7 +66,7 @@ fn table(digest: &Digest<'_>) -> String {
         let cells = cells::cells(result, row);
         let figures = columns
             .iter()
-            .map(|one| (one.of)(row).as_ref().map(estimate).unwrap_or_default());
+            .map(|one| one.of(row).as_ref().map(estimate).unwrap_or_default());
         let words = cells[TARGET]
             .iter()
             .chain([&cells[TEST]])

@@ -51,8 +51,8 @@ impl Compared {
         Self::Overall,
     ];
 
-    /// Those that are compared unless somebody says otherwise: without the time to first token, which
-    /// says what prefill says.
+    /// Those that are compared unless somebody says otherwise: without the time to first token, which of generations
+    /// says what prefill says, and of other tests is compared, too.
     pub const DEFAULT: [Self; 10] = [
         Self::Decode,
         Self::Prefill,

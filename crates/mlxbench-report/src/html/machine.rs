@@ -28,7 +28,7 @@ pub(super) fn section(digest: &Digest<'_>, at: usize) -> Markup {
                 " and run "
                 @if let Some(commit) = commit { code { "git checkout " (commit) } " and " }
                 code { "scripts/mlxbench run again.toml" }
-                ": the same model, tests, targets and settings."
+                ": the same model, tests and targets. What the config leaves open is settled by the machine."
             }
             pre tabindex="0" role="region" aria-label=(format!("The config of result {}", at + 1)) {
                 code { (config(digest.result)) }

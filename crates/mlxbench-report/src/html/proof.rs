@@ -144,9 +144,11 @@ pub(super) fn tables(tables: &[Table], at: usize) -> Markup {
             div.scroll tabindex="0" role="region" aria-label=(format!("{}, result {}", table.heading, at + 1)) {
                 table {
                     thead { tr { @for column in table.header { th scope="col" { (column) } } } }
-                    tbody { @for cells in &table.rows { tr {
+                    tbody { @for cells in &table.rows { tr.different[table.is_different(cells)] {
                         @for (column, cell) in cells.iter().enumerate() {
-                            @if table.figures.contains(&column) { td.figure { (cell) } } @else { td { (cell) } }
+                            @if column == 0 { th scope="row" { (cell) } }
+                            @else if table.figures.contains(&column) { td.figure { (cell) } }
+                            @else { td { (cell) } }
                         }
                     } } }
                 }

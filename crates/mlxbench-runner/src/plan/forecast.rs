@@ -413,10 +413,13 @@ impl Work<'_> {
         };
         let trainings = tests.iter().filter_map(Test::as_lora);
         let trainings: f64 = trainings.map(|test| self.steps(test, STEPS)).sum();
+        let conversations = tests.iter().filter(|test| test.as_chat().is_some());
+        let conversations: f64 = conversations.map(|test| self.repetition(test)).sum();
         self.prefill(check::ROWS, 0, depth + prompt)
             + steps / self.rates.bytes_per_second
             + passages
             + trainings
+            + conversations
     }
 
     /// Seconds until a worker holds the model.

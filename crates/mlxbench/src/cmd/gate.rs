@@ -23,8 +23,8 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
     memory_threshold: f64,
     /// What to compare, separated by commas: decode, prefill, ttft, latency-p99, memory, energy; of conversations
-    /// overall, warm-ttft; training; of servers throughput, goodput. All but ttft, which says what prefill says, unless
-    /// given.
+    /// overall, warm-ttft; training; of servers throughput, goodput. All unless given, but for ttft of generations, which
+    /// says what prefill says.
     #[arg(long, value_name = "METRIC", value_delimiter = ',', value_parser = metric)]
     metric: Vec<Compared>,
     /// What may differ because it is what is to be compared, separated by commas: machine, build,
