@@ -13,6 +13,7 @@
 //! | [`fingerprint`](mod@fingerprint) | may two results be compared? |
 //! | [`history`](mod@history) | results over time |
 //! | [`leader`] | which target is fastest, in each precision and of all, and how surely |
+//! | [`likeliest`] | the same of a server, which tells a few probabilities |
 //! | [`metrics`] | what each figure means, computed from raw timestamps |
 //! | [`multiple`] | the level of each of many tests |
 //! | [`outliers`] | samples far from the rest, flagged and kept |
@@ -40,6 +41,7 @@ pub mod evidence;
 pub mod fingerprint;
 pub mod history;
 pub mod leader;
+pub mod likeliest;
 pub mod metrics;
 pub mod multiple;
 pub mod outliers;

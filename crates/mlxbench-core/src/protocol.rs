@@ -41,6 +41,8 @@ pub enum Request {
     Train(Train),
     /// Send requests to a server; needs no model; answered by [`Reply::Served`].
     Serve(Serve),
+    /// Have a server generate, and say how likely it found what; needs no model; answered by [`Reply::Logprobs`].
+    Logprobs(AskLogprobs),
     /// Time a product with a weight matrix; needs no model; answered by [`Reply::Probed`].
     Probe(Probe),
     /// Run a small program and give what comes out; needs no model; answered by [`Reply::Tried`].
@@ -178,6 +180,19 @@ pub struct Serve {
     pub within_ns: Nanos,
 }
 
+/// A generation by a server, the likeliest token each time, of which it tells the log-probabilities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskLogprobs {
+    /// A user's message, or the text itself: as the worker asks its server.
+    pub prompt: String,
+    /// Tokens to ask for at most.
+    pub new_tokens: usize,
+    /// How many of the likeliest tokens to ask for at each position.
+    pub likeliest: usize,
+    /// What isn't over by then, from the request's arrival on, has failed.
+    pub within_ns: Nanos,
+}
+
 /// What the worker answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -196,6 +211,8 @@ pub enum Reply {
     Trained(Trained),
     /// The requests came to their ends.
     Served(Served),
+    /// The server generated.
+    Logprobs(Logprobs),
     /// The product was timed.
     Probed {
         /// Time of one product, mean over the copies of the fastest turn.
@@ -284,6 +301,37 @@ pub struct Generated {
 pub struct Served {
     /// As many as were asked for, in the order in which they were sent.
     pub requests: Vec<ServedRequest>,
+}
+
+/// What a server says of its generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Logprobs {
+    /// Tokens of the prompt, by the server's count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u64>,
+    /// One for each generated token.
+    pub positions: Vec<NamedTokens>,
+}
+
+/// What a server says of a position.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedTokens {
+    /// The token that it generated.
+    pub chosen: NamedToken,
+    /// The likeliest ones, that one among them or not.
+    pub likeliest: Vec<NamedToken>,
+}
+
+/// A token as a server names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedToken {
+    /// Its id, where the server says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<TokenId>,
+    /// Its text: that of the answer, or the vocabulary's word for it.
+    pub text: String,
+    /// Natural logarithm of its probability.
+    pub logprob: f64,
 }
 
 /// A conversation that is over.

@@ -134,7 +134,7 @@ impl<B: Backend, C: Clock> Session<B, C> {
             Ok(Request::Train(request)) => self.train(&request),
             Ok(Request::Probe(probe)) => self.probe(&probe),
             Ok(Request::Try(attempt)) => self.attempt(&attempt),
-            Ok(Request::Serve(_)) => Err(Error::Unsupported(
+            Ok(Request::Serve(_) | Request::Logprobs(_)) => Err(Error::Unsupported(
                 "this worker runs a model itself: requests to a server are sent by mlxbench-worker-openai, the worker \
                  of a [backend.NAME] with a `url`"
                     .into(),

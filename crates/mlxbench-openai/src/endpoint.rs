@@ -4,14 +4,18 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use mlxbench_core::protocol::{AskLogprobs, Logprobs};
 use serde_json::{Map, Value, json};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use crate::fault::Fault;
+use crate::logprobs;
 
 /// Bytes of an answer that is no stream which are read at most.
 const SHORT: u64 = 1 << 16;
+/// Bytes of an answer in one piece at most.
+const WHOLE: u64 = 1 << 24;
 
 /// A worker that measures an OpenAI-compatible server from its client's side. It speaks the worker protocol on stdin
 /// and stdout; `mlxbench run` starts it for a `[backend.NAME]` that has a `url`.
@@ -134,17 +138,61 @@ impl Endpoint {
         within: Duration,
     ) -> Result<Response<Body>, Fault> {
         let url = self.address();
+        let answer = self.post(agent, &self.body(prompt, new_tokens), within)?;
+        accepted(&url, &self.model, answer)
+    }
+
+    /// What the server says of the likelihood of its answer to `asked`; `None` where it says nothing.
+    ///
+    /// # Errors
+    /// When the server can't be reached, refuses every form of asking, or its answer is none of the API's.
+    pub fn logprobs(&self, asked: &AskLogprobs) -> Result<Option<Logprobs>, Fault> {
+        let (url, agent) = (self.address(), Self::agent());
+        let end = Instant::now() + Duration::from_nanos(asked.within_ns.0);
+        let mut refused = None;
+        for keys in logprobs::keys(self.kind, asked.likeliest) {
+            let mut body = self.body(&asked.prompt, asked.new_tokens);
+            body["stream"] = false.into();
+            if let Some(body) = body.as_object_mut() {
+                body.remove("stream_options");
+                body.extend(keys);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            let answer = self.post(&agent, &body, left)?;
+            if answer.status() != 200 {
+                let fault = Fault::of_status(&url, &self.model, answer);
+                match fault.status {
+                    Some(400 | 422) => refused = Some(fault),
+                    _ => return Err(fault),
+                }
+                continue;
+            }
+            let mut bytes = Vec::new();
+            let mut reader = answer.into_body().into_reader().take(WHOLE);
+            let read = reader.read_to_end(&mut bytes);
+            read.map_err(|error| Fault::cut(&url, &error))?;
+            let value = serde_json::from_slice(&bytes);
+            let value: Value = value.map_err(|_| Fault::nonsense(&url, &bytes))?;
+            match logprobs::read(&value) {
+                None => refused = None,
+                told => return Ok(told),
+            }
+        }
+        refused.map_or(Ok(None), Err)
+    }
+
+    fn post(&self, agent: &Agent, body: &Value, within: Duration) -> Result<Response<Body>, Fault> {
+        let url = self.address();
         let mut request = agent
             .post(&url)
             .header("content-type", "application/json")
-            .header("accept", "text/event-stream");
+            .header("accept", "text/event-stream, application/json");
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         let request = request.config().timeout_global(Some(within)).build();
-        let answer = request.send(self.body(prompt, new_tokens).to_string());
-        let answer = answer.map_err(|error| Fault::unreachable(&url, &error))?;
-        accepted(&url, &self.model, answer)
+        let answer = request.send(body.to_string());
+        answer.map_err(|error| Fault::unreachable(&url, &error))
     }
 
     fn body(&self, prompt: &str, new_tokens: usize) -> Value {

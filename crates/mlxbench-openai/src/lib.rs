@@ -6,6 +6,7 @@
 //! | [`endpoint`] | which server, which model, what is sent |
 //! | [`answer`] | a streamed answer: its pieces, its counts, its end |
 //! | `events` | server-sent events |
+//! | `logprobs` | how likely a server found the tokens of its answer |
 //! | `fault` | what went wrong, in words that say what to do |
 //! | [`prompts`] | prompts that no cache has seen, of a wanted length by the server's own count |
 //! | [`clients`] | requests, so many at a time |
@@ -16,5 +17,6 @@ pub mod clients;
 pub mod endpoint;
 mod events;
 mod fault;
+mod logprobs;
 pub mod prompts;
 pub mod worker;

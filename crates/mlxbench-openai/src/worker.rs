@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mlxbench_core::backend::{DeviceSupport, Identity, PrecisionSupport, Reads};
 use mlxbench_core::clock::MonotonicClock;
-use mlxbench_core::protocol::{Hello, Loaded, Reply, Request, Serve, Served, VERSION};
+use mlxbench_core::protocol::{AskLogprobs, Hello, Loaded, Reply, Request, Serve, Served, VERSION};
 use mlxbench_core::worker::check_protocol;
 use mlxbench_core::{Error, Precision, Result};
 
@@ -54,6 +54,7 @@ impl Client {
             }
             Request::Load(_) => self.load(),
             Request::Serve(serve) => self.serve(&serve),
+            Request::Logprobs(asked) => self.logprobs(&asked),
             _ => Err(Error::Unsupported(
                 "a server is measured by tests of kind = \"serve\" alone".into(),
             )),
@@ -133,6 +134,16 @@ impl Client {
             return Err(Error::framework("a client ended in the middle of its work"));
         }
         Ok(Reply::Served(Served { requests }))
+    }
+
+    fn logprobs(&mut self, asked: &AskLogprobs) -> Result<Reply> {
+        let told = self.endpoint()?.logprobs(asked);
+        match told.map_err(|fault| Error::Framework(fault.message))? {
+            Some(told) => Ok(Reply::Logprobs(told)),
+            None => Err(Error::Unsupported(
+                "the server gives no log-probabilities".into(),
+            )),
+        }
     }
 
     fn prompt(&mut self, words: usize) -> String {

@@ -92,7 +92,10 @@ impl Runner<'_> {
             if wanted.is_empty() {
                 continue;
             }
-            let mut started = said(check, self.start_reference(check, scheme).map(Ok))?;
+            let mut started = said(
+                &check.reference.id,
+                self.start_reference(&check.reference, scheme).map(Ok),
+            )?;
             for key in wanted {
                 if yardsticks.contains_key(&key) {
                     continue;
@@ -104,7 +107,7 @@ impl Runner<'_> {
                     (Ok(worker), Ok(folder)) => {
                         let name = format!("reference-{}-{}.safetensors", yardsticks.len(), key.1);
                         let answer = ask(plan, key.1, worker, &folder.path().join(name));
-                        said(check, answer.map(Ok))?
+                        said(&check.reference.id, answer.map(Ok))?
                     }
                     (Err(reason), _) => Err(reason.clone()),
                     (_, Err(reason)) => Err(reason.clone()),

@@ -79,6 +79,10 @@ pub struct ModelConfig {
     /// Taken, and said so in the result, when the source can't be had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// Of a model on servers: its weights, as a source other than `server:`. With them the servers' log-probabilities
+    /// are compared with the reference's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
 }
 
 impl ModelConfig {

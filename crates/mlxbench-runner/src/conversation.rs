@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mlxbench_core::results::{ChatTest, Label, Test};
 use mlxbench_core::{Error as CoreError, GemmaConfig, TokenBatch, TokenId};
+use tokenizers::Tokenizer;
 
 use crate::config::Config;
 use crate::config::label;
@@ -96,8 +97,43 @@ fn made(test: &ChatTest, source: &PromptSource, gemma: &GemmaConfig) -> Prompts 
 /// token.
 fn from_file(file: &Path, folder: &Path, gemma: &GemmaConfig) -> Result<Prompts> {
     let messages = messages::read(file)?;
-    let template = Template::read(folder)?;
     let tokenizer = read_tokenizer(folder)?;
+    let template = template(folder, &tokenizer, gemma)?;
+    let questions = messages
+        .iter()
+        .enumerate()
+        .filter(|(_, message)| message.is_question());
+    questions
+        .map(|(at, _)| {
+            ids(
+                &messages[..=at],
+                file,
+                &template,
+                (&tokenizer, folder, gemma),
+            )
+        })
+        .collect()
+}
+
+/// The prompt of a conversation of one question, by the tokenizer and the chat template in `folder`.
+///
+/// # Errors
+/// When the folder has no template that takes it.
+pub(crate) fn question(
+    content: &str,
+    folder: &Path,
+    tokenizer: &Tokenizer,
+    gemma: &GemmaConfig,
+) -> Result<Vec<TokenId>> {
+    let template = template(folder, tokenizer, gemma)?;
+    let asked = [Message::question(content)];
+    let what = Path::new("a single question");
+    ids(&asked, what, &template, (tokenizer, folder, gemma))
+}
+
+/// The template of `folder`, whose begin token is the model's.
+fn template(folder: &Path, tokenizer: &Tokenizer, gemma: &GemmaConfig) -> Result<Template> {
+    let template = Template::read(folder)?;
     let (said, known) = (tokenizer.token_to_id(template.bos()), gemma.bos_token_id);
     if let (Some(said), Some(known)) = (said, known)
         && said != known
@@ -110,21 +146,24 @@ fn from_file(file: &Path, folder: &Path, gemma: &GemmaConfig) -> Result<Prompts>
             ),
         )));
     }
-    let questions = messages
-        .iter()
-        .enumerate()
-        .filter(|(_, message)| message.is_question());
-    let prompt = |upto: usize| {
-        let text = template.render(&messages[..upto], file)?;
-        let ids = encode_plain(&tokenizer, &text, folder, gemma)?;
-        with_one_bos(ids, gemma.bos_token_id).map_err(|what| {
-            Error::Core(CoreError::model(
-                template.path(),
-                format!("a prompt of {} {what}", file.display()),
-            ))
-        })
-    };
-    questions.map(|(at, _)| prompt(at + 1)).collect()
+    Ok(template)
+}
+
+/// The prompt that `messages`, those of `file`, make.
+fn ids(
+    messages: &[Message],
+    file: &Path,
+    template: &Template,
+    (tokenizer, folder, gemma): (&Tokenizer, &Path, &GemmaConfig),
+) -> Result<Vec<TokenId>> {
+    let text = template.render(messages, file)?;
+    let ids = encode_plain(tokenizer, &text, folder, gemma)?;
+    with_one_bos(ids, gemma.bos_token_id).map_err(|what| {
+        Error::Core(CoreError::model(
+            template.path(),
+            format!("a prompt of {} {what}", file.display()),
+        ))
+    })
 }
 
 /// `ids` with the begin token `bos` at the beginning, whether template and tokenizer write it, both or none, and

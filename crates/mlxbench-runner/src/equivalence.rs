@@ -14,7 +14,7 @@ use mlxbench_core::{Scheme, TokenBatch, TokenId};
 use tempfile::TempDir;
 
 use crate::event::Event;
-use crate::plan::Check;
+use crate::plan::{Check, Target};
 use crate::process::{Worker, WorkerError};
 use crate::rounds::{Runner, Stop};
 use crate::scratch::scratch;
@@ -36,29 +36,11 @@ enum Unmeasured {
 }
 
 impl Runner<'_> {
-    /// Says of servers that nobody compared their work.
-    fn leave_servers_unchecked(&mut self, targets: &BTreeSet<usize>) -> Result<(), Stop> {
-        let plan = self.plan;
-        if !plan.tests.iter().any(|(test, _)| test.as_serve().is_some()) {
-            return Ok(());
-        }
-        for &target in targets {
-            self.record(Record::Equivalence(Equivalence {
-                reason: Some(
-                    "a server answers with text of its own: its log-probabilities aren't compared with a reference's"
-                        .into(),
-                ),
-                ..equivalence(&plan.targets[target].id, Verdict::Unchecked)
-            }))?;
-        }
-        Ok(())
-    }
-
     /// Compares `targets` with the reference, but for those that a resumed run has compared.
     pub(crate) fn check_equivalence(&mut self, targets: &BTreeSet<usize>) -> Result<(), Stop> {
         let plan = self.plan;
         let Some(check) = &plan.check else {
-            return self.leave_servers_unchecked(targets);
+            return self.check_servers(targets);
         };
         let open: Vec<usize> = targets
             .iter()
@@ -92,10 +74,13 @@ impl Runner<'_> {
                 let id = &check.reference.id;
                 (self.observe)(Event::Asking(&format!("{id}: generating what is compared")));
             }
-            let mut reference = said(check, self.start_reference(check, scheme).map(Ok))?;
+            let mut reference = said(
+                &check.reference.id,
+                self.start_reference(&check.reference, scheme).map(Ok),
+            )?;
             if wanted {
                 let yardstick = match &mut reference {
-                    Ok(worker) => said(check, self.measure_reference(worker, check))?,
+                    Ok(worker) => said(&check.reference.id, self.measure_reference(worker, check))?,
                     Err(reason) => Err(reason.clone()),
                 };
                 yardsticks.insert(scheme, yardstick);
@@ -169,13 +154,13 @@ impl Runner<'_> {
     /// are quantised by it.
     pub(crate) fn start_reference(
         &self,
-        check: &Check,
+        reference: &Target,
         scheme: Option<Scheme>,
     ) -> Result<Worker, WorkerError> {
-        let introduced = check.reference.worker.as_ref();
+        let introduced = reference.worker.as_ref();
         let introduced =
             introduced.map_err(|(kind, message)| WorkerError::new(*kind, message.clone()))?;
-        let (worker, _) = self.start(introduced, &check.reference.id, scheme)?;
+        let (worker, _) = self.start(introduced, &reference.id, scheme)?;
         Ok(worker)
     }
 
@@ -215,16 +200,15 @@ impl Runner<'_> {
 
 /// What the reference was asked for, or why it isn't there. An interrupted run ends.
 pub(crate) fn said<T>(
-    check: &Check,
+    reference: &TargetId,
     asked: Result<Result<T, String>, WorkerError>,
 ) -> Result<Result<T, String>, Stop> {
     match asked {
         Ok(found) => Ok(found),
         Err(WorkerError { kind: None, .. }) => Err(Stop::Interrupted),
-        Err(error) => {
-            let id = &check.reference.id;
-            Ok(Err(format!("the reference {id} can't be had: {error}")))
-        }
+        Err(error) => Ok(Err(format!(
+            "the reference {reference} can't be had: {error}"
+        ))),
     }
 }
 
@@ -322,7 +306,7 @@ pub(crate) fn fidelity_of(
     Ok(fidelity)
 }
 
-fn equivalence(id: &TargetId, verdict: Verdict) -> Equivalence {
+pub(crate) fn equivalence(id: &TargetId, verdict: Verdict) -> Equivalence {
     Equivalence {
         target: id.clone(),
         verdict,
@@ -331,7 +315,7 @@ fn equivalence(id: &TargetId, verdict: Verdict) -> Equivalence {
     }
 }
 
-fn unchecked(id: &TargetId, reason: String) -> Equivalence {
+pub(crate) fn unchecked(id: &TargetId, reason: String) -> Equivalence {
     Equivalence {
         reason: Some(reason),
         ..equivalence(id, Verdict::Unchecked)

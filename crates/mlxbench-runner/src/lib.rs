@@ -21,6 +21,7 @@
 //! | `repetition` | one case: warm-up, and a repetition with all that is measured beside it |
 //! | `standing` | which repetitions are measured, and which are measured again |
 //! | `equivalence` | the check of every target before it is timed |
+//! | `logprobs` | the check of servers, by the log-probabilities that they tell |
 //! | `quantisation` | what quantised weights cost |
 //! | `partings` | the check of timed tokens |
 //! | `roofline`, `stream` | how fast devices and memory can be |
@@ -45,6 +46,7 @@ pub mod fit;
 pub mod interrupt;
 pub mod journal;
 pub mod locate;
+mod logprobs;
 mod paired;
 mod partings;
 pub mod plan;

@@ -31,6 +31,7 @@ pub use check::Check;
 use check::check;
 pub use forecast::{Forecast, Origin, Outlook, forecast};
 pub use passages::Passages;
+pub use served::ServerCheck;
 use targets::{Answers, both_sides, refuse_model, settle, targets};
 
 /// Share of the machine's memory that workers may fill together.
@@ -68,6 +69,8 @@ pub struct Plan {
     pub until_decided: Option<(Options, Duration)>,
     /// What every target is checked against before it is timed; `None` leaves the check out.
     pub check: Option<Check>,
+    /// The same of servers; `None` where nobody said which weights they have.
+    pub server_check: Option<ServerCheck>,
     /// A worker that takes longer for one request is killed.
     pub timeout: Duration,
     /// Rest before each repetition.
@@ -131,7 +134,7 @@ pub fn plan(
     watch: Watch<'_>,
 ) -> Result<Plan> {
     if config.models.first().on_server().is_some() {
-        return served::plan(config, config_path, sides);
+        return served::plan(config, config_path, sides, watch);
     }
     let base = config_path.parent().unwrap_or(Path::new(""));
     let (model, packed, gemma) = resolve_model(config.models.first(), base, watch)?;
@@ -215,6 +218,7 @@ pub fn plan(
         sides: sides.cloned(),
         until_decided: None,
         check,
+        server_check: None,
         timeout: Duration::from_secs(measure.timeout_seconds.get() as u64),
         delay: checked(limits::seconds("delay_seconds", measure.delay_seconds))?,
         throttle_pause: checked(limits::seconds(

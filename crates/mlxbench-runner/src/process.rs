@@ -26,8 +26,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mlxbench_core::protocol::{
-    Converse, Conversed, Generate, Generated, Hello, Load, Loaded, Probe, Reply, Request, Score,
-    Serve, Train, Trained, Try, VERSION,
+    AskLogprobs, Converse, Conversed, Generate, Generated, Hello, Load, Loaded, Logprobs, Probe,
+    Reply, Request, Score, Serve, Train, Trained, Try, VERSION,
 };
 use mlxbench_core::results::{FailureKind, ServedRequest, Timeline};
 use mlxbench_core::trial::Tensor;
@@ -216,6 +216,19 @@ impl Worker {
         let count = serve.requests;
         match self.request(&Request::Serve(serve))? {
             Reply::Served(served) => serving::checked(served, count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has a server generate and tell how likely it found the tokens, and checks that it told of some, and of no more
+    /// than were asked for.
+    ///
+    /// # Errors
+    /// When the worker can't, or its answer doesn't add up.
+    pub fn logprobs(&mut self, asked: AskLogprobs) -> Result<Logprobs, WorkerError> {
+        let most = asked.new_tokens;
+        match self.request(&Request::Logprobs(asked))? {
+            Reply::Logprobs(told) => serving::told(told, most),
             other => Err(unexpected(&other)),
         }
     }

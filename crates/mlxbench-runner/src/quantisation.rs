@@ -69,15 +69,19 @@ impl Runner<'_> {
         let chunk = self.plan.settings.chunk;
         let Some(scheme) = scheme else {
             *full = match reference {
-                Ok(mut worker) => said(check, Full::measure(&mut worker, check, passages, chunk))?,
+                Ok(mut worker) => said(
+                    &check.reference.id,
+                    Full::measure(&mut worker, check, passages, chunk),
+                )?,
                 Err(reason) => Err(reason),
             };
             return Ok(());
         };
         let figures = match (reference, &*full) {
-            (Ok(mut worker), Ok(full)) => {
-                said(check, full.compare(&mut worker, check, passages, chunk))?
-            }
+            (Ok(mut worker), Ok(full)) => said(
+                &check.reference.id,
+                full.compare(&mut worker, check, passages, chunk),
+            )?,
             (Err(reason), _) => Err(reason),
             (_, Err(reason)) => Err(reason.clone()),
         };

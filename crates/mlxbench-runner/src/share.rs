@@ -185,6 +185,7 @@ fn without_paths(text: &str) -> Option<String> {
     let models = config.models.values().iter().map(|model| ModelConfig {
         source: bare(&model.source),
         fallback: model.fallback.as_deref().map(bare),
+        weights: model.weights.as_deref().map(bare),
     });
     config.models = Sweep::several(models.collect())?;
     for command in config.backends.values_mut() {

@@ -77,6 +77,18 @@ impl Config {
         let any = models.iter().any(on_server)
             || self.tests.iter().any(|test| serves(test.kind))
             || self.targets.iter().any(|target| is_server(&target.backend));
+        if let Some(model) = self
+            .models
+            .values()
+            .iter()
+            .find(|model| model.weights.is_some() && !on_server(model))
+        {
+            return Err(format!(
+                "[model] has weights beside source = {:?}: `weights` says what a server has, whose source is \
+                 \"server:NAME\"",
+                model.source
+            ));
+        }
         if !any {
             return Ok(());
         }
@@ -89,6 +101,19 @@ impl Config {
         }
         if models.iter().any(|model| model.on_server() == Some("")) {
             return Err("source = \"server:\" lacks the model's name: write server:NAME".into());
+        }
+        let twice = |model: &&ModelConfig| {
+            model
+                .weights
+                .as_ref()
+                .is_some_and(|weights| weights.starts_with(SERVER))
+        };
+        if let Some(model) = models.iter().find(twice) {
+            return Err(format!(
+                "weights = {:?} in [model] is on a server, too: give a folder, hf:OWNER/NAME or gguf:FILE of what the \
+                 server has",
+                model.weights.as_deref().unwrap_or_default()
+            ));
         }
         if !self.tests.iter().all(|test| serves(test.kind)) {
             return Err(

@@ -24,6 +24,14 @@ enum Role {
 }
 
 impl Message {
+    /// A user's.
+    pub(super) fn question(content: &str) -> Self {
+        Self {
+            role: Role::User,
+            content: content.to_owned(),
+        }
+    }
+
     /// Whether the model answers it.
     pub(super) fn is_question(&self) -> bool {
         self.role == Role::User

@@ -12,7 +12,7 @@ use crate::config::QuantisationConfig;
 use crate::prompt::{encode, read_tokenizer};
 
 /// mlxbench's own text: a few thousand tokens of eight kinds of prose, written for this.
-const OWN_TEXT: &str = include_str!("../quantisation/text.txt");
+pub(super) const OWN_TEXT: &str = include_str!("../quantisation/text.txt");
 
 /// Tokens of a passage at most, the begin token included.
 const LENGTH: usize = 256;

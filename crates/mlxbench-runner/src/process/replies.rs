@@ -17,6 +17,8 @@ use super::WorkerError;
 pub(super) const SHORT: usize = 1 << 20;
 /// Bytes of a request to a server at most, without the times of its text.
 const SERVED: usize = 1 << 13;
+/// Bytes of a token that a server names.
+const NAMED: usize = 1 << 10;
 /// Pieces of text that a token comes in at most.
 const MOST_CHUNKS: usize = 4;
 /// What to do with a worker that isn't ours.
@@ -56,6 +58,10 @@ pub(super) fn longest(request: &Request) -> usize {
         Request::Serve(serve) => (
             serve.requests,
             SERVED + serve.new_tokens.saturating_mul(MOST_CHUNKS * time),
+        ),
+        Request::Logprobs(asked) => (
+            asked.new_tokens,
+            (asked.likeliest + 1).saturating_mul(NAMED),
         ),
         _ => return SHORT,
     };
@@ -273,6 +279,7 @@ pub(super) fn unexpected(reply: &Reply) -> WorkerError {
         Reply::Served(_) => "served",
         Reply::Probed { .. } => "probed",
         Reply::Tried { .. } => "tried",
+        Reply::Logprobs(_) => "logprobs",
         Reply::Error { .. } => "error",
     };
     wrong(format!("the worker answered `{name}` out of turn"))

@@ -1,6 +1,6 @@
 //! What a worker answers of its requests to a server, taken with care.
 
-use mlxbench_core::protocol::Served;
+use mlxbench_core::protocol::{Logprobs, Served};
 use mlxbench_core::results::check::served as checked_request;
 use mlxbench_core::results::{FailureKind, ServedRequest};
 use mlxbench_core::text::quotable;
@@ -36,4 +36,28 @@ pub(super) fn checked(served: Served, count: usize) -> Result<Vec<ServedRequest>
         )),
         false => Ok(requests),
     }
+}
+
+/// What a server told of some of the `most` tokens that it was asked for.
+///
+/// # Errors
+/// When it told of none or of more, or a number is no logarithm of a probability.
+pub(super) fn told(told: Logprobs, most: usize) -> Result<Logprobs, WorkerError> {
+    let count = told.positions.len();
+    if !(1..=most).contains(&count) {
+        return Err(wrong(format!(
+            "asked for the log-probabilities of {most} tokens, the worker answered with those of {count}"
+        )));
+    }
+    for position in &told.positions {
+        for token in position.likeliest.iter().chain([&position.chosen]) {
+            if !token.logprob.is_finite() || token.logprob > 0.0 {
+                return Err(wrong(format!(
+                    "the worker gave {} as the logarithm of a probability",
+                    token.logprob
+                )));
+            }
+        }
+    }
+    Ok(told)
 }

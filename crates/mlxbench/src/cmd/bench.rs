@@ -185,6 +185,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     let model = |source: &String| ModelConfig {
         source: source.clone(),
         fallback: None,
+        weights: None,
     };
     let config = Config {
         name: args.name.clone(),
