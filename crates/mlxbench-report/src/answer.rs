@@ -74,16 +74,12 @@ fn memory(digest: &Digest<'_>, fastest: &Row) -> Option<String> {
 
 fn work(digest: &Digest<'_>) -> String {
     let result = digest.result;
-    if result
-        .run
-        .tests
-        .iter()
-        .any(|test| test.as_serve().is_some())
-    {
-        return "Not checked: servers answer with text of their own.".into();
-    }
+    let mut tests = result.run.tests.iter();
     let Some(reference) = &result.run.settings.reference else {
-        return "Not checked: the config has no reference.".into();
+        return match tests.any(|test| test.as_serve().is_some()) {
+            true => "Not checked: the config doesn't say which weights the servers have.".into(),
+            false => "Not checked: the config has no reference.".into(),
+        };
     };
     let reference = digest.name(reference);
     let measured = |target: &TargetId| {

@@ -209,8 +209,7 @@ pub(crate) fn fidelity(equivalence: &Equivalence) -> String {
         let reason = equivalence.reason.as_deref();
         return reason.unwrap_or("nothing was compared").to_owned();
     };
-    let reason = equivalence.reason.as_ref();
-    let mut text = reason.map_or_else(String::new, |reason| format!("{reason}: "));
+    let mut text = String::new();
     write!(
         text,
         "mean KL {:.1e} (largest {:.1e}), same token at {} of {} positions",

@@ -97,8 +97,9 @@ fn made(test: &ChatTest, source: &PromptSource, gemma: &GemmaConfig) -> Prompts 
 /// token.
 fn from_file(file: &Path, folder: &Path, gemma: &GemmaConfig) -> Result<Prompts> {
     let messages = messages::read(file)?;
+    let template = Template::read(folder)?;
     let tokenizer = read_tokenizer(folder)?;
-    let template = template(folder, &tokenizer, gemma)?;
+    check_begin_token(&template, &tokenizer, gemma)?;
     let questions = messages
         .iter()
         .enumerate()
@@ -125,15 +126,19 @@ pub(crate) fn question(
     tokenizer: &Tokenizer,
     gemma: &GemmaConfig,
 ) -> Result<Vec<TokenId>> {
-    let template = template(folder, tokenizer, gemma)?;
+    let template = Template::read(folder)?;
+    check_begin_token(&template, tokenizer, gemma)?;
     let asked = [Message::question(content)];
     let what = Path::new("a single question");
     ids(&asked, what, &template, (tokenizer, folder, gemma))
 }
 
-/// The template of `folder`, whose begin token is the model's.
-fn template(folder: &Path, tokenizer: &Tokenizer, gemma: &GemmaConfig) -> Result<Template> {
-    let template = Template::read(folder)?;
+/// Refuses a template whose begin token is another one than the model's.
+fn check_begin_token(
+    template: &Template,
+    tokenizer: &Tokenizer,
+    gemma: &GemmaConfig,
+) -> Result<()> {
     let (said, known) = (tokenizer.token_to_id(template.bos()), gemma.bos_token_id);
     if let (Some(said), Some(known)) = (said, known)
         && said != known
@@ -146,7 +151,7 @@ fn template(folder: &Path, tokenizer: &Tokenizer, gemma: &GemmaConfig) -> Result
             ),
         )));
     }
-    Ok(template)
+    Ok(())
 }
 
 /// The prompt that `messages`, those of `file`, make.

@@ -87,9 +87,14 @@ fn equivalence(digest: &Digest<'_>, at: usize) -> Markup {
     let Some(reference) = &result.run.settings.reference else {
         return html! {};
     };
+    let mut tests = result.run.tests.iter();
+    let what = match tests.any(|test| test.as_serve().is_some()) {
+        true => "Log-probabilities that servers told,",
+        false => "Logits",
+    };
     html! {
         @if !result.equivalences.is_empty() {
-            h3 { "Logits compared with " (digest.name(reference).to_string()) }
+            h3 { (what) " compared with " (digest.name(reference).to_string()) }
             div.scroll tabindex="0" role="region" aria-label=(format!("Equivalence with the reference, result {}", at + 1)) {
                 table {
                     thead { tr {

@@ -148,7 +148,7 @@ fn a_window_that_cannot_go_back_reads_the_history_again() {
 }
 
 /// A tokenizer of a word a letter, and a template.
-fn add_template(scene: &Scene, template: &str) {
+pub(crate) fn add_template(scene: &Scene, template: &str) {
     let words = [
         "<pad>",
         "<bos>",
@@ -183,7 +183,7 @@ fn add_template(scene: &Scene, template: &str) {
     .unwrap();
 }
 
-const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message.role }} : {{ message.content }} \
+pub(crate) const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message.role }} : {{ message.content }} \
                         {% endfor %}{% if add_generation_prompt %}assistant : {% endif %}";
 
 fn messages(roles: &[&str]) -> String {

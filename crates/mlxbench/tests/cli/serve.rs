@@ -1,5 +1,7 @@
 //! Servers, measured from their clients' side: a scripted one behind the real worker and the real command line.
 
+mod logprobs;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
