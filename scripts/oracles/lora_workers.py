@@ -5,9 +5,10 @@ From the repository's root, in a Python with torch and transformers (scripts/pee
     .native/peers/transformers/bin/python scripts/oracles/lora_workers.py WORKER...
 
 A worker is a program that speaks the protocol, such as scripts/peers/mlx-lm. Each trains on the CPU in f32 what a
-golden says; the line of a golden has the largest differences of losses and of gradients' norms, as shares. Before the
-first update adapters do nothing: where the first loss is off, the model is another, whatever the training. Ends with 1
-where a worker that loads the model and trains is further off than our adapters may be.
+golden says: without gradient checkpointing, with it, and without it again. The line of a golden has the largest
+differences of losses and of gradients' norms, as shares. Before the first update adapters do nothing: where the first
+loss is off, the model is another, whatever the training. Ends with 1 where a worker that loads the model and trains is
+further off than our adapters may be.
 """
 
 import json
@@ -59,14 +60,15 @@ def flat(lists):
     return [number for numbers in lists for number in numbers]
 
 
-def compare(worker, case):
+def compare(worker, case, checkpointing):
     """How far losses and norms are off, or the worker's own words."""
-    reply = worker.train(case["lora"], [case["rows"]] * len(case["losses"]), gradients=True)
+    lora = case["lora"] | ({"gradient_checkpointing": True} if checkpointing else {})
+    reply = worker.train(lora, [case["rows"]] * len(case["losses"]), gradients=True)
     if reply["type"] == "error":
         return f"{reply['kind']}: {reply['message']}", reply["kind"] == "unsupported"
     first, loss = (off(reply["losses"][:count], case["losses"][:count]) for count in (1, None))
     norm = off(flat(reply["gradient_norms"]), flat(case["norms"]))
-    words = (f"{case['lora']['modules']}, {len(case['rows'])} rows: first loss off by {first:.0e}, "
+    words = (f"{lora['modules']}, {len(case['rows'])} rows{', checkpointing' * checkpointing}: first loss off by {first:.0e}, "
              f"losses by {loss:.0e}, norms by {norm:.0e}")
     return words, loss <= LOSS and norm <= NORM
 
@@ -88,7 +90,8 @@ def main():
                 if loaded["type"] == "error":
                     outcomes = [(f"doesn't load it: {loaded['message'].splitlines()[0]}", True)]
                 else:
-                    outcomes = [compare(worker, case) for case in json.loads(path.read_text())]
+                    outcomes = [compare(worker, case, checkpointing) for case in json.loads(path.read_text())
+                                for checkpointing in (False, True, False)]
                 for words, is_right in outcomes:
                     bad += not is_right
                     print(f"{path.parent.name} {worker.identity['backend']} {words}{'' if is_right else '  WRONG'}",

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers
 import mlx.utils
-from mlx_lm.tuner.trainer import default_loss
+from mlx_lm.tuner.trainer import default_loss, grad_checkpoint
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
@@ -18,6 +18,9 @@ class MlxLmTrainer:
         self.model, self.lora, self.gradients_wanted = model, lora, gradients
         self.found = list(adapters(lora, model.layers))
         self.wired = None
+        # What `grad_checkpoint` replaces, for all layers of the class.
+        self.layer = type(model.layers[0])
+        self.plain_call = self.layer.__call__
 
     def start(self):
         mx.reset_peak_memory()
@@ -29,6 +32,8 @@ class MlxLmTrainer:
         for name, owner, projection in self.found:
             layer = owner[projection]
             layer.lora_a = mx.array(initial_a(lora, name, layer.lora_a.shape[0])).T
+        if lora.get("gradient_checkpointing"):
+            grad_checkpoint(model.layers[0])
         # mlx_lm.lora's default leaves the correction of the bias off.
         self.optimizer = mlx.optimizers.AdamW(
             lora["learning_rate"], betas=list(BETAS), eps=EPS, weight_decay=lora["weight_decay"], bias_correction=True)
@@ -72,6 +77,7 @@ class MlxLmTrainer:
         return mx.get_peak_memory()
 
     def close(self):
+        self.layer.__call__ = self.plain_call
         for _, owner, projection in self.found:
             owner[projection] = getattr(owner[projection], "linear", owner[projection])
         self.model.eval()

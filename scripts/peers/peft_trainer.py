@@ -36,6 +36,9 @@ class PeftTrainer:
             r=lora["rank"], lora_alpha=lora["scale"] * lora["rank"], lora_dropout=0.0, bias="none",
             target_modules="|".join(map(re.escape, names)))
         self.adapted = self.peft.get_peft_model(model, config)
+        if lora.get("gradient_checkpointing"):
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            self.set_training(True)
         self.matrices = []
         for name, owner, projection in found:
             layer = getattr(owner, projection)
@@ -48,6 +51,12 @@ class PeftTrainer:
             self.matrices, lr=lora["learning_rate"], betas=BETAS, eps=EPS, weight_decay=lora["weight_decay"],
             fused=True)
         self.synchronize()
+
+    def set_training(self, mode):
+        """Of the layers alone and not of their parts: transformers recomputes layers in training only, in which parts
+        would have dropout."""
+        for layer in decoder_layers(self.model):
+            layer.training = mode
 
     def synchronize(self):
         if self.device.type == "cuda":
@@ -74,6 +83,9 @@ class PeftTrainer:
     def close(self):
         if self.adapted is not None:
             self.adapted.unload()
+        if self.lora.get("gradient_checkpointing"):
+            self.model.gradient_checkpointing_disable()
+            self.set_training(False)
 
 
 def decoder_layers(model):

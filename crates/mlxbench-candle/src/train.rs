@@ -6,8 +6,8 @@ mod frozen;
 mod loss;
 mod parts;
 
-use candle_core::{DType, Device, Tensor, Var};
-use mlxbench_core::gemma::train::LayerAdapters;
+use candle_core::{DType, Device, Tensor};
+use mlxbench_core::gemma::train::{Text, Trainable};
 use mlxbench_core::lora::{
     Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
 };
@@ -24,7 +24,7 @@ pub(crate) struct LoraTrainer<'a> {
     lora: Lora,
     adapters: Vec<Adapter>,
     /// `A` and `B` of each adapter, one behind the other. f32.
-    matrices: Vec<Var>,
+    matrices: Vec<Tensor>,
     optimizer: AdamW,
     last: Option<Step>,
 }
@@ -56,7 +56,7 @@ impl<'a> LoraTrainer<'a> {
         let matrices = adapters.iter().map(|adapter| fresh(adapter, lora, device));
         let matrices = matrices.collect::<Result<Vec<_>, _>>();
         let matrices = matrices.map_err(Error::framework)?;
-        let matrices: Vec<Var> = matrices.into_iter().flatten().collect();
+        let matrices: Vec<Tensor> = matrices.into_iter().flatten().collect();
         Ok(Self {
             optimizer: AdamW::new(&matrices).map_err(Error::framework)?,
             model,
@@ -67,39 +67,33 @@ impl<'a> LoraTrainer<'a> {
         })
     }
 
-    /// The mean loss over all tokens but a row's first. A scalar in f32.
-    fn forward(&self, tokens: &TokenBatch) -> Result<Tensor> {
+    /// The mean loss over all tokens but a row's first, and its gradients.
+    fn loss_and_gradients(&self, tokens: &TokenBatch) -> Result<Step> {
         let model = self.model;
         let spans = model.decoder.text(tokens.batch(), tokens.len())?;
-        let on_layers = LayerAdapters::of_layers(
-            &self.lora,
-            model.config.num_layers(),
-            &self.adapters,
-            self.matrices
-                .iter()
-                .map(|matrix| matrix.as_tensor().clone()),
-        );
-        let ids = model.upload(tokens)?;
-        let forward = || {
-            let (x, inputs) = model.embed(&ids)?;
-            let hidden = model.decoder.train(x, &inputs, &spans, &on_layers)?;
-            let learned = tokens.len() - 1;
-            let logits = model.logits_with_gradient(&hidden.narrow(1, 0, learned)?)?;
-            loss::mean_cross_entropy(&logits, &ids.narrow(1, 1, learned)?)
+        let trainable = Trainable {
+            lora: &self.lora,
+            adapters: &self.adapters,
+            matrices: &self.matrices,
         };
-        forward().map_err(Error::framework)
-    }
-
-    /// Its gradients, one for each matrix.
-    fn backward(&self, loss: &Tensor) -> candle_core::Result<Vec<Tensor>> {
-        let mut store = loss.backward()?;
-        let gradients = self.matrices.iter().enumerate().map(|(index, matrix)| {
-            store.remove(matrix.as_tensor()).ok_or_else(|| {
-                let name = self.adapters[index / 2].name();
-                candle_core::Error::msg(format!("candle lost a gradient of {name}"))
-            })
-        });
-        gradients.collect()
+        let ids = model.upload(tokens)?;
+        let step = || {
+            let (x, inputs) = model.embed(&ids)?;
+            let learned = tokens.len() - 1;
+            let following = ids.narrow(1, 1, learned)?;
+            let loss = |hidden: &Tensor| {
+                let logits = model.logits_with_gradient(&hidden.narrow(1, 0, learned)?)?;
+                loss::mean_cross_entropy(&logits, &following)
+            };
+            let text = Text {
+                x,
+                inputs: &inputs,
+                spans: &spans,
+            };
+            model.decoder.loss_and_gradients(&text, &trainable, loss)
+        };
+        let (loss, gradients) = step().map_err(Error::framework)?;
+        Ok(Step { loss, gradients })
     }
 
     fn last(&self) -> Result<&Step> {
@@ -117,14 +111,12 @@ impl Trainer for LoraTrainer<'_> {
         check_batch(tokens, &self.model.config)?;
         // The last step's gradients go first.
         self.last = None;
-        let loss = self.forward(tokens)?;
-        let gradients = self.backward(&loss).map_err(Error::framework)?;
+        let step = self.loss_and_gradients(tokens)?;
         let updated = self
             .optimizer
-            .update(&self.lora, &self.matrices, &gradients);
+            .update(&self.lora, &mut self.matrices, &step.gradients);
         updated.map_err(Error::framework)?;
-        let loss = loss.detach();
-        self.last = Some(Step { loss, gradients });
+        self.last = Some(step);
         Ok(())
     }
 
@@ -140,9 +132,9 @@ impl Trainer for LoraTrainer<'_> {
 }
 
 /// The initial `A` and `B` of an adapter.
-fn fresh(adapter: &Adapter, lora: &Lora, device: &Device) -> candle_core::Result<[Var; 2]> {
+fn fresh(adapter: &Adapter, lora: &Lora, device: &Device) -> candle_core::Result<[Tensor; 2]> {
     let a = adapter.initial_a(lora);
     let a = Tensor::from_vec(a, (lora.rank, adapter.in_features), device)?;
     let b = Tensor::zeros((adapter.out_features, lora.rank), DType::F32, device)?;
-    Ok([Var::from_tensor(&a)?, Var::from_tensor(&b)?])
+    Ok([a, b])
 }

@@ -56,7 +56,8 @@ impl Steps {
 }
 
 impl Golden {
-    /// Takes the reference's steps on `backend` at `placement`. No step is compared where there is no reference.
+    /// Takes the reference's steps on `backend` at `placement`, without and with gradient checkpointing, which changes
+    /// neither losses nor gradients. No step is compared where there is no reference.
     ///
     /// # Errors
     /// When the backend fails, or the file can't be read.
@@ -71,8 +72,11 @@ impl Golden {
             return Ok(steps);
         }
         let mut model = self.load(backend, placement)?;
-        for case in cases {
-            self.compare_case(&mut model, &case, &mut steps)?;
+        for mut case in cases {
+            for gradient_checkpointing in [false, true] {
+                case.lora.gradient_checkpointing = gradient_checkpointing;
+                self.compare_case(&mut model, &case, &mut steps)?;
+            }
         }
         Ok(steps)
     }

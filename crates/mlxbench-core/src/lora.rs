@@ -41,6 +41,10 @@ pub struct Lora {
     pub weight_decay: f32,
     /// Of the initial values.
     pub seed: u64,
+    /// Whether a layer's intermediate values are computed again in the backward pass instead of being kept for it.
+    /// Losses and gradients are the same; less memory is taken, and more time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
 }
 
 /// Which projections of a layer have an adapter.
@@ -80,6 +84,7 @@ impl Default for Lora {
             learning_rate: 1e-5,
             weight_decay: 0.0,
             seed: 0,
+            gradient_checkpointing: false,
         }
     }
 }
@@ -183,9 +188,14 @@ impl fmt::Display for Lora {
             rank,
             layers,
             modules,
+            gradient_checkpointing,
             ..
         } = self;
-        write!(f, "LoRA of rank {rank} on {modules} of {layers} layers")
+        write!(f, "LoRA of rank {rank} on {modules} of {layers} layers")?;
+        match gradient_checkpointing {
+            true => f.write_str(" with gradient checkpointing"),
+            false => Ok(()),
+        }
     }
 }
 

@@ -8,17 +8,15 @@ mod parts;
 use mlx_rs::error::Result as MlxResult;
 use mlx_rs::ops::indexing::TryIndexOp;
 use mlx_rs::ops::zeros_dtype;
-use mlx_rs::transforms::{async_eval, eval, value_and_grad_with_argnums};
+use mlx_rs::transforms::{async_eval, eval};
 use mlx_rs::{Array, Dtype, memory, with_stream};
-use mlxbench_core::gemma::parts::Spans;
-use mlxbench_core::gemma::train::LayerAdapters;
+use mlxbench_core::gemma::train::{Text, Trainable};
 use mlxbench_core::lora::{
     Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
 };
 use mlxbench_core::{Error, Result, TokenBatch};
 
 use crate::backend::{framework, synchronize};
-use crate::framework::Mlx;
 use crate::model::{GemmaModel, upload};
 use adamw::AdamW;
 
@@ -70,31 +68,31 @@ impl<'a> LoraTrainer<'a> {
         })
     }
 
-    /// The mean loss over all tokens but a row's first, a scalar in f32, and its gradients, one for each matrix.
+    /// The mean loss over all tokens but a row's first, and its gradients.
     fn loss_and_gradients(&self, tokens: &TokenBatch) -> Result<Step> {
-        let spans = self.model.decoder.text(tokens.batch(), tokens.len())?;
-        let ids = upload(tokens);
-        let all: Vec<i32> = (0..self.matrices.len() as i32).collect();
-        let loss = |matrices: &[Array]| self.forward(matrices, &ids, &spans).map(|loss| vec![loss]);
-        let (mut losses, gradients) =
-            value_and_grad_with_argnums(loss, &all[..])(&self.matrices).map_err(framework)?;
-        let loss = losses.pop();
-        let loss = loss.ok_or_else(|| Error::Framework("MLX gives no loss".into()))?;
-        Ok(Step { loss, gradients })
-    }
-
-    fn forward(&self, matrices: &[Array], ids: &Array, spans: &Spans<Mlx>) -> MlxResult<Array> {
         let model = self.model;
-        let on_layers = LayerAdapters::of_layers(
-            &self.lora,
-            model.config.num_layers(),
-            &self.adapters,
-            matrices.iter().cloned(),
-        );
-        let (x, inputs) = model.embed(ids)?;
-        let hidden = model.decoder.train(x, &inputs, spans, &on_layers)?;
-        let logits = model.logits_with_gradient(&hidden.try_index((.., ..-1, ..))?)?;
-        loss::mean_cross_entropy(&logits, &ids.try_index((.., 1..))?)
+        let spans = model.decoder.text(tokens.batch(), tokens.len())?;
+        let trainable = Trainable {
+            lora: &self.lora,
+            adapters: &self.adapters,
+            matrices: &self.matrices,
+        };
+        let ids = upload(tokens);
+        let step = || {
+            let (x, inputs) = model.embed(&ids)?;
+            let loss = |hidden: &Array| {
+                let logits = model.logits_with_gradient(&hidden.try_index((.., ..-1, ..))?)?;
+                loss::mean_cross_entropy(&logits, &ids.try_index((.., 1..))?)
+            };
+            let text = Text {
+                x,
+                inputs: &inputs,
+                spans: &spans,
+            };
+            model.decoder.loss_and_gradients(&text, &trainable, loss)
+        };
+        let (loss, gradients) = step().map_err(framework)?;
+        Ok(Step { loss, gradients })
     }
 
     /// Has MLX compute what the step left behind; on a GPU it may go on meanwhile.

@@ -374,13 +374,18 @@ fn of_training(test: &LoraTest) -> String {
         modules,
         batch,
         tokens,
+        gradient_checkpointing,
         ..
     } = test;
     let modules = match modules {
         LoraModules::QueryValue => "queries and values",
         LoraModules::All => "all projections",
     };
+    let checkpointing = match gradient_checkpointing {
+        true => ", with gradient checkpointing",
+        false => "",
+    };
     format!(
-        "LoRA steps of {batch} x {tokens} tokens, rank {rank} on {modules} of the last {layers} layers"
+        "LoRA steps of {batch} x {tokens} tokens, rank {rank} on {modules} of the last {layers} layers{checkpointing}"
     )
 }

@@ -4,7 +4,7 @@ mod adamw;
 mod loss;
 mod parts;
 
-use mlxbench_core::gemma::train::LayerAdapters;
+use mlxbench_core::gemma::train::{Text, Trainable};
 use mlxbench_core::lora::{
     Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
 };
@@ -22,7 +22,7 @@ pub(crate) struct LoraTrainer<'a> {
     network: &'a Network,
     lora: Lora,
     adapters: Vec<Adapter>,
-    /// `A` and `B` of each adapter, one behind the other, with gradients. f32.
+    /// `A` and `B` of each adapter, one behind the other. f32.
     matrices: Vec<Tensor>,
     optimizer: AdamW,
     last: Option<Step>,
@@ -68,29 +68,37 @@ impl<'a> LoraTrainer<'a> {
         })
     }
 
-    /// The mean loss over all tokens but a row's first. A scalar in f32.
-    fn forward(&self, tokens: &TokenBatch) -> Result<Tensor> {
+    /// The mean loss over all tokens but a row's first, and its gradients.
+    fn loss_and_gradients(&self, tokens: &TokenBatch) -> Result<Step> {
         let (network, device) = (self.network, self.network.place.device);
         let spans = network.decoder.text(tokens.batch(), tokens.len())?;
-        let on_layers = LayerAdapters::of_layers(
-            &self.lora,
-            network.config.num_layers(),
-            &self.adapters,
-            self.matrices.iter().map(Tensor::shallow_clone),
-        );
-        let forward = || {
+        let trainable = Trainable {
+            lora: &self.lora,
+            adapters: &self.adapters,
+            matrices: &self.matrices,
+        };
+        let step = || {
             let ids: Vec<i64> = tokens.ids().iter().map(|&id| id.into()).collect();
             let shape = [tokens.batch() as i64, tokens.len() as i64];
             let ids = Tensor::f_from_slice(&ids)?
                 .f_view(shape)?
                 .f_to_device(device)?;
             let (x, inputs) = network.embed(&ids)?;
-            let hidden = network.decoder.train(x, &inputs, &spans, &on_layers)?;
-            let before = hidden.f_narrow(1, 0, shape[1] - 1)?;
-            let logits = network.logits_with_gradient(&before)?;
-            loss::mean_cross_entropy(&logits, &ids.f_narrow(1, 1, shape[1] - 1)?)
+            let following = ids.f_narrow(1, 1, shape[1] - 1)?;
+            let loss = |hidden: &Tensor| {
+                let before = hidden.f_narrow(1, 0, shape[1] - 1)?;
+                let logits = network.logits_with_gradient(&before)?;
+                loss::mean_cross_entropy(&logits, &following)
+            };
+            let text = Text {
+                x,
+                inputs: &inputs,
+                spans: &spans,
+            };
+            network.decoder.loss_and_gradients(&text, &trainable, loss)
         };
-        forward().map_err(framework)
+        let (loss, gradients) = step().map_err(framework)?;
+        Ok(Step { loss, gradients })
     }
 
     fn last(&self) -> Result<&Step> {
@@ -104,15 +112,12 @@ impl Trainer for LoraTrainer<'_> {
         check_batch(tokens, &self.network.config)?;
         // The last step's gradients go first.
         self.last = None;
-        let loss = self.forward(tokens)?;
-        let gradients = Tensor::f_run_backward(&[&loss], &self.matrices, false, false);
-        let gradients = gradients.map_err(framework)?;
+        let step = self.loss_and_gradients(tokens)?;
         let updated = self
             .optimizer
-            .update(&self.lora, &mut self.matrices, &gradients);
+            .update(&self.lora, &mut self.matrices, &step.gradients);
         updated.map_err(framework)?;
-        let loss = loss.f_detach().map_err(framework)?;
-        self.last = Some(Step { loss, gradients });
+        self.last = Some(step);
         Ok(())
     }
 
@@ -139,5 +144,5 @@ fn fresh(adapter: &Adapter, lora: &Lora, device: Device) -> Result<[Tensor; 2], 
         .f_to_device(device)?;
     let b = shape(adapter.out_features, lora.rank);
     let b = Tensor::f_zeros(b, (Kind::Float, device))?;
-    Ok([a.f_set_requires_grad(true)?, b.f_set_requires_grad(true)?])
+    Ok([a, b])
 }

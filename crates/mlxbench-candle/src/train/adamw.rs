@@ -1,6 +1,6 @@
 //! AdamW, written out: `mlxbench_core::lora::Update` has the formula.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor};
 use mlxbench_core::lora::{BETAS, EPS, Lora};
 
 /// Running means for each matrix, in f32.
@@ -14,7 +14,7 @@ pub(super) struct AdamW {
 }
 
 impl AdamW {
-    pub(super) fn new(matrices: &[Var]) -> Result<Self> {
+    pub(super) fn new(matrices: &[Tensor]) -> Result<Self> {
         let zeros = || {
             let zeros = matrices.iter().map(|matrix| matrix.zeros_like());
             zeros.collect::<Result<Vec<_>>>()
@@ -30,21 +30,19 @@ impl AdamW {
     pub(super) fn update(
         &mut self,
         lora: &Lora,
-        matrices: &[Var],
+        matrices: &mut [Tensor],
         gradients: &[Tensor],
     ) -> Result<()> {
         self.steps += 1;
         let update = lora.update(self.steps);
-        let of_all = matrices.iter().zip(gradients);
+        let of_all = matrices.iter_mut().zip(gradients);
         let means = self.means.iter_mut().zip(&mut self.squares);
         for ((matrix, gradient), (mean, square)) in of_all.zip(means) {
-            let gradient = gradient.detach();
-            *mean = ((&*mean * BETAS[0])? + (&gradient * (1.0 - BETAS[0]))?)?;
+            *mean = ((&*mean * BETAS[0])? + (gradient * (1.0 - BETAS[0]))?)?;
             *square = ((&*square * BETAS[1])? + (gradient.sqr()? * (1.0 - BETAS[1]))?)?;
             let root = ((square.sqrt()? * update.root)? + EPS)?;
             let step = ((&*mean * update.rate)? / root)?;
-            let value = matrix.as_detached_tensor();
-            matrix.set(&((value * update.keep)? - step)?)?;
+            *matrix = ((&*matrix * update.keep)? - step)?;
         }
         Ok(())
     }

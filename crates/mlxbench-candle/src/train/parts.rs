@@ -1,7 +1,7 @@
 //! A layer's parts, through which gradients pass. candle's fused kernels (`softmax_last_dim`, `rms_norm`, `rope`,
 //! `sdpa`) and writes into a cache lose them without a word, so all is composed.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Error, Result, Tensor, Var};
 use candle_nn::ops::rms_norm_slow;
 use candle_nn::rotary_emb::rope_slow;
 use mlxbench_core::gemma::AttentionSpec;
@@ -24,6 +24,28 @@ impl RmsNorm {
 }
 
 impl Differentiable for Candle {
+    fn value_and_gradients(
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+        at: &[Tensor],
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let leaves: Vec<Var> = at.iter().map(Var::from_tensor).collect::<Result<_>>()?;
+        let tensors: Vec<Tensor> = leaves.iter().map(|leaf| leaf.as_tensor().clone()).collect();
+        let value = f(&tensors)?;
+        let mut store = value.backward()?;
+        let gradients = tensors.iter().enumerate().map(|(index, leaf)| {
+            let gradient = store.remove(leaf).ok_or_else(|| {
+                let (number, all) = (index + 1, at.len());
+                Error::msg(format!("candle lost gradient {number} of {all}"))
+            });
+            Ok(gradient?.detach())
+        });
+        Ok((value.detach(), gradients.collect::<Result<_>>()?))
+    }
+
+    fn dot(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        (x * y)?.sum_all()
+    }
+
     fn mask_of_text(pass: &Pass, _: &AttentionSpec, place: &Place) -> Result<Option<Tensor>> {
         mask_in_f32(pass, place)
     }

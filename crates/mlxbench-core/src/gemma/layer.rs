@@ -4,6 +4,8 @@ mod train;
 
 use std::fmt;
 
+pub(in crate::gemma) use train::OfText;
+
 use crate::gemma::parts::{
     Attention, Cache, Experts, Framework, Heads, Mlp, Norm, PerLayerInput, Rope, Span,
 };

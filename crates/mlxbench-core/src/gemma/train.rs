@@ -2,8 +2,11 @@
 //! text and without a KV cache. Kernels for running a model lose them in some frameworks, and memory that is written in
 //! place loses what a backward pass needs. How the parts make a layer stands in [`crate::gemma::Layer`], once for all.
 
+use std::fmt;
+use std::ops::Range;
+
 use crate::gemma::AttentionSpec;
-use crate::gemma::parts::{Framework, Heads};
+use crate::gemma::parts::{Framework, Heads, Spans};
 use crate::gemma::pass::Pass;
 use crate::lora::{Adapter, Lora, Module};
 
@@ -33,25 +36,24 @@ impl<T> Default for LayerAdapters<T> {
 }
 
 impl<T> LayerAdapters<T> {
-    /// Those of each of `layers` layers, of `matrices`: `A` and `B` of each of `adapters`, one behind the other.
-    pub fn of_layers(
+    /// Those of one layer, of `matrices`: `A` and `B` of each of its `adapters`, one behind the other.
+    pub(in crate::gemma) fn new(
         lora: &Lora,
-        layers: usize,
         adapters: &[Adapter],
         matrices: impl IntoIterator<Item = T>,
-    ) -> Vec<Self> {
-        let mut of_layers: Vec<Self> = (0..layers).map(|_| Self::default()).collect();
+    ) -> Self {
+        let mut of_layer = Self::default();
         let mut matrices = matrices.into_iter();
         for adapter in adapters {
             if let (Some(a), Some(b)) = (matrices.next(), matrices.next()) {
-                of_layers[adapter.layer].of_modules[adapter.module as usize] = Some(LowRank {
+                of_layer.of_modules[adapter.module as usize] = Some(LowRank {
                     a,
                     b,
                     scale: lora.scale.into(),
                 });
             }
         }
-        of_layers
+        of_layer
     }
 
     /// That on `module`, where there is one.
@@ -60,10 +62,78 @@ impl<T> LayerAdapters<T> {
     }
 }
 
+/// What is trained.
+#[derive(Debug, Clone, Copy)]
+pub struct Trainable<'a, T> {
+    /// How.
+    pub lora: &'a Lora,
+    /// Layer by layer, as [`crate::lora::adapters`] has them.
+    pub adapters: &'a [Adapter],
+    /// `A` and `B` of each adapter, one behind the other. f32, and constants to autograd.
+    pub matrices: &'a [T],
+}
+
+impl<'a, T> Trainable<'a, T> {
+    /// Where the matrices of the layer `index` are.
+    pub(in crate::gemma) fn range(&self, index: usize) -> Range<usize> {
+        let before = |limit| {
+            self.adapters
+                .partition_point(|adapter| adapter.layer < limit)
+        };
+        2 * before(index)..2 * before(index + 1)
+    }
+
+    /// Those of the layer `index`.
+    pub(in crate::gemma) fn of(&self, index: usize) -> &'a [T] {
+        &self.matrices[self.range(index)]
+    }
+
+    /// The adapters of the layer `index`, with `matrices` in the place of its own.
+    pub(in crate::gemma) fn on_layer(
+        &self,
+        index: usize,
+        matrices: impl IntoIterator<Item = T>,
+    ) -> LayerAdapters<T> {
+        let Range { start, end } = self.range(index);
+        LayerAdapters::new(self.lora, &self.adapters[start / 2..end / 2], matrices)
+    }
+}
+
+/// What goes into the layers for a whole text.
+pub struct Text<'a, F: Framework> {
+    /// Embeddings, of shape `[batch, tokens, hidden_size]`.
+    pub x: F::Tensor,
+    /// Those for each layer, where there are any.
+    pub inputs: &'a [F::Tensor],
+    /// Of [`Decoder::text`](crate::gemma::Decoder::text).
+    pub spans: &'a Spans<F>,
+}
+
+impl<F: Framework> fmt::Debug for Text<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").finish_non_exhaustive()
+    }
+}
+
 /// A framework whose parts pass gradients on. Shapes are those of [`crate::gemma::parts`]. Weights have no gradient.
 ///
 /// Errors are the framework's own.
 pub trait Differentiable: Framework {
+    /// The scalar that `f` gives for `at`, and its gradients, one for each of `at`, by the framework's autograd. `f`
+    /// must depend on each. Nothing that is given is kept for another backward pass.
+    fn value_and_gradients(
+        f: impl Fn(&[Self::Tensor]) -> Result<Self::Tensor, Self::Error>,
+        at: &[Self::Tensor],
+    ) -> Result<(Self::Tensor, Vec<Self::Tensor>), Self::Error>;
+
+    /// The sum over all elements of `x * y`, a scalar.
+    fn dot(x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// Has `tensors` computed where the framework would put that off, so that what they are made of needn't be kept.
+    fn settle(_tensors: &[Self::Tensor]) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// The mask of a pass over a whole text, as [`Differentiable::attend`] takes it.
     fn mask_of_text(
         pass: &Pass,

@@ -5,8 +5,11 @@ use crate::backend::{ContextShape, Model};
 use crate::lora::{Lora, Trainer, adapters, check_batch, no_step};
 use crate::{Error, Nanos, Result, TokenBatch};
 
-/// How many times a forward pass's time a step takes: the backward pass is counted as two, as the field does.
-const PASSES: u64 = 3;
+/// How many times a forward pass's time a step takes: the backward pass is counted as two, as the field does, and
+/// gradient checkpointing as one more.
+fn passes(lora: &Lora) -> u64 {
+    3 + u64::from(lora.gradient_checkpointing)
+}
 
 /// Trains adapters that don't exist. The loss is that of chance before the first step, and each step takes a tenth of
 /// what is left. The gradient of every `A` is 0 in the first step, and 1 / (2 steps) after; that of every `B` is
@@ -15,6 +18,7 @@ const PASSES: u64 = 3;
 pub struct MockTrainer<'a> {
     model: &'a mut MockModel,
     adapters: usize,
+    passes: u64,
     steps: u32,
 }
 
@@ -32,6 +36,7 @@ impl<'a> MockTrainer<'a> {
         })?;
         Ok(Self {
             adapters: adapters(lora, &model.config).len(),
+            passes: passes(lora),
             model,
             steps: 0,
         })
@@ -55,7 +60,7 @@ impl Trainer for MockTrainer<'_> {
         check_batch(tokens, &self.model.config)?;
         let tokens = (tokens.batch() * tokens.len()) as u64;
         let forward = self.model.script.prefill_ns_per_token * tokens;
-        self.model.work(PASSES * forward);
+        self.model.work(self.passes * forward);
         self.steps += 1;
         Ok(())
     }

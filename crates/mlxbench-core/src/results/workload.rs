@@ -390,6 +390,7 @@ mod tests {
             batch: 4,
             tokens: 512,
             steps: 3,
+            gradient_checkpointing: false,
         };
         let test = Test::from(training);
         assert_eq!(test.to_string(), "lora512 r8 l16 all b4");
@@ -412,6 +413,21 @@ mod tests {
             ..training
         };
         assert!(!Test::from(single).yields(Metric::Training));
+    }
+
+    /// A result of before there was the option says nothing of it.
+    #[test]
+    fn gradient_checkpointing_makes_another_test_and_is_off_where_nobody_says() {
+        let json = serde_json::json!({"kind": "lora", "rank": 8, "layers": 16, "modules": "q_v", "batch": 4,
+            "tokens": 512, "steps": 3});
+        let plain: Test = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(serde_json::to_value(plain).unwrap(), json);
+        let checkpointed = Test::from(LoraTest {
+            gradient_checkpointing: true,
+            ..*plain.as_lora().unwrap()
+        });
+        assert_ne!(checkpointed, plain);
+        assert_eq!(checkpointed.to_string(), "lora512 r8 l16 +checkpoint b4");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! what is multiplied; only chains that were compiled for running a model are composed anew.
 
 use mlx_rs::error::Result;
+use mlx_rs::transforms::{async_eval, value_and_grad_with_argnums};
 use mlx_rs::{Array, Dtype};
 use mlxbench_core::gemma::AttentionSpec;
 use mlxbench_core::gemma::parts::Attention as _;
@@ -18,6 +19,24 @@ use crate::per_layer::PerLayerInput;
 use crate::rope::Rope;
 
 impl Differentiable for Mlx {
+    fn value_and_gradients(
+        f: impl Fn(&[Array]) -> Result<Array>,
+        at: &[Array],
+    ) -> Result<(Array, Vec<Array>)> {
+        let all: Vec<i32> = (0..at.len() as i32).collect();
+        let value = |at: &[Array]| f(at).map(|value| vec![value]);
+        let (mut values, gradients) = value_and_grad_with_argnums(value, &all[..])(at)?;
+        Ok((values.swap_remove(0), gradients))
+    }
+
+    fn dot(x: &Array, y: &Array) -> Result<Array> {
+        x.multiply(y)?.sum(None)
+    }
+
+    fn settle(tensors: &[Array]) -> Result<()> {
+        async_eval(tensors)
+    }
+
     fn mask_of_text(pass: &Pass, attention: &AttentionSpec, place: &Place) -> Result<Mask> {
         Self::mask(pass, attention, place)
     }

@@ -134,20 +134,25 @@ impl TestConfig {
             .modules
             .clone()
             .unwrap_or(Sweep::one(Default::default()));
+        let checkpointing = self.gradient_checkpointing.clone();
+        let checkpointing = checkpointing.unwrap_or(Sweep::one(false));
         let mut tests = Vec::new();
         for &modules in modules.values() {
             for rank in counts(&self.rank, rank) {
                 for layers in counts(&self.layers, layers) {
                     for &batch in self.batch.values() {
                         for &tokens in self.prompt_tokens.values() {
-                            tests.push(Test::Lora(LoraTest {
-                                rank,
-                                layers,
-                                modules,
-                                batch: batch.get(),
-                                tokens,
-                                steps: self.steps(),
-                            }));
+                            for &gradient_checkpointing in checkpointing.values() {
+                                tests.push(Test::Lora(LoraTest {
+                                    rank,
+                                    layers,
+                                    modules,
+                                    batch: batch.get(),
+                                    tokens,
+                                    steps: self.steps(),
+                                    gradient_checkpointing,
+                                }));
+                            }
                         }
                     }
                 }

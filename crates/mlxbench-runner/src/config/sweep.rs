@@ -65,6 +65,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
         f.write_str("a value or a list of values")
     }
 
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Sweep<T>, E> {
+        T::deserialize(value.into_deserializer()).map(Sweep::one)
+    }
+
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Sweep<T>, E> {
         T::deserialize(value.into_deserializer()).map(Sweep::one)
     }

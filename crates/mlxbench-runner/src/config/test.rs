@@ -83,6 +83,10 @@ pub struct TestConfig {
     /// Of `lora`: which projections have one, `q_v` or `all`; `q_v` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modules: Option<Sweep<LoraModules>>,
+    /// Of `lora`: whether a layer's intermediate values are computed again in the backward pass instead of being kept
+    /// for it; false when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_checkpointing: Option<Sweep<bool>>,
     /// Of `lora`: steps of a repetition, each on ids of its own; 4 when absent. The first one isn't in the rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<NonZeroUsize>,

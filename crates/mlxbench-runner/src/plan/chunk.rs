@@ -114,6 +114,7 @@ mod tests {
             batch: 32,
             tokens: 2048,
             steps: 4,
+            gradient_checkpointing: false,
         });
         assert_eq!(chunk_of(&[test(64, 0, 1), training], 1 << 30), 2048);
     }

@@ -376,11 +376,16 @@ impl Work<'_> {
     }
 
     /// Seconds of so many steps of a training. A backward pass counts as a forward one, since frozen weights have no
-    /// gradient; the output projection runs on all tokens.
+    /// gradient, and gradient checkpointing as one more of the layers; the output projection runs on all tokens.
     fn steps(&self, training: &LoraTest, count: usize) -> f64 {
         let head = 2 * training.batch * training.tokens * self.gemma.hidden_size;
         let head = (head * self.gemma.vocab_size) as f64 / self.rates.operations_per_second;
-        2.0 * count as f64 * (self.prefill(training.batch, 0, training.tokens) + head)
+        let passes = match training.gradient_checkpointing {
+            true => 3.0,
+            false => 2.0,
+        };
+        let layers = self.prefill(training.batch, 0, training.tokens);
+        count as f64 * (passes * layers + 2.0 * head)
     }
 
     /// Seconds of a prefill: its products, and weights read once a chunk.

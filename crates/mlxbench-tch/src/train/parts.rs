@@ -19,6 +19,21 @@ use crate::rope::Rope;
 type Result<T> = std::result::Result<T, TchError>;
 
 impl Differentiable for Torch {
+    fn value_and_gradients(
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+        at: &[Tensor],
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let leaves = at.iter().map(|at| at.f_detach()?.f_set_requires_grad(true));
+        let leaves: Vec<Tensor> = leaves.collect::<Result<_>>()?;
+        let value = f(&leaves)?;
+        let gradients = Tensor::f_run_backward(&[&value], &leaves, false, false)?;
+        Ok((value.f_detach()?, gradients))
+    }
+
+    fn dot(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        x.f_mul(y)?.f_sum(None::<Kind>)
+    }
+
     /// As for running a model, but for flash attention by its own entry, which has no gradient.
     fn mask_of_text(pass: &Pass, attention: &AttentionSpec, place: &Place) -> Result<Form> {
         let group = attention.queries_per_kv() as i64;

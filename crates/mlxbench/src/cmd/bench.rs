@@ -235,6 +235,7 @@ fn tests(args: &Args) -> anyhow::Result<Vec<TestConfig>> {
         rank: None,
         layers: None,
         modules: None,
+        gradient_checkpointing: None,
         steps: None,
         concurrency: None,
         requests: None,

@@ -60,6 +60,30 @@ fn a_training_is_timed_step_by_step_once_its_work_is_seen_to_be_the_same() {
 }
 
 #[test]
+fn trainings_with_and_without_gradient_checkpointing_are_tests_of_their_own() {
+    let scene = Scene::new();
+    let both = TRAINING.to_owned() + "gradient_checkpointing = [false, true]\n";
+    let config = beside_the_mock(&["--prefill-ns-per-token", "2000000"]);
+    scene.checked_config(&config.replace(TRAINING, &both));
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let shown = stdout(&run);
+    // Four passes of 1 ms and 16 tokens, not three.
+    for words in [
+        "lora8 r4 l2 b2",
+        "48.0 ms",
+        "lora8 r4 l2 +checkpoint b2",
+        "64.0 ms",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let result = scene.result();
+    let samples = result["samples"].as_array().unwrap().iter();
+    let checkpointed = samples.filter(|sample| sample["test"]["gradient_checkpointing"] == true);
+    assert_eq!(checkpointed.count(), 6);
+}
+
+#[test]
 fn a_gradient_that_is_wrong_makes_a_training_different() {
     let scene = Scene::new();
     let faster = ["--prefill-ns-per-token", "500000"];
@@ -136,6 +160,10 @@ fn keys_of_another_kind_are_refused_by_name() {
             "`rank` is a key of a [[test]] with kind = \"lora\"",
         ),
         (
+            "prompt_tokens = 8\ngradient_checkpointing = false",
+            "`gradient_checkpointing` is a key of a [[test]] with kind = \"lora\"",
+        ),
+        (
             "kind = \"lora\"\nprompt_tokens = 8\nsteps = 1",
             "steps = 1 leaves no step to time",
         ),
@@ -183,9 +211,10 @@ fn frameworks_train_alike() {
     }
     let scene = Scene::new();
     let targets: String = ["candle", "tch", "mlx"].map(target).concat();
-    scene.checked_config(&format!("{TRAINING}modules = \"all\"\n{targets}"));
+    let settings = "modules = \"all\"\ngradient_checkpointing = [false, true]\n";
+    scene.checked_config(&format!("{TRAINING}{settings}{targets}"));
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
-    let expected = ["candle reference", "tch equivalent", "mlx equivalent"];
-    assert_eq!(verdicts(&scene.result()), expected);
+    let of_each = ["candle reference", "tch equivalent", "mlx equivalent"];
+    assert_eq!(verdicts(&scene.result()), [of_each; 2].concat());
 }

@@ -24,6 +24,9 @@ pub struct LoraTest {
     pub tokens: usize,
     /// Steps of a repetition. The first one isn't in the rate: frameworks compile and make room in it.
     pub steps: usize,
+    /// Whether a layer's intermediate values are computed again in the backward pass instead of being kept for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
 }
 
 impl LoraTest {
@@ -35,6 +38,7 @@ impl LoraTest {
             layers: self.layers,
             modules: self.modules,
             seed,
+            gradient_checkpointing: self.gradient_checkpointing,
             ..Lora::default()
         }
     }
@@ -65,11 +69,16 @@ impl LoraTest {
         at_most("rank", self.rank, WIDTH)
     }
 
-    /// Its name without its rows: `lora512 r8 l16`, then `all` where all projections have an adapter.
+    /// Its name without its rows: `lora512 r8 l16`, then `all` where all projections have an adapter, and
+    /// `+checkpoint` with gradient checkpointing.
     pub(super) fn name(&self) -> String {
         let modules = match self.modules {
             LoraModules::QueryValue => "",
             LoraModules::All => " all",
+        };
+        let checkpointing = match self.gradient_checkpointing {
+            true => " +checkpoint",
+            false => "",
         };
         let Self {
             tokens,
@@ -77,6 +86,6 @@ impl LoraTest {
             layers,
             ..
         } = self;
-        format!("lora{tokens} r{rank} l{layers}{modules}")
+        format!("lora{tokens} r{rank} l{layers}{modules}{checkpointing}")
     }
 }

@@ -27,6 +27,7 @@ impl TestConfig {
             of(&self.rank),
             of(&self.layers),
             of(&self.modules),
+            of(&self.gradient_checkpointing),
             of(&self.concurrency),
         ]
         .into_iter()
@@ -47,7 +48,7 @@ impl TestConfig {
     fn refuse_others(&self) -> Result<(), String> {
         use TestKind::{Chat, Generate, Lora, Serve};
         let zero = zero();
-        let keys: [(&str, &[TestKind], bool); 18] = [
+        let keys: [(&str, &[TestKind], bool); 19] = [
             (
                 "prompt_tokens",
                 &[Generate, Lora, Serve],
@@ -69,6 +70,11 @@ impl TestConfig {
             ("rank", &[Lora], self.rank.is_some()),
             ("layers", &[Lora], self.layers.is_some()),
             ("modules", &[Lora], self.modules.is_some()),
+            (
+                "gradient_checkpointing",
+                &[Lora],
+                self.gradient_checkpointing.is_some(),
+            ),
             ("steps", &[Lora], self.steps.is_some()),
             ("concurrency", &[Serve], self.concurrency.is_some()),
             ("requests", &[Serve], self.requests.is_some()),
