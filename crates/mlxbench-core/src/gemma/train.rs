@@ -115,6 +115,9 @@ impl<F: Framework> fmt::Debug for Text<'_, F> {
     }
 }
 
+/// A scalar and its gradients.
+pub type ValueAndGradients<F> = (<F as Framework>::Tensor, Vec<<F as Framework>::Tensor>);
+
 /// A framework whose parts pass gradients on. Shapes are those of [`crate::gemma::parts`]. Weights have no gradient.
 ///
 /// Errors are the framework's own.
@@ -124,7 +127,7 @@ pub trait Differentiable: Framework {
     fn value_and_gradients(
         f: impl Fn(&[Self::Tensor]) -> Result<Self::Tensor, Self::Error>,
         at: &[Self::Tensor],
-    ) -> Result<(Self::Tensor, Vec<Self::Tensor>), Self::Error>;
+    ) -> Result<ValueAndGradients<Self>, Self::Error>;
 
     /// The sum over all elements of `x * y`, a scalar.
     fn dot(x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor, Self::Error>;

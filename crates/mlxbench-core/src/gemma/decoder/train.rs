@@ -8,7 +8,7 @@ use crate::backend::ContextShape;
 use crate::gemma::layer::OfText;
 use crate::gemma::parts::{Rope, Span, Spans};
 use crate::gemma::pass::Passes;
-use crate::gemma::train::{Differentiable, Text, Trainable};
+use crate::gemma::train::{Differentiable, Text, Trainable, ValueAndGradients};
 use crate::gemma::{KeysValues, LayerSpec};
 
 impl<F: Differentiable> Decoder<F> {
@@ -47,7 +47,7 @@ impl<F: Differentiable> Decoder<F> {
         text: &Text<'_, F>,
         trainable: &Trainable<'_, F::Tensor>,
         loss: impl Fn(&F::Tensor) -> Result<F::Tensor, F::Error>,
-    ) -> Result<(F::Tensor, Vec<F::Tensor>), F::Error> {
+    ) -> Result<ValueAndGradients<F>, F::Error> {
         if trainable.lora.gradient_checkpointing {
             return self.checkpointed(text, trainable, loss);
         }

@@ -8,7 +8,7 @@ use std::mem::{replace, take};
 
 use super::SharedHeads;
 use crate::gemma::Decoder;
-use crate::gemma::train::{Differentiable, Text, Trainable};
+use crate::gemma::train::{Differentiable, Text, Trainable, ValueAndGradients};
 
 impl<F: Differentiable> Decoder<F> {
     /// As [`Decoder::loss_and_gradients`]. Layers below the first one with adapters have no backward pass.
@@ -17,7 +17,7 @@ impl<F: Differentiable> Decoder<F> {
         text: &Text<'_, F>,
         trainable: &Trainable<'_, F::Tensor>,
         loss: impl Fn(&F::Tensor) -> Result<F::Tensor, F::Error>,
-    ) -> Result<(F::Tensor, Vec<F::Tensor>), F::Error> {
+    ) -> Result<ValueAndGradients<F>, F::Error> {
         let layers = self.layers.len();
         let mut heads = SharedHeads::new(&self.specs);
         // What goes into each layer: `x`, then keys and values of another one where it shares them.
