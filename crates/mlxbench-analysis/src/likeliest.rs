@@ -150,7 +150,7 @@ mod tests {
             logprobs: vec![(9, -0.5)],
         };
         assert_eq!(
-            fidelity([vec![0.0, 1.0]].into_iter(), &[one.clone()]),
+            fidelity([vec![0.0, 1.0]].into_iter(), std::slice::from_ref(&one)),
             None,
             "beyond the vocabulary"
         );

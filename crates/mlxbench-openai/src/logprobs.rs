@@ -216,20 +216,20 @@ mod tests {
             [("x", -1.0), ("y", -2.0), ("yz", -2.0)],
         ]
         .map(position);
-        let read = |text: Value| {
+        let generated = |text: Value| {
             let choice = json!({"message": {"content": text}, "logprobs": {"content": content}});
-            let told = super::read(&json!({"choices": [choice]})).unwrap();
+            let told = read(&json!({"choices": [choice]})).unwrap();
             let chosen = told.positions.into_iter();
             let chosen: Vec<String> = chosen.map(|position| position.chosen.text).collect();
             chosen.join("|")
         };
-        assert_eq!(read(" the anyyz".into()), "▁the|▁any|yz");
+        assert_eq!(generated(" the anyyz".into()), "▁the|▁any|yz");
         assert_eq!(
-            read("the ever".into()),
+            generated("the ever".into()),
             "▁the|▁ever|x",
             "up to where none fits"
         );
-        assert_eq!(read(Value::Null), ".|▁a|x");
+        assert_eq!(generated(Value::Null), ".|▁a|x");
     }
 
     #[test]
