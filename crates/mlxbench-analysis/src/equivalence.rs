@@ -66,14 +66,7 @@ pub fn fidelity(
     reference: impl Iterator<Item = Vec<f32>>,
     target: impl Iterator<Item = Vec<f32>>,
 ) -> Option<Fidelity> {
-    let mut fidelity = Fidelity {
-        positions: 0,
-        largest_logit_difference: 0.0,
-        mean_kl: 0.0,
-        largest_kl: 0.0,
-        agreeing_positions: 0,
-        first_divergence: None,
-    };
+    let mut fidelity = Fidelity::default();
     for (reference, target) in reference.zip(target) {
         let finite = |logits: &[f32]| logits.iter().all(|logit| logit.is_finite());
         if reference.len() != target.len() || !finite(&reference) || !finite(&target) {

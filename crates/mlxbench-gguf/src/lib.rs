@@ -95,6 +95,7 @@ fn write(
             Err(error) => return Err(error.context("no tokenizer can be made")),
         },
     };
+    let template = model.metadata.text("tokenizer.chat_template")?;
     json[GGUF_UNUSED_KEYS] = model.metadata.unread().into();
     // What can't be written as text can't be found again: such a file is imported and no more.
     let path = file.canonicalize().ok();
@@ -112,6 +113,11 @@ fn write(
         |spec| weights.tensor(spec),
         |folder| {
             vocabulary.write(&folder.join("tokenizer.json"))?;
+            if let Some(template) = template {
+                let path = folder.join("chat_template.jinja");
+                let written = std::fs::write(&path, template);
+                written.map_err(|error| mlxbench_core::Error::io(path, error))?;
+            }
             // What every other folder must pass, before this one gets its name.
             Checkpoint::open(folder)?;
             Ok(())

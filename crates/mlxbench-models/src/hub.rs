@@ -31,7 +31,8 @@ use refusal::Refusal;
 const ENDPOINT: &str = "https://huggingface.co";
 const CONFIG_FILE: &str = "config.json";
 /// Files that a snapshot holds where the repository has them.
-const OPTIONAL_FILES: [&str; 3] = [
+const OPTIONAL_FILES: [&str; 4] = [
+    "chat_template.jinja",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",

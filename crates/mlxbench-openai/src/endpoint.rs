@@ -152,7 +152,9 @@ impl Endpoint {
         let mut refused = None;
         for keys in logprobs::keys(self.kind, asked.likeliest) {
             let mut body = self.body(&asked.prompt, asked.new_tokens);
+            // Whatever `extra` says.
             body["stream"] = false.into();
+            body["temperature"] = 0.into();
             if let Some(body) = body.as_object_mut() {
                 body.remove("stream_options");
                 body.extend(keys);
@@ -175,7 +177,13 @@ impl Endpoint {
             let value: Value = value.map_err(|_| Fault::nonsense(&url, &bytes))?;
             match logprobs::read(&value) {
                 None => refused = None,
-                told => return Ok(told),
+                Some(mut told) => {
+                    told.positions.truncate(asked.new_tokens);
+                    for position in &mut told.positions {
+                        position.likeliest.truncate(asked.likeliest);
+                    }
+                    return Ok(Some(told));
+                }
             }
         }
         refused.map_or(Ok(None), Err)

@@ -53,11 +53,13 @@ fn token(value: &Value) -> Option<NamedToken> {
     let word = value.get("token").and_then(Value::as_str);
     let id = value.get("id").and_then(Value::as_u64);
     let id = id.and_then(|id| TokenId::try_from(id).ok());
+    let id = id.or_else(|| word.and_then(stated_id));
+    // What is no text by itself is shown as a character that many such tokens share.
+    let word = word.filter(|word| !word.contains('\u{fffd}'));
     let text = bytes(value).or_else(|| word.map(str::to_owned));
-    let text = text.or_else(|| id.map(|_| String::new()))?;
     Some(NamedToken {
-        id: id.or_else(|| stated_id(&text)),
-        text,
+        id,
+        text: text.or_else(|| id.map(|_| String::new()))?,
         logprob: logprob(value.get("logprob")?)?,
     })
 }
@@ -104,17 +106,26 @@ fn of_completions(logprobs: &Value) -> Option<Vec<NamedTokens>> {
     Some(positions.map_while(position).collect())
 }
 
-/// Has the generated tokens be those of the answer's text, the likeliest that goes on with it each time: greedy decoding
-/// generated no other. mlx_lm.server (0.32) names any of the likeliest ones as the generated one.
-fn settle(positions: &mut [NamedTokens], text: &str) {
+/// Has the generated tokens be those of the answer's text. Where the named ones don't spell it, they are the likeliest
+/// that go on with it, up to where none does: mlx_lm.server (0.32) names any of the likeliest ones.
+fn settle(positions: &mut Vec<NamedTokens>, text: &str) {
+    let named: String = positions
+        .iter()
+        .map(|position| word(&position.chosen))
+        .collect();
+    // A chat's answer may be stripped, and its end token isn't in it.
+    let spells = |named: &str| named.starts_with(text) || text.starts_with(named);
+    if spells(&named) || spells(named.trim_start()) {
+        return;
+    }
     let mut rest = text;
-    for (at, position) in positions.iter_mut().enumerate() {
+    let mut settled = 0;
+    for position in positions.iter_mut() {
         let length = |token: &NamedToken| {
-            let word = token.text.replace('\u{2581}', " ");
-            // A chat's answer may be stripped.
+            let word = word(token);
             let stripped = word.trim_start();
             let words = [word.as_str(), stripped].into_iter();
-            let mut words = words.take(if at == 0 { 2 } else { 1 });
+            let mut words = words.take(if settled == 0 { 2 } else { 1 });
             let word = words.find(|word| !word.is_empty() && rest.starts_with(word))?;
             Some(word.len())
         };
@@ -125,11 +136,18 @@ fn settle(positions: &mut [NamedTokens], text: &str) {
             by_likelihood.then(of_a.cmp(of_b))
         });
         let Some((chosen, length)) = best.map(|(token, length)| (token.clone(), length)) else {
-            return;
+            break;
         };
         position.chosen = chosen;
         rest = &rest[length..];
+        settled += 1;
     }
+    positions.truncate(settled);
+}
+
+/// A token as a text has it.
+fn word(token: &NamedToken) -> String {
+    token.text.replace('\u{2581}', " ")
 }
 
 /// vLLM's way of saying an id, where it was asked to: `token_id:17`.
@@ -176,11 +194,7 @@ mod tests {
         };
         assert_eq!(
             words(&first.likeliest),
-            [
-                (None, " a", -0.5),
-                (None, "<0xE2>", -2.0),
-                (None, "\u{fffd}", -3.0)
-            ]
+            [(None, " a", -0.5), (None, "<0xE2>", -2.0)]
         );
         assert_eq!((second.chosen.id, second.chosen.logprob), (Some(7), 0.0));
         assert!(second.likeliest.is_empty());
@@ -224,9 +238,10 @@ mod tests {
             chosen.join("|")
         };
         assert_eq!(generated(" the anyyz".into()), "▁the|▁any|yz");
+        assert_eq!(generated(". axe".into()), ".|▁a|x", "they spell it");
         assert_eq!(
             generated("the ever".into()),
-            "▁the|▁ever|x",
+            "▁the|▁ever",
             "up to where none fits"
         );
         assert_eq!(generated(Value::Null), ".|▁a|x");

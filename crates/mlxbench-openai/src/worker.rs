@@ -141,7 +141,7 @@ impl Client {
         match told.map_err(|fault| Error::Framework(fault.message))? {
             Some(told) => Ok(Reply::Logprobs(told)),
             None => Err(Error::Unsupported(
-                "the server gives no log-probabilities".into(),
+                "the server gives no log-probabilities of its answer's tokens".into(),
             )),
         }
     }

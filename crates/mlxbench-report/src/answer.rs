@@ -77,7 +77,9 @@ fn work(digest: &Digest<'_>) -> String {
     let mut tests = result.run.tests.iter();
     let Some(reference) = &result.run.settings.reference else {
         return match tests.any(|test| test.as_serve().is_some()) {
-            true => "Not checked: the config doesn't say which weights the servers have.".into(),
+            true => {
+                "Not checked: the config names no weights of the servers, or no reference.".into()
+            }
             false => "Not checked: the config has no reference.".into(),
         };
     };

@@ -240,7 +240,8 @@ fn equivalence_table(digest: &Digest<'_>) -> Vec<String> {
     if rows.is_empty() {
         return Vec::new();
     }
-    let heading = format!("Logits compared with {}:", digest.name(reference));
+    let what = units::what_is_compared(digest.result);
+    let heading = format!("{what} with {}:", digest.name(reference));
     let head = [String::new(), escape(&heading), String::new()];
     let rule = ["| target | work | figures |", "| --- | --- | --- |"].map(str::to_owned);
     head.into_iter().chain(rule).chain(rows).collect()

@@ -203,6 +203,15 @@ fn decimals(value: f64, digits: usize) -> usize {
     digits.saturating_sub(before_point)
 }
 
+/// What of the targets is compared with the reference.
+pub(crate) fn what_is_compared(result: &RunResult) -> &'static str {
+    let mut tests = result.run.tests.iter();
+    match tests.any(|test| test.as_serve().is_some()) {
+        true => "Servers' log-probabilities compared",
+        false => "Logits compared",
+    }
+}
+
 /// How near a target is to the reference, in words.
 pub(crate) fn fidelity(equivalence: &Equivalence) -> String {
     let Some(fidelity) = &equivalence.fidelity else {

@@ -43,7 +43,8 @@ impl Runner<'_> {
         let open: Vec<usize> = targets.iter().filter(open).copied().collect();
         let Some(check) = &plan.server_check else {
             for target in open {
-                let reason = "a server has a model of its own: `weights` in [model] says which, where it is known";
+                let reason = "nothing was compared: `weights` in [model] says which model a server has, and `reference` in \
+                              [equivalence] what it is held against";
                 let found = unchecked(&plan.targets[target].id, reason.into());
                 self.record(Record::Equivalence(found))?;
             }
@@ -115,8 +116,8 @@ impl Runner<'_> {
             .filter(|&count| count != ids.len() as u64);
         let counted = counted.map(|count| {
             format!(
-                "the server counts {count} tokens in a prompt that has {} here: has it another chat template, or does \
-                 it begin twice?",
+                "the server counts {count} tokens in a prompt that has {} here: does it use another chat template, or \
+                 add the begin token twice?",
                 ids.len()
             )
         });

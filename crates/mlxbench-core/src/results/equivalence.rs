@@ -128,7 +128,7 @@ pub struct TrainingFigures {
 }
 
 /// How near two models are over the same text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fidelity {
     /// Positions compared.
     pub positions: usize,

@@ -8,6 +8,7 @@ use super::terms::{meaning, of_column, term};
 use crate::answer::answer;
 use crate::limits::{details, limits};
 use crate::table::Table;
+use crate::units;
 use crate::warnings::warnings;
 use crate::{Digest, checks, conditions as told, partings, quantisation, serving};
 
@@ -87,14 +88,9 @@ fn equivalence(digest: &Digest<'_>, at: usize) -> Markup {
     let Some(reference) = &result.run.settings.reference else {
         return html! {};
     };
-    let mut tests = result.run.tests.iter();
-    let what = match tests.any(|test| test.as_serve().is_some()) {
-        true => "Log-probabilities that servers told,",
-        false => "Logits",
-    };
     html! {
         @if !result.equivalences.is_empty() {
-            h3 { (what) " compared with " (digest.name(reference).to_string()) }
+            h3 { (units::what_is_compared(result)) " with " (digest.name(reference).to_string()) }
             div.scroll tabindex="0" role="region" aria-label=(format!("Equivalence with the reference, result {}", at + 1)) {
                 table {
                     thead { tr {

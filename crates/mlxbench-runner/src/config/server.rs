@@ -102,6 +102,19 @@ impl Config {
         if models.iter().any(|model| model.on_server() == Some("")) {
             return Err("source = \"server:\" lacks the model's name: write server:NAME".into());
         }
+        let reference = self
+            .equivalence
+            .reference
+            .split('/')
+            .next()
+            .unwrap_or_default();
+        if models.iter().any(|model| model.weights.is_some()) && is_server(&reference.to_owned()) {
+            return Err(format!(
+                "[equivalence] reference = {:?} is a server: servers are compared with a worker, such as \
+                 \"candle/cpu/f32\"",
+                self.equivalence.reference
+            ));
+        }
         let twice = |model: &&ModelConfig| {
             model
                 .weights

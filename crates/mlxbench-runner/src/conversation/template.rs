@@ -45,8 +45,8 @@ impl Template {
         let Some(source) = source else {
             return Err(Error::Core(CoreError::model(
                 folder,
-                "no chat template here, which a conversation from a file needs: add chat_template.jinja, take the \
-                 folder of a model that was tuned for chat, or leave out `conversation` and give sizes",
+                "no chat template here: add chat_template.jinja, or take the folder of a model that was tuned for \
+                 chat",
             )));
         };
         Ok(Self {

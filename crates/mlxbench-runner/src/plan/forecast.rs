@@ -34,6 +34,9 @@ pub struct Forecast {
     pub source: String,
     /// Where its files come from.
     pub origin: Origin,
+    /// The weights that servers are compared with, as the config names them, and where these come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<(String, Origin)>,
     /// The tests that would be run.
     pub tests: Vec<Test>,
     /// The targets.
@@ -114,7 +117,14 @@ pub fn forecast(
 ) -> Result<Forecast> {
     let base = config_path.parent().unwrap_or(Path::new(""));
     let source = &config.models.first().source;
-    let (origin, gemma) = origin(source, base)?;
+    let (own, gemma) = origin(source, base)?;
+    let (weights, of_weights) = match &config.models.first().weights {
+        Some(weights) => {
+            let (origin, gemma) = origin(weights, base)?;
+            (Some((weights.clone(), origin)), gemma)
+        }
+        None => (None, None),
+    };
     let tests = listed(config)?;
     if let Some(gemma) = &gemma {
         fit(&tests, gemma)?;
@@ -177,7 +187,9 @@ pub fn forecast(
     };
     let outlooks: Vec<Outlook> = targets.iter().map(outlook).collect();
     let reference = reference.filter(|reference| reference.worker.is_ok());
-    let compared = reference.as_ref().zip(gemma.as_ref());
+    let compared = reference
+        .as_ref()
+        .zip(gemma.as_ref().or(of_weights.as_ref()));
     let needs = compared
         .map(|(reference, gemma)| (reference.id.clone(), needed_bytes(reference, &tests, gemma)));
     let of_reference = reference.map(|reference| {
@@ -216,7 +228,8 @@ pub fn forecast(
     Ok(Forecast {
         name: config.name.clone(),
         source: source.clone(),
-        origin,
+        origin: own,
+        weights,
         tests,
         targets: outlooks,
         memory_bytes,

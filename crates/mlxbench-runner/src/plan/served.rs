@@ -131,18 +131,27 @@ fn check(
     let tokenizer = read_tokenizer(&folder)?;
     let prompt: Vec<&str> = OWN_TEXT.split_whitespace().take(WORDS).collect();
     let prompt = prompt.join(" ");
-    let ids = config
-        .backends
-        .iter()
-        .filter(|(_, backend)| backend.url.is_some());
+    let reference = Target {
+        worker: settle(&id, answers.of(&id.backend)),
+        id,
+        optional: false,
+    };
+    if let Err((_, why)) = &reference.worker {
+        return Err(Error::Core(CoreError::Invalid(format!(
+            "[model] has weights, and the reference {} that servers are compared with can't run: {why}",
+            reference.id
+        ))));
+    }
+    let named = |name: &String| config.targets.iter().any(|target| target.backend == *name);
+    let ids = config.backends.iter().filter(|(name, _)| named(name));
     let ids = ids.map(|(name, backend)| {
         let ids = match backend.endpoint {
             Some(EndpointKind::Completions) => encode(&tokenizer, &prompt, &folder, &gemma)?,
             Some(EndpointKind::Chat) | None => {
                 question(&prompt, &folder, &tokenizer, &gemma).map_err(|error| {
                     Error::Core(CoreError::Invalid(format!(
-                        "[backend.{name}] is asked for chats, and `weights` makes no prompt of one: {error}; or write \
-                         endpoint = \"completions\""
+                        "[backend.{name}] is asked for chats, and the model of `weights` makes no prompt of one: \
+                         {error}; or have it asked for endpoint = \"completions\""
                     )))
                 })?
             }
@@ -151,11 +160,7 @@ fn check(
     });
     Ok(Some(ServerCheck {
         ids: ids.collect::<Result<_>>()?,
-        reference: Target {
-            worker: settle(&id, answers.of(&id.backend)),
-            id,
-            optional: false,
-        },
+        reference,
         weights: folder,
         tokenizer: Box::new(tokenizer),
         prompt,

@@ -42,12 +42,15 @@ fn describe(config: &Config, forecast: &Forecast) -> String {
     let fallback = config.models.first().fallback.as_ref();
     let fallback = fallback.map(|fallback| format!("; where it can't be had, {fallback}"));
     let model = format!("{}, {}", forecast.source, origin(&forecast.origin));
+    let weights = forecast.weights.as_ref();
+    let weights = weights.map(|(name, from)| ("weights", format!("{name}, {}", origin(from))));
     let lines = [
-        ("model", model + &fallback.unwrap_or_default()),
-        ("tests", tests.join(", ")),
-        ("repetitions", repetitions(&config.measure)),
+        Some(("model", model + &fallback.unwrap_or_default())),
+        weights,
+        Some(("tests", tests.join(", "))),
+        Some(("repetitions", repetitions(&config.measure))),
     ];
-    for (what, value) in lines {
+    for (what, value) in lines.into_iter().flatten() {
         line(&mut text, what, &value);
     }
     let names = forecast

@@ -32,6 +32,8 @@ impl<F: Differentiable> Decoder<F> {
             heads.keep(of_text.own);
         }
         let (loss, mut of_x) = F::value_and_gradients(|x| loss(&x[0]), &[x])?;
+        let of_loss: Vec<F::Tensor> = of_x.iter().chain([&loss]).map(F::share).collect();
+        F::settle(&of_loss)?;
         // The gradients of keys and values of each layer, summed over the later layers that share them.
         let mut of_heads: Vec<Vec<F::Tensor>> = (0..layers).map(|_| Vec::new()).collect();
         let mut of_matrices: Vec<Vec<F::Tensor>> = Vec::new();
