@@ -115,7 +115,10 @@ fn settle(positions: &mut Vec<NamedTokens>, text: &str) {
         .collect();
     // A chat's answer may be stripped, and its end token isn't in it.
     let spells = |named: &str| named.starts_with(text) || text.starts_with(named);
-    if spells(&named) || spells(named.trim_start()) {
+    let as_ids = positions
+        .iter()
+        .any(|position| stated_id(&position.chosen.text).is_some());
+    if as_ids || spells(&named) || spells(named.trim_start()) {
         return;
     }
     let mut rest = text;

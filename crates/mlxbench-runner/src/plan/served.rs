@@ -125,12 +125,6 @@ fn check(
     let Some(id) = config.equivalence.reference()? else {
         return Ok(None);
     };
-    let base = config_path.parent().unwrap_or(Path::new(""));
-    let folder = resolve(weights, base, watch)?;
-    let gemma = Checkpoint::open(&folder)?.config().clone();
-    let tokenizer = read_tokenizer(&folder)?;
-    let prompt: Vec<&str> = OWN_TEXT.split_whitespace().take(WORDS).collect();
-    let prompt = prompt.join(" ");
     let reference = Target {
         worker: settle(&id, answers.of(&id.backend)),
         id,
@@ -142,6 +136,12 @@ fn check(
             reference.id
         ))));
     }
+    let base = config_path.parent().unwrap_or(Path::new(""));
+    let folder = resolve(weights, base, watch)?;
+    let gemma = Checkpoint::open(&folder)?.config().clone();
+    let tokenizer = read_tokenizer(&folder)?;
+    let prompt: Vec<&str> = OWN_TEXT.split_whitespace().take(WORDS).collect();
+    let prompt = prompt.join(" ");
     let named = |name: &String| config.targets.iter().any(|target| target.backend == *name);
     let ids = config.backends.iter().filter(|(name, _)| named(name));
     let ids = ids.map(|(name, backend)| {
