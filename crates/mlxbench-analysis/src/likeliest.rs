@@ -25,9 +25,9 @@ pub struct Likeliest {
 /// Compares what a target told with the reference's logits, position by position.
 ///
 /// A KL divergence has two parts: that of the distributions over the told tokens alone, times the reference's
-/// probability of these, and that of being one of them. In the second the target's probability of the told tokens is the
-/// nearest to the reference's that it can be where all told logarithms are off by [`SHIFT`] together. Both are no more
-/// than their parts of the divergence over all tokens, whose rest isn't negative (the chain rule: Cover and Thomas,
+/// probability of these, and that of being one of them. In the second the target's probability of the told tokens is
+/// the nearest to the reference's that it can be where all told logarithms are off by [`SHIFT`] together. Both are no
+/// more than their parts of the divergence over all tokens, whose rest isn't negative (the chain rule: Cover and Thomas,
 /// "Elements of Information Theory", 2nd ed., 2.5), so what they find different is.
 /// `largest_logit_difference` is that of log-probabilities.
 ///

@@ -43,8 +43,8 @@ impl Runner<'_> {
         let open: Vec<usize> = targets.iter().filter(open).copied().collect();
         let Some(check) = &plan.server_check else {
             for target in open {
-                let reason = "nothing was compared: `weights` in [model] says which model a server has, and `reference` in \
-                              [equivalence] what it is held against";
+                let reason = "nothing was compared: `weights` in [model] says which model a server has, and \
+                              `reference` in [equivalence] what it is held against";
                 let found = unchecked(&plan.targets[target].id, reason.into());
                 self.record(Record::Equivalence(found))?;
             }
