@@ -8,7 +8,7 @@ use crate::equivalence::{log_sum_exp, top_1};
 
 /// By how much the logarithms that are told may all be off together, in nats: mlx_lm.server's are differences of bf16
 /// numbers near 20, and their probabilities can add up to 1.06.
-const SHIFT: f64 = 0.1;
+pub const SHIFT: f64 = 0.1;
 
 /// A probability at least, and its distance from 1: what is told is rounded.
 const LEAST: f64 = 1e-9;
