@@ -51,7 +51,8 @@ pub struct Imported {
 /// any part of a model that was split into several GGUF files.
 ///
 /// `tokenizer.json` is `tokenizer` where given, else the one beside `file`, else one made from the
-/// file's own vocabulary; a file without one makes a folder that takes token ids alone.
+/// file's own vocabulary; a file without one makes a folder that takes token ids alone. `chat_template.jinja` is the
+/// file's chat template, where it has one.
 ///
 /// # Errors
 /// When the file is no whole GGUF of a Gemma or ends in zeros as after a broken download, its metadata are impossible or ask for work that

@@ -113,9 +113,18 @@ fn names(folder: &PathBuf) -> Vec<String> {
 
 #[test]
 fn a_snapshot_holds_what_a_benchmark_needs() {
-    let scene = Scene::of(gemma());
+    let mut repository = gemma();
+    let template = b"{{ bos_token }}".to_vec();
+    repository.files.insert("chat_template.jinja", template);
+    let scene = Scene::of(repository);
     let folder = scene.fetch();
-    assert_eq!(names(&folder), ["config.json", SINGLE, "tokenizer.json"]);
+    let expected = [
+        "chat_template.jinja",
+        "config.json",
+        SINGLE,
+        "tokenizer.json",
+    ];
+    assert_eq!(names(&folder), expected);
     assert_eq!(fs::read(folder.join(SINGLE)).unwrap(), weights(1000));
     assert!(folder.ends_with(COMMIT));
 }

@@ -58,6 +58,18 @@ fn one_beside_the_file_is_taken() {
 }
 
 #[test]
+fn the_files_chat_template_comes_along() {
+    let mut fixture = Fixture::new("gemma3");
+    let template = "{{ bos_token }}{{ messages[0].content }}";
+    fixture
+        .gguf
+        .set("tokenizer.chat_template", Field::text(template));
+    let imported = fixture.import(Dtype::F32).unwrap();
+    let written = std::fs::read_to_string(imported.join("chat_template.jinja")).unwrap();
+    assert_eq!(written, template);
+}
+
+#[test]
 fn one_that_is_none_is_told() {
     let fixture = Fixture::new("gemma");
     std::fs::write(fixture.path("tokenizer.json"), "<html>").unwrap();
