@@ -1,5 +1,5 @@
 //! Do the intervals of medians cover what they say where each worker process has its own luck? Prints the
-//! table in METHODOLOGY.md:
+//! tables in METHODOLOGY.md:
 //!
 //! ```text
 //! cargo run --release -p mlxbench-analysis --example coverage
@@ -14,7 +14,7 @@ mod luck;
 )]
 mod noise;
 
-use luck::{LUCK, Method, SHAPES, coverage, ratio_coverage};
+use luck::{LUCK, Method, SHAPES, coverage, coverage_once_narrow, ratio_coverage};
 
 const EXPERIMENTS: usize = 10_000;
 
@@ -24,8 +24,28 @@ const DESIGNS: [(usize, usize); 7] = [(1, 6), (2, 3), (3, 2), (3, 4), (5, 1), (5
 /// The default.
 const DEFAULT: (usize, usize) = (3, 2);
 
+/// Experiments that go on until their intervals are narrow: of fewer, since each makes many intervals.
+const FEWER_EXPERIMENTS: usize = 2_000;
+
+/// Where such an experiment ends at the latest: 30 repetitions by default.
+const MOST_PROCESSES: usize = 15;
+
+fn line(cells: Vec<String>) {
+    println!("| {} |", cells.join(" | "));
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
 fn main() {
-    let line = |cells: Vec<String>| println!("| {} |", cells.join(" | "));
+    print_designs();
+    println!();
+    print_stopping();
+}
+
+/// How often intervals cover, by design.
+fn print_designs() {
     let name = |(processes, repetitions)| format!("{processes} x {repetitions}");
     let mut head = vec!["luck and noise".to_owned()];
     head.extend(DESIGNS.map(name));
@@ -38,7 +58,6 @@ fn main() {
     let columns = head.len() - 1;
     line(head);
     println!("| --- |{}", " ---: |".repeat(columns));
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     for luck in LUCK.into_iter().chain(SHAPES) {
         let of = |design, method| coverage(luck, design, method, EXPERIMENTS);
         let with_width = |design| {
@@ -50,6 +69,25 @@ fn main() {
         cells.push(percent(ratio_coverage(luck, DEFAULT, EXPERIMENTS)));
         let others = [Method::Pooled, Method::Resampled];
         cells.extend(others.map(|method| percent(of(DEFAULT, method).0)));
+        line(cells);
+    }
+}
+
+/// How often they do where an experiment ends as soon as its interval is narrow.
+fn print_stopping() {
+    let ends = [0.02, 0.05, 0.1];
+    let mut head = vec!["luck and noise".to_owned()];
+    head.extend(ends.map(|end| format!("until ± {:.0} %", 100.0 * end)));
+    line(head);
+    println!("| --- |{}", " ---: |".repeat(ends.len()));
+    for luck in LUCK {
+        let cell = |end| {
+            let (covers, ran) =
+                coverage_once_narrow(luck, DEFAULT, end, MOST_PROCESSES, FEWER_EXPERIMENTS);
+            format!("{}, {ran:.1} processes", percent(covers))
+        };
+        let mut cells = vec![luck.name.to_owned()];
+        cells.extend(ends.map(cell));
         line(cells);
     }
 }

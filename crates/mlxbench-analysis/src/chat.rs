@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mlxbench_core::Nanos;
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test, Verdict};
 use serde::Serialize;
@@ -36,8 +37,37 @@ pub struct TurnFigures {
     pub read_tokens: usize,
     /// Time to first token, the median of the repetitions.
     pub ttft_ns: Option<f64>,
-    /// The framework's device memory at most, up to the turn's end.
-    pub device_peak_bytes: Option<u64>,
+    /// The most memory that was held up to the turn's end; the most of the repetitions.
+    pub memory: Option<TurnMemory>,
+}
+
+/// The most memory that was held from a conversation's beginning to the end of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TurnMemory {
+    /// How much.
+    pub bytes: u64,
+    /// Whose count it is.
+    pub of: MemoryOf,
+}
+
+/// Whose count of memory a figure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryOf {
+    /// The framework's own, of the memory that it has on its device.
+    Framework,
+    /// The operating system's, of the worker process, which is looked at from time to time.
+    Process,
+}
+
+impl MemoryOf {
+    /// The word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Framework => "framework",
+            Self::Process => "process",
+        }
+    }
 }
 
 impl ChatFigures {
@@ -73,10 +103,32 @@ fn turn(samples: &[&Sample], at: usize) -> Option<TurnFigures> {
     Some(TurnFigures {
         prompt_tokens: first.prompt_tokens,
         new_tokens: first.new_tokens,
-        read_tokens: turns.clone().map(|turn| turn.read_tokens).max()?,
+        read_tokens: turns.map(|turn| turn.read_tokens).max()?,
         ttft_ns: quantile(&sorted(&times), 0.5),
-        device_peak_bytes: turns.filter_map(|turn| turn.device_peak_bytes).max(),
+        memory: memory(samples, at),
     })
+}
+
+/// The memory of turn `at` by the framework's count, or by the process' where the framework keeps none.
+fn memory(samples: &[&Sample], at: usize) -> Option<TurnMemory> {
+    let most = |of, held: fn(&Sample, usize) -> Option<u64>| {
+        let bytes = samples.iter().filter_map(|sample| held(sample, at)).max()?;
+        Some(TurnMemory { bytes, of })
+    };
+    most(MemoryOf::Framework, framework_peak).or_else(|| most(MemoryOf::Process, process_peak))
+}
+
+fn framework_peak(sample: &Sample, at: usize) -> Option<u64> {
+    sample.turns.as_ref()?.turns.get(at)?.device_peak_bytes
+}
+
+/// The most that the process held when it was looked at up to the end of turn `at`. That end is taken to be the sum of
+/// the turns' times; what passes between turns isn't in them, so it is never later than the true one.
+fn process_peak(sample: &Sample, at: usize) -> Option<u64> {
+    let turns = sample.turns.as_ref()?.turns.get(..=at)?;
+    let ends = turns.iter().filter_map(|turn| turn.token_ns.last());
+    let end = ends.fold(0_u64, |sum, end| sum.saturating_add(end.0));
+    sample.timeline.as_ref()?.highest_until(Nanos(end))
 }
 
 /// Several kinds of conversation together: geometric means over the kinds, so that each counts alike however long
@@ -162,6 +214,8 @@ fn geometric_mean(tests: &[Vec<Vec<f64>>]) -> Option<Estimate> {
 
 #[cfg(test)]
 mod tests {
+    use mlxbench_core::results::Timeline;
+
     use super::*;
     use crate::fixture::{chat_sample, result, target};
 
@@ -176,6 +230,32 @@ mod tests {
         assert_eq!(times, [Some(410.0), Some(60.0)]);
         assert_eq!(figures.read_again_tokens, 10);
         assert_eq!(figures.warm_ttft_ns.unwrap().median, 60.0);
+    }
+
+    #[test]
+    fn the_memory_of_a_turn_is_the_frameworks_count_or_else_the_process() {
+        let mut sample = chat_sample(&[&[400, 410], &[50, 60]]);
+        let test = sample.test;
+        // The turns end at 410 and 470: looks 0 to 6 are up to the first one's end, look 7 up to the second's.
+        sample.timeline = Some(Timeline {
+            every_ns: Nanos(60),
+            memory_bytes: vec![5, 5, 6, 5, 5, 5, 5, 8, 9],
+        });
+        let memory = |sample: &Sample| -> Vec<Option<TurnMemory>> {
+            let result = result(vec![sample.clone()]);
+            let figures = ChatFigures::of(&result, &target(), &test).unwrap();
+            figures.turns.iter().map(|turn| turn.memory).collect()
+        };
+        let both = |of, bytes: [u64; 2]| bytes.map(|bytes| Some(TurnMemory { bytes, of }));
+        assert_eq!(memory(&sample), both(MemoryOf::Process, [6, 8]));
+        let turns = sample.turns.as_mut().unwrap().turns.iter_mut();
+        for (turn, bytes) in turns.zip([3, 4]) {
+            turn.device_peak_bytes = Some(bytes);
+        }
+        assert_eq!(memory(&sample), both(MemoryOf::Framework, [3, 4]));
+        sample.turns.as_mut().unwrap().turns[0].device_peak_bytes = None;
+        sample.timeline = None;
+        assert_eq!(memory(&sample)[0], None);
     }
 
     fn named(name: &str, turns: &[&[u64]]) -> Sample {

@@ -84,10 +84,11 @@ pub struct Comparison {
     /// A row for each target, test and figure that both have, in the new result's order, and for each case
     /// that only one of them failed at.
     pub rows: Vec<ComparedRow>,
-    /// Rows that are judged together: [`LEVEL`](crate::evidence::LEVEL) is that of all of them.
+    /// Rows that are judged: [`LEVEL`](crate::evidence::LEVEL) is that of all of them together but those of memory, and
+    /// that of those.
     pub judged: usize,
-    /// How many repetitions both results should have, where they have so few that no row could be decided whatever
-    /// they measured.
+    /// How many repetitions both results should have, where they have so few that no row could be decided beside
+    /// the others.
     pub too_few: Option<usize>,
     /// Whether one of two runs had a single process of a target, whose luck can't be told from a change.
     pub single_process: bool,
@@ -263,9 +264,6 @@ impl Comparing<'_> {
             rows.push(row);
         }
         let judged = apart.len() + together.len();
-        let hopeless = judged > 0
-            && apart.iter().all(|(_, samples)| !samples.has_enough())
-            && together.is_empty();
         let metrics: BTreeSet<Compared> = rows.iter().map(|row| row.metric).collect();
         let resemblances: BTreeMap<Compared, Resemblance> = metrics
             .iter()
@@ -281,8 +279,11 @@ impl Comparing<'_> {
             (at, resembling.spread(spreads[metric]))
         };
         let apart = apart.into_iter().map(resembling).collect();
-        self.judge(&mut rows, apart);
-        self.judge(&mut rows, together);
+        let told = [
+            self.judge(&mut rows, apart),
+            self.judge(&mut rows, together),
+        ];
+        let hopeless = judged > 0 && !told.contains(&true);
         let names = |of: &RunResult, not_in: &RunResult| -> Vec<String> {
             standing::cases(of)
                 .iter()
@@ -307,7 +308,7 @@ impl Comparing<'_> {
             paired: self.paired,
             options: self.options.clone(),
             judged,
-            too_few: hopeless.then_some(ENOUGH_REPETITIONS),
+            too_few: hopeless.then(|| self.enough_repetitions(&rows)),
             single_process: !self.paired && (single(base) || single(new)),
             stopped: self.stopped(),
             resemblances,
@@ -403,29 +404,67 @@ impl Comparing<'_> {
         }
     }
 
-    /// Judges the rows that have evidence, all together.
-    fn judge<E: Evidence>(&self, rows: &mut [ComparedRow], evidence: Vec<(usize, E)>) {
-        let margins = |row: &ComparedRow| {
-            let base = row.base.map_or(f64::NAN, |base| base.median);
-            let threshold = self.options.threshold_of(row.metric, base);
-            Margins {
-                // A threshold above all of it leaves nothing to be lost.
-                low: (1.0 - threshold).max(0.0).ln(),
-                high: threshold.ln_1p(),
+    /// Repetitions of both results that would be enough.
+    fn enough_repetitions(&self, rows: &[ComparedRow]) -> usize {
+        let each = rows.iter().map(|row| self.repetitions_of_unit(row));
+        ENOUGH_REPETITIONS * each.max().unwrap_or(1)
+    }
+
+    /// Judges the rows that have evidence: all that are of time together, and those of memory, which are hardly ever
+    /// noisy and change by themselves. Whether any of time (of memory, where there are no others) can be decided by
+    /// so much evidence.
+    fn judge<E: Evidence>(&self, rows: &mut [ComparedRow], evidence: Vec<(usize, E)>) -> bool {
+        let of_memory = |(at, _): &(usize, E)| rows[*at].metric == Compared::Memory;
+        let (memory, time): (Vec<_>, Vec<_>) = evidence.into_iter().partition(of_memory);
+        let families = [time, memory].into_iter();
+        let families = families.filter(|family| !family.is_empty());
+        let told: Vec<bool> = families
+            .map(|family| self.judge_family(rows, family))
+            .collect();
+        told.first() == Some(&true)
+    }
+
+    /// Judges rows together, each turned so that lower is worse: those of which less is better agree then with those
+    /// of which more is. Whether any can be decided.
+    fn judge_family<E: Evidence>(&self, rows: &mut [ComparedRow], family: Vec<(usize, E)>) -> bool {
+        let turned = family.into_iter().map(|(at, evidence)| {
+            let margins = self.margins(&rows[at]);
+            match rows[at].metric.higher_is_better() {
+                true => (at, (evidence, margins)),
+                false => (at, (evidence.mirrored(), margins.mirrored())),
             }
-        };
-        let margins: Vec<Margins> = evidence.iter().map(|(at, _)| margins(&rows[*at])).collect();
-        let (places, evidence): (Vec<usize>, Vec<E>) = evidence.into_iter().unzip();
+        });
+        let (places, turned): (Vec<usize>, Vec<(E, Margins)>) = turned.unzip();
+        let (evidence, margins): (Vec<E>, Vec<Margins>) = turned.into_iter().unzip();
         let judged = judge(&evidence, &margins);
-        for (((at, evidence), margins), judged) in
-            places.into_iter().zip(&evidence).zip(margins).zip(judged)
-        {
+        let mut told = false;
+        for (index, at) in places.into_iter().enumerate() {
+            let (evidence, margins, judged) = (&evidence[index], margins[index], judged[index]);
             let row = &mut rows[at];
+            let more_is_better = row.metric.higher_is_better();
             let seen = row.ratio.map_or(f64::NAN, |ratio| ratio.median.ln());
-            row.bounds = judged.interval(evidence);
+            let seen = if more_is_better { seen } else { -seen };
+            let bounds = judged.interval(evidence);
+            row.bounds = match more_is_better {
+                true => bounds,
+                false => bounds.map(Interval::inverse),
+            };
             let each = self.repetitions_of_unit(row);
             let repetitions = repetitions(evidence, seen, margins).map(|units| units * each);
-            row.change = change(judged.place, row.metric.higher_is_better(), repetitions);
+            row.change = change(judged.place, repetitions);
+            told |= judged.can_be_decided(seen, margins);
+        }
+        told
+    }
+
+    /// What is no change of a row.
+    fn margins(&self, row: &ComparedRow) -> Margins {
+        let base = row.base.map_or(f64::NAN, |base| base.median);
+        let threshold = self.options.threshold_of(row.metric, base);
+        Margins {
+            // A threshold above all of it leaves nothing to be lost.
+            low: (1.0 - threshold).max(0.0).ln(),
+            high: threshold.ln_1p(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What repetitions say of ratios of many rows together: which claims hold, and where ratios lie.
 //!
-//! A claim is one-sided: "this ratio lies below its margin". Among all rows of a comparison the probability
+//! A claim is one-sided: "this ratio lies below its margin". Among all rows that are judged together the probability
 //! that any claim of one kind is wrong is at most [`LEVEL`]. The margins are those of what counts as a
 //! change, so that equal builds are far inside them and false alarms much rarer than that.
 
@@ -63,6 +63,17 @@ pub struct Margins {
     pub low: f64,
     /// The upper one.
     pub high: f64,
+}
+
+impl Margins {
+    /// Those of the inverse.
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        Self {
+            low: -self.high,
+            high: -self.low,
+        }
+    }
 }
 
 /// Where a ratio lies, beside its margins.
@@ -133,6 +144,23 @@ impl Claims {
 }
 
 impl Judged {
+    /// Whether any strength of evidence would decide it where it is seen to lie: fewer repetitions than that takes tell
+    /// nothing of it beside the other rows.
+    pub fn can_be_decided(&self, seen: f64, margins: Margins) -> bool {
+        let Claims {
+            below_low,
+            below_high,
+            above_low,
+            above_high,
+        } = self.claims;
+        match seen {
+            _ if self.place != Place::Open => true,
+            _ if seen < margins.low => below_low.strength.is_finite(),
+            _ if seen > margins.high => above_high.strength.is_finite(),
+            _ => below_high.strength.is_finite() && above_low.strength.is_finite(),
+        }
+    }
+
     /// The interval of the ratio that says what was decided: wholly beyond or within the margins where that is
     /// claimed, else across one of them. `None` where an end would need more repetitions. An end that no claim
     /// rests on is that of a row which is alone.

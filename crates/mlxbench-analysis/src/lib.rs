@@ -60,7 +60,7 @@ pub mod trend;
 mod variance;
 
 pub use change_points::{ChangePoint, Pettitt, change_points, change_points_at};
-pub use chat::{ChatFigures, Conversations, TurnFigures};
+pub use chat::{ChatFigures, Conversations, MemoryOf, TurnFigures, TurnMemory};
 pub use chips::published_bandwidth;
 pub use comparison::{
     Change, Compared, ComparedRow, Comparison, Gate, compare, compare_runs, compare_sides,

@@ -46,6 +46,16 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// That of the inverse of what lies in it, both ends being positive.
+    pub(crate) fn inverse(self) -> Self {
+        Self {
+            low: 1.0 / self.high,
+            high: 1.0 / self.low,
+        }
+    }
+}
+
 impl Estimate {
     /// Estimates the median of finite `samples`, in any order. `None` when there are none.
     ///

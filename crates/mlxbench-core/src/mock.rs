@@ -72,6 +72,9 @@ pub struct Script {
     /// Tokens that a rewind can take back at most, as with a window; all when absent.
     #[arg(long, value_name = "TOKENS")]
     pub rewinds: Option<usize>,
+    /// After a rewind all logits are those of another text, as where a cache keeps what it should forget.
+    #[arg(long)]
+    pub wrong_after_rewind: bool,
     /// Memory that each generation takes and never gives back, in bytes.
     #[arg(long, default_value_t = 0)]
     pub leak_bytes: usize,
@@ -347,6 +350,8 @@ pub struct MockModel {
     done: Nanos,
     /// Tokens of a row in the cache.
     cached: usize,
+    /// Whether this generation went back.
+    rewound: bool,
 }
 
 /// The next token of each row.
@@ -372,6 +377,7 @@ impl MockModel {
             leaked: Vec::new(),
             done: Nanos(0),
             cached: 0,
+            rewound: false,
         }
     }
 
@@ -425,6 +431,7 @@ impl MockModel {
     }
 
     fn next(&self, previous: TokenId) -> TokenId {
+        let previous = previous + u32::from(self.rewound && self.script.wrong_after_rewind);
         let next = u64::from(previous) * 6_364_136_223 + 1_442_695_041;
         (next % self.config.vocab_size as u64) as TokenId
     }
@@ -447,7 +454,7 @@ impl Model for MockModel {
 
     fn reset(&mut self, _context: ContextShape) -> Result<()> {
         self.generations += 1;
-        self.cached = 0;
+        (self.cached, self.rewound) = (0, false);
         if let (Some(states), Some(device)) = (&self.script.device_states, &self.script.test_device)
         {
             next_state(states, device)
@@ -487,7 +494,7 @@ impl Model for MockModel {
     fn rewind(&mut self, position: usize) -> Result<()> {
         let back = self.cached.checked_sub(position);
         match back.filter(|back| self.script.rewinds.is_none_or(|most| *back <= most)) {
-            Some(_) => self.cached = position,
+            Some(_) => (self.cached, self.rewound) = (position, true),
             None => {
                 return Err(Error::Invalid(format!(
                     "mock: {} tokens can't be rewound to {position}",

@@ -68,6 +68,7 @@ impl Backend for MlxBackend {
         }
         let weights = Weights::new(checkpoint, placement, quantised);
         devices::raise_wired_limit(&placement.device)?;
+        devices::make_default(&placement.device);
         let load = || GemmaModel::load(&weights, stream.clone());
         with_stream(&stream, load).map_err(framework)
     }

@@ -77,6 +77,12 @@ impl Devices {
     }
 }
 
+/// Makes the device called `name` MLX's default. MLX decides by that device whether to compile, whatever stream the
+/// work goes to: with a GPU as the default it compiles for the CPU as well, and fails where there is no `g++`.
+pub(crate) fn make_default(name: &mlxbench_core::Device) {
+    Device::set_default(&device(name));
+}
+
 /// MLX's own name for the device called `name`.
 fn device(name: &mlxbench_core::Device) -> Device {
     let device_type = match name.kind() {

@@ -1,8 +1,10 @@
-//! Chains of element-wise operations, each compiled to one kernel for any shape. They work in f32
+//! Chains of element-wise operations, each compiled to one kernel for any shape where MLX can. They work in f32
 //! inside and round once, as the reference does.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::env;
 use std::fmt;
+use std::rc::Rc;
 
 use mlx_rs::error::Result;
 use mlx_rs::ops::tanh;
@@ -86,4 +88,48 @@ impl SoftCap {
 
 fn scalar(value: f32) -> Array {
     Array::from_f32(value)
+}
+
+/// The part of a model whose way [`way`] names. A step of training is compiled where these are fused.
+pub(crate) const CHAINS: &str = "chains of element-wise operations";
+
+/// How MLX computes [`CHAINS`] on its default device. For the CPU it compiles them with `g++`; where it finds none it
+/// runs them one by one, and says nothing.
+pub(crate) fn way() -> Result<&'static str> {
+    let disabled = env::var_os("MLX_DISABLE_COMPILE").is_some();
+    Ok(named(fuses()?, disabled))
+}
+
+fn named(fuses: bool, disabled: bool) -> &'static str {
+    match (fuses, disabled) {
+        (true, _) => "fused",
+        (false, true) => "one by one: MLX_DISABLE_COMPILE",
+        (false, false) => "one by one: no g++ in PATH",
+    }
+}
+
+/// Whether MLX compiles: it then calls a function once, to trace it, and otherwise every time.
+fn fuses() -> Result<bool> {
+    let calls = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&calls);
+    let counted = Fused::new(move |x, y| {
+        counter.set(counter.get() + 1);
+        x.multiply(y)
+    });
+    for _ in 0..2 {
+        counted.forward(&scalar(1.0), &scalar(1.0))?;
+    }
+    Ok(calls.get() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_fused_has_a_reason() {
+        assert_eq!(named(true, false), "fused");
+        assert_eq!(named(false, true), "one by one: MLX_DISABLE_COMPILE");
+        assert_eq!(named(false, false), "one by one: no g++ in PATH");
+    }
 }

@@ -10,7 +10,7 @@
 //! | `blas` | the BLAS under MLX's CPU backend: which one, how many threads, OpenBLAS in its place |
 //! | `weights` | from checkpoint tensors to MLX's |
 //! | `quantised` | weights as codes: layout, product, lookup |
-//! | `fused` | chains of element-wise operations, compiled to one kernel |
+//! | `fused` | chains of element-wise operations, compiled to one kernel where MLX can |
 //! | `framework` | what the layers ask of MLX beside their parts |
 //! | `linear` | products with a weight matrix |
 //! | `norm`, `rope`, `cache`, `attention`, `mlp`, `experts` | the parts of a layer |

@@ -19,7 +19,7 @@ pub use ops::Session;
 use crate::backend::{framework, synchronize};
 use crate::cache::KvCache;
 use crate::framework::{Mlx, Place};
-use crate::fused::SoftCap;
+use crate::fused::{self, SoftCap};
 use crate::linear::{Linear, Weight};
 use crate::norm::RmsNorm;
 use crate::per_layer::PerLayerEmbeddings;
@@ -107,6 +107,7 @@ impl GemmaModel {
             .quantised
             .map(|way| quantised::kernels(way, weights.dtype));
         let mut kernels = kernels.unwrap_or_default();
+        kernels.insert(fused::CHAINS.into(), fused::way()?.into());
         if weights.per_layer_on_cpu {
             let (part, way) = PER_LAYER_BY_HOST;
             kernels.insert(part.into(), way.into());

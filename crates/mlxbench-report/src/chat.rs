@@ -1,6 +1,6 @@
 //! Conversations for tables: their turns, and all kinds of them together.
 
-use mlxbench_analysis::{Estimate, Row, TurnFigures};
+use mlxbench_analysis::{Estimate, Row, TurnFigures, TurnMemory};
 use mlxbench_core::generate::Mode;
 use mlxbench_core::results::ChatTest;
 
@@ -16,7 +16,7 @@ const TURNS: [&str; 8] = [
     "new",
     "read",
     "TTFT",
-    "device memory",
+    "memory so far",
 ];
 
 /// The columns of all kinds of conversation together.
@@ -41,7 +41,8 @@ pub(crate) fn tables(digest: &Digest<'_>) -> Vec<Table> {
         Table {
             heading: "Turns of the conversations".into(),
             about: "A warm turn reads its new tokens alone; one that reads more has found its history dropped from a \
-                    window's cache, and has read it again."
+                    window's cache, and has read it again. Memory is the most up to the turn's end: by the \
+                    framework's own count where it keeps one, else of the worker process."
                 .into(),
             header: &TURNS,
             figures: 2..TURNS.len(),
@@ -68,8 +69,13 @@ fn of_turn(digest: &Digest<'_>, row: &Row, at: usize, turn: &TurnFigures) -> [St
         turn.new_tokens.to_string(),
         turn.read_tokens.to_string(),
         turn.ttft_ns.map(units::time).unwrap_or_default(),
-        turn.device_peak_bytes.map(units::bytes).unwrap_or_default(),
+        turn.memory.map(with_owner).unwrap_or_default(),
     ]
+}
+
+/// `1.12 GiB (process)`.
+fn with_owner(TurnMemory { bytes, of }: TurnMemory) -> String {
+    format!("{} ({})", units::bytes(bytes), of.name())
 }
 
 /// A row a target and mode.

@@ -2,6 +2,7 @@
 //! `FOLDER/<machine>/<name>/<UTC time>.json`, the machine by the fingerprint of its hardware. The newest
 //! of a name counts.
 
+use std::cmp::Reverse;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,46 @@ pub struct Kept {
     pub file: PathBuf,
 }
 
+/// What a base is made of.
+#[derive(Debug)]
+pub struct Found {
+    /// The results, the newest first.
+    pub results: Vec<RunResult>,
+    /// Why earlier ones couldn't be read.
+    pub unread: Vec<Error>,
+}
+
+impl Found {
+    /// The newest alone.
+    fn of(newest: RunResult) -> Self {
+        Self {
+            results: vec![newest],
+            unread: Vec::new(),
+        }
+    }
+
+    /// Adds those of `files`, the newest first, that are like the newest of all, until there are `last`.
+    fn add(&mut self, files: impl Iterator<Item = PathBuf>, last: NonZeroUsize) {
+        for file in files {
+            if self.results.len() == last.get() {
+                break;
+            }
+            match journal::read(&file) {
+                Ok(earlier) if is_alike(&earlier, &self.results[0]) => self.results.push(earlier),
+                Ok(_) => {}
+                Err(error) => self.unread.push(error),
+            }
+        }
+    }
+}
+
+/// Whether a run can stand beside the newest of a base: it came to its end, has one side, and is of the same machine
+/// and config.
+fn is_alike(earlier: &RunResult, newest: &RunResult) -> bool {
+    let is_whole = earlier.finished.is_some() && earlier.run.sides.is_none();
+    is_whole && earlier.run.name == newest.run.name && hardware(earlier) == hardware(newest)
+}
+
 impl Baselines {
     /// The result that `text` names: a file, the newest in a folder, or the newest baseline of that name.
     ///
@@ -46,29 +87,29 @@ impl Baselines {
         journal::read(&self.find(text, machine)?)
     }
 
-    /// The newest `last` baselines of that name that are of the same config, the newest first; of a file or a folder
-    /// its one result.
+    /// The newest `last` baselines of that name, or results in that folder, that are of one machine and config, those
+    /// of the newest; of a file its one result.
     ///
     /// # Errors
-    /// As of [`result`](Self::result).
-    pub fn results(&self, text: &str, machine: &str, last: NonZeroUsize) -> Result<Vec<RunResult>> {
-        let newest = self.result(text, machine)?;
-        let mut results = vec![newest];
-        if Path::new(text).exists() {
-            return Ok(results);
+    /// As of [`result`](Self::result), and when several are asked of a file.
+    pub fn results(&self, text: &str, machine: &str, last: NonZeroUsize) -> Result<Found> {
+        let path = Path::new(text);
+        if path.is_dir() {
+            return newest_results(path, last);
+        }
+        let mut found = Found::of(self.result(text, machine)?);
+        if path.exists() {
+            return match last.get() {
+                1 => Ok(found),
+                _ => Err(Error::Baseline(format!(
+                    "--last {last}: {text} is one result: name a baseline or a folder, or each result by itself"
+                ))),
+            };
         }
         let own = self.list()?.into_iter().rev();
         let own = own.filter(|kept| kept.machine == machine && kept.name == text);
-        for kept in own.skip(1) {
-            if results.len() == last.get() {
-                break;
-            }
-            let earlier = journal::read(&kept.file)?;
-            if earlier.run.name == results[0].run.name {
-                results.push(earlier);
-            }
-        }
-        Ok(results)
+        found.add(own.skip(1).map(|kept| kept.file), last);
+        Ok(found)
     }
 
     /// The baselines in `folder`, which need not be there yet.
@@ -209,15 +250,9 @@ pub fn result_at(path: &Path) -> Result<RunResult> {
 
 /// The newest finished result in a folder, with its file.
 pub(crate) fn newest_result(path: &Path) -> Result<(PathBuf, RunResult)> {
-    let is_json = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "json");
-    let files = entries(path)?.into_iter().filter(is_json);
-    // Files of runs are named by their time, so that of thousands only the newest are read.
-    let (mut stamped, others): (Vec<PathBuf>, Vec<PathBuf>) =
-        files.partition(|file| journal::is_stamped(file));
-    stamped.sort_unstable();
-    let by_time = stamped.into_iter().rev();
+    let (others, stamped) = json_files(path)?;
     let files = others.into_iter().map(|file| (file, false));
-    let files = files.chain(by_time.map(|file| (file, true)));
+    let files = files.chain(stamped.into_iter().map(|file| (file, true)));
     let mut newest: Option<(PathBuf, RunResult)> = None;
     let mut unfinished = 0;
     let mut unread = None;
@@ -248,6 +283,39 @@ pub(crate) fn newest_result(path: &Path) -> Result<(PathBuf, RunResult)> {
             path.display()
         ))
     })
+}
+
+/// The newest `last` finished results in a folder that are like the newest of all.
+fn newest_results(folder: &Path, last: NonZeroUsize) -> Result<Found> {
+    let (newest, result) = newest_result(folder)?;
+    let mut found = Found::of(result);
+    if last.get() == 1 {
+        return Ok(found);
+    }
+    let (others, stamped) = json_files(folder)?;
+    let is_earlier = |file: &PathBuf| *file != newest;
+    found.add(stamped.into_iter().filter(is_earlier), last);
+    // Of these, those that are no results don't count.
+    let others = others.into_iter().filter(is_earlier);
+    let others = others.filter_map(|file| journal::read(&file).ok());
+    let others: Vec<RunResult> = others
+        .filter(|result| is_alike(result, &found.results[0]))
+        .collect();
+    found.results.extend(others);
+    found.results[1..].sort_by_key(|result| Reverse((result.run.started, result.finished)));
+    found.results.truncate(last.get());
+    Ok(found)
+}
+
+/// The JSON files in a folder: those that aren't named as runs' files are, and those that are, the newest first. Runs
+/// name them by their time, so that of thousands only the newest need be read.
+fn json_files(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let is_json = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "json");
+    let files = entries(folder)?.into_iter().filter(is_json);
+    let (mut stamped, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.partition(|file| journal::is_stamped(file));
+    stamped.sort_unstable_by(|a, b| b.cmp(a));
+    Ok((others, stamped))
 }
 
 fn is_name(text: &str) -> bool {
@@ -309,6 +377,76 @@ mod tests {
         let message = baselines.save("main", &second).unwrap_err().to_string();
         assert!(message.contains("in the same millisecond"), "{message}");
         assert_eq!(journal::read(&file).unwrap(), first);
+    }
+
+    const THREE: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+
+    /// When the runs of a base started, in hours after the first of [`result`].
+    fn hours(found: &Found) -> Vec<i64> {
+        let first = result(0, true).run.started.as_second();
+        let since = |result: &RunResult| (result.run.started.as_second() - first) / 3600;
+        found.results.iter().map(since).collect()
+    }
+
+    #[test]
+    fn a_name_stands_for_its_newest_baselines_that_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let baselines = Baselines::new(folder.path());
+        let mut all = [0, 1, 2, 3, 4].map(|hours| result(hours, true));
+        all[3].run.name = "other".into();
+        let files = all
+            .each_ref()
+            .map(|result| baselines.save("main", result).unwrap());
+        let machine = hardware(&all[0]);
+        let found = || baselines.results("main", &machine, THREE);
+        assert_eq!(hours(&found().unwrap()), [4, 2, 1], "of one config");
+        std::fs::write(&files[2], "{}").unwrap();
+        let without = found().unwrap();
+        assert_eq!(hours(&without), [4, 1, 0]);
+        let unread: Vec<String> = without.unread.iter().map(Error::to_string).collect();
+        assert_eq!(unread.len(), 1, "{unread:?}");
+        assert!(
+            unread[0].contains(&files[2].display().to_string()),
+            "{unread:?}"
+        );
+        std::fs::write(&files[4], "{}").unwrap();
+        assert!(found().is_err(), "nothing stands for the newest");
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_newest_results_that_are_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |stem: &str, result: &RunResult| {
+            let file = folder.path().join(format!("{stem}.json"));
+            std::fs::write(&file, serde_json::to_string(result).unwrap()).unwrap();
+            file
+        };
+        let stamped = |result: &RunResult| {
+            let time = result.run.started.strftime(STEM);
+            keep(&time.to_string(), result)
+        };
+        for hours in [0, 1, 3, 6] {
+            stamped(&result(hours, true));
+        }
+        let mut elsewhere = result(5, true);
+        elsewhere.run.machine.cpu = "another".into();
+        stamped(&elsewhere);
+        let torn = stamped(&result(4, false));
+        let renamed = keep("renamed", &result(2, true));
+        std::fs::write(folder.path().join("other.json"), "{}").unwrap();
+        let of = |path: &Path, last: NonZeroUsize| {
+            Baselines::new(Path::new("")).results(path.to_str().unwrap(), "", last)
+        };
+        let found = of(folder.path(), THREE).unwrap();
+        assert_eq!(hours(&found), [6, 3, 2]);
+        assert!(found.unread.is_empty(), "{:?}", found.unread);
+        let newest = of(folder.path(), NonZeroUsize::MIN).unwrap();
+        assert_eq!(hours(&newest), [6]);
+        std::fs::write(&torn, "{}").unwrap();
+        let found = of(folder.path(), THREE).unwrap();
+        assert_eq!((hours(&found), found.unread.len()), (vec![6, 3, 2], 1));
+        let message = of(&renamed, THREE).unwrap_err().to_string();
+        assert!(message.contains("is one result"), "{message}");
     }
 
     #[test]

@@ -155,10 +155,30 @@ impl Worker {
         })
     }
 
+    /// Starts `command`, and asks it what it is.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start) and [`hello`](Self::hello), and when the worker can't tell its framework's
+    /// version.
+    pub fn introduce(
+        command: &Command,
+        timeout: Duration,
+        interrupt: Interrupt,
+    ) -> Result<Hello, WorkerError> {
+        let hello = Self::start(command, timeout, interrupt)?.hello()?;
+        match hello.identity.version.trim().is_empty() {
+            true => Err(WorkerError::new(
+                FailureKind::Unsupported,
+                "the worker can't tell its framework's version, so it isn't timed",
+            )),
+            false => Ok(hello),
+        }
+    }
+
     /// Introduces runner and worker to each other.
     ///
     /// # Errors
-    /// When the worker speaks another protocol or can't tell its framework's version.
+    /// When the worker doesn't answer, or speaks another protocol.
     pub fn hello(&mut self) -> Result<Hello, WorkerError> {
         let reply = self.request(&Request::Hello { protocol: VERSION });
         match reply.map_err(replies::refusal)? {

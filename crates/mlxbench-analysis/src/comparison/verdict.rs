@@ -45,13 +45,14 @@ pub enum Gate {
     Inconclusive,
 }
 
-/// What follows from where a ratio lies; `repetitions` would probably decide where that is open.
-pub fn change(place: Place, higher_is_better: bool, repetitions: Option<usize>) -> Change {
-    match (place, higher_is_better) {
-        (Place::Above, true) | (Place::Below, false) => Change::Better,
-        (Place::Below, true) | (Place::Above, false) => Change::Worse,
-        (Place::Within, _) => Change::Same,
-        (Place::Open, _) => Change::Inconclusive { repetitions },
+/// What follows from where a ratio lies of which more is better; `repetitions` would probably decide where that is
+/// open.
+pub fn change(place: Place, repetitions: Option<usize>) -> Change {
+    match place {
+        Place::Above => Change::Better,
+        Place::Below => Change::Worse,
+        Place::Within => Change::Same,
+        Place::Open => Change::Inconclusive { repetitions },
     }
 }
 

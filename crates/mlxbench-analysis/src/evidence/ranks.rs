@@ -3,8 +3,8 @@
 //!
 //! Were both runs alike but for the margin, every way to deal the repetitions out to the two would have been as
 //! likely. The same deal goes to all rows, so rows that resemble each other count for as much as they say
-//! and no more, and the rank that the best row reaches by chance in at most [`LEVEL`] of all deals is exact for
-//! whatever noise repetitions have that are independent of each other (Westfall & Young, *Resampling-Based
+//! and no more, and the rank that the best row reaches by chance in at most [`LEVEL`] of all deals is exact where
+//! repetitions are independent of each other and both runs' are alike but for the margin (Westfall & Young, *Resampling-Based
 //! Multiple Testing*, 1993, algorithm 2.8). Rows that pass are set aside, and the others judged anew. Never is that less
 //! than Holm's procedure on each row's own ranks; five repetitions beside five have 252 deals, so that
 //! a whole gate can be told by them.
@@ -95,8 +95,8 @@ impl Samples {
         center + of_repetitions.hypot(self.spread.reach())
     }
 
-    /// Whether there are repetitions enough to tell anything, whatever they measured.
-    pub fn has_enough(&self) -> bool {
+    /// Whether there are repetitions enough to tell anything of a row alone, whatever they measured.
+    fn has_enough(&self) -> bool {
         let (n, m) = self.shape();
         1.0 / choose(n + m, n) <= LEVEL
     }
@@ -181,7 +181,9 @@ impl Evidence for Samples {
         let normal = Normal::standard();
         let reach = normal.inverse_cdf(1.0 - LEVEL / 10.0) + normal.inverse_cdf(PLANNED_POWER);
         let independent = variance * (reach / distance).powi(2);
+        let (n, m) = self.shape();
         (independent * self.resemblance.at_most)
+            .max(n.max(m) as f64 + 1.0)
             .max(2.0 + fewest_repetitions() as f64 * self.resemblance.at_most)
     }
 }

@@ -2,7 +2,9 @@
 
 use mlxbench_analysis::Estimate;
 
-use crate::luck::{LUCK, Method, SHAPES, coverage as coverage_of, ratio_coverage};
+use crate::luck::{
+    LUCK, Method, SHAPES, coverage as coverage_of, coverage_once_narrow, ratio_coverage,
+};
 use crate::noise::Noise;
 
 const EXPERIMENTS: usize = 2_000;
@@ -142,5 +144,14 @@ fn intervals_of_ratios_cover_what_luck_makes_of_two_targets() {
                 luck.name
             );
         }
+    }
+}
+
+#[test]
+fn intervals_that_end_an_experiment_cover_less_and_still_most() {
+    for luck in LUCK {
+        let (covered, ran) = coverage_once_narrow(luck, (3, 2), 0.05, 15, 500);
+        assert!((0.88..=0.97).contains(&covered), "{}: {covered}", luck.name);
+        assert!(ran < 15.0, "{}: {ran}", luck.name);
     }
 }

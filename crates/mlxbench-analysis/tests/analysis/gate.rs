@@ -48,6 +48,9 @@ fn two_runs_of_one_process_each_mistake_its_luck_for_a_change() {
     let lucky = simulate(NOISES[1], Mode::Apart(10, 1), 1.0, ROWS, GATES, 7);
     assert!(lucky.failed * 100 > 10 * GATES, "{}", lucky.failed);
     // Several runs of the base tell how far luck goes.
-    let told = simulate(NOISES[1], Mode::Bases(5, 10), 1.0, ROWS, GATES, 7);
+    let told = simulate(NOISES[1], Mode::Bases(5, 10, 1), 1.0, ROWS, GATES, 7);
     assert!(told.failed * 100 <= 5 * GATES, "{}", told.failed);
+    // And how far unlike machines lie apart.
+    let unlike = simulate(NOISES[7], Mode::Bases(5, 10, 10), 1.0, ROWS, GATES, 8);
+    assert!(unlike.failed * 100 <= 5 * GATES, "{}", unlike.failed);
 }

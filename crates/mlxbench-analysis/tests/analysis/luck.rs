@@ -142,6 +142,36 @@ pub(crate) fn coverage(
     (covered as f64 / experiments as f64, width)
 }
 
+/// How often intervals cover the true median where repetitions go on, in one process after the other, until half of the
+/// interval is at most the share `narrow` of the median, or `most` processes have run; and the mean of how many have.
+pub(crate) fn coverage_once_narrow(
+    luck: Luck,
+    (processes, repetitions): (usize, usize),
+    narrow: f64,
+    most: usize,
+    experiments: usize,
+) -> (f64, f64) {
+    let truth = luck.true_median();
+    let mut noise = Noise::seeded(10);
+    let (mut covered, mut ran) = (0, 0);
+    for _ in 0..experiments {
+        let mut times = luck.times(processes, repetitions, &mut noise);
+        let interval = loop {
+            let estimate = Estimate::of_processes(&times).expect("there are some");
+            let interval = estimate.interval.expect("of several processes");
+            let reach = (interval.high - estimate.median).max(estimate.median - interval.low);
+            if reach <= narrow * estimate.median || times.len() == most {
+                break interval;
+            }
+            times.extend(luck.times(1, repetitions, &mut noise));
+        };
+        covered += usize::from(interval.low <= truth && truth <= interval.high);
+        ran += times.len();
+    }
+    let share = |count: usize| count as f64 / experiments as f64;
+    (share(covered), share(ran))
+}
+
 /// How often the interval of the ratio of two experiments alike covers 1.
 pub(crate) fn ratio_coverage(
     luck: Luck,

@@ -1,59 +1,37 @@
 //! AdamW, written out: `mlxbench_core::lora::Update` has the formula.
 
+use mlx_rs::Array;
 use mlx_rs::error::Result;
-use mlx_rs::ops::zeros_dtype;
-use mlx_rs::{Array, Dtype};
-use mlxbench_core::lora::{BETAS, EPS, Lora};
+use mlxbench_core::lora::{BETAS, EPS};
 
-/// Running means for each matrix, in f32.
-#[derive(Debug)]
-pub(super) struct AdamW {
-    steps: u32,
-    /// Of gradients.
-    means: Vec<Array>,
-    /// Of their squares.
-    squares: Vec<Array>,
-}
-
-impl AdamW {
-    pub(super) fn new(matrices: &[Array]) -> Result<Self> {
-        let zeros = || {
-            let zeros = matrices.iter();
-            let zeros = zeros.map(|matrix| zeros_dtype(matrix.shape(), Dtype::Float32));
-            zeros.collect::<Result<Vec<_>>>()
-        };
-        Ok(Self {
-            steps: 0,
-            means: zeros()?,
-            squares: zeros()?,
-        })
-    }
-
-    /// The running means, to be evaluated.
-    pub(super) fn state(&self) -> impl Iterator<Item = &Array> {
-        self.means.iter().chain(&self.squares)
-    }
-
-    /// One step of `matrices`.
-    pub(super) fn update(
-        &mut self,
-        lora: &Lora,
-        matrices: &mut [Array],
-        gradients: &[Array],
-    ) -> Result<()> {
-        self.steps += 1;
-        let update = lora.update(self.steps);
-        let times = |x: &Array, by: f64| x.multiply(Array::from_f32(by as f32));
-        let of_all = matrices.iter_mut().zip(gradients);
-        let means = self.means.iter_mut().zip(&mut self.squares);
-        for ((matrix, gradient), (mean, square)) in of_all.zip(means) {
-            *mean = times(mean, BETAS[0])?.add(times(gradient, 1.0 - BETAS[0])?)?;
-            let squared = gradient.square()?;
-            *square = times(square, BETAS[1])?.add(times(&squared, 1.0 - BETAS[1])?)?;
-            let root = times(&square.sqrt()?, update.root)?.add(Array::from_f32(EPS as f32))?;
-            let step = times(mean, update.rate)?.divide(root)?;
-            *matrix = times(matrix, update.keep)?.subtract(step)?;
+/// What one step makes of `state`: matrices, then the running means of their gradients, then those of the squares, as
+/// many of each as there are `gradients`. `numbers` are scalars, those of an [`Update`](mlxbench_core::lora::Update)
+/// in its order: arrays, since a compiled step would keep others for ever.
+pub(super) fn updated(
+    numbers: &[Array],
+    state: &[Array],
+    gradients: &[Array],
+) -> Result<Vec<Array>> {
+    let [keep, rate, root] = numbers else {
+        unreachable!("an update has three numbers");
+    };
+    let times = |x: &Array, by: f64| x.multiply(Array::from_f32(by as f32));
+    let (matrices, means) = state.split_at(gradients.len());
+    let (means, squares) = means.split_at(gradients.len());
+    let mut new = [const { Vec::new() }; 3];
+    for (index, gradient) in gradients.iter().enumerate() {
+        let mean = times(&means[index], BETAS[0])?.add(times(gradient, 1.0 - BETAS[0])?)?;
+        let squared = gradient.square()?;
+        let square = times(&squares[index], BETAS[1])?.add(times(&squared, 1.0 - BETAS[1])?)?;
+        let below = square
+            .sqrt()?
+            .multiply(root)?
+            .add(Array::from_f32(EPS as f32))?;
+        let step = mean.multiply(rate)?.divide(below)?;
+        let matrix = matrices[index].multiply(keep)?.subtract(step)?;
+        for (all, array) in new.iter_mut().zip([matrix, mean, square]) {
+            all.push(array);
         }
-        Ok(())
     }
+    Ok(new.concat())
 }

@@ -66,6 +66,30 @@ fn steps_beside_quantised_weights_equal_those_beside_what_their_codes_stand_for(
     }
 }
 
+/// Without gradient checkpointing a step is compiled, with it it isn't.
+#[test]
+fn a_step_is_compiled_anew_for_rows_of_another_shape() {
+    let mut model = model("gemma3").unwrap();
+    let mut losses = |gradient_checkpointing| {
+        let lora = Lora {
+            gradient_checkpointing,
+            ..LORA
+        };
+        let mut trainer = model.trainer(&lora).unwrap();
+        [12, 7, 12].map(|tokens| {
+            let row = |first: u32| (0..tokens).map(|at| (first + 7 * at) % 64).collect();
+            let rows = TokenBatch::new(&[row(1), row(2)]).unwrap();
+            trainer.step(&rows).unwrap();
+            trainer.loss().unwrap()
+        })
+    };
+    let (compiled, plain) = (losses(false), losses(true));
+    for (compiled, plain) in compiled.into_iter().zip(plain) {
+        let off = (compiled - plain).abs() / plain;
+        assert!(off < 1e-4, "{compiled}, not {plain}");
+    }
+}
+
 #[test]
 fn gradient_checkpointing_takes_less_memory() {
     let mut model = model("gemma4-e").unwrap();

@@ -135,7 +135,7 @@ pub(super) fn headline(comparison: &Comparison) -> String {
     let worse = count(|change| matches!(change, Change::Worse | Change::Broken { .. }));
     let better = count(|change| matches!(change, Change::Better));
     let same = count(|change| matches!(change, Change::Same));
-    let open = count(|change| matches!(change, Change::Inconclusive { .. }));
+    let open = open_rows(comparison);
     let apart = count(|change| matches!(change, Change::NotComparable { .. }));
     if rows.is_empty() {
         return "inconclusive: nothing was measured in both".into();
@@ -157,6 +157,13 @@ pub(super) fn headline(comparison: &Comparison) -> String {
         rows => format!("{rows} rows"),
     };
     format!("{}: of {of}, {}", gate(comparison.gate), parts.join(", "))
+}
+
+/// How many rows can't be told.
+fn open_rows(comparison: &Comparison) -> usize {
+    let rows = comparison.rows.iter();
+    let open = rows.filter(|row| matches!(row.change, Change::Inconclusive { .. }));
+    open.count()
 }
 
 /// What is compared with what, and how.
@@ -211,9 +218,15 @@ pub(super) fn method(comparison: &Comparison) -> String {
         0 | 1 => String::new(),
         runs => format!(" The base is {runs} runs, and their spread is in the intervals."),
     };
+    let of_memory = |row: &ComparedRow| row.metric == Compared::Memory;
+    let apart =
+        match comparison.rows.iter().any(of_memory) && !comparison.rows.iter().all(of_memory) {
+            true => ", those of memory apart",
+            false => "",
+        };
     let rows = match comparison.judged {
         1 => "one row".to_owned(),
-        judged => format!("all {judged} judged rows"),
+        judged => format!("all {judged} judged rows{apart}"),
     };
     format!(
         "Changes within +-{threshold} count as no change. {} % one-sided confidence over {rows}{whenever}.{runs}",
@@ -235,7 +248,14 @@ pub(super) fn stopped(comparison: &Comparison) -> Option<String> {
     let stopped = comparison.stopped.as_ref()?;
     let rounds = stopped.repetitions;
     Some(match stopped.reason {
-        StopReason::Decided => format!("{rounds} rounds: every row is decided"),
+        StopReason::Decided => match open_rows(comparison) {
+            0 => format!("{rounds} rounds: every row is decided"),
+            // Other thresholds or metrics were given, or a worker was lost.
+            open => format!(
+                "{rounds} rounds: the run had decided what it was asked for; open rows here: {open} of {}",
+                comparison.rows.len()
+            ),
+        },
         StopReason::MaxMinutes => {
             format!("{rounds} rounds: --max-minutes was reached before every row was decided")
         }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::devices::not_here;
 use crate::interrupt::Interrupt;
 use crate::locate::{Command, words, worker_command};
-use crate::process::{Worker, WorkerError};
+use crate::process::Worker;
 use crate::{Error, Result};
 
 /// Settles the targets by what their workers say.
@@ -164,14 +164,7 @@ fn introduce_backend(config: &Config, base: &Path, backend: &str) -> Answer {
 /// Starts a worker and asks what it is.
 fn introduce(command: Command, config: &Config) -> Answer {
     let timeout = Duration::from_secs(config.measure.timeout_seconds.get() as u64);
-    let ask = || -> Result<Hello, WorkerError> {
-        Worker::start(&command, timeout, Interrupt::default())?.hello()
-    };
-    match ask() {
-        Ok(hello) if hello.identity.version.trim().is_empty() => Err((
-            FailureKind::Unsupported,
-            "the worker can't tell its framework's version, so it isn't timed".into(),
-        )),
+    match Worker::introduce(&command, timeout, Interrupt::default()) {
         Ok(hello) => Ok((command, hello)),
         Err(error) => Err((error.kind.unwrap_or(FailureKind::Died), error.message)),
     }

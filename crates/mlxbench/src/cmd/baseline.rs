@@ -1,9 +1,10 @@
 //! `mlxbench baseline`: results that later ones are compared with.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mlxbench_analysis::fingerprint::hardware_of;
+use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
 use mlxbench_report::{Beside, Format, render};
 use mlxbench_runner::baselines::{Baselines, Kept, result_at};
@@ -83,6 +84,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Fine)
+}
+
+/// The results that `text` names as a base, the newest first: up to `last` of a name, which lies in `folder`, or of
+/// a folder. An earlier one that can't be read is told of, and left out.
+pub(crate) fn results_of(
+    folder: &Path,
+    text: &str,
+    last: NonZeroUsize,
+) -> anyhow::Result<Vec<RunResult>> {
+    let found = Baselines::new(folder).results(text, &this_machine(), last)?;
+    for error in &found.unread {
+        tell(format_args!("warning: {error}; it is left out"));
+    }
+    Ok(found.results)
 }
 
 /// The fingerprint of this machine under this build.

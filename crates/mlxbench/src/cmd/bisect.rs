@@ -13,11 +13,13 @@ use mlxbench_analysis::Compared;
 use mlxbench_core::text::tell;
 use mlxbench_runner::bundled::config_file;
 use mlxbench_runner::config::Config;
+use mlxbench_runner::interrupt::Interrupt;
 
 use self::group::Group;
 use self::trial::{Criterion, Outcome, Trial, Tried};
 use self::worktree::{Repository, Worktree};
-use super::gate;
+use super::run::minutes;
+use super::{gate, set_on_signals};
 use crate::exit::Exit;
 use crate::output::print;
 
@@ -25,17 +27,18 @@ use crate::output::print;
 ///
 /// `git bisect` chooses commits between a good and a bad one. Each is built, and measured beside the good
 /// build with `run --ab`: in turn, on the same machine. First the bad one: the figure that got worst there
-/// is what the others are judged by. A commit that doesn't build, or can't be told from either, is
-/// skipped. All is built in two temporary worktrees (in TMPDIR): your checkout isn't touched.
+/// is what the others are judged by. A commit that doesn't build, whose worker can't introduce itself, or that
+/// can't be told from either, is skipped. All is built in two temporary worktrees (in TMPDIR): your checkout
+/// isn't touched.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  mlxbench bisect bench-configs/quick.toml --good v0.1.0 --bad HEAD --filter candle/cpu/f32 \\
+  mlxbench bisect bench-configs/quick.toml --good HEAD~20 --bad HEAD --filter candle/cpu/f32 \\
       --build 'cargo build --release --locked -p mlxbench-candle' \\
       --worker target/release/mlxbench-worker-candle
   mlxbench bisect my.toml --repository ../engine --good 1a2b3c4 --build make --worker build/worker
 
 Exit codes: 0 the first bad commit was found; 1 too many commits were skipped to name one; 2 the command is
-wrong, the good commit doesn't build, or the bad one isn't slower; 130 interrupted.")]
+wrong, the good commit's worker can't be had, or the bad one isn't slower; 130 interrupted.")]
 pub(crate) struct Args {
     /// The benchmark's TOML file. It has targets of the worker's backend.
     config: PathBuf,
@@ -65,6 +68,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "METRIC", value_delimiter = ',', value_parser = gate::metric,
           default_value = "decode,prefill")]
     metric: Vec<Compared>,
+    /// Of each commit: start no new round after so many minutes, even if rows are undecided.
+    #[arg(long, value_name = "N", default_value = "15", value_parser = minutes)]
+    max_minutes: f64,
     /// Keep the result of each commit in this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -88,25 +94,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
-    let config = config_file(&args.config).map_err(anyhow::Error::msg)?;
-    let models = Config::read(&config)?.models;
-    if models.values().len() > 1 {
+    let file = config_file(&args.config).map_err(anyhow::Error::msg)?;
+    let config = Config::read(&file)?;
+    let models = config.models.values().len();
+    if models > 1 {
         bail!(
-            "{} has {} models: bisect measures one, so write a config that has it alone",
-            config.display(),
-            models.values().len()
+            "{} has {models} models: bisect measures one, so write a config that has it alone",
+            file.display()
         );
     }
     let repository = Repository::at(&args.repository)?;
-    let [good, bad] = [&args.good, &args.bad].map(|rev| repository.commit(rev));
-    let (good, bad) = (good?, bad?);
-    if good == bad || !repository.is_ancestor(&good, &bad)? {
-        bail!(
-            "--good {} is no ancestor of --bad {}: bisecting goes from a good commit to a later bad one",
-            args.good,
-            args.bad
-        );
-    }
+    let (good, bad) = ends(args, &repository)?;
     if args.worker.is_absolute() {
         bail!(
             "--worker: write the path from the root of the repository, so that each commit has its own"
@@ -118,12 +116,14 @@ fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
     let good_tree = Worktree::add(&repository, folder.path().join("good"), &good)?;
     let tree = Worktree::add(&repository, folder.path().join("candidate"), &bad)?;
     let mut trial = Trial {
-        config: std::path::absolute(&config)?,
+        config: std::path::absolute(&file)?,
         folder: std::env::current_dir()?,
         repository: repository.root().to_owned(),
         build: args.build.clone(),
         worker: args.worker.clone(),
         good_worker: good_tree.path().join(&args.worker),
+        backend: String::new(),
+        timeout_seconds: config.measure.timeout_seconds.get() as u64,
         filter: args.filter.clone(),
         threshold: args.threshold,
         metrics: args
@@ -131,6 +131,7 @@ fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
             .iter()
             .map(|metric| metric.name().to_owned())
             .collect(),
+        max_minutes: args.max_minutes,
         criterion: None,
         out: match &args.out {
             Some(out) => std::path::absolute(out)?,
@@ -142,6 +143,10 @@ fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
     if let Err(why) = trial.build(group, good_tree.path())? {
         bail!("--good {}: {why}", args.good);
     }
+    trial.backend = match trial.introduce(group, &trial.good_worker)? {
+        Ok(backend) => backend,
+        Err(why) => bail!("--good {}: {why}", args.good),
+    };
     let bad_one = trial.attempt(group, tree.path())?;
     tell(&bad_one);
     trial.criterion = match &bad_one.outcome {
@@ -161,12 +166,31 @@ fn search(args: &Args, group: &Group) -> anyhow::Result<Exit> {
     conclude(&repository, found.as_deref(), &tried)
 }
 
+/// The good commit and the bad one, which has it in its history.
+fn ends(args: &Args, repository: &Repository) -> anyhow::Result<(String, String)> {
+    let [good, bad] = [&args.good, &args.bad].map(|rev| repository.commit(rev));
+    let (good, bad) = (good?, bad?);
+    if good == bad || !repository.is_ancestor(&good, &bad)? {
+        bail!(
+            "--good {} is no ancestor of --bad {}: bisecting goes from a good commit to a later bad one",
+            args.good,
+            args.bad
+        );
+    }
+    Ok((good, bad))
+}
+
 /// One step of `git bisect run`, in the worktree of a commit: 0 is good, 1 is bad, 125 can't tell; what would
 /// go wrong in each further one ends the bisection with 128.
 pub(crate) fn step(args: &StepArgs) -> u8 {
     let attempt = || -> anyhow::Result<Tried> {
+        // No worker outlives a step that a signal ends.
+        set_on_signals(&Interrupt::default())?;
         let trial: Trial = serde_json::from_slice(&fs::read(&args.trial)?)?;
-        let tried = trial.attempt(&Group::none(), &std::env::current_dir()?)?;
+        let tree = std::env::current_dir()?;
+        // A worker is asked what it is where it is measured.
+        std::env::set_current_dir(&trial.folder)?;
+        let tried = trial.attempt(&Group::none(), &tree)?;
         trial.write_down(&tried)?;
         Ok(tried)
     };

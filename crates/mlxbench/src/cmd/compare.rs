@@ -9,7 +9,7 @@ use mlxbench_core::text::tell;
 use mlxbench_report::{ComparisonFormat, Written, render_comparison};
 use mlxbench_runner::baselines::Baselines;
 
-use super::baseline::{DEFAULT_FOLDER, this_machine};
+use super::baseline::{DEFAULT_FOLDER, results_of, this_machine};
 use super::gate::GateArgs;
 use crate::exit::Exit;
 use crate::outfile::{self, Kind, Outputs};
@@ -31,10 +31,10 @@ A row is faster or slower if its change is beyond the threshold, and the same if
 pub(crate) struct Args {
     /// What to compare with, and last what to compare. Of several to compare with, the last stands for all, and
     /// the spread between them enters the intervals. Alone, the result of `run --ab`, whose side b is
-    /// compared with side a.
+    /// compared with side a, by the thresholds and metrics of that run unless others are given.
     #[arg(id = "base", required = true, value_name = "BASE... NEW")]
     results: Vec<String>,
-    /// How many of a name's newest baselines are compared with.
+    /// How many of a name's or a folder's newest are compared with, of one config and machine.
     #[arg(long, value_name = "N", default_value = "1")]
     last: NonZeroUsize,
     /// The folder of named baselines.
@@ -74,13 +74,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn comparison(args: &Args) -> anyhow::Result<Comparison> {
-    let options = args.gate.options();
     let baselines = Baselines::new(&args.baselines);
     let machine = this_machine();
     let (new, bases) = args.results.split_last().context("no result is named")?;
     if bases.is_empty() {
-        let sides = compare_sides(&baselines.result(new, &machine)?, &options);
-        return sides.with_context(|| {
+        let result = baselines.result(new, &machine)?;
+        let options = args.gate.options_of(&result).with_context(|| new.clone())?;
+        return compare_sides(&result, &options).with_context(|| {
             format!(
                 "{new} has no two sides to compare, as `run --ab` measures them: name a second result"
             )
@@ -88,11 +88,11 @@ fn comparison(args: &Args) -> anyhow::Result<Comparison> {
     }
     let mut runs = Vec::new();
     for base in bases.iter().rev() {
-        runs.extend(baselines.results(base, &machine, args.last)?);
+        runs.extend(results_of(&args.baselines, base, args.last)?);
     }
     let (base, earlier) = runs.split_first().context("no result is named")?;
     let new = baselines.result(new, &machine)?;
-    Ok(compare_runs(base, earlier, &new, &options))
+    Ok(compare_runs(base, earlier, &new, &args.gate.options()))
 }
 
 fn format(args: &Args) -> anyhow::Result<ComparisonFormat> {

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mlxbench_analysis::comparison::Options;
 use mlxbench_analysis::{Compared, Comparison, DifferenceKind, Gate};
+use mlxbench_core::results::RunResult;
 use mlxbench_report::{ComparisonFormat, Written, render_comparison};
 
 use crate::exit::Exit;
@@ -16,12 +17,12 @@ use crate::outfile::{self, Kind, Outputs};
 #[command(next_help_heading = "Comparing")]
 #[group(requires = "base")]
 pub(crate) struct GateArgs {
-    /// Changes within ± this count as no change: 5% or 0.05.
-    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
-    threshold: f64,
-    /// The same for memory.
-    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
-    memory_threshold: f64,
+    /// Changes within ± this count as no change: 5% or 0.05. 5% unless given.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    threshold: Option<f64>,
+    /// The same for memory. 5% unless given.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    memory_threshold: Option<f64>,
     /// What to compare, separated by commas: decode, prefill, ttft, latency-p99, memory, energy; of conversations
     /// overall, warm-ttft; training; of servers throughput, goodput. All unless given, but for ttft of generations, which
     /// says what prefill says.
@@ -47,15 +48,41 @@ pub(crate) struct GateArgs {
 
 impl GateArgs {
     pub(crate) fn options(&self) -> Options {
+        let unless_given = Options::default();
         Options {
-            threshold: self.threshold,
-            memory_threshold: self.memory_threshold,
+            threshold: self.threshold.unwrap_or(unless_given.threshold),
+            memory_threshold: self
+                .memory_threshold
+                .unwrap_or(unless_given.memory_threshold),
             metrics: match self.metric.as_slice() {
-                [] => Compared::DEFAULT.into(),
+                [] => unless_given.metrics,
                 chosen => chosen.into(),
             },
             across: self.across.clone(),
         }
+    }
+
+    /// The same for the two sides of a run that is over: what the command line leaves open is as the run decided it.
+    pub(crate) fn options_of(&self, result: &RunResult) -> anyhow::Result<Options> {
+        let mut options = self.options();
+        let sides = result.run.sides.as_ref();
+        let Some(decided) = sides.and_then(|sides| sides.sequence.as_ref()) else {
+            return Ok(options);
+        };
+        if self.threshold.is_none() {
+            options.threshold = recorded("--threshold", decided.threshold)?;
+        }
+        if self.memory_threshold.is_none() {
+            options.memory_threshold = recorded("--memory-threshold", decided.memory_threshold)?;
+        }
+        if self.metric.is_empty() {
+            let metrics = decided.metrics.iter().map(|name| metric(name));
+            let metrics: Result<Vec<Compared>, String> = metrics.collect();
+            options.metrics = metrics
+                .map_err(anyhow::Error::msg)
+                .context("its run decided a metric that is unknown here: give --metric")?;
+        }
+        Ok(options)
     }
 
     /// Sees that the files that are written are nobody's.
@@ -126,8 +153,21 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     };
     let share = number.parse::<f64>().ok().map(|number| number * scale);
     share
-        .filter(|share| (0.0..1.0).contains(share) && *share > 0.0)
+        .filter(|share| is_share(*share))
         .ok_or_else(|| "write a share between 0 and 1: 5% or 0.05".into())
+}
+
+/// Whether this can be a threshold.
+fn is_share(share: f64) -> bool {
+    share > 0.0 && share < 1.0
+}
+
+/// A threshold as a result holds it, which anybody may have written.
+fn recorded(option: &str, share: f64) -> anyhow::Result<f64> {
+    match is_share(share) {
+        true => Ok(share),
+        false => bail!("its run can't have decided by a threshold of {share}: give {option}"),
+    }
 }
 
 pub(super) fn metric(name: &str) -> Result<Compared, String> {

@@ -13,7 +13,6 @@ use mlxbench_core::limits::REPETITIONS;
 use mlxbench_core::results::{ROUNDS_OF_BLOCK, RunResult, Sample, Sequence, Settings, Sides};
 use mlxbench_core::text::tell;
 use mlxbench_report::{ComparisonFormat, Format, render_comparison};
-use mlxbench_runner::baselines::Baselines;
 use mlxbench_runner::bundled::config_file;
 use mlxbench_runner::config::Config;
 use mlxbench_runner::execute::{Options, lets_through};
@@ -21,7 +20,7 @@ use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::plan::Plan;
 use mlxbench_runner::system::MachineLock;
 
-use super::baseline::{DEFAULT_FOLDER, this_machine};
+use super::baseline::{DEFAULT_FOLDER, results_of};
 use super::forecast;
 use super::gate::GateArgs;
 use super::measure::{Resume, expected, measure, of_models, plans, table};
@@ -77,7 +76,7 @@ pub(crate) struct Args {
         help_heading = "Comparing"
     )]
     baseline: Vec<String>,
-    /// How many of a name's newest baselines are compared with.
+    /// How many of a name's or a folder's newest are compared with, of one config and machine.
     #[arg(
         long,
         value_name = "N",
@@ -233,10 +232,9 @@ fn of_one_model(args: &Args) -> Option<&'static str> {
 
 /// What to compare with, read before anything is run.
 fn bases(args: &Args) -> anyhow::Result<Vec<RunResult>> {
-    let baselines = Baselines::new(&args.baselines);
     let mut bases = Vec::new();
     for baseline in &args.baseline {
-        bases.extend(baselines.results(baseline, &this_machine(), args.last)?);
+        bases.extend(results_of(&args.baselines, baseline, args.last)?);
     }
     if let Some(filter) = &args.filter {
         // What this run leaves out isn't missed.
@@ -349,7 +347,7 @@ fn repetitions(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// Minutes, up to a week.
-fn minutes(text: &str) -> Result<f64, String> {
+pub(super) fn minutes(text: &str) -> Result<f64, String> {
     let minutes = text.parse::<f64>().ok();
     minutes
         .filter(|minutes| (0.0..=10_080.0).contains(minutes) && *minutes > 0.0)

@@ -25,13 +25,19 @@ fn git(scene: &Scene, arguments: &[&str]) -> String {
 
 /// Commits a source that is built to a worker with this step; none doesn't build.
 fn commit(scene: &Scene, subject: &str, step_ns: Option<&str>) -> String {
-    let source = match step_ns {
+    let script = match step_ns {
         Some(step) => format!(
-            "#!/bin/sh\n# {subject}\nexec '{}' --step-ns {step}\n",
+            "exec '{}' --step-ns {step}",
             worker("mlxbench-worker-mock").display()
         ),
-        None => format!("# {subject}\nbroken\n"),
+        None => "broken".to_owned(),
     };
+    commit_script(scene, subject, &script)
+}
+
+/// Commits a source that is built to a worker which is this script.
+fn commit_script(scene: &Scene, subject: &str, script: &str) -> String {
+    let source = format!("#!/bin/sh\n# {subject}\n{script}\n");
     fs::write(scene.path("engine/source"), source).unwrap();
     git(scene, &["add", "source"]);
     git(scene, &["commit", "--quiet", "-m", subject]);
@@ -103,6 +109,57 @@ fn a_commit_that_does_not_build_is_skipped() {
     let skipped = format!("{}: skipped: it doesn't build", commits[2]);
     assert!(said.contains(&skipped), "{said}");
     assert_untouched(&scene, &commits[4]);
+}
+
+#[test]
+fn a_commit_whose_worker_cannot_introduce_itself_is_skipped() {
+    let (scene, good) = scene(&[FAST]);
+    let candle = format!("exec '{}'", worker("mlxbench-worker-candle").display());
+    let unusable = [
+        ("echo no such symbol >&2; exit 3", "no such symbol"),
+        (
+            "read -r line; echo '{\"type\": \"hello\", \"protocol\": 1}'",
+            "the worker speaks protocol 1",
+        ),
+        (
+            candle.as_str(),
+            "it is a worker of candle, the good one of mock",
+        ),
+    ];
+    let unusable = unusable.map(|(script, why)| (commit_script(&scene, "Unusable", script), why));
+    let bad = commit(&scene, "Slow", SLOW);
+    let output = bisect(&scene, &good[0], &bad);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stdout(&output);
+    for (commit, why) in &unusable {
+        let line = said.lines().find(|line| line.contains(commit.as_str()));
+        let line = line.unwrap_or_default();
+        assert!(
+            line.contains(": skipped: ") && line.contains(*why),
+            "{why}: {said}"
+        );
+    }
+    // As the good one there would be nothing to measure against.
+    let crashing = unusable[0].0.as_str();
+    let output = bisect(&scene, crashing, &bad);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    let said = stderr(&output);
+    let refused = format!("--good {crashing}: its worker can't introduce itself");
+    assert!(said.contains(&refused), "{said}");
+    assert_untouched(&scene, &bad);
+}
+
+#[test]
+fn a_commit_is_measured_for_no_longer_than_its_minutes() {
+    // Just the threshold slower: no round tells on which side of it.
+    let (scene, commits) = scene(&[FAST, Some("10526316")]);
+    let mut short = command(&scene, &commits[0], "HEAD", BUILD);
+    let output = short.args(["--max-minutes", "0.001"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(said.contains("--max-minutes was reached"), "{said}");
+    assert!(said.contains("it can't be told whether"), "{said}");
+    assert_untouched(&scene, &commits[1]);
 }
 
 #[test]

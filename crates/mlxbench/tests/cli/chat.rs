@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::interrupts::{end_of, interrupt};
-use crate::support::{Scene, TINY, mock, stderr, stdout};
+use crate::support::{Scene, TINY, mock, stderr, stdout, worker};
 
 const MADE: &str = "[[test]]\nkind = \"chat\"\nturns = 3\nsystem_tokens = 12\nuser_tokens = 4\n\
                     reply_tokens = 6\ngenerate_tokens = 3\n";
@@ -41,10 +41,9 @@ fn a_warm_turn_of_the_mock_takes_the_time_of_its_new_tokens() {
     assert_eq!(turns["cold_ttft_ns"], 36_000_000);
 }
 
-#[test]
-fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
+/// A scene whose model has a window that holds the whole conversation: nothing that a turn sees is dropped.
+fn with_wide_window() -> Scene {
     let scene = Scene::new();
-    // A window that holds the whole conversation: nothing that a turn sees is dropped.
     let wide = TINY.replace("\"sliding_window\": 4", "\"sliding_window\": 64");
     std::fs::write(scene.path("wide.json"), wide).unwrap();
     let made = scene.mlxbench(&[
@@ -59,75 +58,110 @@ fn candle_answers_from_the_kept_cache_what_the_reference_answers() {
     assert!(made.status.success(), "{}", stderr(&made));
     std::fs::remove_dir_all(scene.path("model")).unwrap();
     std::fs::rename(scene.path("wide"), scene.path("model")).unwrap();
-    let targets =
-        "[[target]]\nbackend = \"candle\"\ndevice = \"cpu\"\ndtypes = [\"f32\", \"bf16\"]\n";
+    scene
+}
+
+/// `candle f32 reference` of each target, where as many `positions` were compared of all but the reference.
+fn verdicts(result: &Value, of: &str, positions: usize) -> Vec<String> {
+    let known = result[of].as_array().unwrap().iter();
+    known
+        .map(|known| {
+            let (target, verdict) = (&known["target"], &known["verdict"]);
+            if verdict != "reference" {
+                assert_eq!(known["fidelity"]["positions"], positions, "{known}");
+            }
+            let (backend, precision) = (&target["backend"], &target["placement"]["precision"]);
+            format!("{backend} {precision} {verdict}").replace('"', "")
+        })
+        .collect()
+}
+
+#[test]
+fn every_framework_answers_from_the_kept_cache_what_the_reference_answers() {
+    for name in ["candle", "tch", "mlx"] {
+        worker(&format!("mlxbench-worker-{name}"));
+    }
+    let scene = with_wide_window();
+    let target = |(name, dtypes): (&str, &str)| {
+        format!("[[target]]\nbackend = \"{name}\"\ndevice = \"cpu\"\ndtypes = [{dtypes}]\n")
+    };
+    let targets = [
+        ("candle", "\"f32\", \"bf16\""),
+        ("tch", "\"f32\""),
+        ("mlx", "\"f32\""),
+    ];
+    let targets = targets.map(target).concat();
     scene.checked_config(&format!(
         "{ONCE}[equivalence]\npositions = 8\n{MADE}{targets}"
     ));
     let run = scene.mlxbench(&["run", "config.toml"]);
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
     let result = scene.result();
-    let known = result["equivalences"].as_array().unwrap();
-    let bf16 = known
-        .iter()
-        .find(|known| known["verdict"] != "reference")
-        .unwrap();
-    assert_eq!(bf16["verdict"], "equivalent", "{bf16}");
-    assert_eq!(bf16["fidelity"]["positions"], 8, "{bf16}");
-    let checks = result["checks"].as_array().unwrap();
-    let verdicts: Vec<&Value> = checks.iter().map(|check| &check["verdict"]).collect();
-    assert_eq!(verdicts, ["reference", "equivalent"]);
-    assert_eq!(
-        checks[1]["fidelity"]["positions"], 3,
-        "the starts of the turns"
-    );
+    let expected = [
+        "candle f32 reference",
+        "candle bf16 equivalent",
+        "tch f32 identical",
+        "mlx f32 identical",
+    ];
+    assert_eq!(verdicts(&result, "equivalences", 8), expected);
+    let starts_of_turns = 3;
+    assert_eq!(verdicts(&result, "checks", starts_of_turns), expected);
     for sample in result["samples"].as_array().unwrap() {
         assert_eq!(counts(&sample["turns"], "read_tokens"), [16, 10, 10]);
     }
-    let path = scene.written("Z.json");
-    let path = path.to_str().unwrap();
-    for (format, parts) in [
-        (
-            "md",
-            [
-                "Turns of the conversations",
-                "warm TTFT",
-                "chat s12+3x(u4+r6)+tg3",
-            ],
-        ),
-        (
-            "html",
-            ["Turns of the conversations", "warm TTFT", "Conversations"],
-        ),
-        (
-            "csv",
-            [
-                "chat s12+3x(u4+r6)+tg3",
-                ",3,", // turns
-                "overall_tokens_per_second",
-            ],
-        ),
-        (
-            "json",
-            ["warm_ttft_ns", "cold_ttft_ns", "overall_tokens_per_second"],
-        ),
-    ] {
-        let out = scene.path(&format!("report.{format}"));
-        let report = scene.mlxbench(&[
-            "report",
-            path,
-            "--format",
-            format,
-            "-o",
-            out.to_str().unwrap(),
-        ]);
-        assert!(report.status.success(), "{}", stderr(&report));
-        let text = std::fs::read_to_string(&out).unwrap();
-        for part in parts {
-            assert!(text.contains(part), "{format} has no {part:?}");
+    assert!(stdout(&run).contains("overall t/s"), "{}", stdout(&run));
+    assert_reports(&scene);
+}
+
+/// Every form of report tells of the conversation in `scene`.
+fn assert_reports(scene: &Scene) {
+    let name = "chat s12+3x(u4+r6)+tg3";
+    let heading = "Turns of the conversations";
+    let markdown = report(scene, "md");
+    for part in [heading, "warm TTFT", "memory so far", "(process)", name] {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+    let page = report(scene, "html");
+    for part in [heading, "warm TTFT", "Conversations"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let csv = report(scene, "csv");
+    let turns = ",3,";
+    for part in [name, turns, "overall_tokens_per_second"] {
+        assert!(csv.contains(part), "{part}: {csv}");
+    }
+    let summary = report(scene, "json");
+    for part in ["warm_ttft_ns", "cold_ttft_ns", "overall_tokens_per_second"] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_memory_by_turn(&summary);
+}
+
+/// The report on the result of `scene`.
+fn report(scene: &Scene, format: &str) -> String {
+    let (result, out) = (
+        scene.written("Z.json"),
+        scene.path(&format!("report.{format}")),
+    );
+    let (result, out) = (result.to_str().unwrap(), out.to_str().unwrap());
+    let made = scene.mlxbench(&["report", result, "--format", format, "-o", out]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    std::fs::read_to_string(out).unwrap()
+}
+
+/// Each turn of each target has its memory; candle keeps no count of its own.
+fn assert_memory_by_turn(report: &Value) {
+    for row in report["summary"]["rows"].as_array().unwrap() {
+        let turns = row["chat"]["turns"].as_array().unwrap();
+        assert_eq!(turns.len(), 3, "{row}");
+        for memory in turns.iter().map(|turn| &turn["memory"]) {
+            assert!(memory["bytes"].as_u64().unwrap() > 0, "{row}");
+            if row["target"]["backend"] == "candle" {
+                assert_eq!(memory["of"], "process", "{row}");
+            }
         }
     }
-    assert!(stdout(&run).contains("overall t/s"), "{}", stdout(&run));
 }
 
 #[test]
@@ -145,6 +179,27 @@ fn a_window_that_cannot_go_back_reads_the_history_again() {
         "{}",
         stdout(&run)
     );
+}
+
+#[test]
+fn a_cache_that_keeps_what_a_turn_takes_back_makes_a_conversation_different() {
+    let scene = Scene::new();
+    let (sound, other) = (mock("sound", &[]), mock("other", &["--wrong-after-rewind"]));
+    scene.checked_config(&format!(
+        "[equivalence]\nreference = \"sound/cpu/f32\"\npositions = 2\n{ONCE}{MADE}{sound}{other}"
+    ));
+    let run = scene.mlxbench(&["run", "config.toml"]);
+    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
+    let result = scene.result();
+    let verdicts = |of: &str| -> Vec<Value> {
+        let known = result[of].as_array().unwrap().iter();
+        known.map(|known| known["verdict"].clone()).collect()
+    };
+    // A generation alone never rewinds: only the conversation tells.
+    assert_eq!(verdicts("equivalences"), ["reference", "identical"]);
+    assert_eq!(verdicts("checks"), ["reference", "different"]);
+    let headline = stdout(&run).lines().next().unwrap().to_owned();
+    assert!(headline.starts_with("mock (sound)"), "{headline}");
 }
 
 /// A tokenizer of a word a letter, and a template.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
 
 /// Ten repetitions of a mock on a virtual clock: its times are exact.
-fn config(scene: &Scene, step_ns: &str) {
+pub(crate) fn config(scene: &Scene, step_ns: &str) {
     let target = mock("mock", &["--step-ns", step_ns]);
     scene.config(&format!(
         "[measure]\nrepetitions = 10\nprocesses = 10\n{TEST}{target}"
@@ -16,7 +16,7 @@ fn config(scene: &Scene, step_ns: &str) {
 }
 
 /// Runs the config with a mock of this step into `out`.
-fn run(scene: &Scene, step_ns: &str, out: &str) -> String {
+pub(crate) fn run(scene: &Scene, step_ns: &str, out: &str) -> String {
     config(scene, step_ns);
     let run = scene.mlxbench(&["run", "config.toml", "--out", out]);
     assert!(run.status.success(), "{}", stderr(&run));
@@ -24,7 +24,7 @@ fn run(scene: &Scene, step_ns: &str, out: &str) -> String {
 }
 
 /// The only file of a run.
-fn result_file(scene: &Scene, folder: &str) -> PathBuf {
+pub(crate) fn result_file(scene: &Scene, folder: &str) -> PathBuf {
     let mut files = fs::read_dir(scene.path(folder)).unwrap();
     files.next().unwrap().unwrap().path()
 }
@@ -90,58 +90,6 @@ fn what_cannot_be_told_ends_with_1_only_under_strict() {
 }
 
 #[test]
-fn a_run_is_gated_by_a_named_baseline_of_this_machine() {
-    let scene = Scene::new();
-    let old = run(&scene, "10000000", "old");
-    let missing = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
-    assert_eq!(missing.status.code(), Some(2));
-    let said = stderr(&missing);
-    assert!(
-        said.contains("no baseline `main` of this machine"),
-        "{said}"
-    );
-    assert!(!scene.path("results").exists(), "it ran all the same");
-    let saved = scene.mlxbench(&["baseline", "save", "main", &old]);
-    assert!(saved.status.success(), "{}", stderr(&saved));
-    let passed = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
-    assert_eq!(passed.status.code(), Some(0), "{}", stderr(&passed));
-    assert!(stdout(&passed).contains("pass: of "), "{}", stdout(&passed));
-    config(&scene, "12000000");
-    let failed = scene.mlxbench(&["run", "config.toml", "--baseline", "main", "--json"]);
-    assert_eq!(failed.status.code(), Some(1));
-    // Stdout is the result's alone.
-    serde_json::from_slice::<Value>(&failed.stdout).unwrap();
-    assert!(stderr(&failed).contains("fail: of "), "{}", stderr(&failed));
-    // Taken for the new standard, it is what counts.
-    let saved = scene.mlxbench(&["baseline", "save", "main", "results/scene"]);
-    assert!(saved.status.success(), "{}", stderr(&saved));
-    let passed = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
-    assert_eq!(passed.status.code(), Some(0), "{}", stdout(&passed));
-    let named = scene.mlxbench(&["compare", "main", &old]);
-    assert!(stdout(&named).contains("+20.0 %"), "{}", stdout(&named));
-    let older = scene.mlxbench(&["baseline", "save", "main", &old]);
-    assert_eq!(older.status.code(), Some(2));
-    assert!(stderr(&older).contains("was measured later"));
-    // Nothing of it is in another config's run.
-    let other = TEST.replace("generate_tokens = 5", "generate_tokens = 6");
-    assert_ne!(other, TEST);
-    scene.config(&format!(
-        "[measure]\nrepetitions = 2\n{other}{}",
-        mock("mock", &[])
-    ));
-    let apart = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
-    assert_eq!(apart.status.code(), Some(2));
-    assert!(stderr(&apart).contains("none of the targets and tests"));
-    let lost = scene.mlxbench(&["run", "config.toml", "--baseline", "old/none.json"]);
-    assert_eq!(lost.status.code(), Some(2));
-    assert!(
-        stderr(&lost).contains("old/none.json: "),
-        "{}",
-        stderr(&lost)
-    );
-}
-
-#[test]
 fn a_result_is_never_written_over() {
     let scene = Scene::new();
     let old = run(&scene, "10000000", "old");
@@ -181,45 +129,6 @@ fn a_reader_that_goes_away_changes_no_verdict() {
     let status = command.stdout(writer).status().unwrap();
     assert_eq!(status.code(), Some(1));
     assert!(scene.path("junit.xml").exists());
-}
-
-#[test]
-fn baselines_are_listed_shown_and_pruned() {
-    let scene = Scene::new();
-    let old = run(&scene, "10000000", "old");
-    for out in [&old, &run(&scene, "10000000", "new")] {
-        let saved = scene.mlxbench(&["baseline", "save", "main", out, "--baselines", "kept"]);
-        assert!(saved.status.success(), "{}", stderr(&saved));
-    }
-    let list = || {
-        let list = scene.mlxbench(&["baseline", "list", "--json", "--baselines", "kept"]);
-        serde_json::from_slice::<Value>(&list.stdout).unwrap()
-    };
-    let all = list();
-    assert_eq!(all.as_array().unwrap().len(), 2);
-    assert_eq!(
-        (&all[0]["name"], &all[0]["this_machine"]),
-        (&json!("main"), &json!(true))
-    );
-    // What others keep there is theirs.
-    let others = scene.path("kept/0123456789abcdef/main");
-    fs::create_dir_all(&others).unwrap();
-    for name in ["a.json", "b.json"] {
-        fs::write(others.join(name), "{}").unwrap();
-    }
-    let shown = scene.mlxbench(&["baseline", "show", "main", "--baselines", "kept"]);
-    assert!(stdout(&shown).contains("pp8+tg5"), "{}", stdout(&shown));
-    let pruned = scene.mlxbench(&["baseline", "prune", "--baselines", "kept"]);
-    assert!(pruned.status.success());
-    assert_eq!(fs::read_dir(&others).unwrap().count(), 2);
-    // The newest stays.
-    assert_eq!(
-        list().as_array().unwrap().as_slice(),
-        &all.as_array().unwrap()[1..]
-    );
-    let wrong = scene.mlxbench(&["baseline", "save", "../main", &old]);
-    assert_eq!(wrong.status.code(), Some(2));
-    assert!(stderr(&wrong).contains("can't name a baseline"));
 }
 
 #[test]
@@ -302,6 +211,34 @@ fn two_workers_are_compared_in_one_run() {
         summary.matches("### mlxbench").count(),
         3,
         "a summary is added to"
+    );
+}
+
+#[test]
+fn the_file_of_two_sides_is_judged_as_their_run_judged_them() {
+    let scene = Scene::new();
+    config(&scene, "10000000");
+    // Slower by just what is a change unless somebody says otherwise: no round tells on which side of it.
+    let (a, b) = (side("--step-ns 10000000"), side("--step-ns 10526316"));
+    let run = ["run", "config.toml", "--ab", &a, &b, "--metric", "decode"];
+    let run = scene.mlxbench(&[run.as_slice(), &["--threshold", "20%"]].concat());
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let again = scene.mlxbench(&["compare", "results/scene"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    let shown = stdout(&again);
+    assert!(shown.contains("within +-20 % (5 % for memory)"), "{shown}");
+    assert!(shown.contains(" rounds: every row is decided"), "{shown}");
+    assert!(shown.ends_with("pass: of 1 row, 1 the same\n"), "{shown}");
+    // What the command line says goes before that.
+    let stricter = scene.mlxbench(&["compare", "results/scene", "--threshold", "5%"]);
+    let shown = stdout(&stricter);
+    assert!(shown.contains("open rows here: 1 of 1"), "{shown}");
+    assert!(!shown.contains("every row is decided"), "{shown}");
+    let other = scene.mlxbench(&["compare", "results/scene", "--metric", "prefill"]);
+    let shown = stdout(&other);
+    assert!(
+        shown.contains(" prefill ") && !shown.contains(" decode "),
+        "{shown}"
     );
 }
 

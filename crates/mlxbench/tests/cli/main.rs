@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod baselines;
 mod bench;
 mod bisect;
 mod chat;

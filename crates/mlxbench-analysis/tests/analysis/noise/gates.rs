@@ -128,8 +128,8 @@ impl Machine {
 pub(crate) enum Mode {
     /// Each in a run of its own: repetitions of a run, and processes that they are spread over.
     Apart(usize, usize),
-    /// In runs of one process each, so many of the base and one of the new build: runs, and repetitions of each.
-    Bases(usize, usize),
+    /// In so many runs of the base and one of the new build: runs, repetitions of each, and processes of each.
+    Bases(usize, usize, usize),
     /// In one run of blocks of two rounds, until it is decided.
     Together,
 }
@@ -141,8 +141,13 @@ impl Mode {
             Self::Apart(repetitions, processes) => {
                 format!("two runs of {repetitions}, {processes} processes each")
             }
-            Self::Bases(runs, repetitions) => {
+            Self::Bases(runs, repetitions, 1) => {
                 format!("a run of {repetitions} with {runs} of the base, one process each")
+            }
+            Self::Bases(runs, repetitions, processes) => {
+                format!(
+                    "a run of {repetitions} with {runs} of the base, {processes} processes each"
+                )
             }
             Self::Together => "`--ab`".into(),
         }
@@ -198,8 +203,8 @@ pub(crate) fn simulate(
                 let shape = (1, repetitions, processes);
                 (apart(of, shape, change, &mut noise), repetitions)
             }
-            Mode::Bases(runs, repetitions) => {
-                let shape = (runs, repetitions, 1);
+            Mode::Bases(runs, repetitions, processes) => {
+                let shape = (runs, repetitions, processes);
                 (apart(of, shape, change, &mut noise), repetitions)
             }
             Mode::Together => together(of, change, &mut noise),

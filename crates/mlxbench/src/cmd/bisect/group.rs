@@ -7,6 +7,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+use mlxbench_runner::interrupt::Interrupt;
+
 /// Starts programs one at a time.
 #[derive(Clone)]
 pub(super) struct Group(Option<Arc<State>>);
@@ -16,6 +18,8 @@ struct State {
     /// The group that runs; 0 for none.
     running: AtomicI32,
     ended: AtomicBool,
+    /// The same, for whoever waits for a worker's answer.
+    interrupt: Interrupt,
 }
 
 impl Group {
@@ -25,6 +29,7 @@ impl Group {
         let on_signal = Arc::clone(&state);
         ctrlc::set_handler(move || {
             on_signal.ended.store(true, Ordering::SeqCst);
+            on_signal.interrupt.set();
             end(on_signal.running.load(Ordering::SeqCst));
         })?;
         Ok(Self(Some(state)))
@@ -39,6 +44,12 @@ impl Group {
     pub(super) fn was_ended(&self) -> bool {
         let state = self.0.as_ref();
         state.is_some_and(|state| state.ended.load(Ordering::SeqCst))
+    }
+
+    /// What a signal sets, for whoever waits for a worker's answer.
+    pub(super) fn interrupt(&self) -> Interrupt {
+        let interrupt = self.0.as_ref().map(|state| state.interrupt.clone());
+        interrupt.unwrap_or_default()
     }
 
     /// Runs `command`, whose output goes to stderr, until it ends or a signal ends it.

@@ -5,12 +5,14 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mlxbench_analysis::comparison::Options;
 use mlxbench_analysis::{Change, ComparedRow, Comparison, Interval, compare_sides};
 use mlxbench_core::results::{TargetId, Test};
-use mlxbench_runner::journal;
+use mlxbench_runner::process::Worker;
+use mlxbench_runner::{journal, locate};
 use serde::{Deserialize, Serialize};
 
 use super::group::Group;
@@ -33,12 +35,18 @@ pub(super) struct Trial {
     pub(super) worker: PathBuf,
     /// What all are measured against.
     pub(super) good_worker: PathBuf,
+    /// The backend that it is a worker of; empty until it was asked.
+    pub(super) backend: String,
+    /// Seconds after which a worker that hasn't introduced itself is killed.
+    pub(super) timeout_seconds: u64,
     /// Which cases are measured.
     pub(super) filter: Option<String>,
     /// Changes up to this are none.
     pub(super) threshold: f64,
     /// Names of [`Compared`](mlxbench_analysis::Compared).
     pub(super) metrics: Vec<String>,
+    /// Minutes after which no further round of a commit is begun.
+    pub(super) max_minutes: f64,
     /// What is judged; the worst of all rows until that is known.
     pub(super) criterion: Option<Criterion>,
     /// Where results go, in a folder a commit.
@@ -85,7 +93,7 @@ pub(super) enum Outcome {
         /// The figure that got worst.
         worst: Figure,
     },
-    /// It can't be told, or doesn't build.
+    /// It can't be told, it doesn't build, or its worker is of no use.
     Unknown {
         /// Why.
         reason: String,
@@ -224,6 +232,48 @@ impl Trial {
         })
     }
 
+    /// Asks a worker which backend it is of. The inner error says why it can't be measured.
+    pub(super) fn introduce(
+        &self,
+        group: &Group,
+        worker: &Path,
+    ) -> anyhow::Result<Result<String, String>> {
+        let command = locate::Command {
+            program: worker.to_owned(),
+            arguments: Vec::new(),
+        };
+        let timeout = Duration::from_secs(self.timeout_seconds);
+        match Worker::introduce(&command, timeout, group.interrupt()) {
+            Ok(hello) => Ok(Ok(hello.identity.backend)),
+            Err(error) if error.kind.is_some() => {
+                Ok(Err(format!("its worker can't introduce itself: {error}")))
+            }
+            // A signal says nothing of the worker.
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Builds the worker in `tree`, and sees that it can be measured beside the good one. The inner error says why
+    /// it can't.
+    fn ready(
+        &self,
+        group: &Group,
+        tree: &Path,
+        worker: &Path,
+    ) -> anyhow::Result<Result<(), String>> {
+        if let Err(why) = self.build(group, tree)? {
+            return Ok(Err(why));
+        }
+        Ok(match self.introduce(group, worker)? {
+            Ok(backend) if backend == self.backend => Ok(()),
+            Ok(backend) => Err(format!(
+                "it is a worker of {backend}, the good one of {}",
+                self.backend
+            )),
+            Err(why) => Err(why),
+        })
+    }
+
     /// Builds the commit that is checked out in `tree`, and measures it.
     pub(super) fn attempt(&self, group: &Group, tree: &Path) -> anyhow::Result<Tried> {
         let commit = said(git(tree).args(["rev-parse", "HEAD"]))?;
@@ -235,7 +285,7 @@ impl Trial {
         {
             return Err(error).with_context(|| worker.display().to_string());
         }
-        let outcome = match self.build(group, tree)? {
+        let outcome = match self.ready(group, tree, &worker)? {
             Err(reason) => Outcome::Unknown { reason },
             Ok(()) => self.judge(&self.measure(group, &commit, &worker)?),
         };
@@ -260,6 +310,7 @@ impl Trial {
         run.arg("--out").arg(&out);
         let threshold = self.threshold.to_string();
         run.args(["--threshold", &threshold, "--memory-threshold", &threshold]);
+        run.args(["--max-minutes", &self.max_minutes.to_string()]);
         forget_git(&mut run);
         let (filter, metrics) = match &self.criterion {
             None => (self.filter.clone(), self.metrics.join(",")),

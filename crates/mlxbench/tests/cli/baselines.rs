@@ -1,0 +1,168 @@
+//! Named baselines, and the newest results of a folder, as what a result is compared with.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::compare::{config, result_file, run};
+use crate::support::{Scene, TEST, mock, stderr, stdout};
+
+/// Keeps so many runs as baselines called `main`, and hands back their files, the oldest first.
+fn keep(scene: &Scene, count: usize) -> Vec<PathBuf> {
+    for at in 0..count {
+        let out = run(scene, "10000000", &format!("kept-{at}"));
+        let saved = scene.mlxbench(&["baseline", "save", "main", &out]);
+        assert!(saved.status.success(), "{}", stderr(&saved));
+    }
+    let machines = fs::read_dir(scene.path("baselines")).unwrap();
+    let folders = machines.map(|machine| machine.unwrap().path().join("main"));
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort_unstable();
+    files
+}
+
+#[test]
+fn a_run_is_gated_by_a_named_baseline_of_this_machine() {
+    let scene = Scene::new();
+    let old = run(&scene, "10000000", "old");
+    let missing = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
+    assert_eq!(missing.status.code(), Some(2));
+    let said = stderr(&missing);
+    assert!(
+        said.contains("no baseline `main` of this machine"),
+        "{said}"
+    );
+    assert!(!scene.path("results").exists(), "it ran all the same");
+    let saved = scene.mlxbench(&["baseline", "save", "main", &old]);
+    assert!(saved.status.success(), "{}", stderr(&saved));
+    let passed = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
+    assert_eq!(passed.status.code(), Some(0), "{}", stderr(&passed));
+    assert!(stdout(&passed).contains("pass: of "), "{}", stdout(&passed));
+    config(&scene, "12000000");
+    let failed = scene.mlxbench(&["run", "config.toml", "--baseline", "main", "--json"]);
+    assert_eq!(failed.status.code(), Some(1));
+    // Stdout is the result's alone.
+    serde_json::from_slice::<Value>(&failed.stdout).unwrap();
+    assert!(stderr(&failed).contains("fail: of "), "{}", stderr(&failed));
+    // Taken for the new standard, it is what counts.
+    let saved = scene.mlxbench(&["baseline", "save", "main", "results/scene"]);
+    assert!(saved.status.success(), "{}", stderr(&saved));
+    let passed = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
+    assert_eq!(passed.status.code(), Some(0), "{}", stdout(&passed));
+    let named = scene.mlxbench(&["compare", "main", &old]);
+    assert!(stdout(&named).contains("+20.0 %"), "{}", stdout(&named));
+    let older = scene.mlxbench(&["baseline", "save", "main", &old]);
+    assert_eq!(older.status.code(), Some(2));
+    assert!(stderr(&older).contains("was measured later"));
+    // Nothing of it is in another config's run.
+    let other = TEST.replace("generate_tokens = 5", "generate_tokens = 6");
+    assert_ne!(other, TEST);
+    scene.config(&format!(
+        "[measure]\nrepetitions = 2\n{other}{}",
+        mock("mock", &[])
+    ));
+    let apart = scene.mlxbench(&["run", "config.toml", "--baseline", "main"]);
+    assert_eq!(apart.status.code(), Some(2));
+    assert!(stderr(&apart).contains("none of the targets and tests"));
+    let lost = scene.mlxbench(&["run", "config.toml", "--baseline", "old/none.json"]);
+    assert_eq!(lost.status.code(), Some(2));
+    assert!(
+        stderr(&lost).contains("old/none.json: "),
+        "{}",
+        stderr(&lost)
+    );
+}
+
+#[test]
+fn baselines_are_listed_shown_and_pruned() {
+    let scene = Scene::new();
+    let old = run(&scene, "10000000", "old");
+    for out in [&old, &run(&scene, "10000000", "new")] {
+        let saved = scene.mlxbench(&["baseline", "save", "main", out, "--baselines", "kept"]);
+        assert!(saved.status.success(), "{}", stderr(&saved));
+    }
+    let list = || {
+        let list = scene.mlxbench(&["baseline", "list", "--json", "--baselines", "kept"]);
+        serde_json::from_slice::<Value>(&list.stdout).unwrap()
+    };
+    let all = list();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&all[0]["name"], &all[0]["this_machine"]),
+        (&json!("main"), &json!(true))
+    );
+    // What others keep there is theirs.
+    let others = scene.path("kept/0123456789abcdef/main");
+    fs::create_dir_all(&others).unwrap();
+    for name in ["a.json", "b.json"] {
+        fs::write(others.join(name), "{}").unwrap();
+    }
+    let shown = scene.mlxbench(&["baseline", "show", "main", "--baselines", "kept"]);
+    assert!(stdout(&shown).contains("pp8+tg5"), "{}", stdout(&shown));
+    let pruned = scene.mlxbench(&["baseline", "prune", "--baselines", "kept"]);
+    assert!(pruned.status.success());
+    assert_eq!(fs::read_dir(&others).unwrap().count(), 2);
+    // The newest stays.
+    assert_eq!(
+        list().as_array().unwrap().as_slice(),
+        &all.as_array().unwrap()[1..]
+    );
+    let wrong = scene.mlxbench(&["baseline", "save", "../main", &old]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("can't name a baseline"));
+}
+
+#[test]
+fn an_earlier_baseline_that_cannot_be_read_is_left_out() {
+    let scene = Scene::new();
+    let kept = keep(&scene, 3);
+    let name = |at: usize| kept[at].file_name().unwrap().to_str().unwrap();
+    let compare = || {
+        let results = ["compare", "main", "kept-2/scene", "--last", "3"];
+        scene.mlxbench(&[results.as_slice(), &["--metric", "decode"]].concat())
+    };
+    let shown = stdout(&compare());
+    assert!(shown.contains("The base is 3 runs"), "{shown}");
+    fs::write(&kept[0], "{}").unwrap();
+    let compared = compare();
+    assert_eq!(compared.status.code(), Some(0), "{}", stderr(&compared));
+    let said = stderr(&compared);
+    assert!(
+        said.contains("warning: ") && said.contains(name(0)),
+        "{said}"
+    );
+    let shown = stdout(&compared);
+    assert!(shown.contains("The base is 2 runs"), "{shown}");
+    // Nothing stands for the newest.
+    fs::write(&kept[2], "{}").unwrap();
+    let compared = compare();
+    assert_eq!(compared.status.code(), Some(2), "{}", stdout(&compared));
+    let said = stderr(&compared);
+    assert!(said.contains("error: ") && said.contains(name(2)), "{said}");
+}
+
+#[test]
+fn the_newest_results_of_a_folder_are_a_base() {
+    let scene = Scene::new();
+    for _ in 0..3 {
+        run(&scene, "10000000", "old");
+    }
+    let new = run(&scene, "11500000", "new");
+    let compare = |base: &str, last: &str| {
+        let arguments = ["compare", base, &new, "--metric", "decode", "--last", last];
+        scene.mlxbench(&arguments)
+    };
+    for (last, base) in [("2", "The base is 2 runs"), ("9", "The base is 3 runs")] {
+        let compared = compare("old/scene", last);
+        assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
+        let shown = stdout(&compared);
+        assert!(shown.contains(base), "{shown}");
+    }
+    let file = result_file(&scene, "old/scene");
+    let refused = compare(file.to_str().unwrap(), "2");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = stderr(&refused);
+    assert!(said.contains("is one result"), "{said}");
+}
