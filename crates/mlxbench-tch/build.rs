@@ -9,7 +9,7 @@ fn main() {
     let lib = Path::new(&lib);
     let include = lib.with_file_name("include");
     let cuda = env::var_os("CARGO_FEATURE_CUDA").is_some();
-    let mut files = vec!["flash.cpp", "readback.cpp", "shim.cpp"];
+    let mut files = vec!["flash.cpp", "frozen.cpp", "readback.cpp", "shim.cpp"];
     files.extend(cuda.then_some("graph.cpp"));
     for file in ["guarded.h"].iter().chain(&files) {
         println!("cargo::rerun-if-changed=src/{file}");

@@ -56,6 +56,18 @@ impl Weight {
         }
     }
 
+    /// All of it as plain numbers of `dtype`, the model's. Shape `[out_features, in_features]`.
+    pub(crate) fn dequantised(&self, dtype: DType) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => Ok(weight.clone()),
+            Self::Quantised(weight) => weight.dequantised(dtype),
+            Self::Mixed(parts) => {
+                let parts = parts.iter().map(|part| part.dequantised(dtype));
+                Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
+            }
+        }
+    }
+
     /// Bytes of all of it.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
@@ -73,6 +85,9 @@ pub(crate) struct Linear {
     /// Shape `[out_features]`.
     bias: Option<Tensor>,
 }
+
+/// How a matrix multiplies: [`Linear::forward`] or [`Linear::with_gradient`].
+pub(crate) type Multiply = fn(&Linear, &Tensor) -> Result<Tensor>;
 
 impl Linear {
     pub(crate) fn new(weight: Weight, bias: Option<Tensor>) -> Self {
@@ -109,16 +124,11 @@ impl Linear {
 }
 
 impl Linear {
-    /// [`Linear::forward`], through which the gradient of `x` passes.
-    ///
-    /// # Errors
-    /// For quantised weights, whose products have no gradient; candle's own.
+    /// [`Linear::forward`], through which the gradient of `x` passes. Activations keep their precision beside
+    /// quantised weights, too.
     pub(crate) fn with_gradient(&self, x: &Tensor) -> Result<Tensor> {
-        let Weight::Plain(weight) = &self.weight else {
-            candle_core::bail!("products with quantised weights have no gradient");
-        };
         let (batch, tokens, width) = x.dims3()?;
-        let y = train::product(weight, &x.reshape((batch * tokens, width))?)?;
+        let y = train::product(&self.weight, &x.reshape((batch * tokens, width))?)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,

@@ -14,7 +14,7 @@ use mlxbench_core::{Error, GemmaConfig, Model, Result, TokenBatch, TokenId, limi
 pub use ops::Session;
 
 use crate::framework::{Candle, Place};
-use crate::linear::{Linear, Weight, splits_rows};
+use crate::linear::{Linear, Multiply, Weight, splits_rows};
 use crate::norm::RmsNorm;
 use crate::per_layer::PerLayerEmbeddings;
 use crate::quantised;
@@ -110,23 +110,23 @@ impl GemmaModel {
     fn enter(&mut self, ids: &Tensor) -> Result<Entry> {
         let (batch, tokens) = ids.dims2().map_err(Error::framework)?;
         let spans = self.decoder.advance(batch, tokens)?;
-        let (x, inputs) = self.embed(ids).map_err(Error::framework)?;
+        let (x, inputs) = self.embed(ids, Linear::forward).map_err(Error::framework)?;
         Ok(Entry { x, inputs, spans })
     }
 
-    /// Whether matrices are kept as codes.
-    pub(crate) fn is_quantised(&self) -> bool {
-        self.storage.is_some()
-    }
-
-    /// The embeddings of `ids`, of shape `[batch, tokens]`, and those for each layer, where there are any.
-    pub(crate) fn embed(&self, ids: &Tensor) -> candle_core::Result<(Tensor, Vec<Tensor>)> {
+    /// The embeddings of `ids`, of shape `[batch, tokens]`, and those for each layer, where there are any, by
+    /// `multiply`.
+    pub(crate) fn embed(
+        &self,
+        ids: &Tensor,
+        multiply: Multiply,
+    ) -> candle_core::Result<(Tensor, Vec<Tensor>)> {
         let (batch, tokens) = ids.dims2()?;
         let ids = ids.flatten_all()?;
         let embedded = self.embedding.lookup(&ids, self.place.dtype)?;
         let x = (embedded.reshape((batch, tokens, ()))? * self.embedding_scale)?;
         let inputs = match &self.per_layer {
-            Some(per_layer) => per_layer.forward(&ids, &x)?,
+            Some(per_layer) => per_layer.forward(&ids, &x, multiply)?,
             None => Vec::new(),
         };
         Ok((x, inputs))

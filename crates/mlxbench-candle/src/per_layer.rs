@@ -5,7 +5,7 @@ use mlxbench_core::gemma::parts::{self, Norm};
 use mlxbench_core::gemma::{LayerNames, PER_LAYER_PROJECTION, PER_LAYER_TABLE};
 
 use crate::framework::Candle;
-use crate::linear::{Linear, Weight};
+use crate::linear::{Linear, Multiply, Weight};
 use crate::mlp::geglu;
 use crate::norm::RmsNorm;
 use crate::weights::Weights;
@@ -72,11 +72,16 @@ impl PerLayerEmbeddings {
     }
 
     /// The embeddings of `ids`, of shape `[tokens]`, whose embeddings are `x`, of shape `[batch, tokens, hidden]`:
-    /// for each layer, of shape `[batch, tokens, width]`.
-    pub(crate) fn forward(&self, ids: &Tensor, x: &Tensor) -> Result<Vec<Tensor>> {
+    /// for each layer, of shape `[batch, tokens, width]`. `multiply` is how they are projected.
+    pub(crate) fn forward(
+        &self,
+        ids: &Tensor,
+        x: &Tensor,
+        multiply: Multiply,
+    ) -> Result<Vec<Tensor>> {
         let (batch, tokens, _) = x.dims3()?;
         let by_layer = (batch, tokens, self.layers, self.width);
-        let shared = self.projection.forward(x)?.reshape(by_layer)?;
+        let shared = multiply(&self.projection, x)?.reshape(by_layer)?;
         let rows = self
             .table
             .lookup(&ids.to_device(&self.device)?, x.dtype())?;

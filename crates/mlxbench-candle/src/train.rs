@@ -13,6 +13,7 @@ use mlxbench_core::lora::{
 };
 use mlxbench_core::{Error, Result, TokenBatch};
 
+use crate::linear::Linear;
 use crate::model::GemmaModel;
 use adamw::AdamW;
 pub(crate) use frozen::product;
@@ -43,13 +44,6 @@ impl<'a> LoraTrainer<'a> {
     pub(crate) fn start(model: &'a mut GemmaModel, lora: &Lora) -> Result<Self> {
         lora.check(&model.config)?;
         check_trainable(&model.config, model.place.dtype == DType::F16)?;
-        if model.is_quantised() {
-            return Err(Error::Unsupported(
-                "candle can't train beside quantised weights: its products with their blocks have no gradient; use \
-                 f32 or bf16"
-                    .into(),
-            ));
-        }
         model.decoder.clear();
         let adapters = adapters(lora, &model.config);
         let device = &model.place.device;
@@ -78,7 +72,7 @@ impl<'a> LoraTrainer<'a> {
         };
         let ids = model.upload(tokens)?;
         let step = || {
-            let (x, inputs) = model.embed(&ids)?;
+            let (x, inputs) = model.embed(&ids, Linear::with_gradient)?;
             let learned = tokens.len() - 1;
             let following = ids.narrow(1, 1, learned)?;
             let loss = |hidden: &Tensor| {

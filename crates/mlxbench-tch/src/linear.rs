@@ -4,6 +4,7 @@ use tch::{Device, TchError, Tensor};
 
 use crate::inference::kept;
 use crate::quantised::Quantised;
+use crate::train;
 
 /// A matrix of shape `[out_features, in_features]`, as Hugging Face stores it.
 #[derive(Debug)]
@@ -71,17 +72,13 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// [`Linear::forward`], through which the gradient of `x` passes. Outside of inference mode.
-    ///
-    /// # Errors
-    /// For quantised weights, whose products have no gradient; libtorch's own.
     pub(crate) fn with_gradient(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let Weight::Plain(weight) = &self.weight else {
-            return Err(TchError::Torch(
-                "products with quantised weights have no gradient".into(),
-            ));
-        };
         let bias = self.bias.as_ref().map(kept).transpose()?;
-        x.f_linear(&kept(weight)?, bias.as_ref())
+        match (&self.weight, &bias) {
+            (Weight::Plain(weight), bias) => x.f_linear(&kept(weight)?, bias.as_ref()),
+            (Weight::Quantised(weight), None) => train::product(weight, x),
+            (Weight::Quantised(weight), Some(bias)) => train::product(weight, x)?.f_add(bias),
+        }
     }
 
     pub(crate) fn new(weight: Weight, bias: Option<Tensor>) -> Self {

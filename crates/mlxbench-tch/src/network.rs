@@ -82,11 +82,6 @@ impl Network {
         self.project(&hidden)
     }
 
-    /// Whether matrices are codes with scales.
-    pub(crate) fn is_quantised(&self) -> bool {
-        matches!(self.embedding, Weight::Quantised(_))
-    }
-
     /// The embeddings of `ids`, and those for each layer, where there are any.
     pub(crate) fn embed(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let embedded = self.embedding.lookup(ids)?;

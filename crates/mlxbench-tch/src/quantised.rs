@@ -1,5 +1,6 @@
 //! Weight matrices as codes with scales, laid out as libtorch's products take them.
 
+mod dense;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::linear::bytes;
 
+use dense::AT_ONCE;
 pub(crate) use trial::try_all;
 
 /// Weights that share a scale in q4.
@@ -264,45 +266,7 @@ impl Quantised {
         // Codes of 8 bits and scales are exact in every dtype: only their product is rounded.
         rows(&self.codes)?.f_to_kind(self.dtype)?.f_mul(&scales)
     }
-
-    fn dequantised_product(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let in_f32 = x.f_to_kind(Kind::Float)?;
-        let rows = self.codes.size()[0];
-        let at_once = (AT_ONCE / self.columns).clamp(1, rows);
-        // One buffer for all: between results that stay, those of one call each would never be used again.
-        let buffer = Tensor::f_empty([at_once, self.columns], (Kind::Float, x.device()))?;
-        let starts = (0..rows).step_by(at_once as usize);
-        let parts = starts.map(|first| {
-            let count = at_once.min(rows - first);
-            let weights = buffer.f_narrow(0, 0, count)?;
-            self.rows(first, count)?.dequantise(&weights)?;
-            in_f32.f_linear(&weights, None::<&Tensor>)
-        });
-        let parts = parts.collect::<Result<Vec<_>, TchError>>()?;
-        Tensor::f_cat(&parts, -1)?.f_to_kind(x.kind())
-    }
-
-    /// Writes to `weights`, in f32, those that the codes of [`Kernel::Dequantised`] stand for, exactly.
-    fn dequantise(&self, weights: &Tensor) -> Result<(), TchError> {
-        let rows = self.codes.size()[0];
-        if self.kernel.scheme() == Scheme::Q8 {
-            let mut weights = weights.shallow_clone();
-            weights.f_copy_(&self.codes)?;
-            return weights.f_mul_(&self.scales).map(drop);
-        }
-        let pairs = self.codes.f_view([rows, -1, BLOCK / 2])?;
-        let halves = weights.f_view([rows, -1, 2, BLOCK / 2])?;
-        let half = |half| halves.f_select(2, half);
-        half(0)?.f_copy_(&pairs.f_bitwise_and(15)?)?;
-        half(1)?.f_copy_(&pairs.f_bitwise_right_shift_tensor_scalar(4)?)?;
-        let mut blocks = weights.f_view([rows, -1, BLOCK])?;
-        let scales = self.scales.f_unsqueeze(-1)?;
-        blocks.f_sub_scalar_(8)?.f_mul_(&scales).map(drop)
-    }
 }
-
-/// Weights that are dequantised at once: 2 MiB of them stay in a cache until they are multiplied.
-const AT_ONCE: i64 = 1 << 19;
 
 /// An error of ours where libtorch's are: without a word in front of its own.
 pub(crate) fn not_libtorchs(
@@ -458,6 +422,21 @@ mod tests {
             let (packed, weights) = packed(kernel, [rows, columns], Kind::BFloat16);
             let expected = given(kernel, &weights, Kind::BFloat16);
             assert_eq!(by_product(&packed), expected, "{kernel:?}");
+        }
+    }
+
+    #[test]
+    fn training_is_given_the_weights_of_the_products() {
+        for kernel in KERNELS {
+            for kind in [Kind::Float, Kind::BFloat16] {
+                let (packed, weights) = packed(kernel, [AT_ONCE / 512 + TILE, 576], kind);
+                let expected = given(kernel, &weights, kind);
+                assert_eq!(
+                    packed.dequantised().unwrap(),
+                    expected,
+                    "{kernel:?}, {kind:?}"
+                );
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Training of low-rank adapters by libtorch's autograd: what they are and what a step is, `mlxbench_core::lora` says.
 
 mod adamw;
+mod frozen;
 mod loss;
 mod parts;
 
@@ -8,13 +9,14 @@ use mlxbench_core::gemma::train::{Text, Trainable};
 use mlxbench_core::lora::{
     Adapter, Lora, Trainer, adapters, check_batch, check_trainable, no_step,
 };
-use mlxbench_core::{Error, Result, TokenBatch};
+use mlxbench_core::{Result, TokenBatch};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::backend::{accelerator, framework, synchronize};
 use crate::network::Network;
 use crate::shim;
 use adamw::AdamW;
+pub(crate) use frozen::product;
 
 /// Adapters on a network, and what trains them.
 #[derive(Debug)]
@@ -42,13 +44,6 @@ impl<'a> LoraTrainer<'a> {
     pub(crate) fn start(network: &'a mut Network, lora: &Lora) -> Result<Self> {
         lora.check(&network.config)?;
         check_trainable(&network.config, network.place.dtype == Kind::Half)?;
-        if network.is_quantised() {
-            return Err(Error::Unsupported(
-                "PyTorch can't train beside quantised weights: libtorch's products with them (int8pack, int4pack) \
-                 have no gradient; use f32 or bf16"
-                    .into(),
-            ));
-        }
         network.decoder.clear();
         let device = network.place.device;
         if let Some(index) = accelerator(device) {

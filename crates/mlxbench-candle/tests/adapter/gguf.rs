@@ -13,6 +13,7 @@ use mlxbench_conformance::Golden;
 use mlxbench_core::checkpoint::{GGUF_FILE, SINGLE_FILE, read_config};
 use mlxbench_core::gemma::gguf_name;
 use mlxbench_core::generate::Mode;
+use mlxbench_core::lora::Lora;
 use mlxbench_core::score::{Forced, score};
 use mlxbench_core::{
     Backend, Checkpoint, Device as Name, Dtype, Error, Model, Placement, Precision, Scheme,
@@ -180,6 +181,42 @@ fn superblocks_are_taken_as_they_are() {
     let (largest, typical) = largest_difference(folder.path());
     assert!(largest < 4.0 * 0.019 * typical, "{largest} of {typical}");
     assert!(largest > 0.0, "activations are rounded");
+}
+
+/// The losses of some steps beside the weights in `folder`.
+fn losses(folder: &Path, precision: Precision) -> Vec<f32> {
+    let checkpoint = Checkpoint::open(folder).unwrap();
+    let mut backend = on_one_thread();
+    let mut model = backend.load(&checkpoint, &on_the_cpu(precision)).unwrap();
+    let lora = Lora {
+        learning_rate: 0.01,
+        ..Lora::default()
+    };
+    let mut trainer = model.trainer(&lora).unwrap();
+    let rows = TokenBatch::row((0..24).map(|i| (7 * i * i + 11 * i + 2) % 96).collect());
+    let losses = (0..3).map(|_| {
+        trainer.step(&rows).unwrap();
+        trainer.loss().unwrap()
+    });
+    losses.collect()
+}
+
+/// Of both kinds of file some products are with matrices of several kinds.
+#[test]
+fn adapters_train_beside_blocks_as_beside_the_dequantised_ones() {
+    for kind in [blocks_of_32, q4_k_m] {
+        let folder = tempfile::tempdir().unwrap();
+        write_wide(folder.path());
+        import(folder.path(), kind);
+        let expected = losses(folder.path(), Dtype::F32.into());
+        let found = losses(folder.path(), Precision::native(Dtype::F32));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() < 1e-4 * expected,
+                "{found} {expected}"
+            );
+        }
+    }
 }
 
 #[test]

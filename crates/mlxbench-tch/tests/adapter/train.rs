@@ -51,13 +51,32 @@ fn the_models_own_weights_stay_as_they_are() {
 }
 
 #[test]
-fn quantised_weights_are_refused_with_the_reason() {
-    let placement = on_the_cpu("q8-f32".parse::<Precision>().unwrap());
-    let golden = Golden::quantised(Scheme::Q8).unwrap().remove(0);
-    let mut model = golden.load(&mut TchBackend::default(), &placement).unwrap();
-    let error = model.trainer(&LORA).map(drop).unwrap_err();
-    assert!(matches!(error, Error::Unsupported(_)), "{error}");
-    assert!(error.to_string().contains("have no gradient"), "{error}");
+fn steps_beside_quantised_weights_equal_those_beside_what_their_codes_stand_for() {
+    for scheme in [Scheme::Q8, Scheme::Q4] {
+        let placement = on_the_cpu(Precision::quantised(scheme, Dtype::F32));
+        let mut count = 0;
+        for golden in Golden::quantised(scheme).unwrap() {
+            let steps = golden.compare_steps(&mut TchBackend::default(), &placement);
+            let steps = steps.unwrap();
+            steps.assert_within(1e-4, 1e-3);
+            count += steps.count;
+        }
+        assert_eq!(count, 4 * 3 * 2 * 5, "a golden is missing");
+    }
+}
+
+#[test]
+fn codes_stay_as_they_are() {
+    for scheme in [Scheme::Q8, Scheme::Q4] {
+        let goldens = Golden::quantised(scheme).unwrap().into_iter();
+        for golden in goldens.filter(|golden| golden.name != "gemma4-experts") {
+            for dtype in [Dtype::F32, Dtype::Bf16] {
+                let placement = on_the_cpu(Precision::quantised(scheme, dtype));
+                let moved = golden.train_beside(&mut TchBackend::default(), &placement);
+                assert_eq!(moved.unwrap(), 0.0, "{} in {placement}", golden.name);
+            }
+        }
+    }
 }
 
 fn model(name: &str) -> Result<<TchBackend as Backend>::Model> {
