@@ -87,8 +87,8 @@ pub struct Comparison {
     /// Rows that are judged: [`LEVEL`](crate::evidence::LEVEL) is that of all of them together but those of memory, and
     /// that of those.
     pub judged: usize,
-    /// How many repetitions both results should have, where they have so few that no row could be decided beside
-    /// the others.
+    /// How many repetitions both results should have, where they have so few that no row of time (of memory, where
+    /// there are no others) could be decided beside the others.
     pub too_few: Option<usize>,
     /// Whether one of two runs had a single process of a target, whose luck can't be told from a change.
     pub single_process: bool,

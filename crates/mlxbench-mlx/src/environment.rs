@@ -18,8 +18,8 @@ pub fn prepare() {
     // multiplies. Results say f32, so it goes before what a user has set.
     // SAFETY: `main` has started no other thread.
     unsafe { env::set_var("MLX_ENABLE_TF32", "0") };
-    keep_kernels();
     blas::prefer_openblas();
+    keep_kernels();
 }
 
 /// Has MLX keep the kernels that it compiles, below its version, in a folder of the user's own. The folder for

@@ -90,7 +90,8 @@ fn scalar(value: f32) -> Array {
     Array::from_f32(value)
 }
 
-/// The part of a model whose way [`way`] names. A step of training is compiled where these are fused.
+/// The part of a model whose way [`way`] names. A step of training is compiled where these are fused,
+/// unless it checkpoints.
 pub(crate) const CHAINS: &str = "chains of element-wise operations";
 
 /// How MLX computes [`CHAINS`] on its default device. For the CPU it compiles them with `g++`; where it finds none it

@@ -181,9 +181,9 @@ impl Evidence for Samples {
         let normal = Normal::standard();
         let reach = normal.inverse_cdf(1.0 - LEVEL / 10.0) + normal.inverse_cdf(PLANNED_POWER);
         let independent = variance * (reach / distance).powi(2);
-        let (n, m) = self.shape();
+        let longest = self.runs().map(<[f64]>::len).max().unwrap_or(0);
         (independent * self.resemblance.at_most)
-            .max(n.max(m) as f64 + 1.0)
+            .max(longest as f64 + 1.0)
             .max(2.0 + fewest_repetitions() as f64 * self.resemblance.at_most)
     }
 }

@@ -218,7 +218,6 @@ pub(super) fn method(comparison: &Comparison) -> String {
         0 | 1 => String::new(),
         runs => format!(" The base is {runs} runs, and their spread is in the intervals."),
     };
-    let of_memory = |row: &ComparedRow| row.metric == Compared::Memory;
     let apart =
         match comparison.rows.iter().any(of_memory) && !comparison.rows.iter().all(of_memory) {
             true => ", those of memory apart",
@@ -234,11 +233,19 @@ pub(super) fn method(comparison: &Comparison) -> String {
     )
 }
 
-/// That nothing could be told whatever was measured, and what to do: said before all else.
+fn of_memory(row: &ComparedRow) -> bool {
+    row.metric == Compared::Memory
+}
+
+/// That nothing could be told beside the other rows, and what to do: said before all else.
 pub(super) fn hopeless(comparison: &Comparison) -> Option<String> {
     let enough = comparison.too_few?;
+    let what = match comparison.rows.iter().all(of_memory) {
+        true => "",
+        false => " by time",
+    };
     Some(format!(
-        "these results can't be told apart: they have too few repetitions. Measure more: \
+        "these results can't be told apart{what}: they have too few repetitions. Measure more: \
          mlxbench run CONFIG --resume --repetitions {enough}"
     ))
 }

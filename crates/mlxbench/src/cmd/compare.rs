@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mlxbench_analysis::{Comparison, compare_runs, compare_sides};
+use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
 use mlxbench_report::{ComparisonFormat, Written, render_comparison};
 use mlxbench_runner::baselines::Baselines;
@@ -86,13 +87,30 @@ fn comparison(args: &Args) -> anyhow::Result<Comparison> {
             )
         });
     }
+    let new = baselines.result(new, &machine)?;
     let mut runs = Vec::new();
     for base in bases.iter().rev() {
-        runs.extend(results_of(&args.baselines, base, args.last)?);
+        runs.extend(runs_of(args, base, &new)?);
     }
     let (base, earlier) = runs.split_first().context("no result is named")?;
-    let new = baselines.result(new, &machine)?;
     Ok(compare_runs(base, earlier, &new, &args.gate.options()))
+}
+
+/// The results that `base` names, the newest first. Among those of a folder or a name `new` doesn't count: it would be
+/// compared with itself. A file is what was asked for.
+fn runs_of(args: &Args, base: &str, new: &RunResult) -> anyhow::Result<Vec<RunResult>> {
+    if Path::new(base).is_file() {
+        return results_of(&args.baselines, base, args.last);
+    }
+    let mut runs = results_of(&args.baselines, base, args.last.saturating_add(1))?;
+    let is_other =
+        |run: &RunResult| (run.run.started, &run.run.name) != (new.run.started, &new.run.name);
+    runs.retain(is_other);
+    runs.truncate(args.last.get());
+    match runs.is_empty() {
+        true => bail!("{base} holds no result but the one that is to be compared with it"),
+        false => Ok(runs),
+    }
 }
 
 fn format(args: &Args) -> anyhow::Result<ComparisonFormat> {

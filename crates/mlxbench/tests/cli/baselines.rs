@@ -160,6 +160,27 @@ fn the_newest_results_of_a_folder_are_a_base() {
         let shown = stdout(&compared);
         assert!(shown.contains(base), "{shown}");
     }
+    // The new one among them isn't its own base.
+    let name = std::path::Path::new(&new).file_name().unwrap();
+    std::fs::copy(scene.path(&new), scene.path("old/scene").join(name)).unwrap();
+    for last in ["1", "3"] {
+        let compared = compare("old/scene", last);
+        assert_eq!(
+            compared.status.code(),
+            Some(1),
+            "{last}: {}",
+            stdout(&compared)
+        );
+    }
+    std::fs::create_dir(scene.path("alone")).unwrap();
+    std::fs::copy(scene.path(&new), scene.path("alone").join(name)).unwrap();
+    let alone = compare("alone", "1");
+    assert_eq!(alone.status.code(), Some(2), "{}", stdout(&alone));
+    assert!(
+        stderr(&alone).contains("no result but the one"),
+        "{}",
+        stderr(&alone)
+    );
     let file = result_file(&scene, "old/scene");
     let refused = compare(file.to_str().unwrap(), "2");
     assert_eq!(refused.status.code(), Some(2));
