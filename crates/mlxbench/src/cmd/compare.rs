@@ -96,21 +96,22 @@ fn comparison(args: &Args) -> anyhow::Result<Comparison> {
     Ok(compare_runs(base, earlier, &new, &args.gate.options()))
 }
 
-/// The results that `base` names, the newest first. Among those of a folder or a name `new` doesn't count: it would be
-/// compared with itself. A file is what was asked for.
+/// The results that `base` names, the newest first. Among those of a folder or a name `new` doesn't count, where there
+/// are others: it would be compared with itself. A file is what was asked for.
 fn runs_of(args: &Args, base: &str, new: &RunResult) -> anyhow::Result<Vec<RunResult>> {
     if Path::new(base).is_file() {
         return results_of(&args.baselines, base, args.last);
     }
     let mut runs = results_of(&args.baselines, base, args.last.saturating_add(1))?;
-    let is_other =
-        |run: &RunResult| (run.run.started, &run.run.name) != (new.run.started, &new.run.name);
-    runs.retain(is_other);
-    runs.truncate(args.last.get());
-    match runs.is_empty() {
-        true => bail!("{base} holds no result but the one that is to be compared with it"),
-        false => Ok(runs),
+    let id = |run: &RunResult| (run.run.started, run.run.name.clone());
+    match runs.iter().all(|run| id(run) == id(new)) {
+        true => tell(format_args!(
+            "note: {base} holds no other result, so it is compared with itself"
+        )),
+        false => runs.retain(|run| id(run) != id(new)),
     }
+    runs.truncate(args.last.get());
+    Ok(runs)
 }
 
 fn format(args: &Args) -> anyhow::Result<ComparisonFormat> {

@@ -320,7 +320,7 @@ fn a_finished_result_is_added_to() {
     let apart = scene.mlxbench(&["compare", "results/scene", "results/scene"]);
     let shown = stdout(&apart);
     assert!(
-        shown.starts_with("these results can't be told apart"),
+        shown.starts_with("these results can't be told apart by time"),
         "{shown}"
     );
     let done = scene.mlxbench(&["run", "config.toml", "--resume"]);
