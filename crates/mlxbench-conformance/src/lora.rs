@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use mlxbench_core::backend::{Backend, Model};
 use mlxbench_core::lora::{Lora, Trainer, adapters};
-use mlxbench_core::{Error, Placement, Result, TokenBatch};
+use mlxbench_core::{Device, Dtype, Error, Placement, Precision, Result, Scheme, TokenBatch};
 
 use crate::Golden;
 use crate::golden::rotated;
@@ -79,6 +79,34 @@ impl Golden {
             }
         }
         Ok(steps)
+    }
+
+    /// The same beside q8 and q4 weights in f32 on `device`, of all goldens that have them: held to what the codes stand
+    /// for, losses to 1e-4 and norms to 1e-3 of themselves.
+    ///
+    /// # Errors
+    /// As of [`compare_steps`](Self::compare_steps).
+    ///
+    /// # Panics
+    /// Where one is off, or a golden is missing.
+    pub fn assert_quantised_steps<B: Backend>(
+        mut backend: impl FnMut() -> B,
+        device: &Device,
+    ) -> Result<()> {
+        for scheme in [Scheme::Q8, Scheme::Q4] {
+            let placement = Placement {
+                device: device.clone(),
+                precision: Precision::quantised(scheme, Dtype::F32),
+            };
+            let mut count = 0;
+            for golden in Self::quantised(scheme)? {
+                let steps = golden.compare_steps(&mut backend(), &placement)?;
+                steps.assert_within(1e-4, 1e-3);
+                count += steps.count;
+            }
+            assert_eq!(count, 4 * 3 * 2 * 5, "a golden of {placement} is missing");
+        }
+        Ok(())
     }
 
     fn compare_case(&self, model: &mut impl Model, case: &Case, worst: &mut Steps) -> Result<()> {

@@ -1,13 +1,13 @@
 //! A backend without a framework: scripted timings on a virtual clock, scripted faults. The
 //! runner's tests are exact and instant on it.
 
+mod fault;
 mod train;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use crate::backend::{
     Backend, ContextShape, DeviceSupport, Identity, Model, PrecisionSupport, Product, Reads,
@@ -23,6 +23,8 @@ use crate::{
     TokenId,
 };
 
+pub use fault::{Fault, TrialFault};
+use fault::{FaultKind, TrialFaultKind};
 pub use train::MockTrainer;
 
 /// The variable that names the file of a device whose meter and sensors are scripted.
@@ -96,105 +98,6 @@ pub struct Script {
     /// What goes wrong with a trial, as KIND@OP or KIND@OP/DTYPE.
     #[arg(long, env = "MLXBENCH_MOCK_TRIAL_FAULTS", value_delimiter = ',')]
     pub trial_faults: Vec<TrialFault>,
-}
-
-/// A scripted fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
-    kind: FaultKind,
-    /// The generation at which it happens, counted from 1.
-    at: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FaultKind {
-    /// The process kills itself.
-    Die,
-    /// Nothing comes back.
-    Hang,
-    /// The framework reports a failure.
-    Fail,
-    /// The logits aren't finite.
-    NotFinite,
-}
-
-impl FromStr for Fault {
-    type Err = Error;
-
-    fn from_str(s: &str) -> Result<Self> {
-        let parse = || {
-            let (kind, at) = s.split_once('@')?;
-            let kind = match kind {
-                "die" => FaultKind::Die,
-                "hang" => FaultKind::Hang,
-                "fail" => FaultKind::Fail,
-                "not-finite" => FaultKind::NotFinite,
-                _ => return None,
-            };
-            Some(Self {
-                kind,
-                at: at.parse().ok()?,
-            })
-        };
-        parse().ok_or_else(|| {
-            Error::Invalid(format!(
-                "`{s}`: write die@N, hang@N, fail@N or not-finite@N"
-            ))
-        })
-    }
-}
-
-/// A scripted fault of a trial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrialFault {
-    kind: TrialFaultKind,
-    op: String,
-    /// In which dtype; in all where it doesn't say.
-    element: Option<ElementType>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TrialFaultKind {
-    /// The first number that comes out is off by one.
-    Wrong,
-    /// The framework has no such operation.
-    Missing,
-    /// The process kills itself.
-    Die,
-    /// Nothing comes back.
-    Hang,
-}
-
-impl FromStr for TrialFault {
-    type Err = Error;
-
-    fn from_str(s: &str) -> Result<Self> {
-        let wrong = || {
-            Error::Invalid(format!(
-                "`{s}`: write wrong@OP, missing@OP, die@OP or hang@OP, with /DTYPE behind it or not"
-            ))
-        };
-        let (kind, of) = s.split_once('@').ok_or_else(wrong)?;
-        let kind = match kind {
-            "wrong" => TrialFaultKind::Wrong,
-            "missing" => TrialFaultKind::Missing,
-            "die" => TrialFaultKind::Die,
-            "hang" => TrialFaultKind::Hang,
-            _ => return Err(wrong()),
-        };
-        let (op, element) = match of.split_once('/') {
-            Some((op, element)) => (op, Some(element.parse()?)),
-            None => (of, None),
-        };
-        match Program::OPS.contains(&op) {
-            true => Ok(Self {
-                kind,
-                op: op.into(),
-                element,
-            }),
-            false => Err(wrong()),
-        }
-    }
 }
 
 /// The scripted backend. It has a CPU that computes in f32 and bf16, with quantised weights too, and not in

@@ -85,6 +85,7 @@ mod tests {
         let folder = env::temp_dir().join(name);
         for _ in 0..2 {
             make(&folder.join("kernels")).unwrap();
+            assert!(folder.join("kernels/CACHEDIR.TAG").is_file());
         }
         fs::remove_dir_all(&folder).unwrap();
     }

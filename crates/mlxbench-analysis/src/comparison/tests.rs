@@ -1,3 +1,5 @@
+mod few;
+
 use mlxbench_core::results::{Equivalence, Failure, FailureKind, Fidelity, Sample, Verdict};
 
 use super::compared::Figure;
@@ -138,21 +140,6 @@ fn times_and_memory_are_worse_when_they_grow() {
     // What a process takes more from one start to the next.
     let small = compare(&holding(4 << 20), &holding(9 << 20), &Options::default());
     assert_eq!(small.gate, Gate::Pass);
-}
-
-#[test]
-fn too_few_repetitions_are_inconclusive_and_say_how_many_would_do() {
-    let few = |step| {
-        let mut few = run(step);
-        few.samples.truncate(2);
-        few
-    };
-    let comparison = compare(&few(1000), &few(2000), &Options::default());
-    assert_eq!(comparison.gate, Gate::Inconclusive);
-    let Change::Inconclusive { repetitions } = decode(&comparison).change else {
-        panic!("{:?}", decode(&comparison).change);
-    };
-    assert!(repetitions.unwrap() >= 3);
 }
 
 #[test]
@@ -332,85 +319,6 @@ fn a_figure_that_is_gone_is_no_pass() {
         compare(&blind, &run(1000), &Options::default()).gate,
         Gate::Pass
     );
-}
-
-/// The first repetitions of three targets, whose decode step takes about so many nanoseconds.
-fn of_three(repetitions: usize, step: u64) -> RunResult {
-    let targets: [TargetId; 3] =
-        ["mock/cpu/f32", "mock/cpu/bf16", "mock/cpu/f16"].map(|name| name.parse().unwrap());
-    let samples = targets.iter().flat_map(|target| measured(target, step));
-    let samples = samples
-        .filter(|sample| sample.repetition < repetitions)
-        .map(|mut sample| {
-            // Prefill is as much slower.
-            sample.token_ns[0].0 = step + sample.repetition as u64;
-            sample.token_ns[1].0 = 2 * (step + sample.repetition as u64);
-            sample
-        });
-    let mut run = result(samples.collect());
-    run.run.targets = targets.into();
-    run
-}
-
-#[test]
-fn five_repetitions_tell_a_result_that_is_slower_in_every_row() {
-    let slower = compare(&of_three(5, 1000), &of_three(5, 1300), &Options::default());
-    assert_eq!((slower.gate, slower.judged), (Gate::Fail, 9));
-    let worse = slower.rows.iter().filter(|row| row.change == Change::Worse);
-    assert_eq!(worse.count(), 6, "all but memory");
-    let itself = compare(&of_three(5, 1000), &of_three(5, 1000), &Options::default());
-    assert!(itself.rows.iter().all(|row| row.change == Change::Same));
-    assert_eq!((itself.gate, itself.too_few), (Gate::Pass, None));
-}
-
-#[test]
-fn three_beside_three_tell_what_all_rows_of_time_agree_about() {
-    // Times to first token grow where rates fall, and memory stays.
-    let options = Options {
-        metrics: Compared::ALL.into(),
-        ..Options::default()
-    };
-    let slower = compare(&of_three(3, 1000), &of_three(3, 1300), &options);
-    let verdicts = |comparison: &Comparison, metric: Compared| -> Vec<Change> {
-        let rows = comparison.rows.iter().filter(|row| row.metric == metric);
-        rows.map(|row| row.change.clone()).collect()
-    };
-    for metric in [Compared::Decode, Compared::Prefill, Compared::Ttft] {
-        assert_eq!(
-            verdicts(&slower, metric),
-            vec![Change::Worse; 3],
-            "{metric:?}"
-        );
-    }
-    assert_eq!(verdicts(&slower, Compared::Memory), vec![Change::Same; 3]);
-    assert_eq!((slower.gate, slower.too_few), (Gate::Fail, None));
-    let ttft = slower.rows.iter().find(|row| row.metric == Compared::Ttft);
-    let bounds = ttft.unwrap().bounds.unwrap();
-    assert!(1.05 < bounds.low && bounds.high < 1.5, "{bounds:?}");
-}
-
-#[test]
-fn three_beside_three_that_do_not_agree_say_that_they_are_too_few() {
-    let mut one_slower = of_three(3, 1000);
-    one_slower.samples.truncate(6);
-    one_slower
-        .samples
-        .extend(of_three(3, 1300).samples.split_off(6));
-    let comparison = compare(&of_three(3, 1000), &one_slower, &Options::default());
-    assert_eq!(comparison.gate, Gate::Inconclusive);
-    assert_eq!(comparison.too_few, Some(ENOUGH_REPETITIONS));
-}
-
-#[test]
-fn results_that_can_tell_nothing_say_so() {
-    let few = |step| {
-        let mut few = run(step);
-        few.samples.truncate(2);
-        few
-    };
-    let comparison = compare(&few(1000), &few(2000), &Options::default());
-    assert_eq!(comparison.too_few, Some(ENOUGH_REPETITIONS));
-    assert_eq!(comparison.gate, Gate::Inconclusive);
 }
 
 #[test]

@@ -54,17 +54,7 @@ fn the_models_own_weights_stay_as_they_are() {
 
 #[test]
 fn steps_beside_quantised_weights_equal_those_beside_what_their_codes_stand_for() {
-    for scheme in [Scheme::Q8, Scheme::Q4] {
-        let placement = on_the_cpu(Precision::quantised(scheme, Dtype::F32));
-        let mut count = 0;
-        for golden in Golden::quantised(scheme).unwrap() {
-            let steps = golden.compare_steps(&mut on_one_thread(), &placement);
-            let steps = steps.unwrap();
-            steps.assert_within(1e-4, 1e-3);
-            count += steps.count;
-        }
-        assert_eq!(count, 4 * 3 * 2 * 5, "a golden is missing");
-    }
+    Golden::assert_quantised_steps(on_one_thread, &Device::cpu()).unwrap();
 }
 
 #[test]
