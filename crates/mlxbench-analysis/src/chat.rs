@@ -181,7 +181,7 @@ pub fn conversations(result: &RunResult) -> Vec<Conversations> {
             let names = tests.iter().filter_map(|test| test.as_chat()?.conversation);
             let mean = |metric| {
                 let of_test =
-                    |test: &&Test| metrics::values_by_process(metric, result, target, test);
+                    |test: &&Test| metrics::values_by_repetition(metric, result, target, test);
                 geometric_mean(&tests.iter().map(of_test).collect::<Vec<_>>())
             };
             Some(Conversations {
@@ -197,19 +197,19 @@ pub fn conversations(result: &RunResult) -> Vec<Conversations> {
         .collect()
 }
 
-/// The estimate of the geometric mean over tests, of each the values by process. Repetition by repetition: the same
-/// process' luck, and the same minute's, is in all of them, so the means of repetitions are samples of the mean.
-fn geometric_mean(tests: &[Vec<Vec<f64>>]) -> Option<Estimate> {
-    let processes = tests.iter().map(Vec::len).min()?;
-    let of_process = |process: usize| -> Vec<f64> {
-        let repetitions = tests.iter().map(|test| test[process].len()).min();
-        let mean = |at: usize| {
-            let logs = tests.iter().map(|test| test[process][at].ln());
-            (logs.sum::<f64>() / tests.len() as f64).exp()
-        };
-        (0..repetitions.unwrap_or(0)).map(mean).collect()
-    };
-    Estimate::of_processes(&(0..processes).map(of_process).collect::<Vec<_>>())
+/// The estimate of the geometric mean over tests, of each the values by process and repetition. Repetition by repetition:
+/// the same process' luck, and the same minute's, is in all of them, so the means of repetitions are samples of the mean.
+/// A repetition that one of the tests lacks has none.
+fn geometric_mean(tests: &[BTreeMap<(usize, usize), f64>]) -> Option<Estimate> {
+    let mut processes: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for repetition in tests.first()?.keys() {
+        let logs = tests.iter().map(|test| Some(test.get(repetition)?.ln()));
+        if let Some(sum) = logs.sum::<Option<f64>>() {
+            let of_process = processes.entry(repetition.0).or_default();
+            of_process.push((sum / tests.len() as f64).exp());
+        }
+    }
+    Estimate::of_processes(&processes.into_values().collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -283,12 +283,29 @@ mod tests {
         assert!(conversations(&result(vec![short])).is_empty());
     }
 
+    /// Values of processes with a repetition each.
+    fn by_process(values: &[(usize, f64)]) -> BTreeMap<(usize, usize), f64> {
+        let keyed = values
+            .iter()
+            .map(|&(process, value)| ((process, process), value));
+        keyed.collect()
+    }
+
     #[test]
     fn the_mean_has_an_interval_over_processes() {
-        let by_process = |by: f64| vec![vec![1.0 * by], vec![1.2 * by], vec![1.1 * by]];
-        let mean = geometric_mean(&[by_process(1.0), by_process(4.0)]).unwrap();
+        let by = |by: f64| by_process(&[(0, 1.0 * by), (1, 1.2 * by), (2, 1.1 * by)]);
+        let mean = geometric_mean(&[by(1.0), by(4.0)]).unwrap();
         assert!((mean.median - 2.2).abs() < 1e-9);
         let interval = mean.interval.unwrap();
         assert!(interval.low < mean.median && mean.median < interval.high);
+    }
+
+    #[test]
+    fn the_mean_is_of_what_one_process_measured() {
+        // The second test's process 1 died, and another took its place.
+        let first = by_process(&[(0, 1.0), (1, 100.0), (2, 1.0)]);
+        let second = by_process(&[(0, 4.0), (2, 4.0), (3, 1000.0)]);
+        let mean = geometric_mean(&[first, second]).unwrap();
+        assert_eq!((mean.median, mean.n), (2.0, 2));
     }
 }

@@ -1,11 +1,13 @@
 //! What changed between two results, row by row, and a gate over all rows.
 
 mod compared;
+mod judging;
 mod measured;
 mod origin;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod too_few;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,26 +17,24 @@ use mlxbench_core::results::{
 };
 use serde::Serialize;
 
-use crate::evidence::{Evidence, Margins, Resemblance, RunSpread, Samples, judge, repetitions};
+use crate::evidence::{Needed, Place, Resemblance, RunSpread, Samples};
 use crate::fingerprint::{Difference, DifferenceKind, differences};
 use crate::roofline::stream_rate;
 use crate::stats::{Estimate, Interval};
 
 pub use compared::Compared;
 pub use origin::Origin;
+pub use too_few::{ENOUGH_REPETITIONS, TooFew};
 pub use verdict::{Change, Gate, change};
 
 use measured::{Measured, of_metric, paired, rounds_of_block, unpaired};
 use standing::{Case, case_measured, cases, is_missing};
+use too_few::{Counted, Kinds};
 use verdict::gate;
 
 /// Changes of memory by fewer bytes than these are none, whatever share they are: a process' allocator,
 /// threads and libraries take more or less from start to start, and repetitions share a few starts.
 pub const LEAST_MEMORY_BYTES: f64 = (16 << 20) as f64;
-
-/// Repetitions of both results that decide what is 10 % apart at 2 % of noise, by the simulation in
-/// `examples/gate.rs`.
-pub const ENOUGH_REPETITIONS: usize = 10;
 
 /// What is compared, and what counts as a change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -87,9 +87,8 @@ pub struct Comparison {
     /// Rows that are judged: [`LEVEL`](crate::evidence::LEVEL) is that of all of them together but those of memory, and
     /// that of those.
     pub judged: usize,
-    /// How many repetitions both results should have, where they have so few that no row of time (of memory, where
-    /// there are no others) could be decided beside the others.
-    pub too_few: Option<usize>,
+    /// Where repetitions are so few that no row of a kind could be decided beside the others.
+    pub too_few: Option<TooFew>,
     /// Whether one of two runs had a single process of a target, whose luck can't be told from a change.
     pub single_process: bool,
     /// What ended a run of two sides that is measured until it is decided.
@@ -113,6 +112,8 @@ pub struct Comparison {
     /// Cases of which neither has a single repetition, and why: `tch/cuda/bf16 pp64+tg16: missing: no
     /// worker`. They say nothing of what changed.
     pub failing: Vec<String>,
+    /// Why figures that were asked for by name are in no row: `energy was not measured in both`.
+    pub unmeasured: Vec<String>,
     /// What it all comes to.
     pub gate: Gate,
 }
@@ -263,7 +264,9 @@ impl Comparing<'_> {
             }
             rows.push(row);
         }
-        let judged = apart.len() + together.len();
+        let judged: Vec<usize> = apart.iter().map(|(at, _)| *at).collect();
+        let judged = judged.into_iter().chain(together.iter().map(|(at, _)| *at));
+        let judged: Vec<usize> = judged.collect();
         let metrics: BTreeSet<Compared> = rows.iter().map(|row| row.metric).collect();
         let resemblances: BTreeMap<Compared, Resemblance> = metrics
             .iter()
@@ -279,11 +282,11 @@ impl Comparing<'_> {
             (at, resembling.spread(spreads[metric]))
         };
         let apart = apart.into_iter().map(resembling).collect();
-        let told = [
-            self.judge(&mut rows, apart),
-            self.judge(&mut rows, together),
-        ];
-        let hopeless = judged > 0 && !told.contains(&true);
+        let mut hopeless = Kinds::default();
+        self.judge(&mut rows, apart, &mut hopeless);
+        self.judge(&mut rows, together, &mut hopeless);
+        let counted: Vec<Counted<'_>> = judged.iter().map(|&at| self.counted(&rows[at])).collect();
+        let too_few = TooFew::of(hopeless, &counted);
         let names = |of: &RunResult, not_in: &RunResult| -> Vec<String> {
             standing::cases(of)
                 .iter()
@@ -292,6 +295,14 @@ impl Comparing<'_> {
                 .collect()
         };
         let vanished = names(base, new);
+        let asked = self.options.metrics.iter().copied();
+        let asked = asked.filter(|_| self.options.metrics != Compared::DEFAULT);
+        let unmeasured = asked.filter(|metric| !metrics.contains(metric));
+        let why = |metric: Compared| {
+            let not = || format!("{} was not measured in both", metric.name());
+            metric.lacking(&new.run.tests).unwrap_or_else(not)
+        };
+        let unmeasured: Vec<String> = unmeasured.map(why).collect();
         let fails = |case: &&Case| !case_measured(base, case) && !case_measured(new, case);
         let failing = cases.iter().filter(fails).filter_map(|case| {
             let (target, test) = case;
@@ -307,16 +318,17 @@ impl Comparing<'_> {
             new: Origin::of(new),
             paired: self.paired,
             options: self.options.clone(),
-            judged,
-            too_few: hopeless.then(|| self.enough_repetitions(&rows)),
+            judged: judged.len(),
+            too_few,
             single_process: !self.paired && (single(base) || single(new)),
             stopped: self.stopped(),
             resemblances,
             spreads,
             base_runs: 1 + self.earlier.len(),
             left_out: 0,
-            gate: gate(&rows, &vanished),
+            gate: gate(&rows, vanished.is_empty() && unmeasured.is_empty()),
             rows,
+            unmeasured,
             differences,
             machine_shifts: self.machine_shifts(),
             added: names(new, base),
@@ -378,7 +390,7 @@ impl Comparing<'_> {
         let change = match (settled, &measured) {
             (Some(settled), _) => settled,
             (None, None) => apart("no block of rounds has it on both sides"),
-            (None, Some(_)) => Change::Inconclusive { repetitions: None },
+            (None, Some(_)) => change(Place::Open, Needed::TooMany),
         };
         Draft {
             row: ComparedRow {
@@ -392,79 +404,6 @@ impl Comparing<'_> {
                 change,
             },
             measured,
-        }
-    }
-
-    /// How many repetitions count as one: those of a process, where the new result has several of a target.
-    fn repetitions_of_unit(&self, row: &ComparedRow) -> usize {
-        let processes = row.metric.by_process(self.new, &row.target, &row.test);
-        match (self.paired, processes.len()) {
-            (true, _) | (_, 0 | 1) => 1,
-            (false, count) => processes.concat().len().div_ceil(count),
-        }
-    }
-
-    /// Repetitions of both results that would be enough.
-    fn enough_repetitions(&self, rows: &[ComparedRow]) -> usize {
-        let each = rows.iter().map(|row| self.repetitions_of_unit(row));
-        ENOUGH_REPETITIONS * each.max().unwrap_or(1)
-    }
-
-    /// Judges the rows that have evidence: all that are of time together, and those of memory, which are hardly ever
-    /// noisy and change by themselves. Whether any of time (of memory, where there are no others) can be decided by
-    /// so much evidence.
-    fn judge<E: Evidence>(&self, rows: &mut [ComparedRow], evidence: Vec<(usize, E)>) -> bool {
-        let of_memory = |(at, _): &(usize, E)| rows[*at].metric == Compared::Memory;
-        let (memory, time): (Vec<_>, Vec<_>) = evidence.into_iter().partition(of_memory);
-        let families = [time, memory].into_iter();
-        let families = families.filter(|family| !family.is_empty());
-        let told: Vec<bool> = families
-            .map(|family| self.judge_family(rows, family))
-            .collect();
-        told.first() == Some(&true)
-    }
-
-    /// Judges rows together, each turned so that lower is worse: those of which less is better agree then with those
-    /// of which more is. Whether any can be decided.
-    fn judge_family<E: Evidence>(&self, rows: &mut [ComparedRow], family: Vec<(usize, E)>) -> bool {
-        let turned = family.into_iter().map(|(at, evidence)| {
-            let margins = self.margins(&rows[at]);
-            match rows[at].metric.higher_is_better() {
-                true => (at, (evidence, margins)),
-                false => (at, (evidence.mirrored(), margins.mirrored())),
-            }
-        });
-        let (places, turned): (Vec<usize>, Vec<(E, Margins)>) = turned.unzip();
-        let (evidence, margins): (Vec<E>, Vec<Margins>) = turned.into_iter().unzip();
-        let judged = judge(&evidence, &margins);
-        let mut told = false;
-        for (index, at) in places.into_iter().enumerate() {
-            let (evidence, margins, judged) = (&evidence[index], margins[index], judged[index]);
-            let row = &mut rows[at];
-            let more_is_better = row.metric.higher_is_better();
-            let seen = row.ratio.map_or(f64::NAN, |ratio| ratio.median.ln());
-            let seen = if more_is_better { seen } else { -seen };
-            let bounds = judged.interval(evidence);
-            row.bounds = match more_is_better {
-                true => bounds,
-                false => bounds.map(Interval::inverse),
-            };
-            let each = self.repetitions_of_unit(row);
-            let repetitions = repetitions(evidence, seen, margins).map(|units| units * each);
-            row.change = change(judged.place, repetitions);
-            told |= judged.can_be_decided(seen, margins);
-        }
-        told
-    }
-
-    /// What is no change of a row.
-    fn margins(&self, row: &ComparedRow) -> Margins {
-        let base = row.base.map_or(f64::NAN, |base| base.median);
-        let threshold = self.options.threshold_of(row.metric, base);
-        Margins {
-            // A threshold above all of it leaves nothing to be lost.
-            low: (1.0 - threshold).max(0.0).ln(),
-            high: threshold.ln_1p(),
         }
     }
 

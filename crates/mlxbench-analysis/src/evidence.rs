@@ -45,6 +45,11 @@ pub trait Evidence: Sized {
     /// Repetitions of both sides after which a row would probably be decided whose log ratio lies so far
     /// within its margin.
     fn planned(&self, distance: f64) -> f64;
+
+    /// Whether no number of repetitions would decide that row.
+    fn is_beyond_repetitions(&self, _distance: f64) -> bool {
+        false
+    }
 }
 
 /// Whether a row's ratio lies below a margin.
@@ -188,15 +193,31 @@ impl Judged {
     }
 }
 
-/// Repetitions after which a row with this log ratio would probably be decided; `None` where that would take
-/// more than [`MOST_PLANNED`].
-pub fn repetitions<E: Evidence>(row: &E, seen: f64, margins: Margins) -> Option<usize> {
+/// What it would take to decide a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// So many repetitions of both sides would probably do.
+    Repetitions(usize),
+    /// More than [`MOST_PLANNED`].
+    TooMany,
+    /// Something else than repetitions: runs of the base differ by as much as the row lies from its threshold.
+    AnotherDesign,
+}
+
+/// What it would take to decide a row with this log ratio.
+pub fn needed<E: Evidence>(row: &E, seen: f64, margins: Margins) -> Needed {
     let Margins { low, high } = margins;
     let distance = match seen {
         _ if seen < low => low - seen,
         _ if seen > high => seen - high,
         _ => (seen - low).min(high - seen),
     };
+    if row.is_beyond_repetitions(distance) {
+        return Needed::AnotherDesign;
+    }
     let planned = row.planned(distance);
-    (planned <= MOST_PLANNED as f64).then(|| planned.ceil() as usize)
+    match planned <= MOST_PLANNED as f64 {
+        true => Needed::Repetitions(planned.ceil() as usize),
+        false => Needed::TooMany,
+    }
 }

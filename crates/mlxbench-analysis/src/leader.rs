@@ -208,7 +208,7 @@ impl Unfit {
     }
 }
 
-/// The last warm-up of a case's process, where in more than half of its processes the times still changed when
+/// The last warm-up of a case's process, where in half of its processes or more the times still changed when
 /// warm-up ended. One time alone can't tell.
 pub fn unsteady_warmup<'a>(
     result: &'a RunResult,
@@ -225,7 +225,7 @@ pub fn unsteady_warmup<'a>(
     let unsteady: Vec<&&Warmup> = unsteady.collect();
     unsteady
         .last()
-        .filter(|_| 2 * unsteady.len() > last.len())
+        .filter(|_| 2 * unsteady.len() >= last.len())
         .map(|warmup| **warmup)
 }
 

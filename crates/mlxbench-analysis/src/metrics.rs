@@ -7,6 +7,8 @@
 //! A conversation has such times for each turn: rates and latencies are those of all turns together, TTFT is the
 //! first one's, and the end-to-end time is the sum.
 
+use std::collections::BTreeMap;
+
 use mlxbench_core::Nanos;
 use mlxbench_core::converse::Turn;
 use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
@@ -61,6 +63,25 @@ pub fn values_by_process(
     let processes = result.processes_of(target, test).into_values();
     let processes = processes.map(of_process);
     processes.filter(|values| !values.is_empty()).collect()
+}
+
+/// The values of repetitions, by process and number: those of several tests of a target with the same key were measured
+/// one after another by one process.
+pub fn values_by_repetition(
+    metric: Metric,
+    result: &RunResult,
+    target: &TargetId,
+    test: &Test,
+) -> BTreeMap<(usize, usize), f64> {
+    let idle = idle_watts(result, target);
+    let processes = result.processes_of(target, test).into_iter();
+    let samples = processes
+        .flat_map(|(process, samples)| samples.into_iter().map(move |sample| (process, sample)));
+    let value = |(process, sample): (usize, &Sample)| {
+        let value = of_sample(metric, sample, idle)?;
+        Some(((process, sample.repetition), value))
+    };
+    samples.filter_map(value).collect()
 }
 
 /// The median of [`values`] with its interval over processes; `None` where nothing has the figure.

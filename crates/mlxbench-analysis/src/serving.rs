@@ -32,6 +32,8 @@ pub struct Serving {
     /// What the first of them said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Answers whose tokens the server didn't count.
+    pub uncounted: usize,
     /// Median tokens of a prompt, by the server's count.
     pub prompt_tokens: Option<f64>,
     /// Median tokens of an answer, by the server's count.
@@ -91,6 +93,9 @@ impl Serving {
             .iter()
             .filter_map(|sample| good_tokens(sample, goal));
         let streamed = whole.iter().filter_map(|request| streamed(request));
+        let uncounted = whole
+            .iter()
+            .filter(|request| request.completion_tokens.is_none());
         Some(Self {
             output_tokens_per_second: estimate(Metric::Throughput, result, target, test),
             goodput_requests_per_second: estimate(Metric::Goodput, result, target, test),
@@ -102,6 +107,7 @@ impl Serving {
             requests: failed.len() + whole.len(),
             failed: failed.len(),
             failure: failed.first().and_then(|request| request.error.clone()),
+            uncounted: uncounted.count(),
             prompt_tokens: median(|request| request.prompt_tokens),
             completion_tokens: median(|request| request.completion_tokens),
             streamed: quantile(&sorted(&streamed.collect::<Vec<_>>()), 0.5),
@@ -121,19 +127,16 @@ fn answered(sample: &Sample) -> impl Iterator<Item = &ServedRequest> {
         .filter(|request| request.error.is_none())
 }
 
-/// From the first request to the end of the last, in seconds; `None` where no time passed.
+/// From the first of the requests that were answered to the end of the last answer, in seconds; `None` where no
+/// time passed.
 fn seconds(sample: &Sample) -> Option<f64> {
-    let start = sample
-        .requests
-        .iter()
-        .map(|request| request.start_ns)
-        .min()?;
-    let end = sample.requests.iter().map(|request| request.end_ns).max()?;
+    let start = answered(sample).map(|request| request.start_ns).min()?;
+    let end = answered(sample).map(|request| request.end_ns).max()?;
     Some(end.since(start).as_secs_f64()).filter(|seconds| *seconds > 0.0)
 }
 
-/// Tokens that answers held, over the time from the first request to the end of the last: of those that failed none.
-/// `None` where the server doesn't count.
+/// Tokens that answers held, over the time from the first request to the end of the last, of those that were
+/// answered. `None` where the server didn't count one of them.
 pub fn throughput(sample: &Sample) -> Option<f64> {
     let counts = answered(sample).map(|request| request.completion_tokens);
     Some(counts.sum::<Option<u64>>()? as f64 / seconds(sample)?)
@@ -183,8 +186,18 @@ fn first_byte(request: &ServedRequest) -> Option<f64> {
     Some(request.first_byte_ns?.since(request.start_ns).0 as f64)
 }
 
-/// Time per output token in nanoseconds: from the first piece of text to the last over the tokens but one, by the
-/// server's count. `None` for fewer than two tokens or pieces, or without a count.
+/// When the last token that the server counts was there, where the last piece of text was at `last`. A stop token is
+/// counted and has no text: its time is that of the chunk that says why the server stopped, or, in a result that
+/// lacks it, the end of the answer.
+fn last_token(request: &ServedRequest, last: Nanos) -> Nanos {
+    match request.finish_reason.as_deref() {
+        None | Some("length") => last,
+        Some(_) => request.finish_ns.unwrap_or(request.end_ns).max(last),
+    }
+}
+
+/// Time per output token in nanoseconds: from the first piece of text to the last token over the tokens but one, by
+/// the server's count. `None` for fewer than two tokens or pieces, or without a count.
 fn tpot(request: &ServedRequest) -> Option<f64> {
     let [first, .., last] = request.chunk_ns.as_slice() else {
         return None;
@@ -193,7 +206,7 @@ fn tpot(request: &ServedRequest) -> Option<f64> {
         .completion_tokens?
         .checked_sub(1)
         .filter(|steps| *steps > 0)?;
-    Some(last.since(*first).0 as f64 / steps as f64)
+    Some(last_token(request, *last).since(*first).0 as f64 / steps as f64)
 }
 
 /// Share of a request's time from its first piece of text to its last; `None` for an answer of one token or none, or
@@ -245,6 +258,7 @@ mod tests {
             start_ns: ms(start),
             first_byte_ns: Some(ms(start + 1)),
             chunk_ns: chunks.iter().copied().map(ms).collect(),
+            finish_ns: None,
             end_ns: ms(chunks.last().copied().unwrap_or(start) + 1),
             prompt_tokens: Some(9),
             completion_tokens: Some(tokens),
@@ -268,6 +282,30 @@ mod tests {
         assert_eq!(throughput(&sample), Some(10.0));
         assert_eq!(median_ttft(&sample), Some(3e8));
         assert_eq!(tpot(&sample.requests[0]), Some(5e7));
+    }
+
+    #[test]
+    fn a_stop_token_is_counted_and_has_its_time() {
+        let at = |ms: u64| Some(Nanos(ms * 1_000_000));
+        let stopped = |finish_ns| ServedRequest {
+            finish_reason: Some("stop".into()),
+            finish_ns,
+            end_ns: Nanos(520_000_000),
+            ..request(0, &[100, 400], 5)
+        };
+        assert_eq!(tpot(&stopped(at(500))), Some(1e8));
+        assert_eq!(tpot(&stopped(None)), Some(1.05e8), "else the answer's end");
+        assert_eq!(tpot(&stopped(at(50))), Some(7.5e7), "not before the text");
+        let full = ServedRequest {
+            finish_ns: at(500),
+            ..request(0, &[100, 400], 5)
+        };
+        assert_eq!(tpot(&full), Some(7.5e7), "the last token has text");
+        let in_one_piece = ServedRequest {
+            chunk_ns: vec![Nanos(100)],
+            ..stopped(at(500))
+        };
+        assert_eq!(tpot(&in_one_piece), None);
     }
 
     #[test]
@@ -312,16 +350,24 @@ mod tests {
 
     #[test]
     fn what_failed_counts_as_failed_and_for_nothing_else() {
+        // It begins before the answer and ends after it.
         let failed = ServedRequest {
             error: Some("cut".into()),
-            ..request(0, &[1, 2], 5)
+            ..request(0, &[1, 5000], 5)
         };
-        let result = result(vec![served(vec![request(0, &[100, 999], 5), failed])]);
+        let answered = request(500, &[600, 700], 5);
+        let sample = served(vec![failed, answered]);
+        let alone = served(vec![request(500, &[600, 700], 5)]);
+        assert_eq!(throughput(&sample), throughput(&alone));
+        assert_eq!(goodput(&sample), goodput(&alone));
+        assert_eq!(good_tokens(&sample, &GOAL), good_tokens(&alone, &GOAL));
+        let result = result(vec![sample]);
         let serving = Serving::of(&result, &target(), &GOAL.into()).unwrap();
         assert_eq!((serving.requests, serving.failed), (2, 1));
         assert_eq!(serving.failure.as_deref(), Some("cut"));
         assert_eq!((serving.ttft_ns.max, serving.ttft_ns.n), (Some(1e8), 1));
-        assert_eq!(serving.output_tokens_per_second.unwrap().median, 5.0);
+        let rate = serving.output_tokens_per_second.unwrap().median;
+        assert!((rate * 0.201 / 5.0 - 1.0).abs() < 1e-12, "{rate}");
         assert_eq!(serving.ttft_ns.p50, None, "one request has no median");
     }
 
@@ -331,8 +377,14 @@ mod tests {
             completion_tokens: None,
             ..request(0, &[100, 999], 5)
         };
-        let sample = served(vec![uncounted]);
+        let sample = served(vec![uncounted.clone()]);
         assert_eq!((throughput(&sample), goodput(&sample)), (None, None));
         assert_eq!(median_ttft(&sample), Some(1e8));
+        // One such answer is enough.
+        let sample = served(vec![request(0, &[100, 999], 5), uncounted]);
+        assert_eq!(throughput(&sample), None);
+        let run = result(vec![sample]);
+        let figures = Serving::of(&run, &target(), &GOAL.into()).unwrap();
+        assert_eq!((figures.uncounted, figures.tpot_ns.n), (1, 1));
     }
 }

@@ -323,13 +323,7 @@ impl Golden {
         let positions = logits.iter().rev().zip(expected.iter().rev());
         let differences = positions.flat_map(|(logits, expected)| {
             let pairs = logits[columns.clone()].iter().zip(expected);
-            pairs.map(|(a, b)| {
-                if (a - b).is_nan() {
-                    f32::INFINITY
-                } else {
-                    (a - b).abs()
-                }
-            })
+            pairs.map(|(a, b)| apart(*a, *b))
         });
         differences.fold(0.0, f32::max)
     }
@@ -404,4 +398,12 @@ fn weight(spec: &TensorSpec, config: &GemmaConfig) -> Vec<f32> {
     };
     let elements = numbers(seed).take(spec.elements() as usize);
     elements.map(|element| element * scale + offset).collect()
+}
+
+/// |a - b|, infinite where either isn't a number: what compares as neither more nor less would pass.
+pub(crate) fn apart(a: f32, b: f32) -> f32 {
+    match (a - b).abs() {
+        difference if difference.is_nan() => f32::INFINITY,
+        difference => difference,
+    }
 }

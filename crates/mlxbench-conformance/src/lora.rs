@@ -8,7 +8,7 @@ use mlxbench_core::lora::{Lora, Trainer, adapters};
 use mlxbench_core::{Device, Dtype, Error, Placement, Precision, Result, Scheme, TokenBatch};
 
 use crate::Golden;
-use crate::golden::rotated;
+use crate::golden::{apart, rotated};
 
 /// The reference's steps in one case.
 #[derive(Debug, Deserialize)]
@@ -45,10 +45,7 @@ impl Steps {
 
     fn note(worst: &mut (f32, String), got: f32, expected: f32, place: impl FnOnce() -> String) {
         // A norm that is 0 must be 0.
-        let difference = match (got - expected).abs() / expected.abs().max(1e-6) {
-            difference if difference.is_nan() => f32::INFINITY,
-            difference => difference,
-        };
+        let difference = apart(got, expected) / expected.abs().max(1e-6);
         if difference > worst.0 {
             *worst = (difference, place());
         }
@@ -160,10 +157,9 @@ impl Golden {
         }
         // Fresh adapters begin anew.
         let again = self::losses(&mut *model.trainer(&lora)?, &rows, 1)?;
-        let off = (again[0] - losses[0]).abs();
         let after = self.teacher_forced(&mut model)?.concat();
-        let pairs = before.iter().zip(&after);
-        Ok(pairs.map(|(a, b)| (a - b).abs()).fold(off, f32::max))
+        let pairs = before.iter().zip(&after).chain([(&again[0], &losses[0])]);
+        Ok(pairs.map(|(a, b)| apart(*a, *b)).fold(0.0, f32::max))
     }
 
     /// The reference's cases for weights in this precision; none where it wrote none.

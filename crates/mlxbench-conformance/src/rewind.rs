@@ -4,7 +4,7 @@ use mlxbench_core::backend::{Backend, ContextShape, Model};
 use mlxbench_core::{Error, Placement, Result, TokenBatch, TokenId};
 
 use crate::Golden;
-use crate::golden::rotated;
+use crate::golden::{apart, rotated};
 
 /// Tokens that follow a rewind.
 const AFTER: usize = 7;
@@ -74,13 +74,7 @@ impl Golden {
         model.step(&step)?;
         model.rewind(position)?;
         let rewound = follow(model, &other)?;
-        let differences = fresh
-            .iter()
-            .zip(&rewound)
-            .map(|(a, b)| match (a - b).abs() {
-                difference if difference.is_nan() => f32::INFINITY,
-                difference => difference,
-            });
+        let differences = fresh.iter().zip(&rewound).map(|(a, b)| apart(*a, *b));
         Ok(differences.fold(0.0, f32::max))
     }
 

@@ -8,6 +8,9 @@ use serde_json::Value;
 use crate::events::Events;
 use crate::fault::Fault;
 
+/// What `finish_reason` says where the server gave up: what came before is no whole answer.
+const GIVEN_UP: [&str; 5] = ["abort", "aborted", "error", "cancelled", "canceled"];
+
 /// What a stream told, up to its end or to what cut it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -23,6 +26,8 @@ pub struct Answer {
     pub cached_tokens: Option<u64>,
     /// Why the server stopped.
     pub finish_reason: Option<String>,
+    /// When the chunk that says so was there; the first one, where several do.
+    pub finish_ns: Option<Nanos>,
 }
 
 impl Answer {
@@ -30,7 +35,8 @@ impl Answer {
     /// read before a fault stays.
     ///
     /// # Errors
-    /// When the stream is cut, holds something else than the API's JSON, or no text.
+    /// When the stream is cut, holds something else than the API's JSON, or no text; when the server gave up, or
+    /// doesn't say why it stopped.
     pub fn read(
         &mut self,
         url: &str,
@@ -53,9 +59,16 @@ impl Answer {
                 Some(data) => self.take(url, data, &now)?,
             }
         }
-        match self.chunk_ns.is_empty() {
-            true => Err(Fault::empty(url)),
-            false => Ok(()),
+        self.whole(url)
+    }
+
+    /// Whether the answer, whose stream has ended, is whole.
+    fn whole(&self, url: &str) -> Result<(), Fault> {
+        match self.finish_reason.as_deref() {
+            Some(reason) if gave_up(reason) => Err(Fault::given_up(url, reason)),
+            _ if self.chunk_ns.is_empty() => Err(Fault::empty(url)),
+            Some(_) => Ok(()),
+            None => Err(Fault::unexplained(url)),
         }
     }
 
@@ -78,7 +91,11 @@ impl Answer {
             self.chunk_ns.push(at);
         }
         let reason = choice.get("finish_reason").and_then(Value::as_str);
-        self.finish_reason = reason.map(str::to_owned).or(self.finish_reason.take());
+        // Some servers send an empty one in place of null.
+        if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
+            self.finish_reason = Some(reason.to_owned());
+            self.finish_ns = self.finish_ns.or(Some(at));
+        }
         Ok(())
     }
 
@@ -91,6 +108,12 @@ impl Answer {
             .or_else(|| number("/cached_tokens"))
             .or(self.cached_tokens);
     }
+}
+
+fn gave_up(reason: &str) -> bool {
+    GIVEN_UP
+        .iter()
+        .any(|word| reason.eq_ignore_ascii_case(word))
 }
 
 /// Whether a choice holds text, thoughts included.
@@ -144,6 +167,7 @@ data: [DONE]
         assert_eq!(answer.completion_tokens, Some(4), "of three chunks");
         assert_eq!(answer.cached_tokens, Some(2));
         assert_eq!(answer.finish_reason.as_deref(), Some("length"));
+        assert_eq!(answer.finish_ns, Some(Nanos(5)), "after the last text");
     }
 
     #[test]
@@ -151,6 +175,19 @@ data: [DONE]
         let body = r#"data: {"choices":[{"text":"a","finish_reason":"stop"}],"usage":{"completion_tokens":1}}"#;
         let (answer, read) = read(body.as_bytes());
         assert_eq!((read, answer.completion_tokens), (Ok(()), Some(1)));
+    }
+
+    /// The chunk that says why the server stopped.
+    fn ended(reason: &str) -> String {
+        format!("data: {{\"choices\":[{{\"text\":\"\",\"finish_reason\":\"{reason}\"}}]}}\n\n")
+    }
+
+    #[test]
+    fn a_reason_that_is_said_again_keeps_its_first_time() {
+        let text = "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":\"\"}]}\n\n";
+        let (answer, read) = read(format!("{text}{}{}", ended("stop"), ended("stop")).as_bytes());
+        assert_eq!((read, answer.chunk_ns.len()), (Ok(()), 1));
+        assert_eq!(answer.finish_ns, Some(Nanos(2)));
     }
 
     #[test]
@@ -169,6 +206,24 @@ data: [DONE]
                 "out of memory",
             ),
             ("data: [DONE]\n\n".into(), "holds no text"),
+            (format!("{text}data: [DONE]\n\n"), "without finish_reason"),
+            (
+                format!("{text}{}data: [DONE]\n\n", ended("")),
+                "without finish_reason",
+            ),
+            (format!("{text}{}", ended("")), "the stream was cut"),
+            (
+                format!("{text}{}data: [DONE]\n\n", ended("abort")),
+                "finish_reason = \"abort\"",
+            ),
+            (
+                format!("{}data: [DONE]\n\n", ended("Cancelled")),
+                "finish_reason = \"Cancelled\"",
+            ),
+            (
+                format!("{text}{}", ended("error")),
+                "finish_reason = \"error\"",
+            ),
             (String::new(), "the stream was cut"),
         ] {
             let message = read(body.as_bytes()).1.unwrap_err();

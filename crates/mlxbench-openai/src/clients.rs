@@ -50,7 +50,8 @@ pub fn run(load: &Load<'_>, concurrency: usize) -> Vec<ServedRequest> {
     requests
 }
 
-fn left(load: &Load<'_>, clock: &MonotonicClock) -> Duration {
+/// What is left of the time for all requests.
+pub(crate) fn left(load: &Load<'_>, clock: &MonotonicClock) -> Duration {
     load.within
         .saturating_sub(Duration::from_nanos(clock.now().0))
 }
@@ -81,6 +82,7 @@ fn served(start_ns: Nanos, end_ns: Nanos, answer: Answer, fault: Option<&Fault>)
         start_ns,
         first_byte_ns: answer.first_byte_ns,
         chunk_ns: answer.chunk_ns,
+        finish_ns: answer.finish_ns,
         end_ns,
         prompt_tokens: answer.prompt_tokens,
         completion_tokens: answer.completion_tokens,

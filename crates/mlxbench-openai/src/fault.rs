@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use mlxbench_core::text::quotable;
 use serde_json::Value;
 use ureq::Body;
@@ -102,6 +104,25 @@ impl Fault {
         )
     }
 
+    /// The stream ended as one should, but doesn't say why.
+    pub(crate) fn unexplained(url: &str) -> Self {
+        Self::new(
+            url,
+            "the stream ended with [DONE] but without finish_reason, so the answer may have been cut short: the \
+             server's log may tell why; update a server that never sends one",
+        )
+    }
+
+    /// The server says that it gave up.
+    pub(crate) fn given_up(url: &str, reason: &str) -> Self {
+        Self::new(
+            url,
+            format_args!(
+                "the server gave up in its answer (finish_reason = {reason:?}): its log may tell why"
+            ),
+        )
+    }
+
     /// The stream has something else than the API's JSON.
     pub(crate) fn nonsense(url: &str, text: &[u8]) -> Self {
         if looks_like_html(text) {
@@ -159,7 +180,7 @@ impl Fault {
             let value = answer.headers().get(name)?;
             Some(quoted(value.as_bytes()))
         };
-        let retry_after = header("retry-after").and_then(|text| text.trim().parse().ok());
+        let retry_after = header("retry-after").and_then(|text| wait(&text, Timestamp::now()));
         let location = header("location");
         let body = short(answer);
         let words = match serde_json::from_slice::<Value>(&body) {
@@ -183,8 +204,9 @@ impl Fault {
                  what it has)"
             ),
             429 => match retry_after {
-                Some(seconds) => format!(
-                    "it takes no more requests for {seconds} s (Retry-After): lower the concurrency, or raise its limit"
+                Some(pause) => format!(
+                    "it takes no more requests for {} s (Retry-After): lower the concurrency, or raise its limit",
+                    (pause.as_secs_f64() * 10.0).round() / 10.0
                 ),
                 None => {
                     "it takes no more requests: lower the concurrency, or raise its limit".into()
@@ -194,7 +216,7 @@ impl Fault {
             _ => "it refuses the request".into(),
         };
         Self {
-            retry_after: retry_after.map(Duration::from_secs),
+            retry_after,
             status: Some(status),
             ..Self::new(
                 url,
@@ -202,6 +224,20 @@ impl Fault {
             )
         }
     }
+}
+
+/// How long a `Retry-After` asks to wait from `now` on: seconds, of which some servers send fractions, or up to a
+/// date (RFC 9110, 10.2.3). `None` for what is neither.
+fn wait(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    // A date of HTTP is one of RFC 2822 whose zone is GMT.
+    let parser = DateTimeParser::new().relaxed_weekday(true);
+    let until = parser.parse_timestamp(text).ok()?;
+    // One that has passed asks for nothing.
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
 fn looks_like_html(text: &[u8]) -> bool {
@@ -225,5 +261,30 @@ fn quoted(bytes: &[u8]) -> String {
     match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now: Timestamp = "1994-11-06T08:49:30Z".parse().unwrap();
+        for (text, expected) in [
+            ("2", Some(2.0)),
+            (" 0.25 ", Some(0.25)),
+            ("0", Some(0.0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7.0)),
+            ("Sun, 06 Nov 1994 08:49:29 GMT", Some(0.0)),
+            ("-1", None),
+            ("NaN", None),
+            ("1e300", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let waited = wait(text, now).map(|pause| pause.as_secs_f64());
+            assert_eq!(waited, expected, "{text:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use mlxbench_core::protocol::{AskLogprobs, Hello, Loaded, Reply, Request, Serve,
 use mlxbench_core::worker::check_protocol;
 use mlxbench_core::{Error, Precision, Result};
 
-use crate::clients::{Load, ask, run};
+use crate::clients::{Load, ask, left, run};
 use crate::endpoint::{Arguments, Endpoint};
 use crate::prompts::{Lengths, prompt};
 
@@ -19,6 +19,15 @@ const INTRODUCTION: Duration = Duration::from_secs(10);
 const SHORT: usize = 16;
 /// Words of the longer one at most.
 const LONG: usize = 272;
+/// How long a server that is too busy to count is left alone, each time in turn, where it doesn't say so itself
+/// (`Retry-After`).
+const PAUSES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// How long it is left alone at least, whatever it says.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client with what it has learnt of its server.
 pub struct Client {
@@ -169,10 +178,15 @@ impl Client {
     }
 
     /// The server's count of a prompt's tokens, where it counts. A server that refuses to be asked for it in a stream
-    /// is asked without.
+    /// is asked without; one that is too busy (429, 503) is asked again after a pause, as long as there is time for
+    /// it.
+    ///
+    /// # Errors
+    /// When the server fails, or stays busy.
     fn count(&mut self, words: usize, within: Duration) -> Result<Option<u64>> {
         let prompts = [self.prompt(words)];
         let endpoint = self.endpoint()?;
+        let (clock, mut pauses) = (MonotonicClock::default(), PAUSES.into_iter());
         loop {
             let load = Load {
                 endpoint,
@@ -181,9 +195,18 @@ impl Client {
                 within,
             };
             let agent = Endpoint::agent();
-            let (request, fault) = ask(&load, &agent, &prompts[0], &MonotonicClock::default());
+            let (request, fault) = ask(&load, &agent, &prompts[0], &clock);
+            let left = left(&load, &clock);
             match fault {
                 None => return Ok(request.prompt_tokens),
+                Some(fault) if matches!(fault.status, Some(429 | 503)) => {
+                    let pause = fault.retry_after.or_else(|| pauses.next());
+                    let pause = pause.map(|pause| pause.max(SHORTEST_PAUSE));
+                    match pause.filter(|pause| *pause < left) {
+                        Some(pause) => std::thread::sleep(pause),
+                        None => return Err(Error::Framework(fault.message)),
+                    }
+                }
                 Some(fault)
                     if endpoint.with_usage
                         && matches!(fault.status, Some(400 | 422))

@@ -118,7 +118,7 @@ pub struct History {
     pub page: Vec<u8>,
     /// The changes of level for a terminal; it ends in a newline.
     pub text: String,
-    /// How many series stand on a worse level than before: their last change is for the worse.
+    /// How many series stand on a worse level than the one before: their last change is for the worse.
     pub worse: usize,
 }
 

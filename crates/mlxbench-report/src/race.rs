@@ -215,14 +215,13 @@ impl<'a> Race<'a> {
                 cost.unwrap_or_default()
             )
         });
-        let mut winners: Vec<String> = winners.collect();
-        // A headline of more is no headline: all of them stand in the chart and the table.
-        let others = winners.len().saturating_sub(PRECISIONS);
-        if others > 1 {
-            winners.truncate(PRECISIONS);
-            winners.push(format!("the fastest of {others} other precisions"));
-        }
-        let winners = listed(winners.into_iter());
+        let winners: Vec<String> = winners.collect();
+        let named = named(within);
+        let others = winners.len() - named.len();
+        let winners = winners.into_iter().enumerate();
+        let winners = winners.filter_map(|(at, winner)| named.contains(&at).then_some(winner));
+        let others = (others > 0).then(|| format!("the fastest of {others} other precisions"));
+        let winners = listed(winners.chain(others));
         format!("Fastest to {}: {winners}", self.rate.to)
     }
 
@@ -298,26 +297,33 @@ impl<'a> Race<'a> {
         format!("{}{though}: {reason}", self.name(aside.row))
     }
 
-    /// How sure each precision's lead is: `f32: candle is 2.58x as fast as PyTorch (95 % CI 2.21-2.97)`.
+    /// How sure each precision's lead is, over every rival: `f32: candle is 2.58x as fast as PyTorch (95 % CI
+    /// 2.21-2.97); candle is 3.10x as fast as MLX (95 % CI 2.90-3.31)`.
     pub(crate) fn sureness(&self) -> Vec<String> {
-        let contested = self.standings.within.iter();
-        let contested = contested.filter_map(|leader| Some((leader, leader.rivals.first()?)));
-        let lines = contested.map(|(leader, rival)| {
-            let name = short(self.digest);
-            let (first, second) = (name(leader.row), name(rival.row));
-            let precision = leader.precision();
-            let times = times(rival);
+        let name = short(self.digest);
+        let against = |first: &str, rival: &Rival<'_>| {
+            let (second, times) = (name(rival.row), times(rival));
             match (rival.ratio.interval, rival.lead()) {
-                (None, _) => format!(
-                    "{precision}: {first} is {times} as fast as {second}; too few repetitions to be sure"
-                ),
+                (None, _) => {
+                    format!(
+                        "{first} is {times} as fast as {second}, too few repetitions to be sure"
+                    )
+                }
                 (Some(Interval { low, high }), Lead::Tie) => format!(
-                    "{precision}: {first} and {second} can't be told apart ({times}, 95 % CI {low:.2}-{high:.2})"
+                    "{first} and {second} can't be told apart ({times}, 95 % CI {low:.2}-{high:.2})"
                 ),
-                (Some(Interval { low, high }), _) => format!(
-                    "{precision}: {first} is {times} as fast as {second} (95 % CI {low:.2}-{high:.2})"
-                ),
+                (Some(Interval { low, high }), _) => {
+                    format!("{first} is {times} as fast as {second} (95 % CI {low:.2}-{high:.2})")
+                }
             }
+        };
+        let contested = self.standings.within.iter();
+        let contested = contested.filter(|leader| !leader.rivals.is_empty());
+        let lines = contested.map(|leader| {
+            let first = name(leader.row);
+            let rivals = leader.rivals.iter().map(|rival| against(&first, rival));
+            let rivals: Vec<String> = rivals.collect();
+            format!("{}: {}", leader.precision(), rivals.join("; "))
         });
         lines.collect()
     }
@@ -337,6 +343,17 @@ impl<'a> Race<'a> {
         let rivals = leader.rivals.iter().map(|rival| rival.row);
         quantisation_costs(std::iter::once(leader.row).chain(rivals).collect())
     }
+}
+
+/// Which precisions a headline names, by their places: all of them where there are few; else the fastest, before those
+/// with quantised weights the others. A headline of more is no headline: the rest stands in the chart and the table.
+fn named(within: &[Leader<'_>]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..within.len()).collect();
+    if within.len() > PRECISIONS + 1 {
+        places.sort_by_key(|&at| within[at].row.target.placement.precision.scheme().is_some());
+        places.truncate(PRECISIONS);
+    }
+    places
 }
 
 /// Each scheme once: `q4: mean KL 3.1e-2, same token 93.1 %`.

@@ -115,8 +115,8 @@ pub(crate) fn caveats(digest: &Digest<'_>) -> Vec<String> {
             } = serving;
             format!("{name}: {failed} of {requests} requests failed, the first one: {failure}")
         });
-        let read = serving.prompt_tokens.unwrap_or_default()
-            * (serving.requests - serving.failed) as f64;
+        let answers = serving.requests - serving.failed;
+        let read = serving.prompt_tokens.unwrap_or_default() * answers as f64;
         let cached = serving.cached_tokens as f64 / read;
         let cached = (cached > CACHED && cached.is_finite()).then(|| {
             format!(
@@ -125,8 +125,16 @@ pub(crate) fn caveats(digest: &Digest<'_>) -> Vec<String> {
                 cached * 100.0
             )
         });
-        let uncounted = (serving.failed < serving.requests && serving.completion_tokens.is_none())
-            .then(|| format!("{name}: the server doesn't count tokens, so there are no rates of them"));
+        let uncounted = match serving.uncounted {
+            0 => None,
+            all if all == answers => Some(format!(
+                "{name}: the server doesn't count tokens, so there are no rates of them"
+            )),
+            some => Some(format!(
+                "{name}: {some} of {answers} answers weren't counted by the server: a repetition with one of them \
+                 has no rates of tokens"
+            )),
+        };
         let wanted = row.test.generate_tokens() as f64;
         let short = serving
             .completion_tokens

@@ -2,7 +2,6 @@
 //! `FOLDER/<machine>/<name>/<UTC time>.json`, the machine by the fingerprint of its hardware. The newest
 //! of a name counts.
 
-use std::cmp::Reverse;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,12 @@ use mlxbench_core::results::RunResult;
 
 use crate::journal::{self, STEM};
 use crate::{Error, Result};
+
+mod folder;
+
+pub(crate) use folder::newest_result;
+use folder::newest_results;
+pub use folder::{Wanted, result_at};
 
 /// A folder of baselines.
 #[derive(Debug, Clone)]
@@ -55,11 +60,17 @@ impl Found {
                 break;
             }
             match journal::read(&file) {
-                Ok(earlier) if is_alike(&earlier, &self.results[0]) => self.results.push(earlier),
+                Ok(earlier) if self.is_another(&earlier) => self.results.push(earlier),
                 Ok(_) => {}
                 Err(error) => self.unread.push(error),
             }
         }
+    }
+
+    /// Whether a run can stand beside these, and is none of them in another file.
+    fn is_another(&self, earlier: &RunResult) -> bool {
+        let mut known = self.results.iter();
+        is_alike(earlier, &self.results[0]) && !known.any(|known| known.is_same_run(earlier))
     }
 }
 
@@ -71,14 +82,15 @@ fn is_alike(earlier: &RunResult, newest: &RunResult) -> bool {
 }
 
 impl Baselines {
-    /// The result that `text` names: a file, the newest in a folder, or the newest baseline of that name.
+    /// The result that `text` names: a file, the newest in a folder that is `wanted`, or the newest baseline of that
+    /// name.
     ///
     /// # Errors
     /// When there is none, or it can't be read.
-    pub fn result(&self, text: &str, machine: &str) -> Result<RunResult> {
+    pub fn result(&self, text: &str, machine: &str, wanted: Wanted) -> Result<RunResult> {
         let path = Path::new(text);
         if path.exists() {
-            return result_at(path);
+            return result_at(path, wanted);
         }
         if !is_name(text) || text.ends_with(".json") {
             let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
@@ -97,7 +109,7 @@ impl Baselines {
         if path.is_dir() {
             return newest_results(path, last);
         }
-        let mut found = Found::of(self.result(text, machine)?);
+        let mut found = Found::of(self.result(text, machine, Wanted::OneSide)?);
         if path.exists() {
             return match last.get() {
                 1 => Ok(found),
@@ -236,88 +248,6 @@ impl Baselines {
     }
 }
 
-/// A result from a file, or the newest finished one in a folder: by the time at which its run started,
-/// whatever the file's name. Other JSON files in the folder don't count, nor do runs that were cut short.
-///
-/// # Errors
-/// When the file is no result, or the folder holds none.
-pub fn result_at(path: &Path) -> Result<RunResult> {
-    match path.is_dir() {
-        true => Ok(newest_result(path)?.1),
-        false => journal::read(path),
-    }
-}
-
-/// The newest finished result in a folder, with its file.
-pub(crate) fn newest_result(path: &Path) -> Result<(PathBuf, RunResult)> {
-    let (others, stamped) = json_files(path)?;
-    let files = others.into_iter().map(|file| (file, false));
-    let files = files.chain(stamped.into_iter().map(|file| (file, true)));
-    let mut newest: Option<(PathBuf, RunResult)> = None;
-    let mut unfinished = 0;
-    let mut unread = None;
-    for (file, is_stamped) in files {
-        match journal::read(&file) {
-            Ok(result) if result.finished.is_none() => unfinished += 1,
-            Ok(result) => {
-                let time = |result: &RunResult| (result.run.started, result.finished);
-                let newer = newest
-                    .as_ref()
-                    .is_none_or(|(_, known)| time(&result) > time(known));
-                newest = if newer { Some((file, result)) } else { newest };
-                if is_stamped {
-                    break;
-                }
-            }
-            Err(error) => unread = Some(error),
-        }
-    }
-    newest.ok_or_else(|| {
-        let why = match (unfinished, unread) {
-            (0, None) => String::new(),
-            (0, Some(error)) => format!(" ({error})"),
-            (count, _) => format!(" ({count} of a run that was cut short)"),
-        };
-        Error::Baseline(format!(
-            "{} holds no result of a run that came to its end{why}: let `mlxbench run CONFIG` write one",
-            path.display()
-        ))
-    })
-}
-
-/// The newest `last` finished results in a folder that are like the newest of all.
-fn newest_results(folder: &Path, last: NonZeroUsize) -> Result<Found> {
-    let (newest, result) = newest_result(folder)?;
-    let mut found = Found::of(result);
-    if last.get() == 1 {
-        return Ok(found);
-    }
-    let (others, stamped) = json_files(folder)?;
-    let is_earlier = |file: &PathBuf| *file != newest;
-    found.add(stamped.into_iter().filter(is_earlier), last);
-    // Of these, those that are no results don't count.
-    let others = others.into_iter().filter(is_earlier);
-    let others = others.filter_map(|file| journal::read(&file).ok());
-    let others: Vec<RunResult> = others
-        .filter(|result| is_alike(result, &found.results[0]))
-        .collect();
-    found.results.extend(others);
-    found.results[1..].sort_by_key(|result| Reverse((result.run.started, result.finished)));
-    found.results.truncate(last.get());
-    Ok(found)
-}
-
-/// The JSON files in a folder: those that aren't named as runs' files are, and those that are, the newest first. Runs
-/// name them by their time, so that of thousands only the newest need be read.
-fn json_files(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let is_json = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "json");
-    let files = entries(folder)?.into_iter().filter(is_json);
-    let (mut stamped, others): (Vec<PathBuf>, Vec<PathBuf>) =
-        files.partition(|file| journal::is_stamped(file));
-    stamped.sort_unstable_by(|a, b| b.cmp(a));
-    Ok((others, stamped))
-}
-
 fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !text.is_empty() && !text.starts_with('.') && text.chars().all(plain)
@@ -356,7 +286,7 @@ mod tests {
     use super::*;
 
     /// A result whose run started so many hours after the first, and finished unless it was cut short.
-    fn result(hours: i64, finished: bool) -> RunResult {
+    pub(super) fn result(hours: i64, finished: bool) -> RunResult {
         let text = include_str!("../../mlxbench-core/tests/results/v1.json");
         let mut result = migrate::result(text).unwrap();
         let started = result.run.started + hours.hours();
@@ -447,27 +377,5 @@ mod tests {
         assert_eq!((hours(&found), found.unread.len()), (vec![6, 3, 2], 1));
         let message = of(&renamed, THREE).unwrap_err().to_string();
         assert!(message.contains("is one result"), "{message}");
-    }
-
-    #[test]
-    fn the_newest_in_a_folder_is_the_one_that_started_last() {
-        let folder = tempfile::tempdir().unwrap();
-        let write =
-            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let keep = |name: &str, result: &RunResult| {
-            write(name, &serde_json::to_string(result).unwrap());
-        };
-        let message = result_at(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("holds no result"), "{message}");
-        keep("y.json", &result(9, false));
-        let message = result_at(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("cut short"), "{message}");
-        keep("z-old.json", &result(1, true));
-        keep("a-new.json", &result(3, true));
-        keep("m.json", &result(2, true));
-        write("zz-other.json", "{}");
-        write("zz-torn.json", "{\"schema_version\": 2, \"run\"");
-        let newest = result_at(folder.path()).unwrap();
-        assert_eq!(newest.run.started, result(3, true).run.started);
     }
 }

@@ -9,7 +9,7 @@ use mlxbench_core::results::{
     Sides, TargetId, Test, TestCheck, Verdict,
 };
 
-use crate::baselines::newest_result;
+use crate::baselines::{Wanted, newest_result};
 use crate::event::Event;
 use crate::interrupt::Interrupt;
 use crate::journal::{self, Journal, STEM};
@@ -204,15 +204,15 @@ fn to_go_on_with(folder: &Path, settings: &Settings) -> Result<(PathBuf, RunResu
         }
         Err(nothing) => nothing,
     };
-    let Ok((file, mut result)) = newest_result(folder) else {
-        return Err(nothing);
+    let Ok((file, mut result)) = newest_result(folder, Wanted::OneSide) else {
+        return Err(match newest_result(folder, Wanted::TwoSides) {
+            Ok((file, _)) => Error::Resume(format!(
+                "nothing to resume: {} is of --ab and came to its end",
+                file.display()
+            )),
+            Err(_) => nothing,
+        });
     };
-    if result.run.sides.is_some() {
-        return Err(Error::Resume(format!(
-            "nothing to resume: {} is of --ab and came to its end",
-            file.display()
-        )));
-    }
     let known = &mut result.run.settings;
     if known.repetitions >= settings.repetitions {
         return Err(Error::Resume(format!(

@@ -138,7 +138,7 @@ pub fn sha256<'a>(prompts: impl IntoIterator<Item = &'a Prompt>) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The tokenizer of a model's folder.
+/// The tokenizer of a model's folder, without truncation and padding.
 ///
 /// # Errors
 /// When there is none, or it can't be read.
@@ -150,8 +150,14 @@ pub fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
             "no tokenizer.json here, which a text prompt needs: add it, or give token ids",
         )));
     }
-    Tokenizer::from_file(&path)
-        .map_err(|error| Error::Core(mlxbench_core::Error::model(path, error.to_string())))
+    let failed = |error: tokenizers::Error| {
+        Error::Core(mlxbench_core::Error::model(&path, error.to_string()))
+    };
+    let mut tokenizer = Tokenizer::from_file(&path).map_err(failed)?;
+    // What whoever saved it last cut or filled its texts to: it's none of the model's, and transformers drops it, too.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(failed)?;
+    Ok(tokenizer)
 }
 
 /// The ids of `text`, the begin token first where the model has one.
@@ -232,6 +238,25 @@ mod tests {
         assert_eq!(digest(7), digest(7));
         assert_ne!(digest(7), digest(8));
         assert_eq!(digest(7).len(), 64);
+    }
+
+    #[test]
+    fn a_saved_tokenizers_truncation_and_padding_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = r#"{"version": "1.0", "added_tokens": [],
+            "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+            "padding": {"strategy": {"Fixed": 5}, "direction": "Right", "pad_to_multiple_of": null,
+                "pad_id": 0, "pad_type_id": 0, "pad_token": "a"},
+            "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "vocab": {"a": 10, "b": 11}, "unk_token": "a"}}"#;
+        std::fs::write(folder.path().join("tokenizer.json"), saved).unwrap();
+        let tokenizer = read_tokenizer(folder.path()).unwrap();
+        for (text, ids) in [("b a b a", vec![2, 11, 10, 11, 10]), ("b", vec![2, 11])] {
+            assert_eq!(
+                encode(&tokenizer, text, folder.path(), &config()).unwrap(),
+                ids
+            );
+        }
     }
 
     #[test]

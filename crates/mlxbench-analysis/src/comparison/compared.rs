@@ -4,7 +4,7 @@ use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 use serde::Serialize;
 
 use crate::metrics;
-use crate::stats::{percentile, sorted};
+use crate::stats::{fewest_for_percentile, percentile, sorted};
 
 /// A figure that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -94,6 +94,33 @@ impl Compared {
                 | Self::Goodput
                 | Self::Overall
         )
+    }
+
+    /// Why no repetition of these tests can have it, in words; `None` where one may.
+    pub fn lacking<'a>(self, tests: impl IntoIterator<Item = &'a Test>) -> Option<String> {
+        let metric = match self {
+            Self::Decode => Metric::Decode,
+            Self::Prefill => Metric::Prefill,
+            Self::Ttft => Metric::Ttft,
+            Self::LatencyP99 => Metric::InterToken,
+            Self::Memory => Metric::PeakMemory,
+            Self::Energy => Metric::EnergyPerToken,
+            Self::Training => Metric::Training,
+            Self::Throughput => Metric::Throughput,
+            Self::Goodput => Metric::Goodput,
+            Self::WarmTtft => Metric::WarmTtft,
+            Self::Overall => Metric::Overall,
+        };
+        let mut own = tests.into_iter().filter(|test| test.yields(metric));
+        let name = self.name();
+        if self != Self::LatencyP99 {
+            return own.next().is_none().then(|| format!("no test has {name}"));
+        }
+        let fewest = fewest_for_percentile(99);
+        let steps = |test: &Test| test.steps() * test.as_chat().map_or(1, |chat| chat.turns);
+        let why =
+            || format!("no test has the {fewest} decode steps a repetition that {name} takes");
+        (!own.any(|test| steps(test) >= fewest)).then(why)
     }
 
     /// What each repetition of a case measured, in the unit of its [`Metric`]; nothing for figures that

@@ -125,7 +125,7 @@ fn times_and_memory_are_worse_when_they_grow() {
     };
     let (lean, fat) = (holding(1 << 30), holding(1200 << 20));
     let options = Options {
-        metrics: Compared::ALL.into(),
+        metrics: [Compared::Decode, Compared::Ttft, Compared::Memory].into(),
         ..Options::default()
     };
     let comparison = compare(&lean, &fat, &options);
@@ -140,6 +140,26 @@ fn times_and_memory_are_worse_when_they_grow() {
     // What a process takes more from one start to the next.
     let small = compare(&holding(4 << 20), &holding(9 << 20), &Options::default());
     assert_eq!(small.gate, Gate::Pass);
+}
+
+#[test]
+fn a_figure_that_was_asked_for_and_is_nowhere_is_no_pass() {
+    let asked = |metrics: &[Compared]| {
+        let options = Options {
+            metrics: metrics.into(),
+            ..Options::default()
+        };
+        compare(&run(1000), &run(1000), &options)
+    };
+    let comparison = asked(&[Compared::Decode, Compared::LatencyP99, Compared::Energy]);
+    assert_eq!(comparison.gate, Gate::Inconclusive);
+    let [p99, energy] = &comparison.unmeasured[..] else {
+        panic!("{:?}", comparison.unmeasured)
+    };
+    assert!(p99.contains("368 decode steps"), "{p99}");
+    assert_eq!(energy, "energy was not measured in both");
+    assert_eq!(asked(&[Compared::Decode]).gate, Gate::Pass);
+    assert!(asked(&Compared::DEFAULT).unmeasured.is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::ComparedRow;
-use crate::evidence::Place;
+use crate::evidence::{Needed, Place};
 
 /// What became of a row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +20,8 @@ pub enum Change {
         /// So many repetitions of both sides would probably decide; `None` when it would take more
         /// than [`MOST_PLANNED`](crate::evidence::MOST_PLANNED).
         repetitions: Option<usize>,
+        /// Whether no number of repetitions would: runs of the base differ by as much as it lies from the threshold.
+        runs_differ: bool,
     },
     /// Something else than what was to be compared differs.
     NotComparable {
@@ -45,25 +47,30 @@ pub enum Gate {
     Inconclusive,
 }
 
-/// What follows from where a ratio lies of which more is better; `repetitions` would probably decide where that is
-/// open.
-pub fn change(place: Place, repetitions: Option<usize>) -> Change {
+/// What follows from where a ratio lies of which more is better, and what it takes to decide it where that is open.
+pub fn change(place: Place, needed: Needed) -> Change {
     match place {
         Place::Above => Change::Better,
         Place::Below => Change::Worse,
         Place::Within => Change::Same,
-        Place::Open => Change::Inconclusive { repetitions },
+        Place::Open => Change::Inconclusive {
+            repetitions: match needed {
+                Needed::Repetitions(count) => Some(count),
+                Needed::TooMany | Needed::AnotherDesign => None,
+            },
+            runs_differ: needed == Needed::AnotherDesign,
+        },
     }
 }
 
-/// What the rows come to.
-pub(super) fn gate(rows: &[ComparedRow], vanished: &[String]) -> Gate {
+/// What the rows come to; `whole` where all that was to be compared is among them.
+pub(super) fn gate(rows: &[ComparedRow], whole: bool) -> Gate {
     let any = |is: fn(&Change) -> bool| rows.iter().any(|row| is(&row.change));
     if any(|change| matches!(change, Change::Worse | Change::Broken { .. })) {
         return Gate::Fail;
     }
     let open = any(|change| !matches!(change, Change::Better | Change::Same));
-    if open || rows.is_empty() || !vanished.is_empty() {
+    if open || rows.is_empty() || !whole {
         return Gate::Inconclusive;
     }
     Gate::Pass

@@ -8,6 +8,13 @@
 //! Multiple Testing*, 1993, algorithm 2.8). Rows that pass are set aside, and the others judged anew. Never is that less
 //! than Holm's procedure on each row's own ranks; five repetitions beside five have 252 deals, so that
 //! a whole gate can be told by them.
+//!
+//! A deal fits rows with the same numbers of repetitions. Others make groups of their own, each with its share of
+//! [`LEVEL`] by its number of rows; once all rows of a group have passed, its share goes to those that are left
+//! (Burman, Sonesson & Guilbaud, *A recycling framework for the construction of Bonferroni-based multiple tests*, 2009).
+//! Where no two rows are alike, that is Holm's procedure.
+
+use std::collections::BTreeMap;
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -95,6 +102,25 @@ impl Samples {
         center + of_repetitions.hypot(self.spread.reach())
     }
 
+    /// The pairs that reach `margin`, deal by deal.
+    fn reaching(&self, margin: f64, deals: &[Vec<bool>]) -> Vec<u32> {
+        let shifted = self.new.iter().map(|new| new - margin);
+        let pooled: Vec<f64> = self.base.iter().copied().chain(shifted).collect();
+        let mut order: Vec<usize> = (0..pooled.len()).collect();
+        order.sort_unstable_by(|&a, &b| pooled[a].total_cmp(&pooled[b]));
+        let ties: Vec<&[usize]> = order.chunk_by(|&a, &b| pooled[a] == pooled[b]).collect();
+        let of_deal = |deal: &Vec<bool>| {
+            let (mut base, mut pairs) = (0, 0);
+            for tied in &ties {
+                let new = tied.iter().filter(|&&at| deal[at]).count();
+                base += tied.len() - new;
+                pairs += new * base;
+            }
+            pairs as u32
+        };
+        deals.iter().map(of_deal).collect()
+    }
+
     /// Whether there are repetitions enough to tell anything of a row alone, whatever they measured.
     fn has_enough(&self) -> bool {
         let (n, m) = self.shape();
@@ -123,37 +149,35 @@ impl Evidence for Samples {
     }
 
     fn below(rows: &[Self], margins: &[f64]) -> Vec<Claim> {
-        let deals = Deals::of(rows, margins);
-        let mut open: Vec<usize> = (0..rows.len())
-            .filter(|&at| rows[at].has_enough())
-            .collect();
         let none = Claim {
             holds: false,
             strength: f64::INFINITY,
         };
         let mut claims = vec![none; rows.len()];
+        let mut groups = Group::all(rows, margins);
         loop {
-            for &at in &open {
-                let strength = match deals.rank(&open, &rows[at]) {
+            let left = groups.iter().filter(|group| !group.open.is_empty());
+            let left: usize = left.map(|group| group.size).sum();
+            let mut passed = false;
+            for group in &mut groups {
+                let strength = match group.rank(LEVEL * group.size as f64 / left as f64) {
                     Some(rank) => 1.0 / rank as f64,
                     None => f64::INFINITY,
                 };
-                claims[at] = Claim {
-                    holds: rows[at]
-                        .upper(strength)
-                        .is_some_and(|end| end < margins[at]),
-                    strength,
-                };
+                for dealt in &group.open {
+                    let end = rows[dealt.row].upper(strength);
+                    claims[dealt.row] = Claim {
+                        holds: end.is_some_and(|end| end < margins[dealt.row]),
+                        strength,
+                    };
+                }
+                let before = group.open.len();
+                group.open.retain(|dealt| !claims[dealt.row].holds);
+                passed |= group.open.len() < before;
             }
-            let left: Vec<usize> = open
-                .iter()
-                .copied()
-                .filter(|&at| !claims[at].holds)
-                .collect();
-            if left.len() == open.len() || left.is_empty() {
+            if !passed {
                 return claims;
             }
-            open = left;
         }
     }
 
@@ -174,7 +198,6 @@ impl Evidence for Samples {
             logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)
         };
         let variance = variance(&self.base) + variance(&self.new);
-        // No number of repetitions makes up for runs that differ by more.
         let distance = (distance.powi(2) - self.spread.reach().powi(2))
             .max(0.0)
             .sqrt();
@@ -186,58 +209,63 @@ impl Evidence for Samples {
             .max(longest as f64 + 1.0)
             .max(2.0 + fewest_repetitions() as f64 * self.resemblance.at_most)
     }
+
+    fn is_beyond_repetitions(&self, distance: f64) -> bool {
+        self.spread.reach() > distance
+    }
 }
 
-/// Ways to deal the repetitions of all rows out to the two runs, and what each row would say then.
-struct Deals {
-    /// For each row the pairs that reach its margin, deal by deal. `None` where rows have other numbers of
-    /// repetitions than each other, and so no deal in common.
-    reaching: Option<Vec<Vec<u32>>>,
+/// Rows with the same numbers of repetitions, which the same deals go to.
+struct Group {
+    /// Repetitions of the base and of the new run.
+    shape: (usize, usize),
+    /// How many rows it has.
+    size: usize,
+    /// Those that are not claimed yet.
+    open: Vec<Dealt>,
 }
 
-impl Deals {
-    fn of(rows: &[Samples], margins: &[f64]) -> Self {
-        let Some((n, m)) = rows.first().map(Samples::shape) else {
-            return Self { reaching: None };
-        };
-        if rows.iter().any(|row| row.shape() != (n, m)) {
-            return Self { reaching: None };
+/// What a row would say if its repetitions were dealt out to the two runs anew.
+struct Dealt {
+    /// Which row.
+    row: usize,
+    /// The pairs that reach its margin, deal by deal.
+    reaching: Vec<u32>,
+}
+
+impl Group {
+    /// All groups of those rows that have repetitions enough to tell anything.
+    fn all(rows: &[Samples], margins: &[f64]) -> Vec<Self> {
+        let mut of_shape: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+        for (at, row) in rows.iter().enumerate().filter(|(_, row)| row.has_enough()) {
+            of_shape.entry(row.shape()).or_default().push(at);
         }
-        let deals = deals(n, m);
-        let of_row = |(row, &margin): (&Samples, &f64)| {
-            let shifted = row.new.iter().map(|new| new - margin);
-            let pooled: Vec<f64> = row.base.iter().copied().chain(shifted).collect();
-            let mut order: Vec<usize> = (0..n + m).collect();
-            order.sort_unstable_by(|&a, &b| pooled[a].total_cmp(&pooled[b]));
-            let ties: Vec<&[usize]> = order.chunk_by(|&a, &b| pooled[a] == pooled[b]).collect();
-            let reaching = |deal: &Vec<bool>| {
-                let (mut base, mut pairs) = (0, 0);
-                for tied in &ties {
-                    let new = tied.iter().filter(|&&at| deal[at]).count();
-                    base += tied.len() - new;
-                    pairs += new * base;
-                }
-                pairs as u32
+        let group = |(shape, own): ((usize, usize), Vec<usize>)| {
+            let deals = deals(shape.0, shape.1);
+            let dealt = |row: usize| Dealt {
+                row,
+                reaching: rows[row].reaching(margins[row], &deals),
             };
-            deals.iter().map(reaching).collect()
+            Self {
+                shape,
+                size: own.len(),
+                open: own.into_iter().map(dealt).collect(),
+            }
         };
-        Self {
-            reaching: Some(rows.iter().zip(margins).map(of_row).collect()),
-        }
+        of_shape.into_iter().map(group).collect()
     }
 
-    /// The rank k of the difference that bounds a row of those that are `open`: fewer than k pairs reach the margin
-    /// in any of them by chance in at most [`LEVEL`] of all deals. `None` where there is none.
-    fn rank(&self, open: &[usize], row: &Samples) -> Option<usize> {
-        let Some(reaching) = &self.reaching else {
-            let (n, m) = row.shape();
-            return mann_whitney_rank(n, m, LEVEL / open.len() as f64);
-        };
-        let deals = reaching.first().map_or(0, Vec::len);
-        let best = |deal: usize| open.iter().map(|&at| reaching[at][deal]).min();
+    /// The rank k of the difference that bounds each row that is open: fewer than k pairs reach the margin in any of
+    /// them by chance in at most the share `level` of all deals. `None` where there is none.
+    fn rank(&self, level: f64) -> Option<usize> {
+        if let [_] = self.open.as_slice() {
+            return mann_whitney_rank(self.shape.0, self.shape.1, level);
+        }
+        let deals = self.open.first()?.reaching.len();
+        let best = |deal: usize| self.open.iter().map(|dealt| dealt.reaching[deal]).min();
         let mut best: Vec<u32> = (0..deals).filter_map(best).collect();
         best.sort_unstable();
-        let allowed = (LEVEL * deals as f64).floor() as usize;
+        let allowed = (level * deals as f64).floor() as usize;
         // All that are smaller than the first which isn't allowed.
         let first = best.get(allowed).copied().unwrap_or(0) as usize;
         (first > 0).then_some(first)
@@ -321,18 +349,45 @@ mod tests {
     }
 
     #[test]
-    fn a_row_alone_has_the_rank_of_published_tables() {
-        let one = row(QUIET, 100.0);
-        let deals = Deals::of(std::slice::from_ref(&one), &[0.0]);
-        assert_eq!(deals.rank(&[0], &one), mann_whitney_rank(5, 5, LEVEL));
+    fn deals_of_a_row_alone_have_the_rank_of_published_tables() {
+        let mut twice = Group::all(&[row(QUIET, 100.0), row(QUIET, 100.0)], &[0.0; 2]);
+        assert_eq!(twice[0].rank(LEVEL), mann_whitney_rank(5, 5, LEVEL));
+        twice[0].open.pop();
+        assert_eq!(twice[0].rank(LEVEL), mann_whitney_rank(5, 5, LEVEL));
+    }
+
+    /// The first row without its last repetition of the base.
+    fn short(percent: f64) -> Samples {
+        let whole = row(QUIET, percent);
+        let both = |logs: &[f64]| logs.iter().map(|log| log.exp()).collect::<Vec<f64>>();
+        Samples::new(&both(&whole.base)[..4], &both(&whole.new)).unwrap()
+    }
+
+    #[test]
+    fn one_lost_repetition_leaves_the_other_rows_their_deals() {
+        let mut rows = vec![row(OTHER, 77.0); 40];
+        rows[0] = short(77.0);
+        let claims = Samples::below(&rows, &[0.95_f64.ln(); 40]);
+        assert!(claims.iter().all(|claim| claim.holds), "{claims:?}");
+        // Beside rows that say nothing it has the share of one.
+        rows[1..].fill(row(OTHER, 100.0));
+        let claims = Samples::below(&rows, &[0.95_f64.ln(); 40]);
+        assert!(claims.iter().all(|claim| !claim.holds), "{claims:?}");
     }
 
     #[test]
     fn rows_of_other_numbers_of_repetitions_are_judged_by_holm() {
-        let few = Samples::new(&QUIET[..4], &[10.0, 10.1, 10.2, 10.0, 10.0]).unwrap();
-        let rows = [few, row(QUIET, 50.0)];
-        let claims = Samples::below(&rows, &[0.0, 0.0]);
-        assert!(claims.iter().all(|claim| claim.holds));
+        let ranks = |rows: &[Samples]| -> Vec<bool> {
+            let claims = Samples::below(rows, &vec![0.0; rows.len()]);
+            claims.iter().map(|claim| claim.holds).collect()
+        };
+        assert_eq!(ranks(&[short(50.0), row(QUIET, 50.0)]), [true, true]);
+        // Two of its pairs reach the margin: few enough at 5 %, and not at half of that.
+        let close = Samples::new(&[1.0, 2.0, 3.0, 4.0], &[0.5, 0.6, 0.7, 2.5, 0.9]).unwrap();
+        let rank = |level| mann_whitney_rank(4, 5, level);
+        assert_eq!((rank(LEVEL), rank(LEVEL / 2.0)), (Some(3), Some(2)));
+        assert_eq!(ranks(&[close.clone(), row(QUIET, 50.0)]), [true, true]);
+        assert_eq!(ranks(&[close, row(QUIET, 100.0)]), [false, false]);
     }
 
     #[test]

@@ -204,6 +204,7 @@ pub fn served(request: &ServedRequest) -> Result<(), String> {
     times("start_ns", &[request.start_ns, request.end_ns])?;
     times("first_byte_ns", request.first_byte_ns.as_slice())?;
     times("chunk_ns", &request.chunk_ns)?;
+    times("finish_ns", request.finish_ns.as_slice())?;
     if !request.chunk_ns.is_sorted() || request.end_ns < request.start_ns {
         return Err("times of a request to a server run backwards".into());
     }

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use super::{PowerMeter, Residency, RunResult, Sample, TargetId, Test};
 
 impl RunResult {
+    /// Whether both are of one run, in two files.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        (self.run.started, &self.run.name) == (other.run.started, &other.run.name)
+    }
+
     /// A meter that turned out to be broken takes the energy that it told with it.
     pub(super) fn replace_meter(&mut self, meter: PowerMeter) {
         if meter.unavailable.is_some() {

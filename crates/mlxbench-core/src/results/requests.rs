@@ -16,7 +16,11 @@ pub struct ServedRequest {
     /// When each piece of text was there. A piece may hold several tokens, or a part of one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunk_ns: Vec<Nanos>,
-    /// When the answer was over.
+    /// When the chunk that says why the server stopped was there. Where a stop token ended the answer, that is the
+    /// time of this token, which has no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_ns: Option<Nanos>,
+    /// When the answer was over: what comes after its text, such as the counts, is there, too.
     pub end_ns: Nanos,
     /// Tokens of the prompt, by the server's count.
     #[serde(default, skip_serializing_if = "Option::is_none")]

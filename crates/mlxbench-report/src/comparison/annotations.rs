@@ -2,7 +2,7 @@
 
 use mlxbench_analysis::{Change, Comparison};
 
-use super::words::{cautions, change, headline, name, verdict_and_why};
+use super::words::{cautions, change, headline, hopeless, name, verdict_and_why};
 use crate::terminal::plain;
 
 pub(super) fn render(comparison: &Comparison) -> String {
@@ -25,6 +25,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
     };
     let said: Vec<String> = [headline(comparison)]
         .into_iter()
+        .chain(hopeless(comparison))
         .chain(cautions(comparison))
         .collect();
     lines.push(command(level, "mlxbench", &said.join("; ")));

@@ -3,7 +3,7 @@
 use mlxbench_analysis::{Change, Comparison};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::words::{change, headline, method, verdict_and_why};
+use super::words::{change, headline, hopeless, method, verdict_and_why};
 use crate::terminal::plain;
 
 pub(super) fn render(comparison: &Comparison) -> String {
@@ -39,7 +39,8 @@ pub(super) fn render(comparison: &Comparison) -> String {
         status.set_message(headline(comparison));
         suite.add_test_case(TestCase::new("comparison", status));
     }
-    suite.set_system_out(method(comparison));
+    let said = hopeless(comparison).into_iter().chain([method(comparison)]);
+    suite.set_system_out(said.collect::<Vec<String>>().join("\n"));
     let mut report = Report::new("mlxbench");
     report.add_test_suite(suite);
     report.to_string().expect("plain text is no wrong XML")

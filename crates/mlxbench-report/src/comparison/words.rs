@@ -1,6 +1,6 @@
 //! What all forms of a comparison say.
 
-use mlxbench_analysis::comparison::Origin;
+use mlxbench_analysis::comparison::{Origin, TooFew};
 use mlxbench_analysis::evidence::{LEVEL, MOST_PLANNED};
 use mlxbench_analysis::{
     Change, Compared, ComparedRow, Comparison, Difference, Estimate, Gate, Interval,
@@ -47,11 +47,15 @@ pub(super) fn verdict_and_why(row: &ComparedRow) -> String {
     let why = match &row.change {
         Change::Better | Change::Worse | Change::Same => return verdict(row).into(),
         Change::Inconclusive {
+            runs_differ: true, ..
+        } => "runs of the base differ by more than that, mlxbench run --ab can tell".to_owned(),
+        Change::Inconclusive {
             repetitions: Some(repetitions),
+            ..
         } => format!("{repetitions} repetitions would probably decide"),
-        Change::Inconclusive { repetitions: None } => {
-            format!("more than {MOST_PLANNED} repetitions would be needed")
-        }
+        Change::Inconclusive {
+            repetitions: None, ..
+        } => format!("more than {MOST_PLANNED} repetitions would be needed"),
         Change::NotComparable { reason } | Change::Broken { reason } => reason.clone(),
     };
     format!("{}: {why}", verdict(row))
@@ -63,6 +67,7 @@ pub(super) fn standing(row: &ComparedRow) -> String {
     let rounds = match row.change {
         Change::Inconclusive {
             repetitions: Some(repetitions),
+            ..
         } => format!(", about {repetitions} rounds"),
         _ => format!(", more than {MOST_PLANNED} rounds"),
     };
@@ -138,7 +143,10 @@ pub(super) fn headline(comparison: &Comparison) -> String {
     let open = open_rows(comparison);
     let apart = count(|change| matches!(change, Change::NotComparable { .. }));
     if rows.is_empty() {
-        return "inconclusive: nothing was measured in both".into();
+        return match comparison.unmeasured.as_slice() {
+            [] => "inconclusive: nothing was measured in both".into(),
+            unmeasured => format!("inconclusive: {}", unmeasured.join(", ")),
+        };
     }
     let parts = [
         (worse, "worse"),
@@ -239,15 +247,32 @@ fn of_memory(row: &ComparedRow) -> bool {
 
 /// That nothing could be told beside the other rows, and what to do: said before all else.
 pub(super) fn hopeless(comparison: &Comparison) -> Option<String> {
-    let enough = comparison.too_few?;
-    let what = match comparison.rows.iter().all(of_memory) {
-        true => "",
-        false => " by time",
+    let TooFew {
+        time,
+        memory,
+        repetitions,
+        base,
+        new,
+    } = comparison.too_few?;
+    if comparison.paired {
+        return Some("these sides can't be told apart: they have too few rounds. Measure for longer: --max-minutes".into());
+    }
+    let any_other = |is: fn(&ComparedRow) -> bool| !comparison.rows.iter().all(is);
+    let by = match (time, memory) {
+        (true, false) if any_other(|row| !of_memory(row)) => " by time",
+        (false, true) if any_other(of_memory) => " by memory",
+        _ => "",
     };
-    Some(format!(
-        "these results can't be told apart{what}: they have too few repetitions. Measure more: \
-         mlxbench run CONFIG --resume --repetitions {enough}"
-    ))
+    let resume = format!("mlxbench run CONFIG --resume --repetitions {repetitions}");
+    let what = match (base, new) {
+        (true, false) => format!(
+            "the base has too few repetitions. Measure it anew, with {repetitions} at least: \
+             mlxbench run CONFIG --repetitions {repetitions}"
+        ),
+        (false, true) => format!("the new one has too few repetitions. Measure more: {resume}"),
+        _ => format!("they have too few repetitions. Measure more, of both: {resume}"),
+    };
+    Some(format!("these results can't be told apart{by}: {what}"))
 }
 
 /// What ended a run of two sides, and after how many rounds.
@@ -295,6 +320,9 @@ pub(super) fn cautions(comparison: &Comparison) -> Vec<String> {
             "one process a target: its luck passes for a change. `processes` in [measure], or mlxbench run --ab"
                 .to_owned(),
         );
+    }
+    if !comparison.rows.is_empty() {
+        cautions.extend(comparison.unmeasured.iter().cloned());
     }
     let list = |what: &str, cases: &[String]| match cases {
         [] => None,

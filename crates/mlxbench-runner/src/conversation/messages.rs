@@ -52,7 +52,10 @@ pub(super) fn read(file: &Path) -> Result<Vec<Message>> {
 
 fn parse(text: &str) -> Result<Vec<Message>, String> {
     let mut messages: Vec<Message> = Vec::new();
+    // Some editors begin UTF-8 with a byte-order mark.
     let lines = text
+        .strip_prefix('\u{feff}')
+        .unwrap_or(text)
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
@@ -108,6 +111,7 @@ mod tests {
         let questions = messages.iter().filter(|message| message.is_question());
         assert_eq!((messages.len(), questions.count()), (4, 2));
         assert_eq!(parse(&line("user")).unwrap().len(), 1);
+        assert_eq!(parse(&format!("\u{feff}{text}")).unwrap(), messages);
     }
 
     #[test]

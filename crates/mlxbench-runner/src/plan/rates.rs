@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mlxbench_analysis::summarize;
 use mlxbench_core::results::{Machine, RunResult, TargetId};
 
-use crate::baselines::newest_result;
+use crate::baselines::{Wanted, newest_result};
 
 /// Products that a core does in a second, in f32, where nobody has measured.
 const OPERATIONS_OF_CORE: f64 = 2e10;
@@ -44,7 +44,7 @@ impl Known {
     /// The newest result of each name in the folder of results, the newest of all first.
     pub(super) fn read(out: &Path, machine: &Machine) -> Self {
         let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
-        let results = entries.filter_map(|entry| newest_result(&entry.path()).ok());
+        let results = entries.filter_map(|entry| newest_result(&entry.path(), Wanted::Any).ok());
         let here = |result: &RunResult| {
             let then = &result.run.machine;
             (&then.cpu, then.logical_cores) == (&machine.cpu, machine.logical_cores)

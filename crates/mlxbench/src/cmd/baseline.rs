@@ -7,7 +7,7 @@ use mlxbench_analysis::fingerprint::hardware_of;
 use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
 use mlxbench_report::{Beside, Format, render};
-use mlxbench_runner::baselines::{Baselines, Kept, result_at};
+use mlxbench_runner::baselines::{Baselines, Kept, Wanted, result_at};
 use mlxbench_runner::{journal, system};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let baselines = Baselines::new(&args.baselines);
     match &args.verb {
         Verb::Save { name, result } => {
-            let file = baselines.save(name, &result_at(result)?)?;
+            let file = baselines.save(name, &result_at(result, Wanted::OneSide)?)?;
             tell(format_args!("kept as {}", file.display()));
         }
         Verb::List { json } => print(list(&baselines.list()?, *json).as_bytes())?,
@@ -98,6 +98,21 @@ pub(crate) fn results_of(
         tell(format_args!("warning: {error}; it is left out"));
     }
     Ok(found.results)
+}
+
+/// Each run once: one that is named twice, or lies in two files, is no more evidence than once.
+pub(crate) fn once_each(runs: Vec<RunResult>) -> Vec<RunResult> {
+    let mut once: Vec<RunResult> = Vec::new();
+    for run in runs {
+        match once.iter().any(|known| known.is_same_run(&run)) {
+            true => tell(format_args!(
+                "note: the run of {} is named twice and counts once",
+                run.run.started.strftime("%Y-%m-%d %H:%M:%S")
+            )),
+            false => once.push(run),
+        }
+    }
+    once
 }
 
 /// The fingerprint of this machine under this build.

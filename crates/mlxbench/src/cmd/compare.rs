@@ -8,9 +8,9 @@ use mlxbench_analysis::{Comparison, compare_runs, compare_sides};
 use mlxbench_core::results::RunResult;
 use mlxbench_core::text::tell;
 use mlxbench_report::{ComparisonFormat, Written, render_comparison};
-use mlxbench_runner::baselines::Baselines;
+use mlxbench_runner::baselines::{Baselines, Wanted};
 
-use super::baseline::{DEFAULT_FOLDER, results_of, this_machine};
+use super::baseline::{DEFAULT_FOLDER, once_each, results_of, this_machine};
 use super::gate::GateArgs;
 use crate::exit::Exit;
 use crate::outfile::{self, Kind, Outputs};
@@ -79,7 +79,7 @@ fn comparison(args: &Args) -> anyhow::Result<Comparison> {
     let machine = this_machine();
     let (new, bases) = args.results.split_last().context("no result is named")?;
     if bases.is_empty() {
-        let result = baselines.result(new, &machine)?;
+        let result = baselines.result(new, &machine, Wanted::TwoSides)?;
         let options = args.gate.options_of(&result).with_context(|| new.clone())?;
         return compare_sides(&result, &options).with_context(|| {
             format!(
@@ -87,31 +87,49 @@ fn comparison(args: &Args) -> anyhow::Result<Comparison> {
             )
         });
     }
-    let new = baselines.result(new, &machine)?;
+    let named = new;
+    let new = baselines.result(named, &machine, Wanted::OneSide)?;
+    has_one_side(&new, named)?;
     let mut runs = Vec::new();
     for base in bases.iter().rev() {
         runs.extend(runs_of(args, base, &new)?);
+    }
+    let mut runs = once_each(runs);
+    // It would be compared with itself.
+    if runs.iter().any(|run| !run.is_same_run(&new)) {
+        runs.retain(|run| !run.is_same_run(&new));
     }
     let (base, earlier) = runs.split_first().context("no result is named")?;
     Ok(compare_runs(base, earlier, &new, &args.gate.options()))
 }
 
-/// The results that `base` names, the newest first. Among those of a folder or a name `new` doesn't count, where there
-/// are others: it would be compared with itself. A file is what was asked for.
+/// The results that `base` names, the newest first. Of a folder or a name they are as many as are asked for beside
+/// `new`, which may lie among them.
 fn runs_of(args: &Args, base: &str, new: &RunResult) -> anyhow::Result<Vec<RunResult>> {
     if Path::new(base).is_file() {
-        return results_of(&args.baselines, base, args.last);
+        let runs = results_of(&args.baselines, base, args.last)?;
+        runs.iter().try_for_each(|run| has_one_side(run, base))?;
+        return Ok(runs);
     }
     let mut runs = results_of(&args.baselines, base, args.last.saturating_add(1))?;
-    let id = |run: &RunResult| (run.run.started, run.run.name.clone());
-    match runs.iter().all(|run| id(run) == id(new)) {
+    match runs.iter().all(|run| run.is_same_run(new)) {
         true => tell(format_args!(
             "note: {base} holds no other result, so it is compared with itself"
         )),
-        false => runs.retain(|run| id(run) != id(new)),
+        false => runs.retain(|run| !run.is_same_run(new)),
     }
     runs.truncate(args.last.get());
     Ok(runs)
+}
+
+/// Refuses a result of two sides, which shares no target with others.
+fn has_one_side(result: &RunResult, named: &str) -> anyhow::Result<()> {
+    if result.run.sides.is_some() {
+        bail!(
+            "{named} is of `run --ab`, and its two sides are compared with each other: `mlxbench compare {named}`"
+        );
+    }
+    Ok(())
 }
 
 fn format(args: &Args) -> anyhow::Result<ComparisonFormat> {

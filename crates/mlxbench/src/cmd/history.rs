@@ -38,7 +38,7 @@ pub(crate) struct Args {
 /// What makes a history fail.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum FailOn {
-    /// A figure that stands on a worse level than before.
+    /// A figure whose last change of level was for the worse.
     Worse,
 }
 
@@ -51,12 +51,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     // Thousands of results don't fit into memory: of each stays what is needed.
     let entry = |file: &PathBuf| journal::read(file).map(|result| Entry::of(&result));
     let read: Vec<_> = files.par_iter().map(entry).collect();
-    let (mut known, mut entries) = (Vec::new(), Vec::new());
+    let (mut known, mut entries): (Vec<&PathBuf>, Vec<Entry>) = (Vec::new(), Vec::new());
     for (file, entry) in files.iter().zip(read) {
         match entry {
             Ok(entry) => {
-                known.push(file);
-                entries.push(entry);
+                let of_same_run = |other: &Entry| {
+                    (other.started, &other.config) == (entry.started, &entry.config)
+                };
+                match entries.iter().position(of_same_run) {
+                    Some(first) => {
+                        let (file, first) = (file.display(), known[first].display());
+                        tell(format_args!(
+                            "left out: {file} is of the same run as {first}"
+                        ));
+                    }
+                    None => {
+                        known.push(file);
+                        entries.push(entry);
+                    }
+                }
             }
             Err(error) => tell(format_args!("left out: {error}")),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use mlxbench_analysis::comparison::ENOUGH_REPETITIONS;
 use mlxbench_analysis::evidence::{LEVEL, Pairs};
-use mlxbench_analysis::{Comparison, compare_runs, compare_sides};
+use mlxbench_analysis::{Compared, Comparison, compare_runs, compare_sides};
 use mlxbench_core::limits::REPETITIONS;
 use mlxbench_core::results::{ROUNDS_OF_BLOCK, RunResult, Sample, Sequence, Settings, Sides};
 use mlxbench_core::text::tell;
@@ -20,7 +20,7 @@ use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::plan::Plan;
 use mlxbench_runner::system::MachineLock;
 
-use super::baseline::{DEFAULT_FOLDER, results_of};
+use super::baseline::{DEFAULT_FOLDER, once_each, results_of};
 use super::forecast;
 use super::gate::GateArgs;
 use super::measure::{Resume, expected, measure, of_models, plans, table};
@@ -190,6 +190,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
         if let Some(base) = base {
             has_something_of(base, plan)?;
         }
+        if sides.is_some() || base.is_some() {
+            has_what_is_compared(&args, plan)?;
+        }
         if sides.is_some() {
             until_decided(plan, &args);
         } else if base.is_some() {
@@ -236,6 +239,7 @@ fn bases(args: &Args) -> anyhow::Result<Vec<RunResult>> {
     for baseline in &args.baseline {
         bases.extend(results_of(&args.baselines, baseline, args.last)?);
     }
+    let mut bases = once_each(bases);
     if let Some(filter) = &args.filter {
         // What this run leaves out isn't missed.
         for base in &mut bases {
@@ -261,6 +265,18 @@ fn has_something_of(base: &RunResult, plan: &Plan) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Sees that the tests have the figures that are to be compared, where these were named.
+fn has_what_is_compared(args: &Args, plan: &Plan) -> anyhow::Result<()> {
+    let metrics = args.gate.options().metrics;
+    let named = metrics.iter().filter(|_| metrics != Compared::DEFAULT);
+    let tests = || plan.tests.iter().map(|(test, _)| test);
+    let mut lacking = named.filter_map(|metric| metric.lacking(tests()));
+    match lacking.next() {
+        Some(why) => bail!("--metric: {why}"),
+        None => Ok(()),
+    }
 }
 
 /// The sides of `--ab`, and until when they are measured.

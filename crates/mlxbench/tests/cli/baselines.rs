@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::compare::{config, result_file, run};
-use crate::support::{Scene, TEST, mock, stderr, stdout};
+use crate::support::{Scene, TEST, mock, stderr, stdout, worker};
 
 /// Keeps so many runs as baselines called `main`, and hands back their files, the oldest first.
 fn keep(scene: &Scene, count: usize) -> Vec<PathBuf> {
@@ -183,4 +183,80 @@ fn the_newest_results_of_a_folder_are_a_base() {
     assert_eq!(refused.status.code(), Some(2));
     let said = stderr(&refused);
     assert!(said.contains("is one result"), "{said}");
+}
+
+#[test]
+fn a_run_that_is_named_twice_counts_once() {
+    let scene = Scene::new();
+    for _ in 0..2 {
+        run(&scene, "10000000", "old");
+    }
+    let new = run(&scene, "11500000", "new");
+    let files = files_of(&scene, "old/scene");
+    let [first, second] = &files[..] else {
+        panic!("{files:?}")
+    };
+    let arguments = ["compare", first, second, first, &new, "--metric", "decode"];
+    let compared = scene.mlxbench(&arguments);
+    assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
+    let said = stderr(&compared);
+    assert!(said.contains("is named twice and counts once"), "{said}");
+    let shown = stdout(&compared);
+    assert!(shown.contains("The base is 2 runs"), "{shown}");
+    // The new one among files isn't its own base.
+    let file = result_file(&scene, &new);
+    let file = file.to_str().unwrap();
+    let arguments = ["compare", first, file, file, "--metric", "decode"];
+    let compared = scene.mlxbench(&arguments);
+    assert_eq!(compared.status.code(), Some(1), "{}", stdout(&compared));
+    // Nor do copies make a history longer.
+    for copy in ["old/scene/copy.json", "old/scene/again.json"] {
+        fs::copy(first, scene.path(copy)).unwrap();
+    }
+    let history = scene.mlxbench(&["history", "old"]);
+    let said = stderr(&history);
+    assert!(said.contains("is of the same run as"), "{said}");
+    assert!(said.contains("of 2 results"), "{said}");
+}
+
+/// The paths of a folder's files, in their order.
+fn files_of(scene: &Scene, folder: &str) -> Vec<String> {
+    let files = fs::read_dir(scene.path(folder)).unwrap();
+    let files = files.map(|file| file.unwrap().path().to_str().unwrap().to_owned());
+    let mut files: Vec<String> = files.collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_run_of_two_sides_in_a_folder_is_passed_over_for_a_plain_one() {
+    let scene = Scene::new();
+    let old = run(&scene, "10000000", "old");
+    let new = run(&scene, "11500000", "new");
+    let mock = worker("mlxbench-worker-mock").display().to_string();
+    let ab = [
+        "run",
+        "config.toml",
+        "--out",
+        "old",
+        "--metric",
+        "decode",
+        "--ab",
+        &mock,
+        &mock,
+    ];
+    let ab = scene.mlxbench(&ab);
+    assert_eq!(ab.status.code(), Some(0), "{}", stderr(&ab));
+    let compared = scene.mlxbench(&["compare", &old, &new, "--metric", "decode"]);
+    assert_eq!(compared.status.code(), Some(1), "{}", stdout(&compared));
+    let sides = scene.mlxbench(&["compare", &old]);
+    assert_eq!(sides.status.code(), Some(0), "{}", stderr(&sides));
+    assert!(stdout(&sides).contains("side b"), "{}", stdout(&sides));
+    // One that is named is told of.
+    let sided = files_of(&scene, "old/scene");
+    let sided = sided.last().unwrap();
+    let refused = scene.mlxbench(&["compare", sided, &new]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stdout(&refused));
+    let said = stderr(&refused);
+    assert!(said.contains("is of `run --ab`"), "{said}");
 }

@@ -320,7 +320,7 @@ fn a_finished_result_is_added_to() {
     let apart = scene.mlxbench(&["compare", "results/scene", "results/scene"]);
     let shown = stdout(&apart);
     assert!(
-        shown.starts_with("these results can't be told apart by time"),
+        shown.starts_with("these results can't be told apart: they have"),
         "{shown}"
     );
     let done = scene.mlxbench(&["run", "config.toml", "--resume"]);
@@ -423,4 +423,44 @@ fn github_action_benchmark_reads_rates_and_times() {
         (&smaller[0]["unit"], &smaller[0]["value"]),
         (&json!("ms"), &json!(8.0))
     );
+}
+
+#[test]
+fn a_metric_that_no_test_has_is_refused_before_it_is_measured_and_named_after() {
+    let scene = Scene::new();
+    let (old, new) = (
+        run(&scene, "10000000", "old"),
+        run(&scene, "10000000", "new"),
+    );
+    let compared = scene.mlxbench(&["compare", &old, &new, "--metric", "latency-p99", "--strict"]);
+    assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
+    let shown = stdout(&compared);
+    let why = "no test has the 368 decode steps a repetition that latency-p99 takes";
+    assert!(
+        shown.ends_with(&format!("inconclusive: {why}\n")),
+        "{shown}"
+    );
+    let both = ["compare", &old, &new, "--metric", "decode,latency-p99"];
+    let shown = stdout(&scene.mlxbench(&both));
+    assert!(shown.contains(&format!("note: {why}")), "{shown}");
+    assert!(
+        shown.contains("inconclusive: of 1 row, 1 the same"),
+        "{shown}"
+    );
+    let mock = worker("mlxbench-worker-mock").display().to_string();
+    for (metric, why) in [("latency-p99", why), ("goodput", "no test has goodput")] {
+        let run = [
+            "run",
+            "config.toml",
+            "--ab",
+            &mock,
+            &mock,
+            "--metric",
+            metric,
+        ];
+        let run = scene.mlxbench(&run);
+        assert_eq!(run.status.code(), Some(2), "{}", stdout(&run));
+        assert!(stderr(&run).contains(why), "{}", stderr(&run));
+    }
+    assert!(!scene.path("results").exists(), "something was measured");
 }

@@ -35,4 +35,5 @@ mod stops;
 mod support;
 mod throttling;
 mod timing;
+mod versions;
 mod workers;

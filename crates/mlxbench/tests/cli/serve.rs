@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -26,10 +27,11 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let prompts = Arc::default();
         let (seen, count) = (Arc::clone(&prompts), Arc::new(AtomicUsize::new(0)));
+        let origin = Instant::now();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (seen, count) = (Arc::clone(&seen), Arc::clone(&count));
-                std::thread::spawn(move || answer(stream, script, &seen, &count));
+                std::thread::spawn(move || answer(stream, script, &seen, &count, origin));
             }
         });
         Self { port, prompts }
@@ -50,12 +52,14 @@ fn config(scene: &Scene, port: u16, test: &str, more: &str) {
     std::fs::write(scene.path("config.toml"), text).unwrap();
 }
 
-/// Reads one request and answers it; the connection ends with it. `None` where the client has gone.
+/// Reads one request and answers it; the connection ends with it. What is seen of it has its key, and its time from
+/// `origin` on. `None` where the client has gone.
 fn answer(
     stream: TcpStream,
     script: Script,
     seen: &Mutex<Vec<Value>>,
     count: &AtomicUsize,
+    origin: Instant,
 ) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut lines = Vec::new();
@@ -83,6 +87,7 @@ fn answer(
         .iter()
         .find_map(|line| line.strip_prefix("authorization: "));
     body["key"] = key.into();
+    body["at_seconds"] = origin.elapsed().as_secs_f64().into();
     seen.lock().ok()?.push(body.clone());
     stream
         .write_all(&script(count.fetch_add(1, Ordering::SeqCst), &body))
@@ -256,11 +261,14 @@ fn a_request_that_fails_is_counted_and_told() {
         4 => http(
             429,
             "Too Many Requests",
-            "retry-after: 0\r\ncontent-length: 0\r\n",
+            "retry-after: 1\r\ncontent-length: 0\r\n",
             b"",
         ),
         5 => stream("data: {\"choices\n\n"),
         6 => stream("data: {\"error\":{\"message\":\"out of blocks\"}}\n\n"),
+        7 => stream(
+            "data: {\"choices\":[{\"delta\":{\"content\":\"one\"},\"finish_reason\":\"abort\"}]}\n\ndata: [DONE]\n\n",
+        ),
         _ => good(n, body),
     };
     let (scene, server) = (scene(), Server::start(script));
@@ -268,12 +276,11 @@ fn a_request_that_fails_is_counted_and_told() {
     let ran = scene.mlxbench(&["run", "config.toml"]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let table = stdout(&ran);
-    assert!(table.contains("4/12"), "{table}");
-    assert!(table.contains("4 of 12 requests failed"), "{table}");
+    assert!(table.contains("5/12"), "{table}");
+    assert!(table.contains("5 of 12 requests failed"), "{table}");
     let result = scene.result();
-    let errors: Vec<&str> = result["samples"][0]["requests"]
-        .as_array()
-        .unwrap()
+    let requests = result["samples"][0]["requests"].as_array().unwrap();
+    let errors: Vec<&str> = requests
         .iter()
         .filter_map(|request| request["error"].as_str())
         .collect();
@@ -282,6 +289,7 @@ fn a_request_that_fails_is_counted_and_told() {
         "Retry-After",
         "where the API's JSON was due",
         "out of blocks",
+        "finish_reason = \"abort\"",
     ];
     assert_eq!(errors.len(), says.len());
     for (error, says) in errors.iter().zip(says) {
@@ -294,6 +302,56 @@ fn a_request_that_fails_is_counted_and_told() {
             "{error}"
         );
     }
+    // The server asked its client to wait for a second.
+    let at = |n: usize, which: &str| requests[n][which].as_u64().unwrap();
+    let pause = at(3, "start_ns") - at(2, "end_ns");
+    assert!(pause >= 1_000_000_000, "{pause} ns");
+}
+
+#[test]
+fn a_server_that_is_busy_when_it_should_count_is_asked_again() {
+    let script: Script = |n, body| match n {
+        0 => http(
+            429,
+            "Too Many Requests",
+            "retry-after: 0.5\r\ncontent-length: 0\r\n",
+            b"",
+        ),
+        1 => json_answer(503, "Unavailable", &json!({"error": "loading"})),
+        _ => good(n, body),
+    };
+    let (scene, server) = (scene(), Server::start(script));
+    server.config(&scene, "requests = 1", "");
+    let ran = scene.mlxbench(&["run", "config.toml"]);
+    assert!(ran.status.success(), "{}\n{}", stdout(&ran), stderr(&ran));
+    let seen = server.prompts.lock().unwrap();
+    assert_eq!(seen[0]["messages"], seen[1]["messages"]);
+    assert_eq!(seen[0]["messages"], seen[2]["messages"]);
+    let at = |n: usize| seen[n]["at_seconds"].as_f64().unwrap();
+    // As long as it said, then a second, since it didn't say.
+    let pauses = [at(1) - at(0), at(2) - at(1)];
+    assert!(pauses[0] >= 0.5 && pauses[1] >= 1.0, "{pauses:?}");
+}
+
+#[test]
+fn an_answer_that_the_server_did_not_count_is_told() {
+    let script: Script = |n, body| match n {
+        3 => stream(
+            "data: {\"choices\":[{\"delta\":{\"content\":\"one\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+        ),
+        _ => good(n, body),
+    };
+    let (scene, server) = (scene(), Server::start(script));
+    server.config(&scene, "requests = 2", "");
+    let ran = scene.mlxbench(&["run", "config.toml"]);
+    assert!(ran.status.success(), "{}\n{}", stdout(&ran), stderr(&ran));
+    let table = stdout(&ran);
+    let words: Vec<&str> = table.split_whitespace().collect();
+    let says = "1 of 4 answers weren't counted by the server";
+    assert!(words.join(" ").contains(says), "{table}");
+    let requests = &scene.result()["samples"][0]["requests"];
+    assert!(requests[0]["finish_ns"].is_u64());
+    assert!(requests[1]["completion_tokens"].is_null());
 }
 
 #[test]
@@ -314,6 +372,14 @@ fn a_server_that_fails_throughout_fails_the_row_with_what_to_do() {
             b"",
         )
     };
+    let busy: Script = |_, _| {
+        http(
+            429,
+            "Too Many Requests",
+            "retry-after: 3600\r\ncontent-length: 0\r\n",
+            b"",
+        )
+    };
     let whole: Script = |_, _| json_answer(200, "OK", &json!({"choices": []}));
     let bytes: Script = |_, _| http(200, "OK", "", b"data: \xff\xfe\xfd\n\n");
     let later: Script = |n, body| match n {
@@ -324,6 +390,7 @@ fn a_server_that_fails_throughout_fails_the_row_with_what_to_do() {
         (html, "an HTML page: give the url of its API"),
         (unknown, "it knows no model \"tiny\""),
         (elsewhere, "redirects to http://127.0.0.1:1/v1"),
+        (busy, "it takes no more requests for 3600 s"),
         (whole, "in place of a stream"),
         (bytes, "where the API's JSON was due"),
         (later, "all 8 requests failed; the first one"),

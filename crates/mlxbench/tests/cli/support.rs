@@ -63,7 +63,12 @@ impl Scene {
 
     /// The command, to be run in the folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mlxbench"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_mlxbench")), arguments)
+    }
+
+    /// [`Self::command`], of another build.
+    pub(crate) fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.folder.path());
         command.env("MLXBENCH_CACHE", self.path("cache"));
         // The lock of the machine lies there: tests run beside one another.

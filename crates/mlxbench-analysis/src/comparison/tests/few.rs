@@ -66,7 +66,49 @@ fn three_beside_three_that_do_not_agree_say_that_they_are_too_few() {
         .extend(of_three(3, 1300).samples.split_off(6));
     let comparison = compare(&of_three(3, 1000), &one_slower, &Options::default());
     assert_eq!(comparison.gate, Gate::Inconclusive);
-    assert_eq!(comparison.too_few, Some(ENOUGH_REPETITIONS));
+    let time = TooFew {
+        time: true,
+        memory: false,
+        repetitions: ENOUGH_REPETITIONS,
+        base: true,
+        new: true,
+    };
+    assert_eq!(comparison.too_few, Some(time));
+    for row in &comparison.rows {
+        if let Change::Inconclusive { repetitions, .. } = row.change {
+            assert!(repetitions.unwrap() >= ENOUGH_REPETITIONS, "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn the_side_that_is_short_is_named() {
+    let few = |repetitions| of_three(repetitions, 1000);
+    let side = |base, new| {
+        let too_few = compare(&few(base), &few(new), &Options::default()).too_few;
+        too_few.map(|too_few| (too_few.base, too_few.new))
+    };
+    assert_eq!(side(1, 5), Some((true, true)), "five aren't ten");
+    assert_eq!(side(1, 10), Some((true, false)));
+    assert_eq!(side(10, 1), Some((false, true)));
+    assert_eq!(side(5, 5), None);
+}
+
+#[test]
+fn memory_that_changed_in_one_row_of_few_is_said_to_be_beyond_them() {
+    let holding = |step, bytes: [u64; 3]| {
+        let mut run = of_three(3, step);
+        for (at, sample) in run.samples.iter_mut().enumerate() {
+            sample.peak_memory_bytes = Some(bytes[at / 3]);
+        }
+        run
+    };
+    let (lean, fat) = (1 << 30, 3 << 30);
+    let (before, after) = (holding(1000, [lean; 3]), holding(1300, [fat, lean, lean]));
+    let comparison = compare(&before, &after, &Options::default());
+    assert_eq!(comparison.gate, Gate::Fail, "by time");
+    let too_few = comparison.too_few.unwrap();
+    assert_eq!((too_few.time, too_few.memory), (false, true));
 }
 
 #[test]
@@ -77,7 +119,9 @@ fn results_that_can_tell_nothing_say_so() {
         few
     };
     let comparison = compare(&few(1000), &few(2000), &Options::default());
-    assert_eq!(comparison.too_few, Some(ENOUGH_REPETITIONS));
+    let too_few = comparison.too_few.unwrap();
+    assert_eq!(too_few.repetitions, ENOUGH_REPETITIONS);
+    assert_eq!((too_few.time, too_few.memory), (true, true));
     assert_eq!(comparison.gate, Gate::Inconclusive);
 }
 
@@ -90,7 +134,7 @@ fn too_few_repetitions_are_inconclusive_and_say_how_many_would_do() {
     };
     let comparison = compare(&few(1000), &few(2000), &Options::default());
     assert_eq!(comparison.gate, Gate::Inconclusive);
-    let Change::Inconclusive { repetitions } = decode(&comparison).change else {
+    let Change::Inconclusive { repetitions, .. } = decode(&comparison).change else {
         panic!("{:?}", decode(&comparison).change);
     };
     assert!(repetitions.unwrap() >= 3);
