@@ -48,11 +48,11 @@ fn each_version_is_measured_by_the_worker_that_the_checkout_compiles() {
     let asked = fs::read_to_string(scene.path("asked")).unwrap();
     assert_eq!(asked, "torch 2.12.1\ntorch 2.13.0\n");
     let result = scene.result();
-    let targets = result["targets"].as_array().unwrap().iter();
-    let targets: Vec<&Value> = targets.map(|target| &target["target"]["backend"]).collect();
+    let targets = result["run"]["targets"].as_array().unwrap().iter();
+    let targets: Vec<&Value> = targets.map(|target| &target["backend"]).collect();
     assert_eq!(targets, ["torch-2.12.1", "torch-2.13.0"]);
     let shown = stdout(&run);
-    for version in ["torch-2.12.1/cpu/f32", "torch-2.13.0/cpu/f32"] {
+    for version in ["mock (torch-2.12.1)", "mock (torch-2.13.0)"] {
         assert!(shown.contains(version), "{shown}");
     }
 }
