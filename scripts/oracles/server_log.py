@@ -142,6 +142,9 @@ def compared(log, result):
             if len(tokens) != count:
                 raise SystemExit(f"an answer has {count} tokens, and the log {len(tokens)}: {client.get('error')}")
             chunks = [at / 1e9 for at in client["chunk_ns"]]
+            if client.get("finish_reason") == "stop" and "finish_ns" in client:
+                # The stop token has no text.
+                chunks.append(client["finish_ns"] / 1e9)
             yield figures(client["start_ns"] / 1e9, chunks, count), figures(came, tokens, count)
 
 
