@@ -8,7 +8,7 @@ PYTHONPATH serves where its compiled part can't be built):
 
 It writes crates/mlxbench-analysis/tests/betting.json, which tests/analysis/betting.rs checks
 `evidence::Pairs` against. A bet on the sign of a symmetric number is a bet on the mean of one between 0 and 1 that
-is a half: confseq's `betting_mart` says what a bettor is worth, here with fixed bets, one a slope. Ends of
+is a half: confseq's `betting_mart` says what a bettor is worth, here with fixed bets, one a bettor. Ends of
 intervals are where scipy's brentq finds a wealth of 1 / level, and closed testing goes through every set of rows
 that there is.
 """
@@ -26,17 +26,17 @@ from scipy.optimize import brentq
 
 TARGET = pathlib.Path(__file__).parents[2] / "crates/mlxbench-analysis/tests/betting.json"
 LEVEL = 0.05  # as LEVEL of evidence.rs
-STAKE = 0.95  # as STAKE and SLOPES of evidence/pairs.rs
-SLOPES = [3.0, 10.0, 30.0, 100.0, 300.0]
+# Slopes and stakes as BETTORS of evidence/pairs.rs
+BETTORS = [(3.0, 0.95), (10.0, 0.95), (30.0, 0.95), (300.0, 0.95), (30.0, 0.5), (100.0, 0.5)]
 MARGIN = np.log(1.05)
 
 
 def wealth(blocks, margin):
     """That of a bettor on "below the margin" behind the last block."""
     ends = []
-    for slope in SLOPES:
+    for slope, stake in BETTORS:
         between = (1 + np.tanh(slope * (margin - blocks))) / 2
-        bets = lambda x, m: np.full(len(x), 2 * STAKE)
+        bets = lambda x, m: np.full(len(x), 2 * stake)
         ends.append(
             betting_mart(between, 0.5, lambdas_fn_positive=bets, theta=1, trunc_scale=1.0)[-1]
         )

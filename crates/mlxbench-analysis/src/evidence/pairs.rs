@@ -22,12 +22,31 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use super::{Claim, Evidence, LEVEL, PLANNED_POWER};
 use crate::variance::{logs, mean};
 
-/// The largest share of the wealth that is staked: what is lost in a block by an outlier can be won back.
+/// How a bettor stakes.
+struct Bettor {
+    /// How steeply the stake grows with the distance of a block's log ratio.
+    slope: f64,
+    /// The largest share of the wealth that is staked: what is lost in a block by an outlier can be won back.
+    stake: f64,
+}
+
+/// The stake of those who win nearly always.
 const STAKE: f64 = 0.95;
 
-/// How steeply the stake grows with the distance of a block's log ratio: bettors for noise of 10 % and of 0.3 %, who
-/// begin with equal shares.
-const SLOPES: [f64; 5] = [3.0, 10.0, 30.0, 100.0, 300.0];
+/// Bettors who begin with equal shares: for noise of 10 % down to that of 0.3 %, and two for noise of 3 and 1 % that
+/// now and then is far larger, as where some processes have luck for all their life.
+const BETTORS: [Bettor; 6] = [
+    bettor(3.0, STAKE),
+    bettor(10.0, STAKE),
+    bettor(30.0, STAKE),
+    bettor(300.0, STAKE),
+    bettor(30.0, 0.5),
+    bettor(100.0, 0.5),
+];
+
+const fn bettor(slope: f64, stake: f64) -> Bettor {
+    Bettor { slope, stake }
+}
 
 /// Beyond this distance of its logarithm every ratio is equally far for all bettors.
 const FAR: f64 = 10.0;
@@ -62,13 +81,13 @@ impl Pairs {
 
     /// What is left of 1 that was bet on ratios below `margin`.
     fn wealth(&self, margin: f64) -> f64 {
-        let of = |slope: f64| -> f64 {
+        let of = |Bettor { slope, stake }: &Bettor| -> f64 {
             let factors = self.blocks.iter();
             factors
-                .map(|block| 1.0 + STAKE * (slope * (margin - block)).tanh())
+                .map(|block| 1.0 + stake * (slope * (margin - block)).tanh())
                 .product()
         };
-        SLOPES.into_iter().map(of).sum::<f64>() / SLOPES.len() as f64
+        BETTORS.iter().map(of).sum::<f64>() / BETTORS.len() as f64
     }
 }
 
@@ -151,9 +170,16 @@ fn needed(wealth: &[f64]) -> Vec<f64> {
     (0..wealth.len()).map(of_row).collect()
 }
 
-/// The fewest blocks after which a wealth can have been reached.
+/// The fewest blocks after which a wealth can have been reached, by bettors who all won as much as can be.
 fn fewest_blocks(wealth: f64) -> usize {
-    (wealth.ln() / (1.0 + STAKE).ln()).ceil() as usize
+    let won = |blocks: i32| -> f64 {
+        let all = BETTORS
+            .iter()
+            .map(|bettor| (1.0 + bettor.stake).powi(blocks));
+        all.sum::<f64>() / BETTORS.len() as f64
+    };
+    let blocks = (1..).find(|&blocks| won(blocks) >= wealth);
+    blocks.expect("wealth grows without end") as usize
 }
 
 #[cfg(test)]
