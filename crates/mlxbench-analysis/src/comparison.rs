@@ -29,7 +29,7 @@ pub use verdict::{Change, Gate, change};
 
 use measured::{Measured, of_metric, paired, rounds_of_block, unpaired};
 use standing::{Case, case_measured, cases, is_missing};
-use too_few::{Counted, Kinds};
+use too_few::Counted;
 use verdict::gate;
 
 /// Changes of memory by fewer bytes than these are none, whatever share they are: a process' allocator,
@@ -264,8 +264,8 @@ impl Comparing<'_> {
             }
             rows.push(row);
         }
-        let judged: Vec<usize> = apart.iter().map(|(at, _)| *at).collect();
-        let judged = judged.into_iter().chain(together.iter().map(|(at, _)| *at));
+        let judged = apart.iter().map(|(at, _)| *at);
+        let judged = judged.chain(together.iter().map(|(at, _)| *at));
         let judged: Vec<usize> = judged.collect();
         let metrics: BTreeSet<Compared> = rows.iter().map(|row| row.metric).collect();
         let resemblances: BTreeMap<Compared, Resemblance> = metrics
@@ -282,9 +282,10 @@ impl Comparing<'_> {
             (at, resembling.spread(spreads[metric]))
         };
         let apart = apart.into_iter().map(resembling).collect();
-        let mut hopeless = Kinds::default();
-        self.judge(&mut rows, apart, &mut hopeless);
-        self.judge(&mut rows, together, &mut hopeless);
+        let hopeless = match self.paired {
+            true => self.judge(&mut rows, together),
+            false => self.judge(&mut rows, apart),
+        };
         let counted: Vec<Counted<'_>> = judged.iter().map(|&at| self.counted(&rows[at])).collect();
         let too_few = TooFew::of(hopeless, &counted);
         let names = |of: &RunResult, not_in: &RunResult| -> Vec<String> {

@@ -46,8 +46,8 @@ pub trait Evidence: Sized {
     /// within its margin.
     fn planned(&self, distance: f64) -> f64;
 
-    /// Whether no number of repetitions would decide that row.
-    fn is_beyond_repetitions(&self, _distance: f64) -> bool {
+    /// Whether runs of the base differ by more than that, so that no number of repetitions would decide the row.
+    fn runs_differ_by(&self, _distance: f64) -> bool {
         false
     }
 }
@@ -200,8 +200,8 @@ pub enum Needed {
     Repetitions(usize),
     /// More than [`MOST_PLANNED`].
     TooMany,
-    /// Something else than repetitions: runs of the base differ by as much as the row lies from its threshold.
-    AnotherDesign,
+    /// No number of them: runs of the base differ by more than the row lies from its threshold.
+    RunsDiffer,
 }
 
 /// What it would take to decide a row with this log ratio.
@@ -212,8 +212,8 @@ pub fn needed<E: Evidence>(row: &E, seen: f64, margins: Margins) -> Needed {
         _ if seen > high => seen - high,
         _ => (seen - low).min(high - seen),
     };
-    if row.is_beyond_repetitions(distance) {
-        return Needed::AnotherDesign;
+    if row.runs_differ_by(distance) {
+        return Needed::RunsDiffer;
     }
     let planned = row.planned(distance);
     match planned <= MOST_PLANNED as f64 {

@@ -376,6 +376,17 @@ mod tests {
         let summary = summarize(&result);
         let aside = decode(&result, &summary).set_aside[0].reason;
         assert_eq!(aside, Unfit::Unsteady { warmups: 3 });
+        // Of two processes one is enough; of three it isn't.
+        let of_process = |process, times, steady| Warmup {
+            process: Some(process),
+            ..warmup(times, steady)
+        };
+        let mut several = result.clone();
+        let steady = |process| of_process(process, &[950, 951], true);
+        several.warmups = vec![of_process(0, &[9000, 2000], false), steady(1)];
+        assert_eq!(leads(&several), "a/cpu/f32 > ");
+        several.warmups.push(steady(2));
+        assert_eq!(leads(&several), "b/cpu/f32 > a/cpu/f32");
         // A new process warms up anew.
         result.warmups.push(warmup(&[950, 951], true));
         assert_eq!(leads(&result), "b/cpu/f32 > a/cpu/f32");

@@ -29,20 +29,17 @@ impl Comparing<'_> {
     }
 
     /// Judges the rows that have evidence: all that are of time together, and those of memory, which are hardly ever
-    /// noisy and change by themselves. Kinds of which none can be decided by so much evidence are `hopeless`.
+    /// noisy and change by themselves. Gives the kinds of which none can be decided by so much evidence.
     pub(super) fn judge<E: Evidence>(
         &self,
         rows: &mut [ComparedRow],
         evidence: Vec<(usize, E)>,
-        hopeless: &mut Kinds,
-    ) {
+    ) -> Kinds {
         let of_memory = |(at, _): &(usize, E)| rows[*at].metric == Compared::Memory;
         let (memory, time): (Vec<_>, Vec<_>) = evidence.into_iter().partition(of_memory);
-        if !time.is_empty() {
-            hopeless.time = !self.judge_family(rows, time);
-        }
-        if !memory.is_empty() {
-            hopeless.memory = !self.judge_family(rows, memory);
+        Kinds {
+            time: !time.is_empty() && !self.judge_family(rows, time),
+            memory: !memory.is_empty() && !self.judge_family(rows, memory),
         }
     }
 

@@ -59,7 +59,7 @@ impl TooFew {
 }
 
 /// Kinds of rows, which are judged apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kinds {
     pub(super) time: bool,
     pub(super) memory: bool,

@@ -20,7 +20,8 @@ pub enum Change {
         /// So many repetitions of both sides would probably decide; `None` when it would take more
         /// than [`MOST_PLANNED`](crate::evidence::MOST_PLANNED).
         repetitions: Option<usize>,
-        /// Whether no number of repetitions would: runs of the base differ by as much as it lies from the threshold.
+        /// Whether no number of repetitions would: runs of the base differ by more than it lies from the
+        /// threshold.
         runs_differ: bool,
     },
     /// Something else than what was to be compared differs.
@@ -56,9 +57,9 @@ pub fn change(place: Place, needed: Needed) -> Change {
         Place::Open => Change::Inconclusive {
             repetitions: match needed {
                 Needed::Repetitions(count) => Some(count),
-                Needed::TooMany | Needed::AnotherDesign => None,
+                Needed::TooMany | Needed::RunsDiffer => None,
             },
-            runs_differ: needed == Needed::AnotherDesign,
+            runs_differ: needed == Needed::RunsDiffer,
         },
     }
 }

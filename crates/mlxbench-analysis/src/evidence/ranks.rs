@@ -210,7 +210,7 @@ impl Evidence for Samples {
             .max(2.0 + fewest_repetitions() as f64 * self.resemblance.at_most)
     }
 
-    fn is_beyond_repetitions(&self, distance: f64) -> bool {
+    fn runs_differ_by(&self, distance: f64) -> bool {
         self.spread.reach() > distance
     }
 }

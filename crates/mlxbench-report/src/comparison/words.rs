@@ -269,7 +269,7 @@ pub(super) fn hopeless(comparison: &Comparison) -> Option<String> {
             "the base has too few repetitions. Measure it anew, with {repetitions} at least: \
              mlxbench run CONFIG --repetitions {repetitions}"
         ),
-        (false, true) => format!("the new one has too few repetitions. Measure more: {resume}"),
+        (false, true) => format!("the new result has too few repetitions. Measure more: {resume}"),
         _ => format!("they have too few repetitions. Measure more, of both: {resume}"),
     };
     Some(format!("these results can't be told apart{by}: {what}"))

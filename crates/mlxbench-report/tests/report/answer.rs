@@ -38,6 +38,25 @@ fn one_precision_names_every_rival() {
 }
 
 #[test]
+fn each_rival_has_its_ratio_with_an_interval() {
+    let mut result = race(4, &[BOTH], 5);
+    for (at, name) in ["tch", "mlx", "candle", "other"].iter().enumerate() {
+        rename(&mut result, at, format!("{name}/cpu/bf16").parse().unwrap());
+    }
+    let markdown = render(&[result], &Beside::default(), Format::Markdown);
+    let markdown = String::from_utf8(markdown).unwrap();
+    let sure = markdown.lines().find(|line| line.contains("How sure?"));
+    insta::assert_snapshot!(sure.unwrap());
+}
+
+#[test]
+fn of_many_precisions_those_that_are_not_quantised_are_named() {
+    let precisions = ["q4-bf16", "q4-f32", "q8-bf16", "q8-f32", "bf16", "f32"];
+    let targets = precisions.map(|precision| format!("tch/cpu/{precision}"));
+    insta::assert_snapshot!(answer(&targets.each_ref().map(String::as_str), |_| {}));
+}
+
+#[test]
 fn several_precisions_are_never_mixed() {
     let targets = [
         "candle/cpu/f32",
