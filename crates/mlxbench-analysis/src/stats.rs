@@ -139,6 +139,11 @@ pub fn sorted(samples: &[f64]) -> Vec<f64> {
     sorted
 }
 
+/// The median of a sample in any order. `None` when there are no samples.
+pub(crate) fn median(samples: &[f64]) -> Option<f64> {
+    quantile(&sorted(samples), 0.5)
+}
+
 /// The quantile at `p` from 0 to 1 of an ascending sample, linear between neighbours (type 7 of
 /// Hyndman & Fan 1996, which is NumPy's default). `None` when there are no samples.
 pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {

@@ -65,17 +65,18 @@ pub(super) fn unpaired(base: &[Vec<Vec<f64>>], new: &[Vec<f64>]) -> Row {
 
 /// Of both sides of one run, in blocks of so many rounds.
 pub(super) fn paired(base: &[Figure], new: &[Figure], rounds_of_block: usize) -> Row {
-    let mut blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    let mut blocks: BTreeMap<usize, Vec<[f64; 2]>> = BTreeMap::new();
     for before in base {
         if let Some(after) = new.iter().find(|after| after.round == before.round) {
             let block = blocks.entry(before.round / rounds_of_block).or_default();
-            block.push(after.value / before.value);
+            block.push([before.value, after.value]);
         }
     }
-    let ratios: Vec<f64> = blocks.values().flatten().copied().collect();
+    let rounds = blocks.values().flatten();
+    let ratios: Vec<f64> = rounds.map(|[base, new]| new / base).collect();
     // The sign of half a block isn't a coin's.
-    blocks.retain(|_, ratios| ratios.len() == rounds_of_block);
-    let blocks: Vec<Vec<f64>> = blocks.into_values().collect();
+    blocks.retain(|_, rounds| rounds.len() == rounds_of_block);
+    let blocks: Vec<Vec<[f64; 2]>> = blocks.into_values().collect();
     let pairs = Pairs::new(&blocks, rounds_of_block);
     let shown = [base, new].map(|side| Estimate::of(&values(side)));
     (shown, Estimate::of(&ratios), pairs.map(Measured::Together))

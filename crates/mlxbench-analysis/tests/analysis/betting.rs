@@ -11,8 +11,8 @@ struct Golden {
 
 #[derive(Deserialize)]
 struct Case {
-    /// For each row the log ratios of its blocks.
-    rows: Vec<Vec<f64>>,
+    /// For each row the logarithms of what base and new had, by block and round.
+    rows: Vec<[Vec<[f64; 2]>; 2]>,
     /// The upper end of each row's interval, were it alone.
     uppers: Vec<Option<f64>>,
     places: Vec<String>,
@@ -22,9 +22,13 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("../betting.json")).expect("betting.json")
 }
 
-fn pairs(logs: &[f64]) -> Pairs {
-    let blocks: Vec<Vec<f64>> = logs.iter().map(|log| vec![log.exp()]).collect();
-    Pairs::new(&blocks, 2).expect("positive ratios")
+fn pairs([base, new]: &[Vec<[f64; 2]>; 2]) -> Pairs {
+    let of_block = |(base, new): (&[f64; 2], &[f64; 2])| {
+        let rounds = base.iter().zip(new);
+        rounds.map(|(base, new)| [base.exp(), new.exp()]).collect()
+    };
+    let blocks: Vec<Vec<[f64; 2]>> = base.iter().zip(new).map(of_block).collect();
+    Pairs::new(&blocks, 2).expect("figures are positive")
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Disturbance {
     /// A slow mode of the machine, for all rows: by how much, and how likely it is to begin and to end with a
     /// repetition.
     mode: (f64, f64, f64),
+    /// Processes that are far faster than others: how likely each is one, and by how much.
+    fast: (f64, f64),
     /// What the rate loses in 50 repetitions.
     drift: f64,
     /// What two runs differ by: standard deviation, the same for all rows of a run.
@@ -41,13 +43,14 @@ const fn noise(name: &'static str, own: f64) -> Disturbance {
         luck: 0.05,
         lasting: (0.0, 0.0),
         mode: (0.0, 0.0, 1.0),
+        fast: (0.0, 0.0),
         drift: 0.0,
         run: 0.0,
     }
 }
 
 /// What is simulated.
-pub(crate) const NOISES: [Disturbance; 8] = [
+pub(crate) const NOISES: [Disturbance; 9] = [
     Disturbance {
         luck: 0.0,
         ..noise("2 %, no luck of processes", 0.02)
@@ -73,6 +76,10 @@ pub(crate) const NOISES: [Disturbance; 8] = [
     Disturbance {
         run: 0.04,
         ..noise("2 %, luck 5 %, machines that differ by 4 %", 0.02)
+    },
+    Disturbance {
+        fast: (0.125, 0.3),
+        ..noise("2 %, luck 5 %, one process in eight 30 % faster", 0.02)
     },
 ];
 
@@ -103,9 +110,14 @@ impl Machine {
 
     fn start_process(&mut self, noise: &mut Noise) {
         let (common, half) = (noise.normal(), 0.5_f64.sqrt());
+        let (likely, faster) = self.of.fast;
+        let fast = match likely > 0.0 && noise.uniform() < likely {
+            true => faster.ln_1p(),
+            false => 0.0,
+        };
         self.luck = self
             .luck
-            .map(|_| self.of.luck * half * (common + noise.normal()));
+            .map(|_| fast + self.of.luck * half * (common + noise.normal()));
     }
 
     /// The logarithms of all rows' rates in the next repetition.
@@ -273,7 +285,7 @@ fn apart(
 
 fn together(of: Disturbance, change: [f64; ROWS], noise: &mut Noise) -> (Vec<Place>, usize) {
     let mut machine = Machine::new(of, noise);
-    let mut blocks: Vec<Vec<Vec<f64>>> = vec![Vec::new(); ROWS];
+    let mut blocks: Vec<Vec<Vec<[f64; 2]>>> = vec![Vec::new(); ROWS];
     let least = Pairs::fewest_rounds(2);
     loop {
         let new_first = noise.uniform() < 0.5;
@@ -285,10 +297,11 @@ fn together(of: Disturbance, change: [f64; ROWS], noise: &mut Noise) -> (Vec<Pla
         for (row, blocks) in blocks.iter_mut().enumerate() {
             let [first, second, third, fourth] = turns.map(|turn| turn[row]);
             let logs = match new_first {
-                true => [first - second, fourth - third],
-                false => [second - first, third - fourth],
+                true => [[second, first], [third, fourth]],
+                false => [[first, second], [fourth, third]],
             };
-            blocks.push(logs.map(|log| (log + change[row]).exp()).to_vec());
+            let rates = logs.map(|[base, new]| [base.exp(), (new + change[row]).exp()]);
+            blocks.push(rates.to_vec());
         }
         let rounds = 2 * blocks[0].len();
         if rounds < least {
