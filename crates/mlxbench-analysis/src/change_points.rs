@@ -15,7 +15,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 use serde::Serialize;
 
-use crate::stats::{BOOTSTRAP_SEED, index_below, quantile, sorted};
+use crate::stats::{BOOTSTRAP_SEED, index_below, median};
 
 /// How often a series without any change may be given one: in one of 100. Many series together take
 /// less: see [`change_points_at`].
@@ -163,7 +163,6 @@ impl Pairs<'_> {
         let values = self.values;
         let change = |(place, &index): (usize, &usize)| {
             let both = levels(splits, place, values.len());
-            let median = |level: &[f64]| quantile(&sorted(level), 0.5);
             let before = median(&values[both.start..index])?;
             let after = median(&values[index..both.end])?;
             let change = (after - before) / before.abs();
@@ -364,7 +363,7 @@ mod tests {
         #[test]
         fn distances_are_those_to_the_medians(values in some_values()) {
             let direct = |count: usize| {
-                let median = quantile(&sorted(&values[..count]), 0.5).unwrap_or_default();
+                let median = median(&values[..count]).unwrap_or_default();
                 values[..count].iter().map(|value| (value - median).abs()).sum::<f64>()
             };
             let expected: Vec<f64> = (0..=values.len()).map(direct).collect();

@@ -8,7 +8,7 @@ use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test, Verdict}
 use serde::Serialize;
 
 use crate::metrics;
-use crate::stats::{Estimate, quantile, sorted};
+use crate::stats::{Estimate, median};
 use crate::summary::{RowStatus, case_status};
 
 /// What a row of a conversation has beside the figures of every row. Its TTFT is the first turn's.
@@ -104,7 +104,7 @@ fn turn(samples: &[&Sample], at: usize) -> Option<TurnFigures> {
         prompt_tokens: first.prompt_tokens,
         new_tokens: first.new_tokens,
         read_tokens: turns.map(|turn| turn.read_tokens).max()?,
-        ttft_ns: quantile(&sorted(&times), 0.5),
+        ttft_ns: median(&times),
         memory: memory(samples, at),
     })
 }

@@ -14,7 +14,7 @@ use mlxbench_core::converse::Turn;
 use mlxbench_core::results::{Metric, RunResult, Sample, TargetId, Test};
 
 use crate::serving;
-use crate::stats::{Estimate, quantile, sorted};
+use crate::stats::{Estimate, median};
 
 /// The measurements of a target's test, in tokens a second, nanoseconds, bytes, watts or joules: one a
 /// repetition that has the figure; for [`Metric::InterToken`] all latencies of all repetitions; for [`Metric::Load`]
@@ -162,7 +162,7 @@ pub fn warm_ttft(sample: &Sample) -> Option<f64> {
     let turns = sample.turns.as_ref()?.turns.iter().skip(1);
     let first = turns.filter_map(|turn| turn.token_ns.first());
     let times: Vec<f64> = first.map(|time| time.0 as f64).collect();
-    quantile(&sorted(&times), 0.5)
+    median(&times)
 }
 
 /// Tokens a second over a whole conversation: what each turn adds to the prompt, and what is generated, over the sum

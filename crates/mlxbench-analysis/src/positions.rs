@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::change_points::{FEWEST_FOR_CHANGE_POINT, change_points, split_of_least_distance};
 use crate::metrics;
 use crate::smooth::SMALLEST_JUMP;
-use crate::stats::{quantile, sorted};
+use crate::stats::median;
 
 /// The most blocks of positions: a level of 5 of them, which is the shortest, is then a 25th of a
 /// generation.
@@ -89,7 +89,7 @@ pub fn steps(repetitions: &[Vec<f64>]) -> Vec<Step> {
         return Vec::new();
     }
     let positions = repetitions.iter().map(Vec::len).min().unwrap_or(0);
-    let median = |values: &[f64]| quantile(&sorted(values), 0.5).unwrap_or_default();
+    let median = |values: &[f64]| median(values).unwrap_or_default();
     let across = |at: usize| {
         let values = repetitions.iter().map(|repetition| repetition[at]);
         median(&values.collect::<Vec<f64>>())
@@ -147,7 +147,7 @@ fn even_growth(values: &[f64]) -> f64 {
     let apart = (values.len() / 8).max(1);
     let pairs = values.iter().zip(&values[apart..]);
     let slopes = pairs.map(|(first, second)| (second - first) / apart as f64);
-    quantile(&sorted(&slopes.collect::<Vec<f64>>()), 0.5).unwrap_or_default()
+    median(&slopes.collect::<Vec<f64>>()).unwrap_or_default()
 }
 
 #[cfg(test)]

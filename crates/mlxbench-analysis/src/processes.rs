@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::stats::{Estimate, FEWEST_FOR_INTERVAL, Interval, quantile, sorted, student_reach};
+use crate::stats::{Estimate, FEWEST_FOR_INTERVAL, Interval, median, student_reach};
 use crate::variance::{Components, logs, mean};
 
 impl Estimate {
@@ -87,10 +87,10 @@ impl ProcessSpread {
 pub fn independent(processes: &[Vec<f64>]) -> Vec<f64> {
     match processes {
         [only] => only.clone(),
-        several => {
-            let median = |process: &Vec<f64>| quantile(&sorted(process), 0.5);
-            several.iter().filter_map(median).collect()
-        }
+        several => several
+            .iter()
+            .filter_map(|process| median(process))
+            .collect(),
     }
 }
 
@@ -105,7 +105,7 @@ impl Units {
     fn of(processes: &[Vec<f64>]) -> Option<Self> {
         let values = independent(processes);
         Some(Self {
-            median: quantile(&sorted(&values), 0.5)?,
+            median: median(&values)?,
             values,
             of_processes: processes.len() > 1,
         })

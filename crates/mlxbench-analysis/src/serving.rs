@@ -6,7 +6,7 @@ use mlxbench_core::results::{Metric, RunResult, Sample, ServeTest, ServedRequest
 use serde::Serialize;
 
 use crate::metrics::estimate;
-use crate::stats::{Estimate, percentile, quantile, sorted};
+use crate::stats::{Estimate, median, percentile, sorted};
 
 /// The figures of a server at one test, over all requests of all repetitions that count.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,12 +82,9 @@ impl Serving {
         let whole_of = |figure: fn(&ServedRequest) -> Option<f64>| {
             Spread::of(whole.iter().filter_map(|request| figure(request)))
         };
-        let median = |count: fn(&ServedRequest) -> Option<u64>| {
+        let of = |count: fn(&ServedRequest) -> Option<u64>| {
             let counts = whole.iter().filter_map(|request| count(request));
-            quantile(
-                &sorted(&counts.map(|count| count as f64).collect::<Vec<_>>()),
-                0.5,
-            )
+            median(&counts.map(|count| count as f64).collect::<Vec<_>>())
         };
         let good = samples
             .iter()
@@ -99,7 +96,7 @@ impl Serving {
         Some(Self {
             output_tokens_per_second: estimate(Metric::Throughput, result, target, test),
             goodput_requests_per_second: estimate(Metric::Goodput, result, target, test),
-            goodput_tokens_per_second: quantile(&sorted(&good.collect::<Vec<_>>()), 0.5),
+            goodput_tokens_per_second: median(&good.collect::<Vec<_>>()),
             ttft_ns: whole_of(ttft),
             first_byte_ns: whole_of(first_byte),
             tpot_ns: whole_of(tpot),
@@ -108,9 +105,9 @@ impl Serving {
             failed: failed.len(),
             failure: failed.first().and_then(|request| request.error.clone()),
             uncounted: uncounted.count(),
-            prompt_tokens: median(|request| request.prompt_tokens),
-            completion_tokens: median(|request| request.completion_tokens),
-            streamed: quantile(&sorted(&streamed.collect::<Vec<_>>()), 0.5),
+            prompt_tokens: of(|request| request.prompt_tokens),
+            completion_tokens: of(|request| request.completion_tokens),
+            streamed: median(&streamed.collect::<Vec<_>>()),
             cached_tokens: whole
                 .iter()
                 .filter_map(|request| request.cached_tokens)
@@ -223,16 +220,12 @@ fn latency(request: &ServedRequest) -> f64 {
 
 /// The median over a repetition's requests of their time to first token, in nanoseconds.
 pub fn median_ttft(sample: &Sample) -> Option<f64> {
-    median(answered(sample).filter_map(ttft))
+    median(&answered(sample).filter_map(ttft).collect::<Vec<_>>())
 }
 
 /// The median over a repetition's requests of their time per output token, in nanoseconds.
 pub fn median_tpot(sample: &Sample) -> Option<f64> {
-    median(answered(sample).filter_map(tpot))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    quantile(&sorted(&values.collect::<Vec<_>>()), 0.5)
+    median(&answered(sample).filter_map(tpot).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::f64::consts::PI;
 use serde::Serialize;
 
 use crate::change_points::{Pettitt, SIGNIFICANCE};
-use crate::stats::{quantile, sorted};
+use crate::stats::median;
 
 /// The fewest lengths that are looked at: through three there is nearly always a smooth curve.
 pub const FEWEST_LENGTHS: usize = 4;
@@ -80,9 +80,7 @@ pub struct Explained {
 ///
 /// `tests/analysis/sweeps.rs` measures how often it is wrong.
 pub fn departures(samples: &[Vec<f64>], explained: &Explained) -> Vec<Departure> {
-    let medians = samples
-        .iter()
-        .filter_map(|samples| quantile(&sorted(samples), 0.5));
+    let medians = samples.iter().filter_map(|samples| median(samples));
     let mut medians: Vec<f64> = medians.collect();
     let smallest = SMALLEST_JUMP
         .ln()
@@ -159,7 +157,7 @@ impl Candidate {
 /// Croux, *Journal of the American Statistical Association* 88, 1993).
 fn standard_error(samples: &[Vec<f64>]) -> f64 {
     const DEVIATION: f64 = 1.4826;
-    let median = |values: Vec<f64>| quantile(&sorted(&values), 0.5).unwrap_or_default();
+    let median = |values: Vec<f64>| median(&values).unwrap_or_default();
     let of_length = |samples: &Vec<f64>| {
         let centre = median(samples.clone());
         let deviations = samples.iter().map(|time| (time / centre).ln().abs());

@@ -20,7 +20,7 @@ use crate::roofline::{
     DeviceLimits, device_limits, mbu_per_rate, memory_floor_bytes, mfu_per_rate,
 };
 use crate::serving::Serving;
-use crate::stats::{Estimate, percentile, quantile, sorted};
+use crate::stats::{Estimate, median, percentile, sorted};
 use crate::sweeps::{Sweep, sweeps};
 use crate::trend::{CommonTrend, Trend};
 
@@ -223,7 +223,6 @@ fn levels(result: &RunResult, target: &TargetId) -> Vec<Vec<f64>> {
             series.push(only.clone());
             continue;
         }
-        let median = |times: &[f64]| quantile(&sorted(times), 0.5);
         let medians = times.iter().filter_map(|(_, times)| median(times));
         let Some(usual) = median(&medians.collect::<Vec<f64>>()) else {
             continue;

@@ -8,7 +8,7 @@ use crate::history::gap;
 use crate::metrics;
 use crate::roofline::{Work, decode_work, prefill_work};
 use crate::smooth::{Explained, FEWEST_LENGTHS, Shape, departures};
-use crate::stats::{quantile, sorted};
+use crate::stats::{median, quantile, sorted};
 use crate::summary::Row;
 
 /// A length that tests may differ in.
@@ -219,7 +219,7 @@ fn jumps_of(
 ) -> Vec<Jump> {
     let measured = tests.iter().filter_map(|test| {
         let values = figure.values(result, target, test);
-        let median = quantile(&sorted(&values), 0.5).filter(|median| *median > 0.0)?;
+        let median = median(&values).filter(|median| *median > 0.0)?;
         let tokens = tokens(figure, length, test);
         let time = |value: &f64| match figure {
             Figure::DecodeTokensPerSecond | Figure::PrefillTokensPerSecond => tokens / value,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use crate::stats::{quantile, sorted};
+use crate::stats::{median, sorted};
 
 /// The fewest samples that get a [`Trend`]: even when four all ascend, chance does so as often as
 /// 2 times in 24, and no trend of fewer could reach the usual 5 %.
@@ -91,7 +91,7 @@ impl CommonTrend {
         }
         Some(Self {
             p_value: normal_p_value(s, variance),
-            change: quantile(&sorted(&changes), 0.5)?,
+            change: median(&changes)?,
             cases: changes.len(),
         })
     }
@@ -103,7 +103,7 @@ pub fn theil_sen_slope(samples: &[f64]) -> Option<f64> {
     let slopes: Vec<f64> = pairs(samples)
         .map(|(distance, difference)| difference / distance as f64)
         .collect();
-    quantile(&sorted(&slopes), 0.5)
+    median(&slopes)
 }
 
 /// How much each of the finite `samples`, in the order of their time, resembles the one before it:
@@ -129,16 +129,13 @@ fn condensed(samples: &[f64]) -> Cow<'_, [f64]> {
         return samples.into();
     }
     let medians = samples.chunks(block);
-    medians
-        .filter_map(|block| quantile(&sorted(block), 0.5))
-        .collect::<Vec<f64>>()
-        .into()
+    medians.filter_map(median).collect::<Vec<f64>>().into()
 }
 
 /// [`Trend::change`].
 fn relative_change(samples: &[f64]) -> Option<f64> {
     let steps = samples.len().checked_sub(1)? as f64;
-    let median = quantile(&sorted(samples), 0.5)?;
+    let median = median(samples)?;
     let change = theil_sen_slope(samples)? * steps / median.abs();
     change.is_finite().then_some(change)
 }
