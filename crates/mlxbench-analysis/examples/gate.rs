@@ -8,6 +8,8 @@
 #[path = "../tests/analysis/noise/mod.rs"]
 mod noise;
 
+use rayon::prelude::*;
+
 use noise::gates::{Disturbance, MOST_ROUNDS, Mode, NOISES, ROWS, Seen, simulate};
 
 /// Gates of builds that are the same, and as many of one that is slower in all rows.
@@ -31,21 +33,23 @@ fn main() {
          rows called the same | rounds | one row 10 % slower: called | 5 % slower: called |"
     );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for noise in NOISES {
-        for mode in MODES {
-            print_row(noise, mode);
-        }
-    }
+    let all = NOISES
+        .iter()
+        .flat_map(|noise| MODES.map(|mode| (*noise, mode)));
     // What a base of several runs knows of luck, and of machines that differ.
-    for noise in &NOISES[..2] {
-        print_row(*noise, Mode::Bases(5, 10, 1));
-    }
-    for noise in [NOISES[1], NOISES[7]] {
-        print_row(noise, Mode::Bases(5, 10, 10));
-    }
+    let luck = NOISES[..2]
+        .iter()
+        .map(|noise| (*noise, Mode::Bases(5, 10, 1)));
+    let unlike = [NOISES[1], NOISES[7]].map(|noise| (noise, Mode::Bases(5, 10, 10)));
+    let rows: Vec<(Disturbance, Mode)> = all.chain(luck).chain(unlike).collect();
+    let rows: Vec<String> = rows
+        .into_par_iter()
+        .map(|(noise, mode)| row(noise, mode))
+        .collect();
+    println!("{}", rows.join("\n"));
 }
 
-fn print_row(noise: Disturbance, mode: Mode) {
+fn row(noise: Disturbance, mode: Mode) -> String {
     let of = |factor, rows, gates, seed| simulate(noise, mode, factor, rows, gates, seed);
     let (same, slower) = (of(1.0, ROWS, GATES, 1), of(0.9, ROWS, GATES, 2));
     let one = of(0.9, 1, FEWER_GATES, 3);
@@ -58,7 +62,7 @@ fn print_row(noise: Disturbance, mode: Mode) {
         };
         format!("{} ({})", of(0.5), of(0.95))
     };
-    println!(
+    format!(
         "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         noise.name,
         mode.name(),
@@ -70,5 +74,5 @@ fn print_row(noise: Disturbance, mode: Mode) {
         rounds(&slower),
         share(one.failed, one.gates),
         share(edge.failed, edge.gates),
-    );
+    )
 }

@@ -76,8 +76,8 @@ pub(super) fn paired(base: &[Figure], new: &[Figure], rounds_of_block: usize) ->
     let ratios: Vec<f64> = rounds.map(|[base, new]| new / base).collect();
     // The sign of half a block isn't a coin's.
     blocks.retain(|_, rounds| rounds.len() == rounds_of_block);
-    let blocks: Vec<Vec<[f64; 2]>> = blocks.into_values().collect();
-    let pairs = Pairs::new(&blocks, rounds_of_block);
+    let whole: Vec<[f64; 2]> = blocks.into_values().flatten().collect();
+    let pairs = Pairs::new(&whole, rounds_of_block);
     let shown = [base, new].map(|side| Estimate::of(&values(side)));
     (shown, Estimate::of(&ratios), pairs.map(Measured::Together))
 }

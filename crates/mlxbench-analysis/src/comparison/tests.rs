@@ -392,6 +392,10 @@ fn sides_of_a_run_are_compared_round_by_round() {
         Change::Inconclusive { .. }
     ));
     assert_eq!(compare_sides(&self::run(1000), &Options::default()), None);
+    assert_eq!(comparison.too_few, None);
+    run.samples.retain(|sample| sample.repetition < 4);
+    let few = compare_sides(&run, &Options::default()).unwrap();
+    assert!(few.too_few.is_some_and(|few| few.time && few.memory));
 }
 
 #[test]
@@ -441,6 +445,21 @@ fn half_a_block_of_two_sides_counts_for_nothing() {
     };
     assert_eq!(blocks(whole), blocks(even));
     assert!(paired(&base[..1], &new[..1], 2).2.is_none());
+    // One that is lost in the middle doesn't pair rounds of others.
+    let lost = |mut figures: Vec<Figure>| {
+        for (at, figure) in figures.iter_mut().enumerate() {
+            figure.value += at as f64;
+        }
+        figures.remove(2);
+        figures
+    };
+    let (.., gone) = paired(&lost(figures(&[10.0; 6])), &lost(figures(&[9.0; 6])), 2);
+    let (.., left) = paired(
+        &figures(&[10.0, 11.0, 14.0, 15.0]),
+        &figures(&[9.0, 10.0, 13.0, 14.0]),
+        2,
+    );
+    assert_eq!(blocks(gone), blocks(left));
 }
 
 #[test]

@@ -23,12 +23,9 @@ fn golden() -> Golden {
 }
 
 fn pairs([base, new]: &[Vec<[f64; 2]>; 2]) -> Pairs {
-    let of_block = |(base, new): (&[f64; 2], &[f64; 2])| {
-        let rounds = base.iter().zip(new);
-        rounds.map(|(base, new)| [base.exp(), new.exp()]).collect()
-    };
-    let blocks: Vec<Vec<[f64; 2]>> = base.iter().zip(new).map(of_block).collect();
-    Pairs::new(&blocks, 2).expect("figures are positive")
+    let rounds = base.as_flattened().iter().zip(new.as_flattened());
+    let rounds: Vec<[f64; 2]> = rounds.map(|(base, new)| [base.exp(), new.exp()]).collect();
+    Pairs::new(&rounds, 2).expect("figures are positive")
 }
 
 #[test]
@@ -54,7 +51,7 @@ fn what_is_claimed_is_what_every_set_of_rows_rules_out() {
         high: margin,
     };
     for case in cases {
-        let rows: Vec<Pairs> = case.rows.iter().map(|row| pairs(row)).collect();
+        let rows: Vec<Pairs> = case.rows.iter().map(pairs).collect();
         let judged = judge(&rows, &vec![margins; rows.len()]);
         let name = |place| match place {
             Place::Below => "below",

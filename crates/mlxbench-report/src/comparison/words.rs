@@ -254,15 +254,18 @@ pub(super) fn hopeless(comparison: &Comparison) -> Option<String> {
         base,
         new,
     } = comparison.too_few?;
-    if comparison.paired {
-        return Some("these sides can't be told apart: they have too few rounds. Measure for longer: --max-minutes".into());
-    }
     let any_other = |is: fn(&ComparedRow) -> bool| !comparison.rows.iter().all(is);
     let by = match (time, memory) {
         (true, false) if any_other(|row| !of_memory(row)) => " by time",
         (false, true) if any_other(of_memory) => " by memory",
         _ => "",
     };
+    if comparison.paired {
+        return Some(format!(
+            "these sides can't be told apart{by}: they have too few rounds, and need {repetitions} at least. Measure for \
+             longer (--max-minutes), or less in a round (--filter)"
+        ));
+    }
     let resume = format!("mlxbench run CONFIG --resume --repetitions {repetitions}");
     let what = match (base, new) {
         (true, false) => format!(

@@ -285,7 +285,7 @@ fn apart(
 
 fn together(of: Disturbance, change: [f64; ROWS], noise: &mut Noise) -> (Vec<Place>, usize) {
     let mut machine = Machine::new(of, noise);
-    let mut blocks: Vec<Vec<Vec<[f64; 2]>>> = vec![Vec::new(); ROWS];
+    let mut rows: Vec<Vec<[f64; 2]>> = vec![Vec::new(); ROWS];
     let least = Pairs::fewest_rounds(2);
     loop {
         let new_first = noise.uniform() < 0.5;
@@ -294,20 +294,19 @@ fn together(of: Disturbance, change: [f64; ROWS], noise: &mut Noise) -> (Vec<Pla
             machine.start_process(noise);
             machine.repetition(noise)
         });
-        for (row, blocks) in blocks.iter_mut().enumerate() {
+        for (row, rounds) in rows.iter_mut().enumerate() {
             let [first, second, third, fourth] = turns.map(|turn| turn[row]);
             let logs = match new_first {
                 true => [[second, first], [third, fourth]],
                 false => [[first, second], [fourth, third]],
             };
-            let rates = logs.map(|[base, new]| [base.exp(), (new + change[row]).exp()]);
-            blocks.push(rates.to_vec());
+            rounds.extend(logs.map(|[base, new]| [base.exp(), (new + change[row]).exp()]));
         }
-        let rounds = 2 * blocks[0].len();
+        let rounds = rows[0].len();
         if rounds < least {
             continue;
         }
-        let pairs = blocks.iter().map(|blocks| Pairs::new(blocks, 2));
+        let pairs = rows.iter().map(|rounds| Pairs::new(rounds, 2));
         let pairs: Vec<Pairs> = pairs.map(|row| row.expect("rates are positive")).collect();
         let judged = judge(&pairs, &margins());
         let places: Vec<Place> = judged.iter().map(|judged| judged.place).collect();
