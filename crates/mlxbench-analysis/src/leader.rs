@@ -60,7 +60,7 @@ pub struct SetAside<'a> {
     pub row: &'a Row,
     /// Why.
     pub reason: Unfit,
-    /// Whether it would be the fastest of its precision.
+    /// Whether it is faster than whoever leads in its precision; where nobody does, than the fastest of all.
     pub faster: bool,
 }
 
@@ -148,11 +148,13 @@ pub fn standings<'a>(
     let within = precisions.iter().filter_map(|(_, ranked)| leader(ranked));
     let within: Vec<Leader<'a>> = within.collect();
     let fastest: Vec<&Row> = within.iter().map(|leader| leader.row).collect();
+    let overall = leader(&fastest);
     let set_aside = unfit.into_iter().map(|(row, reason)| {
         let precision = row.target.placement.precision;
         let mut own = within.iter();
         let own = own.find(|leader| leader.precision() == precision);
-        let faster = own.is_none_or(|leader| median(row) > median(leader.row));
+        let best = own.or(overall.as_ref());
+        let faster = best.is_some_and(|leader| median(row) > median(leader.row));
         SetAside {
             row,
             reason,
@@ -161,7 +163,7 @@ pub fn standings<'a>(
     });
     Standings {
         set_aside: set_aside.collect(),
-        overall: leader(&fastest),
+        overall,
         within,
     }
 }
@@ -376,6 +378,29 @@ mod tests {
         let summary = summarize(&result);
         let aside = decode(&result, &summary).set_aside[0].reason;
         assert_eq!(aside, Unfit::Unsteady { warmups: 3 });
+        // In a precision where nobody leads it is held against the fastest of all.
+        let mut narrow = result.clone();
+        let unsteady = warmup(&[9000, 4000, 2000], false);
+        narrow.warmups = vec![unsteady];
+        for target in &mut narrow.run.targets {
+            if target.to_string() == "a/cpu/f32" {
+                *target = "a/cpu/bf16".parse().unwrap();
+            }
+        }
+        for sample in &mut narrow.samples {
+            if sample.target.to_string() == "a/cpu/f32" {
+                sample.target = "a/cpu/bf16".parse().unwrap();
+            }
+        }
+        let summary = summarize(&narrow);
+        assert!(decode(&narrow, &summary).set_aside[0].faster);
+        for sample in &mut narrow.samples {
+            if sample.target.to_string() == "b/cpu/f32" {
+                sample.token_ns[1].0 = 9000;
+            }
+        }
+        let summary = summarize(&narrow);
+        assert!(!decode(&narrow, &summary).set_aside[0].faster);
         // Of two processes one is enough; of three it isn't.
         let of_process = |process, times, steady| Warmup {
             process: Some(process),

@@ -4,6 +4,7 @@ use mlxbench_analysis::{
     Estimate, Interval, Lead, Leader, Rival, Row, SetAside, Standings, Unfit, standings,
 };
 use mlxbench_core::results::{Metric, Test};
+use mlxbench_core::{Dtype, Precision};
 
 use crate::quantisation::{self, fidelity_in_short};
 use crate::{Digest, units};
@@ -96,8 +97,8 @@ impl<'a> Race<'a> {
         Some(headline + &self.unsteady())
     }
 
-    /// Whoever would be the fastest of its precision, had it become steady: a headline without them would
-    /// be taken for more than it says.
+    /// Whoever is faster than those who lead, and never became steady: a headline without them would be taken for
+    /// more than it says.
     fn unsteady(&self) -> String {
         let unsteady =
             |aside: &&SetAside<'_>| aside.faster && matches!(aside.reason, Unfit::Unsteady { .. });
@@ -150,15 +151,20 @@ impl<'a> Race<'a> {
         let (first, precision) = (label(leader.row), leader.precision());
         let [does, reaches] = self.rate.verbs;
         let ratios = |rivals: Vec<&Rival<'_>>| {
-            let ratios = rivals.iter().take(NAMED);
-            let ratios = ratios.map(|rival| (times(rival), label(rival.row)));
-            as_fast_as(ratios)
+            let named = rivals.iter().take(NAMED);
+            let named = as_fast_as(named.map(|rival| (times(rival), label(rival.row))));
+            match rivals.len().saturating_sub(NAMED) {
+                0 => named,
+                more => format!("{named} and {more} more"),
+            }
         };
-        let of_lead = |lead: Lead| {
-            leader
-                .rivals
-                .iter()
-                .filter(move |rival| rival.lead() == lead)
+        let unsure = leader
+            .rivals
+            .iter()
+            .any(|rival| rival.lead() == Lead::Unknown);
+        let doubt = match unsure {
+            true => ", but the repetitions are too few to be sure",
+            false => "",
         };
         if leader.rivals.is_empty() {
             return format!(
@@ -169,19 +175,18 @@ impl<'a> Race<'a> {
         let tied = leader.first_place();
         if tied.len() > 1 {
             let tied = listed(tied.into_iter().map(label));
-            let beaten: Vec<_> = of_lead(Lead::Sure).collect();
-            let beaten = match beaten.is_empty() {
+            let others = leader.rivals.iter();
+            let others: Vec<_> = others.filter(|rival| rival.lead() != Lead::Tie).collect();
+            let beaten = match others.is_empty() {
                 true => String::new(),
-                false => format!("; {first} is {}", ratios(beaten)),
+                false => format!("; {first} is {}{doubt}", ratios(others)),
             };
             return format!("No clear winner in {precision}: {tied} tie{beaten}");
         }
         let all = ratios(leader.rivals.iter().collect());
-        match of_lead(Lead::Unknown).next() {
-            Some(_) => format!(
-                "{first} {does} fastest in {precision}, {all}, but the repetitions are too few to be sure"
-            ),
-            None => format!(
+        match unsure {
+            true => format!("{first} {does} fastest in {precision}, {all}{doubt}"),
+            false => format!(
                 "{first} {does} fastest in {precision}, {} tokens/s: {all}",
                 self.median(leader.row)
             ),
@@ -203,17 +208,9 @@ impl<'a> Race<'a> {
                 (false, true) => ", unsure",
                 (false, false) => "",
             };
-            let cost = leader.row.quantisation_cost.as_ref();
-            let cost = cost.map(|cost| match &cost.figures {
-                Some(figures) => format!(", KL {:.1e}", figures.mean_kl),
-                None => ", fidelity unknown".to_owned(),
-            });
             let figure = self.median(leader.row);
-            format!(
-                "{names} in {} ({figure} tokens/s{doubt}{})",
-                leader.precision(),
-                cost.unwrap_or_default()
-            )
+            let (precision, fidelity) = (leader.precision(), self.fidelity(leader));
+            format!("{names} in {precision} ({figure} tokens/s{doubt}{fidelity})")
         });
         let winners: Vec<String> = winners.collect();
         let named = named(within);
@@ -223,6 +220,31 @@ impl<'a> Race<'a> {
         let others = (others > 0).then(|| format!("the fastest of {others} other precisions"));
         let winners = listed(winners.chain(others));
         format!("Fastest to {}: {winners}", self.rate.to)
+    }
+
+    /// How near a leader comes to what it is compared with: quantised weights to the same weights unquantised, a
+    /// narrow dtype to the reference. Of f32 that is nothing to tell.
+    fn fidelity(&self, leader: &Leader<'_>) -> String {
+        let (row, precision) = (leader.row, leader.precision());
+        let of_dtype = || {
+            self.digest
+                .result
+                .equivalence_of(&row.target)?
+                .fidelity
+                .as_ref()
+        };
+        let mean_kl = match &row.quantisation_cost {
+            Some(cost) => cost.figures.as_ref().map(|figures| figures.mean_kl),
+            None if precision == Precision::plain(Dtype::F32) => return String::new(),
+            None => match of_dtype() {
+                Some(fidelity) => Some(fidelity.mean_kl),
+                None => return String::new(),
+            },
+        };
+        match mean_kl {
+            Some(mean_kl) => format!(", KL {mean_kl:.1e}"),
+            None => ", fidelity unknown".to_owned(),
+        }
     }
 
     /// The line of one precision.
@@ -293,7 +315,7 @@ impl<'a> Race<'a> {
                 format!("its times still changed after {warmups} repetitions of warm-up")
             }
         };
-        let though = if aside.faster { ", though fastest" } else { "" };
+        let though = if aside.faster { ", though faster" } else { "" };
         format!("{}{though}: {reason}", self.name(aside.row))
     }
 

@@ -114,6 +114,20 @@ fn who_cannot_lead_is_named_with_the_reason() {
 }
 
 #[test]
+fn of_many_rivals_a_headline_names_three() {
+    let frameworks = [
+        "tch",
+        "mlx",
+        "candle",
+        "llama-cpp",
+        "torch-2.12.1",
+        "torch-2.13.0",
+    ];
+    let targets = frameworks.map(|framework| format!("{framework}/cpu/f16"));
+    insta::assert_snapshot!(answer(&targets.each_ref().map(String::as_str), |_| {}));
+}
+
+#[test]
 fn targets_of_one_framework_are_told_apart() {
     insta::assert_snapshot!(answer(&["tch/cuda/bf16", "tch/cpu/bf16"], |_| {}));
 }
