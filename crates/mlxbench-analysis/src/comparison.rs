@@ -150,13 +150,21 @@ pub struct ComparedRow {
     pub change: Change,
 }
 
+impl Comparison {
+    /// Whether no case of the base is in the new result, neither measured nor failed.
+    pub fn shares_nothing(&self) -> bool {
+        let nothing = self.rows.is_empty() && self.failing.is_empty();
+        nothing && self.unmeasured.is_empty() && !self.vanished.is_empty()
+    }
+}
+
 /// Compares `new` with `base`, which were measured at different times.
 pub fn compare(base: &RunResult, new: &RunResult, options: &Options) -> Comparison {
     compare_runs(base, &[], new, options)
 }
 
-/// The same with a base of several runs: `base` stands for them, and those of the `earlier` ones that were measured
-/// alike tell with it how much runs differ.
+/// The same with a base of several runs: `base`, whose machine's state is compared, and those of the `earlier` ones that
+/// were measured alike. Their figures count alike, and tell how much runs differ.
 pub fn compare_runs(
     base: &RunResult,
     earlier: &[RunResult],

@@ -166,8 +166,12 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
     };
     if then != run {
         let changed = differing(&then, &run).join(", ");
+        let way = match path.exists() {
+            true => "run without --resume, or remove it to go on with the newest result",
+            false => "run without --resume",
+        };
         return Err(Error::Resume(format!(
-            "{} can't be resumed: {changed} changed since; run without --resume",
+            "{} can't be resumed: {changed} changed since; {way}",
             path.display()
         )));
     }
@@ -192,6 +196,15 @@ fn open(plan: &Plan, options: &Options, meters: &mut Meters) -> Result<(Journal,
     journal.append(&resumed)?;
     result.apply(resumed);
     Ok((journal, result))
+}
+
+/// The run that [`Options::resume`] goes on with, as it is now.
+///
+/// # Errors
+/// When there is none.
+pub fn goes_on_with(plan: &Plan, options: &Options) -> Result<RunResult> {
+    let (_, result) = to_go_on_with(&options.out.join(&plan.name), &plan.settings)?;
+    Ok(result)
 }
 
 /// The journal of the run that was cut short last, or where there is none that of the newest result, with its tests

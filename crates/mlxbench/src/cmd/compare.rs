@@ -30,8 +30,8 @@ A row is faster or slower if its change is beyond the threshold, and the same if
 95 % one-sided confidence over all rows together; else it is inconclusive, which more repetitions decide:
 `mlxbench run CONFIG --resume --repetitions N` adds them to a result.")]
 pub(crate) struct Args {
-    /// What to compare with, and last what to compare. Of several to compare with, the last stands for all, and
-    /// the spread between them enters the intervals. Alone, the result of `run --ab`, whose side b is
+    /// What to compare with, and last what to compare. Of several to compare with, all count alike: the machine's
+    /// state is the last one's, and the spread between them enters the intervals. Alone, the result of `run --ab`, whose side b is
     /// compared with side a, by the thresholds and metrics of that run unless others are given.
     #[arg(id = "base", required = true, value_name = "BASE... NEW")]
     results: Vec<String>,
@@ -100,7 +100,16 @@ fn comparison(args: &Args) -> anyhow::Result<Comparison> {
         runs.retain(|run| !run.is_same_run(&new));
     }
     let (base, earlier) = runs.split_first().context("no result is named")?;
-    Ok(compare_runs(base, earlier, &new, &args.gate.options()))
+    let comparison = compare_runs(base, earlier, &new, &args.gate.options());
+    if comparison.shares_nothing() {
+        bail!(
+            "{named}, a run of {}, shares no target and test with what it is compared with, a run of {}: name two of the \
+             same config",
+            new.run.name,
+            base.run.name
+        );
+    }
+    Ok(comparison)
 }
 
 /// The results that `base` names, the newest first. Of a folder or a name they are as many as are asked for beside

@@ -49,12 +49,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let page = Kind::Report(Written::Report(Format::Html));
     Outputs::beside(files.iter().map(PathBuf::as_path)).claim(&args.output, page)?;
     // Thousands of results don't fit into memory: of each stays what is needed.
-    let entry = |file: &PathBuf| journal::read(file).map(|result| Entry::of(&result));
+    let entry = |file: &PathBuf| {
+        let result = journal::read(file)?;
+        // Whose sides come and go with what was compared.
+        let plain = result.run.sides.is_none();
+        Ok::<_, mlxbench_runner::Error>(plain.then(|| Entry::of(&result)))
+    };
     let read: Vec<_> = files.par_iter().map(entry).collect();
     let (mut known, mut entries): (Vec<&PathBuf>, Vec<Entry>) = (Vec::new(), Vec::new());
+    let mut of_ab = 0;
     for (file, entry) in files.iter().zip(read) {
         match entry {
-            Ok(entry) => {
+            Ok(None) => of_ab += 1,
+            Ok(Some(entry)) => {
                 let of_same_run = |other: &Entry| {
                     (other.started, &other.config) == (entry.started, &entry.config)
                 };
@@ -73,6 +80,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             }
             Err(error) => tell(format_args!("left out: {error}")),
         }
+    }
+    if of_ab > 0 {
+        tell(format_args!("left out: results of `run --ab`: {of_ab}"));
     }
     if entries.is_empty() {
         let folder = args.folder.display();

@@ -14,8 +14,8 @@ use mlxbench_core::results::{ROUNDS_OF_BLOCK, RunResult, Sample, Sequence, Setti
 use mlxbench_core::text::tell;
 use mlxbench_report::{ComparisonFormat, Format, render_comparison};
 use mlxbench_runner::bundled::config_file;
-use mlxbench_runner::config::Config;
-use mlxbench_runner::execute::{Options, lets_through};
+use mlxbench_runner::config::{Config, MeasureConfig};
+use mlxbench_runner::execute::{Options, goes_on_with, lets_through};
 use mlxbench_runner::interrupt::Interrupt;
 use mlxbench_runner::plan::Plan;
 use mlxbench_runner::system::MachineLock;
@@ -60,15 +60,15 @@ pub(crate) struct Args {
     /// Say what would run, how long about, and what memory and disk it would need; measure nothing.
     #[arg(long, conflicts_with_all = ["resume", "base"])]
     dry_run: bool,
-    /// Measured repetitions a case, in place of the config's.
+    /// Measured repetitions a case, in place of the config's: more of them in as many more processes.
     #[arg(long, value_name = "N", value_parser = repetitions, conflicts_with = "ab")]
     repetitions: Option<NonZeroUsize>,
     /// Print the result as JSON, and nothing else.
     #[arg(long)]
     json: bool,
     /// Compare with an earlier result: a file, a folder, which stands for its newest, or the name of a
-    /// baseline of this machine. Given several times, the first stands for all, and the spread between
-    /// them enters the intervals.
+    /// baseline of this machine. Of several, all count alike: the machine's state is the first one's, and the
+    /// spread between them enters the intervals.
     #[arg(
         long,
         value_name = "BASELINE",
@@ -116,13 +116,13 @@ pub(crate) struct Args {
     )]
     max_minutes: f64,
     /// Measure a framework in several versions: torch=2.13.0,2.14.0 or mlx=A,B. In place of each of its targets
-    /// there is one for each version, with a worker that is compiled on that version's library at its first use
-    /// (some minutes; in a checkout). The bindings are made for one version, and one that they don't compile on
+    /// there is one for each version, torch-2.13.0/cpu/f32, with a worker that is compiled on that version's library
+    /// at its first use (some minutes; in a checkout). Results go to the folder of the config's name and -versions. The bindings are made for one version, and one that they don't compile on
     /// is refused. PyTorch 2.12.1 to 2.14.0 are taken; of MLX, 0.32.2 alone.
     #[arg(
         long,
         value_name = "FRAMEWORK=V,V",
-        conflicts_with_all = ["ab", "resume", "dry_run"],
+        conflicts_with_all = ["ab", "dry_run"],
         help_heading = "Comparing"
     )]
     versions: Option<Versions>,
@@ -136,20 +136,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
     args.config = config_file(&args.config).map_err(anyhow::Error::msg)?;
     let mut config = Config::read(&args.config)?;
     if let Some(repetitions) = args.repetitions {
-        let measure = &mut config.measure;
-        if args.resume && measure.processes.get() > 1 {
-            // What is added comes at the pace of what is there.
-            let processes = repetitions.get() * measure.processes.get();
-            let processes = processes.div_ceil(measure.repetitions.get());
-            measure.processes = measure
-                .processes
-                .max(NonZeroUsize::new(processes).unwrap_or(NonZeroUsize::MIN));
-        }
-        measure.repetitions = repetitions;
-        measure.max_repetitions = measure.max_repetitions.map(|most| most.max(repetitions));
-    }
-    if let Some(versions) = &args.versions {
-        config = versions.apply(&config)?;
+        repeat(&mut config.measure, repetitions);
     }
     let folder = args.config.parent().unwrap_or(Path::new(""));
     let prompt = config.prompt.file.as_ref().map(|file| folder.join(file));
@@ -170,11 +157,14 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
         let filter = args.filter.as_deref();
         return forecast::show(&configs, &args.config, &args.out, filter, args.json);
     }
-    let bases = bases(&args)?;
-    let base = bases.first();
+    let mut bases = bases(&args)?;
     let sides = sides(&args);
-    // Before a model is made or a worker started: both would be measured by a run that goes on.
+    // Before a model is made, a worker compiled or started: all would be measured by a run that goes on.
     let lock = MachineLock::acquire(&config.name)?;
+    let configs = match &args.versions {
+        Some(versions) => of_models(&versions.apply(&config)?, args.model.as_deref())?,
+        None => configs,
+    };
     let options = Options {
         out: args.out.clone(),
         resume: args.resume,
@@ -183,23 +173,27 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<Exit> {
     };
     // Two sides are measured until they are decided, a baseline asks for more repetitions, and of a run that goes on
     // a part is done.
-    let unknown = args.json || sides.is_some() || base.is_some() || args.resume;
+    let compared = sides.is_some() || !bases.is_empty();
+    let unknown = args.json || compared || args.resume;
     let expected = expected(&configs, &args.config, &options, unknown);
     let mut plans = plans(&configs, &args.config, sides.as_ref(), &expected, args.json)?;
     for plan in &mut plans {
-        if let Some(base) = base {
-            has_something_of(base, plan)?;
-        }
-        if sides.is_some() || base.is_some() {
+        if compared {
             has_what_is_compared(&args, plan)?;
         }
         if sides.is_some() {
             until_decided(plan, &args);
-        } else if base.is_some() {
+        } else if compared {
             if args.repetitions.is_none() {
                 repeat_enough(plan, args.json);
             }
             spread_out(plan);
+        }
+    }
+    if let [plan] = plans.as_slice() {
+        leave_out_itself(&mut bases, plan, &options)?;
+        if let Some(base) = bases.first() {
+            has_something_of(base, plan)?;
         }
     }
     let measured = measure(&plans, &expected, &lock, &options, &interrupt, args.json)?;
@@ -231,6 +225,43 @@ fn of_one_model(args: &Args) -> Option<&'static str> {
     ];
     let given = options.into_iter().find(|(_, given)| *given);
     given.map(|(name, _)| name)
+}
+
+/// Repetitions in place of the config's, in as many more processes: what is compared is these.
+fn repeat(measure: &mut MeasureConfig, repetitions: NonZeroUsize) {
+    if measure.processes.get() > 1 {
+        let processes = repetitions.get() * measure.processes.get();
+        let processes = processes.div_ceil(measure.repetitions.get());
+        let processes = NonZeroUsize::new(processes).unwrap_or(NonZeroUsize::MIN);
+        measure.processes = measure.processes.max(processes);
+    }
+    measure.repetitions = repetitions;
+    measure.max_repetitions = measure.max_repetitions.map(|most| most.max(repetitions));
+}
+
+/// Takes the run that is continued out of what it is compared with: its own repetitions would be on both sides.
+fn leave_out_itself(
+    bases: &mut Vec<RunResult>,
+    plan: &Plan,
+    options: &Options,
+) -> anyhow::Result<()> {
+    if bases.is_empty() || !options.resume {
+        return Ok(());
+    }
+    let continued = goes_on_with(plan, options)?;
+    let known = bases.len();
+    bases.retain(|base| !base.is_same_run(&continued));
+    match bases.len() {
+        0 => bail!(
+            "--baseline: it is the run that --resume continues, which would be compared with itself: name another, \
+             or run without --resume"
+        ),
+        left if left < known => {
+            tell("note: the run that is continued is among the baselines, and left out there");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What to compare with, read before anything is run.

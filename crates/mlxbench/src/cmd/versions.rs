@@ -75,7 +75,12 @@ impl Versions {
             let worker = worker.map_err(|why| refused(format!("{version}: {why}")))?;
             workers.push((name(version), PathBuf::from(worker)));
         }
-        config.with_workers(self.backend, &workers).map_err(refused)
+        let mut config = config
+            .with_workers(self.backend, &workers)
+            .map_err(refused)?;
+        // Other targets than the config's: no result of it can be compared with these, nor continued by them.
+        config.name.push_str("-versions");
+        Ok(config)
     }
 }
 

@@ -252,6 +252,15 @@ fn a_run_of_two_sides_in_a_folder_is_passed_over_for_a_plain_one() {
     let sides = scene.mlxbench(&["compare", &old]);
     assert_eq!(sides.status.code(), Some(0), "{}", stderr(&sides));
     assert!(stdout(&sides).contains("side b"), "{}", stdout(&sides));
+    // Its sides are no lines of a history.
+    let history = scene.mlxbench(&["history", "old"]);
+    assert_eq!(history.status.code(), Some(0), "{}", stderr(&history));
+    let said = stderr(&history);
+    assert!(
+        said.contains("left out: results of `run --ab`: 1"),
+        "{said}"
+    );
+    assert!(said.contains("of 1 results"), "{said}");
     // One that is named is told of.
     let sided = files_of(&scene, "old/scene");
     let sided = sided.last().unwrap();

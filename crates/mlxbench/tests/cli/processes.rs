@@ -139,13 +139,18 @@ fn what_is_added_to_a_result_comes_in_processes_of_as_many_repetitions() {
     let scene = Scene::new();
     let rule = "[measure]\nrepetitions = 4\nprocesses = 2\nmax_warmup = 1\n";
     scene.config(&format!("{rule}{TEST}{}", mock("mock", &[])));
-    for more in [&[][..], &["--resume", "--repetitions", "8"]] {
-        let run = scene.mlxbench(&[&["run", "config.toml"][..], more].concat());
+    let measured = |arguments: &[&str]| {
+        let run = scene.mlxbench(&[&["run", "config.toml"], arguments].concat());
         assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
-    }
+    };
+    measured(&[]);
+    measured(&["--resume", "--repetitions", "8"]);
     let mut expected = SPREAD.to_vec();
     expected.extend([(6, 3), (7, 3)]);
     assert_eq!(processes(&scene.result(), "mock"), expected);
+    // So do those of a run that asks for more from its beginning.
+    measured(&["--repetitions", "8", "--out", "anew"]);
+    assert_eq!(processes(&scene.only("anew/scene"), "mock"), expected);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::support::{Scene, TEST, stderr, stdout, worker};
 
-/// What `mlxbench run config.toml --versions VERSIONS` of a checkout does whose `scripts/native/version` is `script`,
+/// What `mlxbench run config.toml --versions ARGUMENTS` of a checkout does whose `scripts/native/version` is `script`,
 /// in sh. `WORKER` stands for the mock's program; the script runs in the scene's folder.
-fn run(scene: &Scene, script: &str, versions: &str) -> Output {
+fn run(scene: &Scene, script: &str, versions: &[&str]) -> Output {
     // A link, since a program that was just written may be busy; links don't leave their disk.
     let checkout = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (built, scripts) = (
@@ -26,7 +26,7 @@ fn run(scene: &Scene, script: &str, versions: &str) -> Output {
     let version = scripts.join("version");
     fs::write(&version, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&version, fs::Permissions::from_mode(0o755)).unwrap();
-    let arguments = ["run", "config.toml", "--versions", versions];
+    let arguments = [&["run", "config.toml", "--versions"], versions].concat();
     scene.command_of(&program, &arguments).output().unwrap()
 }
 
@@ -43,11 +43,11 @@ fn scene() -> Scene {
 fn each_version_is_measured_by_the_worker_that_the_checkout_compiles() {
     let scene = scene();
     let script = "echo \"$*\" >> asked; echo compiled; echo WORKER";
-    let run = run(&scene, script, "torch=2.12.1,2.13.0");
+    let run = run(&scene, script, &["torch=2.12.1,2.13.0"]);
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
     let asked = fs::read_to_string(scene.path("asked")).unwrap();
     assert_eq!(asked, "torch 2.12.1\ntorch 2.13.0\n");
-    let result = scene.result();
+    let result = scene.only("results/scene-versions");
     let targets = result["run"]["targets"].as_array().unwrap().iter();
     let targets: Vec<&Value> = targets.map(|target| &target["backend"]).collect();
     assert_eq!(targets, ["torch-2.12.1", "torch-2.13.0"]);
@@ -61,7 +61,7 @@ fn each_version_is_measured_by_the_worker_that_the_checkout_compiles() {
 fn a_version_that_does_not_compile_is_named_before_anything_is_measured() {
     let scene = scene();
     let script = "[ $2 = 1.0 ] && { echo 'version: no such operator' >&2; exit 2; }; echo WORKER";
-    let run = run(&scene, script, "torch=2.13.0,1.0");
+    let run = run(&scene, script, &["torch=2.13.0,1.0"]);
     assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
     let said = stderr(&run);
     assert!(said.contains("version: no such operator"), "{said}");
@@ -70,4 +70,22 @@ fn a_version_that_does_not_compile_is_named_before_anything_is_measured() {
         "{said}"
     );
     assert!(!scene.path("results").exists(), "something was measured");
+}
+
+#[test]
+fn a_run_of_versions_is_added_to_by_the_same_versions_alone() {
+    let scene = scene();
+    let of_versions = |arguments: &[&str]| {
+        let versions = ["torch=2.12.1,2.13.0"];
+        run(&scene, "echo WORKER", &[&versions, arguments].concat())
+    };
+    assert_eq!(of_versions(&[]).status.code(), Some(0));
+    let plain = scene.mlxbench(&["run", "config.toml", "--resume", "--repetitions", "2"]);
+    assert_eq!(plain.status.code(), Some(2));
+    let said = stderr(&plain);
+    assert!(said.contains("nothing to resume"), "{said}");
+    let more = of_versions(&["--resume", "--repetitions", "2"]);
+    assert_eq!(more.status.code(), Some(0), "{}", stderr(&more));
+    let result = scene.only("results/scene-versions");
+    assert_eq!(result["samples"].as_array().unwrap().len(), 4);
 }
