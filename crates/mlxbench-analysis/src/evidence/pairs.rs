@@ -4,14 +4,14 @@
 //! A block holds rounds whose order one fair coin decided: A B then B A, or B A then A B. Were the new build
 //! exactly e^t times the base, the coin alone would say which of a block's figures, the new ones less t, are whose,
 //! however the machine drifts and whatever luck processes have. Scores that know the figures and not whose they are
-//! so make a [`lead`] of the block that only changes its sign with the coin: it is symmetric around 0
-//! given all that went before, and nobody can win by betting on its sign. A bettor who holds 1 and stakes a share of it
-//! on "below t" in each block, more where the lead is larger, is worth [`Pairs::wealth`] later on; with a probability
-//! of at most a that ever reaches 1 / a if t is true, or any larger factor that all rounds share, where less is won (Ville 1939; de
-//! la Peña 1999 for symmetric increments; Ramdas, Ruf, Larsson & Koolen, *Admissible anytime-valid sequential
-//! inference must rely on nonnegative martingales*, 2020). Ratios that the evidence doesn't rule out so make an
-//! interval that holds at all times together (Howard, Ramdas, McAuliffe & Sekhon, *Time-uniform, nonparametric,
-//! nonasymptotic confidence sequences*, 2021).
+//! so make a [`lead`] of the block that only changes its sign with the coin: it is symmetric around 0 given all that
+//! went before, and nobody can win by betting on its sign. A bettor who holds 1 and stakes a share of it on "below
+//! t" in each block, more where the lead is larger, is worth [`Pairs::wealth`] later on; with a probability of at
+//! most a that ever reaches 1 / a if t is true, or any larger factor that all rounds share, where less is won (Ville
+//! 1939; de la Peña 1999 for symmetric increments; Ramdas, Ruf, Larsson & Koolen, *Admissible anytime-valid
+//! sequential inference must rely on nonnegative martingales*, 2020). Ratios that the evidence doesn't rule out so
+//! make an interval that holds at all times together (Howard, Ramdas, McAuliffe & Sekhon, *Time-uniform,
+//! nonparametric, nonasymptotic confidence sequences*, 2021).
 //!
 //! A score is a figure's distance from the [`middle`] of those around it, and far ones are about equally far (as in
 //! M-estimates: Huber, *Robust Estimation of a Location Parameter*, 1964): a process that is a quarter faster than
@@ -36,7 +36,8 @@ const SLOPES: [f64; 4] = [5.0, 15.0, 50.0, 200.0];
 /// No larger share of the wealth is staked: what is lost in a block can be won back.
 const STAKE: f64 = 0.95;
 
-/// Middles are of the figures of so many blocks, the last of them the one that is bet on: enough to tell whose are far off.
+/// Middles are of the figures of so many blocks, the last of them the one that is bet on: enough to tell which are
+/// far off.
 const BLOCKS_AROUND: usize = 8;
 
 /// Beyond this distance of its logarithm every ratio is equally far for all bettors: half of it, a figure's distance
@@ -126,7 +127,7 @@ fn lead(block: &[[f64; 2]], middle: f64, slope: f64) -> f64 {
     leads.sum::<f64>() / block.len() as f64
 }
 
-/// By one exponential, which takes a third of the time of the library's and is off by some 1e-16.
+/// The hyperbolic tangent by one exponential: a third of the time of the library's, and off by some 1e-16.
 fn tanh(x: f64) -> f64 {
     1.0 - 2.0 / ((2.0 * x).exp() + 1.0)
 }

@@ -38,7 +38,8 @@ use crate::output::print;
   mlxbench bisect my.toml --repository ../engine --good 1a2b3c4 --build make --worker build/worker
 
 Exit codes: 0 the first bad commit was found; 1 too many commits were skipped to name one; 2 the command is
-wrong, the good commit's worker can't be had, or the bad one isn't slower, or not surely within --max-minutes; 130 interrupted.")]
+wrong, the good commit's worker can't be had, or the bad one isn't slower, or not surely within --max-minutes;
+130 interrupted.")]
 pub(crate) struct Args {
     /// The benchmark's TOML file. It has targets of the worker's backend.
     config: PathBuf,

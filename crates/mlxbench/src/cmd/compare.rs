@@ -31,8 +31,8 @@ A row is faster or slower if its change is beyond the threshold, and the same if
 `mlxbench run CONFIG --resume --repetitions N` adds them to a result.")]
 pub(crate) struct Args {
     /// What to compare with, and last what to compare. Of several to compare with, all count alike: the machine's
-    /// state is the last one's, and the spread between them enters the intervals. Alone, the result of `run --ab`, whose side b is
-    /// compared with side a, by the thresholds and metrics of that run unless others are given.
+    /// state is the last one's, and the spread between them enters the intervals. Alone, the result of `run --ab`,
+    /// whose side b is compared with side a, by the thresholds and metrics of that run unless others are given.
     #[arg(id = "base", required = true, value_name = "BASE... NEW")]
     results: Vec<String>,
     /// How many of a name's or a folder's newest are compared with, of one config and machine.

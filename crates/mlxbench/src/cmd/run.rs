@@ -117,8 +117,9 @@ pub(crate) struct Args {
     max_minutes: f64,
     /// Measure a framework in several versions: torch=2.13.0,2.14.0 or mlx=A,B. In place of each of its targets
     /// there is one for each version, torch-2.13.0/cpu/f32, with a worker that is compiled on that version's library
-    /// at its first use (some minutes; in a checkout). Results go to the folder of the config's name and -versions. The bindings are made for one version, and one that they don't compile on
-    /// is refused. PyTorch 2.12.1 to 2.14.0 are taken; of MLX, 0.32.2 alone.
+    /// at its first use (some minutes; in a checkout). Results go to the folder of the config's name and -versions.
+    /// The bindings are made for one version, and one that they don't compile on is refused. PyTorch 2.12.1 to 2.14.0
+    /// are taken; of MLX, 0.32.2 alone.
     #[arg(
         long,
         value_name = "FRAMEWORK=V,V",
