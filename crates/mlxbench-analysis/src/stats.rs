@@ -139,20 +139,9 @@ pub fn sorted(samples: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// The median of a sample in any order, without putting it in order: [`quantile`] at a half. `None` when there are no
-/// samples.
+/// The median of a sample in any order. `None` when there are no samples.
 pub(crate) fn median(samples: &[f64]) -> Option<f64> {
-    let mut samples = samples.to_vec();
-    let last = samples.len().checked_sub(1)?;
-    let (_, &mut low, above) = samples.select_nth_unstable_by(last / 2, f64::total_cmp);
-    match last % 2 {
-        0 => Some(low),
-        _ => above
-            .iter()
-            .copied()
-            .min_by(f64::total_cmp)
-            .map(|high| low + (high - low) * 0.5),
-    }
+    quantile(&sorted(samples), 0.5)
 }
 
 /// The quantile at `p` from 0 to 1 of an ascending sample, linear between neighbours (type 7 of

@@ -226,23 +226,17 @@ impl<'a> Race<'a> {
     /// narrow dtype to the reference. Of f32 that is nothing to tell.
     fn fidelity(&self, leader: &Leader<'_>) -> String {
         let (row, precision) = (leader.row, leader.precision());
-        let of_dtype = || {
-            self.digest
-                .result
-                .equivalence_of(&row.target)?
-                .fidelity
-                .as_ref()
-        };
         let mean_kl = match &row.quantisation_cost {
             Some(cost) => cost.figures.as_ref().map(|figures| figures.mean_kl),
             None if precision == Precision::plain(Dtype::F32) => return String::new(),
-            None => match of_dtype() {
-                Some(fidelity) => Some(fidelity.mean_kl),
-                None => return String::new(),
-            },
+            None => {
+                let known = self.digest.result.equivalence_of(&row.target);
+                known.and_then(|known| Some(known.fidelity.as_ref()?.mean_kl))
+            }
         };
         match mean_kl {
             Some(mean_kl) => format!(", KL {mean_kl:.1e}"),
+            None if row.quantisation_cost.is_none() => String::new(),
             None => ", fidelity unknown".to_owned(),
         }
     }

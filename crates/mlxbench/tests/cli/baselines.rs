@@ -269,3 +269,24 @@ fn a_run_of_two_sides_in_a_folder_is_passed_over_for_a_plain_one() {
     let said = stderr(&refused);
     assert!(said.contains("is of `run --ab`"), "{said}");
 }
+
+#[test]
+fn a_run_is_not_continued_beside_its_own_first_repetitions() {
+    let scene = Scene::new();
+    let folder = run(&scene, "10000000", "results");
+    let more = ["run", "config.toml", "--resume", "--repetitions", "12"];
+    let itself = scene.mlxbench(&[&more[..], &["--baseline", &folder]].concat());
+    assert_eq!(itself.status.code(), Some(2), "{}", stdout(&itself));
+    let said = stderr(&itself);
+    assert!(
+        said.contains("is the run that --resume continues"),
+        "{said}"
+    );
+    let old = run(&scene, "10000000", "old");
+    let beside = ["--baseline", &old, "--baseline", &folder];
+    let beside = scene.mlxbench(&[&more[..], &beside].concat());
+    assert_eq!(beside.status.code(), Some(0), "{}", stderr(&beside));
+    let said = stderr(&beside);
+    assert!(said.contains("is among the baselines"), "{said}");
+    assert!(!stdout(&beside).contains("The base is 2 runs"));
+}
