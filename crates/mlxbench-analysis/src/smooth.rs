@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::change_points::{Pettitt, SIGNIFICANCE};
 use crate::stats::median;
+use crate::variance::OVER_MEDIAN_ABSOLUTE;
 
 /// The fewest lengths that are looked at: through three there is nearly always a smooth curve.
 pub const FEWEST_LENGTHS: usize = 4;
@@ -153,15 +154,13 @@ impl Candidate {
 }
 
 /// The standard error of a median's logarithm, by the median over all lengths of the samples' absolute
-/// deviation; normal noise is taken for granted (its deviation and a median's efficiency: Rousseeuw &
-/// Croux, *Journal of the American Statistical Association* 88, 1993).
+/// deviation; normal noise is taken for granted, in a median's efficiency as well.
 fn standard_error(samples: &[Vec<f64>]) -> f64 {
-    const DEVIATION: f64 = 1.4826;
     let median = |values: Vec<f64>| median(&values).unwrap_or_default();
     let of_length = |samples: &Vec<f64>| {
         let centre = median(samples.clone());
         let deviations = samples.iter().map(|time| (time / centre).ln().abs());
-        let deviation = DEVIATION * median(deviations.collect());
+        let deviation = OVER_MEDIAN_ABSOLUTE * median(deviations.collect());
         deviation * (PI / 2.0 / samples.len() as f64).sqrt()
     };
     median(samples.iter().map(of_length).collect())

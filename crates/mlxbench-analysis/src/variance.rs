@@ -1,5 +1,9 @@
 //! How much groups differ from each other, beyond what their members do: repetitions of processes, processes of runs.
 
+/// The standard deviation of normal noise over its median absolute deviation (Rousseeuw & Croux, *Journal of the
+/// American Statistical Association* 88, 1993).
+pub(crate) const OVER_MEDIAN_ABSOLUTE: f64 = 1.4826;
+
 /// The components of variance of a one-way layout with one random factor and groups of unequal sizes (Searle,
 /// Casella & McCulloch, *Variance Components*, 1992, section 3.6).
 #[derive(Debug, Clone, Copy, PartialEq)]

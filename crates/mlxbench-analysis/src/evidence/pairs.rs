@@ -27,7 +27,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::{Claim, Evidence, LEVEL, PLANNED_POWER};
 use crate::stats::{median, sorted};
-use crate::variance::mean;
+use crate::variance::{OVER_MEDIAN_ABSOLUTE, mean};
 
 /// How steeply scores grow with distance, a bettor each, who begin with equal shares: for noise from about 10 % down
 /// to 0.3 %.
@@ -43,10 +43,6 @@ const BLOCKS_AROUND: usize = 8;
 /// Beyond this distance of its logarithm every ratio is equally far for all bettors: half of it, a figure's distance
 /// from the middle, has the most of scores at every slope.
 const FAR: f64 = 10.0;
-
-/// The deviation of normal noise over its median absolute deviation (Rousseeuw & Croux, *Journal of the American
-/// Statistical Association* 88, 1993).
-const DEVIATION: f64 = 1.4826;
 
 /// How many standard errors a claim's distance is when a sequence of agreeing rows decides, about: it serves
 /// plans, not claims.
@@ -194,7 +190,7 @@ impl Evidence for Pairs {
         let n = ratios.len() as f64;
         let middle = median(&ratios).unwrap_or_default();
         let distances: Vec<f64> = ratios.iter().map(|ratio| (ratio - middle).abs()).collect();
-        let deviation = DEVIATION * median(&distances).unwrap_or_default();
+        let deviation = OVER_MEDIAN_ABSOLUTE * median(&distances).unwrap_or_default();
         let reach = REACH + Normal::standard().inverse_cdf(PLANNED_POWER);
         let least = fewest_blocks(1.0 / LEVEL) as f64;
         let blocks = (reach * deviation / distance)
